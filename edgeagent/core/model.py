@@ -1,0 +1,224 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""Values that name a model release: names, manifest, digest, contract."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from edgeagent.errors import IntegrityError, UsageError
+
+MANIFEST_SCHEMA = 1
+MAX_MANIFEST_BYTES = 1 << 20
+MAX_FILES = 64
+MAX_CLASSES = 10_000
+MAX_IMGSZ = 8192
+FORMATS = ("onnx", "pt")
+TASKS = ("detect",)
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}\Z")
+_SHA256 = re.compile(r"[0-9a-f]{64}\Z")
+
+
+def check_name(kind: str, value: object) -> str:
+    """Return `value` if it is safe as a model or version name (and so as a folder name).
+
+    Letters, digits, `.`, `_`, `-`; starts with a letter or digit; at most 128; no `..`.
+    Raises UsageError.
+    """
+    if not isinstance(value, str) or not _NAME.match(value) or ".." in value:
+        shown = repr(value)
+        raise UsageError(
+            f"{kind} {shown if len(shown) <= 80 else shown[:77] + '...'}",
+            "not a valid name",
+            "use letters, digits, '.', '_' and '-', at most 128, starting with a letter or digit, without '..'",
+        )
+    return value
+
+
+@dataclass(frozen=True)
+class WeightFile:
+    """One file of a version. `path` is relative to the version's folder, in POSIX form; `size` in bytes."""
+
+    path: str
+    sha256: str
+    size: int
+    format: str
+
+
+@dataclass(frozen=True)
+class Contract:
+    """What a pipeline relies on: task, class names in order, input size (height, width) and stride, in pixels."""
+
+    task: str
+    names: tuple[str, ...]
+    imgsz: tuple[int, int]
+    stride: int
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """The parsed `manifest.json` of one immutable version (INTERFACE.md, "Model store")."""
+
+    model: str
+    version: str
+    sequence: int
+    created: str
+    contract: Contract
+    files: tuple[WeightFile, ...]
+    golden: tuple[str, ...] = ()
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    source: Mapping[str, str] = field(default_factory=dict)
+    note: str = ""
+
+    @property
+    def digest(self) -> str:
+        """`sha256:<hex>` over what decides how the version behaves: files and contract, not notes or dates."""
+        c = self.contract
+        content = {
+            "task": c.task,
+            "names": list(c.names),
+            "imgsz": list(c.imgsz),
+            "stride": c.stride,
+            "files": sorted([f.path, f.sha256, f.size, f.format] for f in self.files),
+        }
+        text = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+        return "sha256:" + hashlib.sha256(text.encode()).hexdigest()
+
+    @property
+    def weights(self) -> WeightFile:
+        """The file that holds the network: the first with a known weight format."""
+        return next(f for f in self.files if f.format in FORMATS)
+
+    def to_json(self) -> bytes:
+        """The manifest as it stands in the store: readable, keys in a fixed order, newline at the end."""
+        c = self.contract
+        doc = {
+            "schema": MANIFEST_SCHEMA,
+            "model": self.model,
+            "version": self.version,
+            "sequence": self.sequence,
+            "created": self.created,
+            "task": c.task,
+            "imgsz": list(c.imgsz),
+            "names": list(c.names),
+            "stride": c.stride,
+            "files": [{"path": f.path, "sha256": f.sha256, "size": f.size, "format": f.format} for f in self.files],
+            "golden": list(self.golden),
+            "metrics": dict(self.metrics),
+            "source": dict(self.source),
+            "note": self.note,
+        }
+        return (json.dumps(doc, indent=2, ensure_ascii=False) + "\n").encode()
+
+
+def parse_manifest(data: bytes, model: str, version: str) -> Manifest:
+    """Parse an untrusted manifest that was found at `<model>/<version>/`.
+
+    Raises IntegrityError naming the field; never returns a partly valid manifest. Unknown keys are
+    ignored, so that a newer publisher can add some within the same schema.
+    """
+    where = f"manifest of {model}/{version}"
+
+    def bad(why: str) -> IntegrityError:
+        return IntegrityError(where, why, "publish the version again, under a new name")
+
+    if len(data) > MAX_MANIFEST_BYTES:
+        raise bad(f"is {len(data)} bytes, more than {MAX_MANIFEST_BYTES}")
+    try:
+        doc = json.loads(data.decode("utf-8"))
+    except (ValueError, RecursionError) as e:
+        raise bad(f"is not JSON in UTF-8 ({e})") from e
+    if not isinstance(doc, dict):
+        raise bad("is not a JSON object")
+
+    def take(key: str, kind: type | tuple[type, ...], default: Any = None) -> Any:
+        value = doc.get(key, default)
+        if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
+            raise bad(f"{key} is {'missing' if value is None else 'of the wrong type'}")
+        return value
+
+    if take("schema", int) != MANIFEST_SCHEMA:
+        raise bad(f"schema is {doc['schema']}, this edgeagent reads {MANIFEST_SCHEMA}")
+    if take("model", str) != model or take("version", str) != version:
+        raise bad(f"names {doc['model']!r}/{doc['version']!r}")
+    sequence = take("sequence", int)
+    if sequence < 0:
+        raise bad("sequence is negative")
+    contract = _parse_contract(take, bad)
+    files = _parse_files(take("files", list), bad)
+    if not any(f.format in FORMATS for f in files):
+        raise bad(f"files: none has a known weight format ({', '.join(FORMATS)})")
+    golden = take("golden", list, [])
+    known = {f.path for f in files}
+    if any(not isinstance(g, str) or g not in known for g in golden):
+        raise bad("golden: names a path that is not in files")
+    metrics = take("metrics", dict, {})
+    if not all(isinstance(v, (int, float)) and not isinstance(v, bool) for v in metrics.values()):
+        raise bad("metrics: a value is not a number")
+    source = {str(k): str(v) for k, v in take("source", dict, {}).items()}
+    return Manifest(
+        model=model,
+        version=version,
+        sequence=sequence,
+        created=take("created", str),
+        contract=contract,
+        files=files,
+        golden=tuple(golden),
+        metrics={str(k): float(v) for k, v in metrics.items()},
+        source=source,
+        note=take("note", str, ""),
+    )
+
+
+def _parse_contract(take: Any, bad: Any) -> Contract:
+    task = take("task", str)
+    if task not in TASKS:
+        raise bad(f"task is {task!r}, this edgeagent serves {', '.join(TASKS)}")
+    imgsz = take("imgsz", list)
+    if len(imgsz) != 2 or not all(type(n) is int and 32 <= n <= MAX_IMGSZ for n in imgsz):
+        raise bad(f"imgsz is not [height, width] with numbers from 32 to {MAX_IMGSZ}")
+    names = take("names", list)
+    if not 1 <= len(names) <= MAX_CLASSES or not all(isinstance(n, str) and 0 < len(n) <= 200 for n in names):
+        raise bad(f"names is not a list of 1 to {MAX_CLASSES} class names")
+    stride = take("stride", int)
+    if not 1 <= stride <= 256:
+        raise bad("stride is not from 1 to 256")
+    return Contract(task=task, names=tuple(names), imgsz=(imgsz[0], imgsz[1]), stride=stride)
+
+
+def _parse_files(items: list[Any], bad: Any) -> tuple[WeightFile, ...]:
+    if not 1 <= len(items) <= MAX_FILES:
+        raise bad(f"files: {len(items)} entries, allowed are 1 to {MAX_FILES}")
+    files = []
+    for i, item in enumerate(items):
+        if not isinstance(item, dict):
+            raise bad(f"files[{i}] is not an object")
+        path, sha256, size, fmt = (item.get(k) for k in ("path", "sha256", "size", "format"))
+        if not isinstance(path, str) or not _is_inside(path):
+            raise bad(f"files[{i}].path {path!r} does not stay inside the version's folder")
+        if not isinstance(sha256, str) or not _SHA256.match(sha256):
+            raise bad(f"files[{i}].sha256 is not 64 hex digits")
+        if type(size) is not int or size <= 0:
+            raise bad(f"files[{i}].size is not a positive number of bytes")
+        if not isinstance(fmt, str) or not fmt or len(fmt) > 32:
+            raise bad(f"files[{i}].format is missing")
+        files.append(WeightFile(path=path, sha256=sha256, size=size, format=fmt))
+    if len({f.path for f in files}) != len(files):
+        raise bad("files: a path is listed twice")
+    return tuple(files)
+
+
+def _is_inside(path: str) -> bool:
+    parts = path.split("/")
+    return (
+        0 < len(path) <= 512
+        and "\\" not in path
+        and ":" not in path
+        and path != "manifest.json"
+        and all(p not in ("", ".", "..") and p.isprintable() for p in parts)
+    )

@@ -1,0 +1,47 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""The port to a runtime, and the values that go through it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeagent.core.model import Contract
+
+Image = NDArray[np.uint8]  # H×W×3, BGR
+Tensor = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class WeightFacts:
+    """What the weights say of themselves (not what a manifest says of them)."""
+
+    contract: Contract
+    format: str
+    end_to_end: bool = False
+
+
+class Runtime(Protocol):
+    """Weights loaded into one inference library. Not thread-safe; lives in a worker."""
+
+    facts: WeightFacts
+    name: str  # "onnxruntime-cpu", "torch-cpu", ... as status and metrics show it
+
+    def run(self, batch: Tensor) -> Tensor:
+        """Infer `batch`, N×3×H×W RGB in 0..1, contiguous. Returns the raw head output, N×…; may be a view that the
+        next call overwrites. Raises WeightsError when the runtime refuses."""
+
+    def close(self) -> None:
+        """Free what can be freed; memory as a whole returns with the worker's exit."""
+
+
+@dataclass(frozen=True)
+class EngineOptions:
+    """How to load: backend (`auto`, `onnxruntime`, `torch`), device (`auto`, `cpu`, `cuda`, `cuda:0`), threads (0: one)."""
+
+    backend: str = "auto"
+    device: str = "auto"
+    threads: int = 1
