@@ -1,0 +1,92 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""What each worker does first: die with the node, step back in priority, open its channel."""
+
+from __future__ import annotations
+
+import ctypes
+import faulthandler
+import os
+import signal
+import socket
+import sys
+from collections.abc import Callable
+
+from edgeagent.workers.channel import NodeGoneError, WorkerChannel
+from edgeagent.workers.messages import Control
+
+_PR_SET_PDEATHSIG = 1
+_IOPRIO_SET = {"x86_64": 251, "aarch64": 30}
+_IOPRIO_WHO_PROCESS = 1
+_IOPRIO_IDLE = 3 << 13
+LOW_PRIORITY = 19
+
+
+def worker_main(serve: Callable[[WorkerChannel, Control], None]) -> None:
+    """Run a worker: `python -m edgeagent.workers.<kind> FD NODE_PID`.
+
+    serve(channel, first) is called with the first message, which holds the worker's settings. Returns when
+    it does, or when the node is gone.
+    """
+    fd, node_pid = int(sys.argv[1]), int(sys.argv[2])
+    _die_with(node_pid)
+    faulthandler.enable()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # The kernel should take a worker before the node, and before anything else on the machine.
+    _write("/proc/self/oom_score_adj", "900")
+    channel = WorkerChannel(socket.socket(fileno=fd))
+    try:
+        first = channel.receive()
+        if not isinstance(first, Control):
+            raise SystemExit(f"the first message is {first!r}, not the settings")
+        if first.body.get("low_priority"):
+            lower_priority()
+        serve(channel, first)
+    except NodeGoneError:
+        pass
+    sys.stderr.flush()
+    # Runtimes can hang or crash in their destructors; there is nothing here that would need them.
+    os._exit(0)
+
+
+def lower_priority() -> None:
+    """Least CPU and I/O priority, for this thread and those that it starts. Needs no privilege."""
+    os.nice(LOW_PRIORITY)
+    number = _IOPRIO_SET.get(os.uname().machine)
+    if number is not None:
+        ctypes.CDLL(None, use_errno=True).syscall(number, _IOPRIO_WHO_PROCESS, 0, _IOPRIO_IDLE)
+
+
+def can_raise_priority() -> bool:
+    """Whether this process may go back from low to normal priority (CAP_SYS_NICE, or LimitNICE= in the unit)."""
+    import resource
+
+    soft, _ = resource.getrlimit(resource.RLIMIT_NICE)
+    if soft == resource.RLIM_INFINITY or soft >= 20:
+        return True
+    with open("/proc/self/status") as f:
+        caps = next(int(line.split()[1], 16) for line in f if line.startswith("CapEff"))
+    return bool(caps >> 23 & 1)
+
+
+def normal_priority() -> None:
+    """Normal CPU and I/O priority again, for all threads of this process; see `can_raise_priority`."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    number = _IOPRIO_SET.get(os.uname().machine)
+    for task in os.listdir("/proc/self/task"):
+        os.setpriority(os.PRIO_PROCESS, int(task), 0)
+        if number is not None:
+            libc.syscall(number, _IOPRIO_WHO_PROCESS, int(task), 0)
+
+
+def _die_with(node_pid: int) -> None:
+    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != node_pid:  # it died before the line above
+        os._exit(1)
+
+
+def _write(path: str, text: str) -> None:
+    try:
+        with open(path, "w") as f:
+            f.write(text)
+    except OSError as e:
+        print(f"cannot write {path}: {e}", file=sys.stderr)

@@ -1,0 +1,147 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""What the node and its workers say to each other: small messages, one a datagram.
+
+The frame path uses fixed structs; control messages are JSON. Nothing is ever unpickled.
+A message is encoded as one byte of kind, then its body.
+"""
+
+from __future__ import annotations
+
+import json
+from struct import Struct
+from struct import error as StructError
+from typing import Any, NamedTuple
+
+MAX_MESSAGE_BYTES = 128 * 1024
+
+
+class Ring(NamedTuple):
+    """Node → worker: map this ring; its memfd travels with the message. Sizes in bytes."""
+
+    ring: int
+    slots: int
+    slot_bytes: int
+
+
+class DropRing(NamedTuple):
+    """Node → worker: unmap this ring; no later message names it."""
+
+    ring: int
+
+
+class Grant(NamedTuple):
+    """Node → capture worker: you may write one frame into this slot."""
+
+    ring: int
+    slot: int
+
+
+class Captured(NamedTuple):
+    """Capture worker → node: a frame stands in the slot that was granted.
+
+    position: index of the frame in its source, from 0; where to go on after a restart.
+    skipped: frames taken from the source since the last message for which there was no slot, or that were unreadable.
+    ts: Unix seconds, mono: monotonic seconds, both when the frame was captured.
+    """
+
+    ring: int
+    slot: int
+    position: int
+    skipped: int
+    width: int
+    height: int
+    ts: float
+    mono: float
+
+
+class Infer(NamedTuple):
+    """Node → engine worker: detect on the frame in this slot; answer with the same ticket."""
+
+    ticket: int
+    ring: int
+    slot: int
+    width: int
+    height: int
+    confidence: float
+    iou: float
+
+
+class Detected(NamedTuple):
+    """Engine worker → node: the detections of one frame. Times in milliseconds.
+
+    boxes: N × (x1, y1, x2, y2, confidence, class) as little-endian float32, pixels of the captured frame.
+    """
+
+    ticket: int
+    pre_ms: float
+    infer_ms: float
+    post_ms: float
+    boxes: bytes
+
+
+class Beat(NamedTuple):
+    """Worker → node: my main loop turns, and there is nothing else to say."""
+
+    count: int
+
+
+class Control(NamedTuple):
+    """Either way: whatever is rare. `op` names it, `body` holds JSON values."""
+
+    op: str
+    body: dict[str, Any]
+
+
+Message = Ring | DropRing | Grant | Captured | Infer | Detected | Beat | Control
+
+_FIXED: dict[int, tuple[type[Any], Struct]] = {
+    1: (Ring, Struct("<III")),
+    2: (DropRing, Struct("<I")),
+    3: (Grant, Struct("<II")),
+    4: (Captured, Struct("<IIQIIIdd")),
+    5: (Infer, Struct("<QIIIIff")),
+    6: (Beat, Struct("<Q")),
+}
+_KIND_OF: dict[type[Any], tuple[int, Struct]] = {cls: (kind, fmt) for kind, (cls, fmt) in _FIXED.items()}
+_DETECTED, _CONTROL = 7, 8
+_DETECTED_HEAD = Struct("<Qfff")
+BOX = Struct("<6f")
+
+
+def encode(message: Message) -> bytes:
+    """The datagram for `message`. Raises ValueError when it is larger than MAX_MESSAGE_BYTES."""
+    if isinstance(message, Detected):
+        data = bytes((_DETECTED,)) + _DETECTED_HEAD.pack(*message[:4]) + message.boxes
+    elif isinstance(message, Control):
+        data = bytes((_CONTROL,)) + json.dumps([message.op, message.body]).encode()
+    else:
+        kind, fmt = _KIND_OF[type(message)]
+        data = bytes((kind,)) + fmt.pack(*message)
+    if len(data) > MAX_MESSAGE_BYTES:
+        raise ValueError(f"message of {len(data)} bytes, the limit is {MAX_MESSAGE_BYTES}")
+    return data
+
+
+def decode(data: bytes) -> Message:
+    """The message in a datagram. Raises ValueError for anything that `encode` doesn't make."""
+    if not data:
+        raise ValueError("empty message")
+    kind, body = data[0], memoryview(data)[1:]
+    try:
+        if kind in _FIXED:
+            cls, fmt = _FIXED[kind]
+            message: Message = cls(*fmt.unpack(body))
+            return message
+        if kind == _DETECTED:
+            boxes = bytes(body[_DETECTED_HEAD.size :])
+            if len(boxes) % BOX.size:
+                raise ValueError("boxes cut short")
+            return Detected(*_DETECTED_HEAD.unpack_from(body), boxes)
+        if kind == _CONTROL:
+            op, control = json.loads(bytes(body))
+            if not isinstance(op, str) or not isinstance(control, dict):
+                raise ValueError("control message of the wrong form")
+            return Control(op, control)
+    except (ValueError, TypeError, RecursionError, StructError) as e:
+        raise ValueError(f"malformed message of kind {kind}: {e}") from e
+    raise ValueError(f"unknown message kind {kind}")

@@ -1,0 +1,156 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""The node's handle on one worker: spawn, talk, watch, kill, and see that it is gone."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import structlog
+
+from edgeagent.workers.channel import NodeChannel, channel_pair
+from edgeagent.workers.messages import Control, Message
+
+_log = structlog.get_logger(__name__)
+_STDERR_LINES = 20
+_PAGE = os.sysconf("SC_PAGE_SIZE")
+
+
+@dataclass(frozen=True)
+class Exit:
+    """How a worker ended: by exit code, or negative by signal; with its last words on stderr."""
+
+    code: int
+    last_words: str
+
+    def __str__(self) -> str:
+        how = f"killed by {signal.Signals(-self.code).name}" if self.code < 0 else f"exit code {self.code}"
+        last = self.last_words.strip().splitlines()
+        return f"{how} ({last[-1].strip()[:300]})" if last else how
+
+
+class WorkerProcess:
+    """One child process, spawned (never forked) from the thread of the event loop.
+
+    on_message(message) is called for each message; on_exit(exit) exactly once, when the process has ended and
+    is reaped, so that nothing of it touches shared memory any more. There is no gentle stop: a worker
+    holds nothing that a kill could spoil.
+    """
+
+    def __init__(
+        self,
+        kind: str,
+        module: str,
+        settings: dict[str, Any],
+        on_message: Callable[[Message], None],
+        on_exit: Callable[[Exit], None],
+        environment: dict[str, str] | None = None,
+    ) -> None:
+        self.kind = kind
+        self.started = self.last_heard = time.monotonic()
+        self._on_message = on_message
+        self._on_exit = on_exit
+        self._loop = asyncio.get_running_loop()
+        self._stderr: deque[str] = deque(maxlen=_STDERR_LINES)
+        self._partial_line = b""
+        self._kill_reason = ""
+        ours, theirs = channel_pair()
+        try:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", module, str(theirs.fileno()), str(os.getpid())],
+                pass_fds=[theirs.fileno()],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
+                start_new_session=True,  # Ctrl-C at the terminal is the node's to handle
+                env={**os.environ, **(environment or {})},
+            )
+        except BaseException:
+            ours.close()
+            raise
+        finally:
+            theirs.close()
+        self.pid = self._process.pid
+        assert self._process.stderr is not None
+        self._stderr_fd = self._process.stderr.fileno()
+        os.set_blocking(self._stderr_fd, False)
+        self._loop.add_reader(self._stderr_fd, self._read_stderr)
+        self._pidfd = os.pidfd_open(self.pid)
+        self._loop.add_reader(self._pidfd, self._ended)
+        self._channel = NodeChannel(ours, self._heard, self._closed)
+        self._alive = True
+        self.send(Control("settings", settings))
+
+    @property
+    def alive(self) -> bool:
+        """False once the process is reaped."""
+        return self._alive
+
+    @property
+    def silent_s(self) -> float:
+        """Seconds since the worker last said anything."""
+        return time.monotonic() - self.last_heard
+
+    def send(self, message: Message, fds: Sequence[int] = ()) -> None:
+        """Send without blocking; nothing happens when the worker is gone."""
+        self._channel.send(message, fds)
+
+    def kill(self, why: str = "") -> None:
+        """SIGKILL; `on_exit` follows. Idempotent."""
+        if self._alive:
+            self._kill_reason = self._kill_reason or why
+            self._process.kill()
+
+    def memory_bytes(self) -> int:
+        """Resident memory (RSS) now; 0 when it is gone."""
+        try:
+            with open(f"/proc/{self.pid}/statm") as f:
+                return int(f.read().split()[1]) * _PAGE
+        except (OSError, IndexError):
+            return 0
+
+    def _heard(self, message: Message) -> None:
+        self.last_heard = time.monotonic()
+        self._on_message(message)
+
+    def _closed(self, why: str) -> None:
+        self.kill(why)
+
+    def _read_stderr(self) -> None:
+        try:
+            data = os.read(self._stderr_fd, 65536)
+        except BlockingIOError:
+            return
+        if not data:
+            self._loop.remove_reader(self._stderr_fd)
+            return
+        *lines, self._partial_line = (self._partial_line + data).split(b"\n")
+        self._partial_line = self._partial_line[-4096:]
+        for line in lines:
+            text = line.decode("utf-8", "replace").rstrip()[:1000]
+            if text:
+                self._stderr.append(text)
+                _log.info("worker says", kind=self.kind, pid=self.pid, text=text)
+
+    def _ended(self) -> None:
+        code = self._process.wait()
+        self._loop.remove_reader(self._pidfd)
+        os.close(self._pidfd)
+        # What it said before its end is still in the pipes.
+        self._channel.drain()
+        self._channel.close()
+        self._read_stderr()
+        self._loop.remove_reader(self._stderr_fd)
+        assert self._process.stderr is not None
+        self._process.stderr.close()
+        self._alive = False
+        words = "\n".join(self._stderr) + ("\n" + self._partial_line.decode("utf-8", "replace"))
+        self._on_exit(Exit(code, self._kill_reason or words))
