@@ -30,8 +30,8 @@ def channel_pair() -> tuple[socket.socket, socket.socket]:
 class NodeChannel:
     """The node's end, on its event loop. Never blocks: what the worker doesn't take yet waits here.
 
-    on_message is called with each message; on_close once, with the reason, when the other end is gone or
-    sends what is no message. After on_close nothing is called any more.
+    on_message is called with each message; on_close once, when the other end is gone (with an empty reason)
+    or misbehaves (with what it did). After on_close nothing is called any more.
     """
 
     def __init__(
@@ -107,16 +107,15 @@ class NodeChannel:
                 data = self._sock.recv(MAX_MESSAGE_BYTES + 1)
             except BlockingIOError:
                 return
-            except OSError as e:
-                self._fail(str(e))
-                return
+            except OSError:
+                data = b""
             if not data:
-                self._fail("closed by the worker")
+                self._fail("")
                 return
             try:
                 message = decode(data)
             except ValueError as e:
-                self._fail(str(e))
+                self._fail(f"sent what is no message: {e}")
                 return
             self._on_message(message)
             if not self._open:

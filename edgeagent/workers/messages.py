@@ -80,9 +80,9 @@ class Detected(NamedTuple):
 
 
 class Beat(NamedTuple):
-    """Worker → node: my main loop turns, and there is nothing else to say."""
+    """Worker → node: my main loop turns, and there is nothing else to say. `turn` grows by one each time."""
 
-    count: int
+    turn: int
 
 
 class Control(NamedTuple):
@@ -136,7 +136,8 @@ def decode(data: bytes) -> Message:
             boxes = bytes(body[_DETECTED_HEAD.size :])
             if len(boxes) % BOX.size:
                 raise ValueError("boxes cut short")
-            return Detected(*_DETECTED_HEAD.unpack_from(body), boxes)
+            ticket, pre_ms, infer_ms, post_ms = _DETECTED_HEAD.unpack_from(body)
+            return Detected(ticket, pre_ms, infer_ms, post_ms, boxes)
         if kind == _CONTROL:
             op, control = json.loads(bytes(body))
             if not isinstance(op, str) or not isinstance(control, dict):
