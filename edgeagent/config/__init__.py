@@ -1,0 +1,51 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""The node's configuration: parsed once, frozen, every mistake reported at once.
+
+Sources, later wins: the defaults below, one YAML file, `EDGEAGENT_...` variables. A double underscore in
+a variable's name goes one level down: `EDGEAGENT_API__PORT=9000`, `EDGEAGENT_PIPELINES__0__SOURCE__URL=...`;
+lists and mappings are written as YAML: `EDGEAGENT_NODE__LABELS='{line: a}'`.
+"""
+
+from edgeagent.config.load import ConfigError, load_config, parse_config
+from edgeagent.config.schema import (
+    ApiConfig,
+    Config,
+    ConfigStoreConfig,
+    EngineConfig,
+    JsonlSink,
+    LogConfig,
+    LogSink,
+    ModelStoreConfig,
+    NodeConfig,
+    PipelineConfig,
+    ProbationConfig,
+    Sink,
+    SourceConfig,
+    UpdateConfig,
+    default_live,
+    is_loopback,
+)
+from edgeagent.config.secret import read_secret
+
+__all__ = [
+    "ApiConfig",
+    "Config",
+    "ConfigError",
+    "ConfigStoreConfig",
+    "EngineConfig",
+    "JsonlSink",
+    "LogConfig",
+    "LogSink",
+    "ModelStoreConfig",
+    "NodeConfig",
+    "PipelineConfig",
+    "ProbationConfig",
+    "Sink",
+    "SourceConfig",
+    "UpdateConfig",
+    "default_live",
+    "is_loopback",
+    "load_config",
+    "parse_config",
+    "read_secret",
+]

@@ -1,0 +1,214 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""Read a configuration file and the environment, and say everything that is wrong with them at once."""
+
+from __future__ import annotations
+
+import copy
+import difflib
+import os
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, get_args
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from edgeagent.config.schema import Config, clashes
+from edgeagent.errors import UsageError
+
+MAX_CONFIG_BYTES = 1 << 20
+ENV_PREFIX = "EDGEAGENT_"
+_TYPE_HINTS = {
+    "string_type": "text (put it in quotes)",
+    "missing": "this field has no default and must be given",
+    "model_type": "a mapping (name: value)",
+    "dict_type": "a mapping (name: value)",
+    "union_tag_not_found": "the field type, one of jsonl, log",
+}
+
+
+class ConfigError(UsageError):
+    """The configuration is wrong. `problems` has one line for each mistake: "path: what; allowed: ..."."""
+
+    def __init__(self, where: str, problems: list[str]) -> None:
+        count = f"{len(problems)} mistakes: " if len(problems) > 1 else ""
+        super().__init__(f"configuration {where}", count + " | ".join(problems), "correct it and check again")
+        self.problems = problems
+
+
+def load_config(path: Path, environ: Mapping[str, str] | None = None) -> Config:
+    """Read, override from `environ` (the process's own if None) and check a configuration file.
+
+    Raises ConfigError with every mistake.
+    """
+    try:
+        with path.open("rb") as f:
+            data = f.read(MAX_CONFIG_BYTES + 1)
+    except OSError as e:
+        raise ConfigError(str(path), [f"can't be read ({e.strerror})"]) from e
+    if len(data) > MAX_CONFIG_BYTES:
+        raise ConfigError(str(path), [f"is larger than {MAX_CONFIG_BYTES} bytes"])
+    problems: list[str] = []
+    try:
+        loader = _Loader(data.decode("utf-8"))
+        doc = loader.get_single_data()
+        problems += loader.duplicates
+    except UnicodeDecodeError as e:
+        raise ConfigError(str(path), [f"is not UTF-8 (byte {e.start})"]) from e
+    except yaml.MarkedYAMLError as e:
+        line = f"line {e.problem_mark.line + 1}: " if e.problem_mark else ""
+        raise ConfigError(str(path), [f"{line}broken YAML ({e.problem or e.context})"]) from e
+    except (yaml.YAMLError, RecursionError, ValueError) as e:
+        raise ConfigError(str(path), [f"broken YAML ({' '.join(str(e).split())})"]) from e
+    return parse_config(
+        {} if doc is None else doc, str(path), os.environ if environ is None else environ, problems
+    )
+
+
+def parse_config(
+    doc: object,
+    where: str = "given",
+    environ: Mapping[str, str] | None = None,
+    problems: list[str] | None = None,
+) -> Config:
+    """Check a configuration that is at hand as plain values. Raises ConfigError with every mistake.
+
+    where: how messages name it. problems: what is known to be wrong already.
+    """
+    found = list(problems or [])
+    if not isinstance(doc, dict):
+        raise ConfigError(where, [*found, "is not a mapping; allowed: sections such as node:, pipelines:"])
+    doc = copy.deepcopy(doc)
+    found += _override(doc, environ or {})
+    config: Config | None = None
+    try:
+        config = Config.model_validate(doc)
+    except ValidationError as e:
+        found += [_describe(doc, error) for error in e.errors(include_url=False)]
+        # The check of the whole list runs only when each pipeline is right; run it on what is there.
+        found += [c for c in clashes(doc.get("pipelines")) if not any(c in f for f in found)]
+    if found or config is None:
+        raise ConfigError(where, found)
+    return config
+
+
+class _Loader(yaml.SafeLoader):
+    """SafeLoader that notices a key given twice in one mapping, where YAML's own takes the last silently."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self.duplicates: list[str] = []
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode):
+                if key.value in seen:
+                    self.duplicates.append(
+                        f"line {key.start_mark.line + 1}: {key.value} is given twice; allowed: once"
+                    )
+                seen.add(key.value)
+        return super().construct_mapping(node, deep)
+
+
+def _override(doc: dict[Any, Any], environ: Mapping[str, str]) -> list[str]:
+    """Put the variables into `doc`; returns what is wrong with them."""
+    problems = []
+    for variable in sorted(v for v in environ if v.startswith(ENV_PREFIX)):
+        path = variable.removeprefix(ENV_PREFIX).lower().split("__")
+        if path[0] not in Config.model_fields:
+            section = next((s for s in Config.model_fields if path[0].startswith(s + "_")), None)
+            if section:
+                guess = (ENV_PREFIX + section + "__" + path[0].removeprefix(section + "_")).upper()
+                problems.append(f"{variable}: is not known; did you mean {guess}?")
+            continue  # not a setting: EDGEAGENT_TOKEN_FILE and the like belong to others
+        try:
+            _set(doc, path, _value(environ[variable]))
+        except (ValueError, yaml.YAMLError) as e:
+            problems.append(f"{variable}: {' '.join(str(e).split())}")
+    return problems
+
+
+def _value(text: str) -> Any:
+    return yaml.safe_load(text) if text.lstrip().startswith(("[", "{")) else text
+
+
+def _set(doc: Any, path: list[str], value: Any) -> None:
+    for depth, part in enumerate(path):
+        last = depth == len(path) - 1
+        if isinstance(doc, list):
+            if not part.isdecimal() or int(part) > len(doc):
+                raise ValueError(f"no element {part}; allowed: 0 to {len(doc)}")
+            key: Any = int(part)
+            if key == len(doc):
+                doc.append({})
+        elif isinstance(doc, dict):
+            key = part
+        else:
+            raise ValueError(f"{'.'.join(path[:depth])} is a single value and has nothing below it")
+        if last:
+            doc[key] = value
+        else:
+            below = doc.get(key) if isinstance(doc, dict) else doc[key]
+            if below is None:
+                below = doc[key] = [] if path[depth + 1].isdecimal() else {}
+            doc = below
+
+
+def _describe(doc: dict[Any, Any], error: Any) -> str:
+    """One line about one of pydantic's errors: "path: what; allowed: ..."."""
+    loc, kind, message = error["loc"], error["type"], error["msg"]
+    path = _dotted(doc, loc)
+    if kind == "value_error":
+        text = str(error["ctx"]["error"])
+        return text if text.startswith(path + "[") else f"{path}: {text}"
+    if kind == "extra_forbidden":
+        known = _fields_at(loc[:-1])
+        close = difflib.get_close_matches(str(loc[-1]), known, 1)
+        return f"{path}: is not known{f', did you mean {close[0]}?' if close else ''}; allowed: {', '.join(known)}"
+    if kind == "missing":
+        return f"{path}: is missing; allowed: {_TYPE_HINTS[kind]}"
+    shown = "no value" if error["input"] is None else repr(error["input"])
+    shown = shown if len(shown) <= 60 else shown[:57] + "..."
+    if kind == "union_tag_invalid":
+        return f"{path}.type: {error['ctx']['tag']!r} is not known; allowed: {error['ctx']['expected_tags']}"
+    allowed = _TYPE_HINTS.get(kind) or re.sub(r"^Input should be (a |an )?|, unable to parse.*$", "", message)
+    return f"{path}: {shown} is wrong; allowed: {allowed}"
+
+
+def _dotted(doc: Any, loc: tuple[str | int, ...]) -> str:
+    """`pipelines[0].source.url`, without the tag that pydantic adds below a list of sinks."""
+    text = ""
+    for i, part in enumerate(loc):
+        if isinstance(doc, dict) and part not in doc and i < len(loc) - 1:
+            continue
+        text += f"[{part}]" if isinstance(part, int) else f".{part}"
+        if isinstance(doc, dict):
+            doc = doc.get(part)
+        elif isinstance(doc, list) and isinstance(part, int) and part < len(doc):
+            doc = doc[part]
+    return text.lstrip(".") or "configuration"
+
+
+def _fields_at(loc: tuple[str | int, ...]) -> list[str]:
+    """Names of the fields that are known below `loc`."""
+    models: list[type[BaseModel]] = [Config]
+    for part in loc:
+        if not isinstance(part, str):
+            continue
+        below = [
+            m
+            for model in models
+            if part in model.model_fields
+            for m in _models(model.model_fields[part].annotation)
+        ]
+        models = below or [m for m in models if m.model_fields["type"].default == part]
+    return list(dict.fromkeys(name for model in models for name in model.model_fields))
+
+
+def _models(annotation: Any) -> Iterator[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for inner in get_args(annotation):
+        yield from _models(inner)

@@ -1,0 +1,284 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""What a node can be told: every section and field, with its default and its limits."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import re
+import socket
+from pathlib import Path
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+
+from edgeagent.core.model import check_name
+from edgeagent.errors import UsageError
+
+SOURCE_SCHEMES = ("rtsp", "rtsps", "http", "https", "file", "synthetic")
+_LIVE_SCHEMES = ("rtsp", "rtsps", "http", "https", "synthetic")
+
+
+def _name(value: str) -> str:
+    try:
+        return check_name("name", value)
+    except UsageError as e:
+        raise ValueError(f"{value!r} is not a valid name; allowed: {e.todo.removeprefix('use ')}") from e
+
+
+def _device(value: str) -> str:
+    if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", value):
+        raise ValueError(f"{value!r} is not a device; allowed: auto, cpu, cuda, cuda:<number>")
+    return value
+
+
+Name = Annotated[str, AfterValidator(_name)]
+Seconds = Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False)]
+Fraction = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+Megabytes = Annotated[int, Field(ge=1, le=1 << 24)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class NodeConfig(_Section):
+    """Who this node is, and where it keeps what must survive a restart."""
+
+    id: Name = Field(
+        default_factory=lambda: re.sub(r"[^A-Za-z0-9.-]", "-", socket.gethostname()).strip(".-") or "node"
+    )
+    labels: dict[str, str] = {}
+    state_dir: Path = Path("/var/lib/edgeagent")
+
+
+class ConfigStoreConfig(_Section):
+    """Where the operator's wishes are written: `etcd://host:port,...` or `file:///folder`."""
+
+    url: str = "file:///etc/edgeagent/intent"
+    username: str | None = None
+    password_file: Path | None = Field(default=None, validate_default=True)
+
+    @field_validator("url")
+    @classmethod
+    def _url(cls, url: str) -> str:
+        parts = urlsplit(url)
+        if "@" in parts.netloc:
+            raise ValueError("holds a user or password; allowed: username and password_file beside the URL")
+        if (parts.scheme == "etcd" and parts.netloc) or (
+            parts.scheme == "file" and not parts.netloc and parts.path.startswith("/")
+        ):
+            return url
+        raise ValueError(
+            f"{url!r} is not a config store; allowed: etcd://host:port[,host:port] or file:///folder"
+        )
+
+    @field_validator("password_file")
+    @classmethod
+    def _both_or_none(cls, password_file: Path | None, info: ValidationInfo) -> Path | None:
+        if (password_file is None) != (info.data.get("username") is None):
+            raise ValueError(
+                "only one of the two is given; allowed: username and password_file together, or neither"
+            )
+        return password_file
+
+
+class ModelStoreConfig(_Section):
+    """Where versions come from: a folder, or any URL that fsspec opens.
+
+    timeout_seconds: limit of one request. storage_options: passed to the fsspec file system as they are.
+    """
+
+    url: str = Field(default="/var/lib/edgeagent/store", min_length=1)
+    trusted_keys: list[Path] = []
+    timeout_seconds: Seconds = 20.0
+    storage_options: dict[str, Any] = Field(default={}, repr=False)
+
+    @field_validator("trusted_keys")
+    @classmethod
+    def _not_yet(cls, keys: list[Path]) -> list[Path]:
+        if keys:
+            raise ValueError(
+                "this release does not check signatures, and will not pretend to; allowed: an empty list"
+            )
+        return keys
+
+
+class EngineConfig(_Section):
+    """How engine workers infer.
+
+    threads: of one engine worker; 0 means one. memory_limit_mb, hang_seconds: a worker that takes more
+    memory, or longer for one frame, is killed and started again.
+    """
+
+    backend: Literal["auto", "onnxruntime", "torch"] = "auto"
+    device: Annotated[str, AfterValidator(_device)] = "auto"
+    threads: int = Field(default=0, ge=0, le=256)
+    memory_limit_mb: Megabytes = 4096
+    hang_seconds: Seconds = 10.0
+
+
+def default_live(url: str) -> bool:
+    """Whether a source drops the older frame when the engine is busy, if its configuration doesn't say.
+
+    True for cameras, streams and the synthetic line (which stands in for a camera); false for files and folders.
+    """
+    return urlsplit(url).scheme in _LIVE_SCHEMES or url.removeprefix("file://").startswith("/dev/")
+
+
+class SourceConfig(_Section):
+    """Where frames come from. fps: pace of a file or folder, None for its own; stall_seconds: no frame for
+    so long means that the source is gone and is opened again."""
+
+    url: str
+    fps: float | None = Field(default=None, gt=0, le=1000, allow_inf_nan=False)
+    loop: bool = False
+    live: bool | None = None
+    stall_seconds: Seconds = 10.0
+
+    @property
+    def is_live(self) -> bool:
+        """`live`, or what suits the kind of source."""
+        return default_live(self.url) if self.live is None else self.live
+
+    @field_validator("url")
+    @classmethod
+    def _url(cls, url: str) -> str:
+        scheme = urlsplit(url).scheme if "://" in url else ""
+        if not url.strip() or "\0" in url:
+            raise ValueError("is empty; allowed: a URL, a device such as /dev/video0, a file or a folder")
+        if "://" in url and scheme not in SOURCE_SCHEMES:
+            raise ValueError(
+                f"{scheme}:// is not a known source; allowed: {', '.join(SOURCE_SCHEMES)}, or a path"
+            )
+        return url
+
+
+class JsonlSink(_Section):
+    """One JSON line a frame, in a file that is rotated at `max_mb` megabytes; `keep` older files stay."""
+
+    type: Literal["jsonl"] = "jsonl"
+    path: Path
+    max_mb: Megabytes = 100
+    keep: int = Field(default=5, ge=0, le=10_000)
+
+
+class LogSink(_Section):
+    """Each frame's detections as one line of the node's log."""
+
+    type: Literal["log"] = "log"
+
+
+Sink = Annotated[JsonlSink | LogSink, Field(discriminator="type")]
+
+
+class PipelineConfig(_Section):
+    """One line: a source, the model that looks at it, and where detections go."""
+
+    name: Name
+    model: Name
+    source: SourceConfig
+    confidence: Fraction = 0.25
+    iou: Fraction = 0.45
+    sinks: list[Sink] = []
+
+
+class ProbationConfig(_Section):
+    """The watch after a swap, during which the version before stays warm."""
+
+    seconds: float = Field(default=60.0, ge=0, le=86_400, allow_inf_nan=False)
+
+
+class UpdateConfig(_Section):
+    """Limits of an update.
+
+    keep_versions: in the local cache. fetch_seconds: without progress. gate_seconds, load_seconds: of one
+    gate, of loading a candidate. retry_seconds: until a failure that may pass is tried again.
+    """
+
+    probation: ProbationConfig = ProbationConfig()
+    keep_versions: int = Field(default=3, ge=1, le=1000)
+    fetch_seconds: Seconds = 60.0
+    gate_seconds: Seconds = 60.0
+    load_seconds: Seconds = 120.0
+    retry_seconds: Seconds = 30.0
+    candidate_memory_mb: Megabytes = 4096
+
+
+def is_loopback(host: str) -> bool:
+    """Whether `host` (a name or an address, without a port) can only mean this machine."""
+    if host.lower() == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
+
+
+class ApiConfig(_Section):
+    """The HTTP API. token_file: the bearer token; without one the API binds to loopback only."""
+
+    token_file: Path | None = None  # before host, which is checked against it
+    host: str = "127.0.0.1"
+    port: int = Field(default=8080, ge=0, le=65_535)
+
+    @field_validator("host")
+    @classmethod
+    def _loopback_or_token(cls, host: str, info: ValidationInfo) -> str:
+        if not is_loopback(host) and info.data.get("token_file", "") is None:
+            raise ValueError(
+                f"{host!r} can be reached from outside; allowed: 127.0.0.1, or any with api.token_file"
+            )
+        return host
+
+
+class LogConfig(_Section):
+    """The node's log on stderr."""
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    format: Literal["json", "console"] = "json"
+
+
+class Config(_Section):
+    """Everything a node is told at its start. Every field has a default."""
+
+    node: NodeConfig = Field(default_factory=NodeConfig)
+    config_store: ConfigStoreConfig = ConfigStoreConfig()
+    model_store: ModelStoreConfig = ModelStoreConfig()
+    engine: EngineConfig = EngineConfig()
+    pipelines: list[PipelineConfig] = []
+    update: UpdateConfig = UpdateConfig()
+    api: ApiConfig = ApiConfig()
+    log: LogConfig = LogConfig()
+
+    @field_validator("pipelines")
+    @classmethod
+    def _no_clash(cls, pipelines: list[PipelineConfig]) -> list[PipelineConfig]:
+        found = clashes([p.model_dump(mode="json") for p in pipelines])
+        if found:
+            raise ValueError(" | ".join(found))
+        return pipelines
+
+
+def clashes(pipelines: object) -> list[str]:
+    """Pipelines of one name, and sinks that write to one file. Takes what is there, right or wrong."""
+    names: dict[str, int] = {}
+    files: dict[str, str] = {}
+    problems = []
+    for i, pipeline in enumerate(pipelines if isinstance(pipelines, list) else []):
+        if not isinstance(pipeline, dict):
+            continue
+        name = pipeline.get("name")
+        if isinstance(name, str) and names.setdefault(name, i) != i:
+            problems.append(
+                f"pipelines[{i}].name: {name!r} is taken by pipelines[{names[name]}]; allowed: unique names"
+            )
+        sinks = pipeline.get("sinks")
+        for j, sink in enumerate(sinks if isinstance(sinks, list) else []):
+            path = sink.get("path") if isinstance(sink, dict) else None
+            here = f"pipelines[{i}].sinks[{j}].path"
+            if path is not None and files.setdefault(os.path.normpath(str(path)), here) != here:
+                taken = files[os.path.normpath(str(path))]
+                problems.append(f"{here}: {str(path)!r} is written by {taken} too; allowed: one file a sink")
+    return problems
