@@ -58,7 +58,7 @@ def decode_directive(key: str, value: bytes, revision: str) -> Directive:
     if not text:
         raise bad("the value is empty")
     doc: object = {"version": text}
-    if text[0] in "{[\"":
+    if text[0] in '{["':
         try:
             doc = json.loads(text)
         except (ValueError, RecursionError) as e:

@@ -107,7 +107,9 @@ class Manifest:
             "imgsz": list(c.imgsz),
             "names": list(c.names),
             "stride": c.stride,
-            "files": [{"path": f.path, "sha256": f.sha256, "size": f.size, "format": f.format} for f in self.files],
+            "files": [
+                {"path": f.path, "sha256": f.sha256, "size": f.size, "format": f.format} for f in self.files
+            ],
             "golden": list(self.golden),
             "metrics": dict(self.metrics),
             "source": dict(self.source),

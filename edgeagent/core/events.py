@@ -1,0 +1,149 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""What can happen to a model on a node, and what the reconciler can ask for in answer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from edgeagent.core.directive import Directive
+from edgeagent.core.lifecycle import Stage
+from edgeagent.core.state import Goal, Ref
+
+# -- events ------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Wished:
+    """The intent as it stands, decoded. The same wish again changes nothing."""
+
+    directive: Directive
+
+
+@dataclass(frozen=True)
+class WishInvalid:
+    """The intent can't be decoded; nothing that serves changes."""
+
+    why: str
+
+
+@dataclass(frozen=True)
+class RollbackAsked:
+    """The operator wants the version before."""
+
+    by: str
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class PromoteAsked:
+    """The operator wants this version, on this node. `wish` identifies the request."""
+
+    version: str
+    wish: str
+    by: str
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Advanced:
+    """The candidate entered a stage. `digest` as soon as it is known."""
+
+    id: int
+    stage: Stage
+    digest: str = ""
+
+
+@dataclass(frozen=True)
+class Failed:
+    """The candidate can't go on. `transient`: through no fault of its own; try again later."""
+
+    id: int
+    why: str
+    transient: bool = False
+
+
+@dataclass(frozen=True)
+class StoreChanged:
+    """What the store holds under a refused version is no longer what was refused."""
+
+    version: str
+
+
+@dataclass(frozen=True)
+class ActiveTroubled:
+    """The active engine misbehaves in a way that a restart of its worker didn't cure."""
+
+    ref: Ref
+    why: str
+
+
+@dataclass(frozen=True)
+class Tick:
+    """Time has passed."""
+
+
+Event = (
+    Wished
+    | WishInvalid
+    | RollbackAsked
+    | PromoteAsked
+    | Advanced
+    | Failed
+    | StoreChanged
+    | ActiveTroubled
+    | Tick
+)
+
+# -- commands ----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Begin:
+    """Take the candidate from FETCHING to READY; report with Advanced and Failed."""
+
+    id: int
+    goal: Goal
+
+
+@dataclass(frozen=True)
+class Cancel:
+    """Stop whatever is done for this candidate, and free it."""
+
+    id: int
+
+
+@dataclass(frozen=True)
+class Swap:
+    """Make this warm version the one that the next frame goes to."""
+
+    ref: Ref
+    epoch: int
+
+
+@dataclass(frozen=True)
+class Drop:
+    """Drain this version, then retire it."""
+
+    ref: Ref
+
+
+@dataclass(frozen=True)
+class Save:
+    """Write the state to disk."""
+
+
+@dataclass(frozen=True)
+class Record:
+    """An entry for the audit log. `stages` in seconds."""
+
+    event: str
+    result: str
+    by: str = ""
+    from_version: str = ""
+    to_version: str = ""
+    digest: str = ""
+    why: str = ""
+    stages: dict[str, float] = field(default_factory=dict)
+
+
+Command = Begin | Cancel | Swap | Drop | Save | Record

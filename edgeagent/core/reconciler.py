@@ -1,0 +1,340 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""Decides what happens to one model on this node: state and event in, state and commands out.
+
+Level-triggered: whatever the event, the last step compares what should serve (`goal`) with what does, and asks for
+at most one change. A lost or repeated event changes nothing. Commands are performed in order; a Swap can't fail.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from edgeagent.core.events import (
+    ActiveTroubled,
+    Advanced,
+    Begin,
+    Cancel,
+    Command,
+    Drop,
+    Event,
+    Failed,
+    PromoteAsked,
+    Record,
+    RollbackAsked,
+    Save,
+    StoreChanged,
+    Swap,
+    Tick,
+    Wished,
+    WishInvalid,
+)
+from edgeagent.core.lifecycle import Stage, advance
+from edgeagent.core.state import MAX_REJECTIONS, Candidate, Goal, Override, Ref, Rejection, State
+from edgeagent.errors import ConflictError
+
+
+@dataclass(frozen=True)
+class Policy:
+    """The operator's settings for updates: times in seconds, `keep_good` in versions."""
+
+    probation_s: float = 60.0
+    retry_min_s: float = 1.0
+    retry_max_s: float = 30.0
+    keep_good: int = 3
+
+
+Step = tuple[State, list[Command]]
+
+
+def react(state: State, event: Event, now: float, policy: Policy) -> Step:
+    """The state after `event` at monotonic time `now`, and the commands to perform.
+
+    Raises ConflictError for a roll-back that isn't possible (state unchanged), IllegalTransitionError for a
+    report that the lifecycle doesn't know.
+    """
+    state, commands = _apply(state, event, now, policy)
+    state, more = _reconcile(state, now, policy)
+    return state, commands + more
+
+
+def goal(state: State) -> Goal | None:
+    """What should serve now: at boot the last known good first, then a local wish, then the intent."""
+    if state.active is None:
+        for ref in reversed(state.good):
+            if ref.version not in state.boot_failed:
+                return Goal(ref.version, wish="boot", by="boot", reason="last known good", known_good=True)
+    if state.override:
+        return state.override.goal
+    d = state.directive
+    return Goal(d.version, d.wish, d.by, d.reason, d.allow_new_contract) if d else None
+
+
+def next_deadline(state: State) -> float | None:
+    """When (monotonic seconds) a Tick is due, None when nothing waits for time to pass."""
+    times = [state.probation_until, state.candidate.retry_at if state.candidate else None]
+    return min((t for t in times if t is not None), default=None)
+
+
+def rollback_target(state: State) -> Ref | None:
+    """The version that a roll-back would bring: the last that was stable before the active one."""
+    before = [r for r in state.good if state.active is None or r != state.active]
+    return before[-1] if before and state.active else None
+
+
+def rejection_of(state: State, wanted: Goal) -> Rejection | None:
+    """Why `wanted` was refused under the wish that still stands, if it was."""
+    return next((r for r in state.rejections if r.version == wanted.version and r.wish == wanted.wish), None)
+
+
+# -- events ------------------------------------------------------------------------------------------
+
+
+def _apply(state: State, event: Event, now: float, policy: Policy) -> Step:
+    match event:
+        case Wished(directive):
+            if directive == state.directive:
+                return state, []
+            same_wish = directive.wish == state.intent
+            state = replace(state, directive=directive)
+            if same_wish:  # the same writing seen again after a restart: holds and quarantines stand
+                return state, []
+            return replace(state, override=None, rejections=(), last_error=""), [Save()]
+        case WishInvalid(why):
+            return replace(state, last_error=why), []
+        case RollbackAsked(by, reason):
+            return _roll_back(state, by, reason)
+        case PromoteAsked(version, wish, by, reason):
+            override = Override(Goal(version, wish, by, reason), "promote", state.intent)
+            return replace(state, override=override), [Save()]
+        case Advanced(id, stage, digest):
+            return _advanced(state, id, stage, digest, now, policy)
+        case Failed(id, why, transient):
+            return _failed(state, id, why, transient, now, policy)
+        case StoreChanged(version):
+            return _look_again(state, version), []
+        case ActiveTroubled(ref, why):
+            return _troubled(state, ref, why)
+        case Tick():
+            return _tick(state, now, policy)
+
+
+def _look_again(state: State, version: str) -> State:
+    """The version is tried again; content that was refused stays refused, by its digest."""
+    kept = (replace(r, version="") if r.version == version else r for r in state.rejections)
+    return replace(state, rejections=tuple(r for r in kept if r.version or r.digest))
+
+
+def _roll_back(state: State, by: str, reason: str) -> Step:
+    target = rollback_target(state)
+    if target is None:
+        raise ConflictError(
+            f"roll-back of {state.model}",
+            "no earlier version has served well on this node",
+            "promote a version instead",
+        )
+    wanted = Goal(target.version, f"rollback@{state.epoch}", by, reason or "roll-back", known_good=True)
+    override = Override(wanted, "rollback", state.intent)
+    return replace(state, override=override), [Save()]
+
+
+def _advanced(state: State, id: int, stage: Stage, digest: str, now: float, policy: Policy) -> Step:
+    c = state.candidate
+    if c is None or c.id != id:
+        return state, []  # an outdated candidate that finished late; it is cancelled already
+    if stage is not c.stage:
+        c = replace(c, stage=advance(c.stage, stage), times=(*c.times, (stage, now)))
+    if digest and digest != c.digest:
+        c = replace(c, digest=digest)
+        refused = next((r for r in state.rejections if r.digest == digest and r.wish == c.goal.wish), None)
+        if refused:
+            state, commands = _reject(replace(state, candidate=c), c, f"quarantined: {refused.why}", now)
+            return state, [Cancel(c.id), *commands]
+    state = replace(state, candidate=c)
+    if stage is Stage.READY:
+        return _swap_in(state, c, now, policy)
+    return state, []
+
+
+def _swap_in(state: State, c: Candidate, now: float, policy: Policy) -> Step:
+    """The candidate takes the slot; what it replaces stays warm if it has earned that."""
+    new, old = Ref(c.goal.version, c.digest), state.active
+    trusted = c.goal.known_good
+    advance(c.stage, Stage.STABLE if trusted else Stage.PROBATION)
+    epoch = state.epoch + 1
+    commands: list[Command] = [Swap(new, epoch)]
+    standby = None
+    for ref in (state.standby, old):
+        if ref is None or ref == new:
+            continue
+        if not trusted and ref == state.last_known_good:
+            standby = ref
+        else:
+            commands.append(Drop(ref))
+    commands.append(
+        Record(
+            event=_event_name(state, c.goal),
+            result="swapped",
+            by=c.goal.by,
+            from_version=old.version if old else "",
+            to_version=new.version,
+            digest=new.digest,
+            why=c.goal.reason,
+            stages=c.durations(now),
+        )
+    )
+    state = replace(
+        state,
+        active=new,
+        epoch=epoch,
+        standby=standby,
+        candidate=None,
+        probation_until=now + policy.probation_s,
+    )
+    if trusted:
+        state = _stable(state, policy)
+    return state, [*commands, Save()]
+
+
+def _event_name(state: State, wanted: Goal) -> str:
+    if wanted.wish == "boot":
+        return "boot"
+    return state.override.kind if state.override and state.override.goal.wish == wanted.wish else "update"
+
+
+def _stable(state: State, policy: Policy) -> State:
+    """The active version has earned its place. Going back to an earlier one forgets those after it."""
+    assert state.active is not None
+    good = state.good
+    if state.override and state.override.kind == "rollback" and state.active in good:
+        good = good[: len(good) - good[::-1].index(state.active)]
+    elif not good or good[-1] != state.active:
+        good = (*(r for r in good if r != state.active), state.active)
+    return replace(state, good=good[-policy.keep_good :], probation_until=None, boot_failed=frozenset())
+
+
+def _failed(state: State, id: int, why: str, transient: bool, now: float, policy: Policy) -> Step:
+    c = state.candidate
+    if c is None or c.id != id:
+        return state, []
+    if not transient:
+        return _reject(state, c, why, now)
+    delay = min(policy.retry_max_s, policy.retry_min_s * 2 ** min(c.attempt - 1, 16))
+    c = replace(
+        c,
+        stage=advance(c.stage, Stage.ASPIRED),
+        times=(*c.times, (Stage.ASPIRED, now)),
+        retry_at=now + delay,
+        error=why,
+    )
+    return replace(state, candidate=c, last_error=why), []
+
+
+def _reject(state: State, c: Candidate, why: str, now: float) -> Step:
+    advance(c.stage, Stage.REJECTED)
+    rejection = Rejection(c.goal.version, c.digest, c.goal.wish, c.stage, why)
+    others = tuple(r for r in state.rejections if (r.version, r.wish) != (rejection.version, rejection.wish))
+    boot_failed = state.boot_failed | {c.goal.version} if c.goal.wish == "boot" else state.boot_failed
+    record = Record(
+        event=_event_name(state, c.goal),
+        result="rejected",
+        by=c.goal.by,
+        from_version=state.active.version if state.active else "",
+        to_version=c.goal.version,
+        digest=c.digest,
+        why=why,
+        stages=c.durations(now),
+    )
+    state = replace(
+        state,
+        candidate=None,
+        rejections=(*others, rejection)[-MAX_REJECTIONS:],
+        boot_failed=boot_failed,
+        last_error=f"{c.goal.version} refused while {c.stage.lower()}: {why}",
+    )
+    return state, [record, Save()]
+
+
+def _troubled(state: State, ref: Ref, why: str) -> Step:
+    """A version that disappoints on probation is refused, and the standby serves again at once."""
+    if ref != state.active or state.probation_until is None or state.standby is None:
+        return state, []
+    wanted = goal(state)
+    wish = wanted.wish if wanted and wanted.version == ref.version else state.intent
+    rejection = Rejection(ref.version, ref.digest, wish, Stage.PROBATION, why)
+    back, epoch = state.standby, state.epoch + 1
+    record = Record("probation", "rolled back", "edgeagent", ref.version, back.version, back.digest, why)
+    state = replace(
+        state,
+        active=back,
+        standby=None,
+        epoch=epoch,
+        probation_until=None,
+        rejections=(*state.rejections, rejection)[-MAX_REJECTIONS:],
+        last_error=f"{ref.version} refused on probation: {why}",
+    )
+    return state, [Swap(back, epoch), Drop(ref), record, Save()]
+
+
+def _tick(state: State, now: float, policy: Policy) -> Step:
+    commands: list[Command] = []
+    if state.active and state.probation_until is not None and now >= state.probation_until:
+        record = Record("probation", "stable", "edgeagent", "", state.active.version, state.active.digest)
+        commands = [*([Drop(state.standby)] if state.standby else []), record, Save()]
+        state = _stable(replace(state, standby=None), policy)
+    c = state.candidate
+    if c and c.retry_at is not None and now >= c.retry_at:
+        # A new id: whatever the last attempt still reports is outdated.
+        again, state = _new_candidate(state, c.goal, now, c.attempt + 1)
+        commands.append(Begin(again.id, again.goal))
+    return state, commands
+
+
+# -- the comparison ----------------------------------------------------------------------------------
+
+
+def _reconcile(state: State, now: float, policy: Policy) -> Step:
+    wanted, c = goal(state), state.candidate
+    commands: list[Command] = []
+    settled = wanted is None or (state.active is not None and state.active.version == wanted.version)
+    if c and (settled or wanted != c.goal):
+        if not settled and wanted and c.retry_at is None and _same_work(wanted, c.goal):
+            return replace(state, candidate=replace(c, goal=wanted)), []
+        commands = [Cancel(c.id), _superseded(state, c, now)]
+        state, c = replace(state, candidate=None), None
+    if settled or c or wanted is None or rejection_of(state, wanted):
+        return state, commands
+    if state.standby and state.standby.version == wanted.version:
+        # Still warm: a swap, not a load. The standby is the last known good by construction.
+        times = ((Stage.READY, now),)
+        ready = Candidate(
+            state.next_id, replace(wanted, known_good=True), Stage.READY, times, state.standby.digest
+        )
+        state = replace(state, candidate=ready, next_id=state.next_id + 1)
+        state, more = _swap_in(state, ready, now, policy)
+        return state, commands + more
+    new, state = _new_candidate(state, wanted, now, 1)
+    return state, [*commands, Begin(new.id, wanted)]
+
+
+def _same_work(a: Goal, b: Goal) -> bool:
+    """Whether both ask for the same preparation, on whosever word."""
+    return (a.version, a.allow_new_contract, a.known_good) == (b.version, b.allow_new_contract, b.known_good)
+
+
+def _superseded(state: State, c: Candidate, now: float) -> Record:
+    return Record(
+        event=_event_name(state, c.goal),
+        result="superseded",
+        by=c.goal.by,
+        from_version=state.active.version if state.active else "",
+        to_version=c.goal.version,
+        digest=c.digest,
+        why="another version is wanted",
+        stages=c.durations(now),
+    )
+
+
+def _new_candidate(state: State, wanted: Goal, now: float, attempt: int) -> tuple[Candidate, State]:
+    stage = advance(Stage.ASPIRED, Stage.FETCHING)
+    c = Candidate(state.next_id, wanted, stage, ((stage, now),), attempt=attempt)
+    return c, replace(state, candidate=c, next_id=state.next_id + 1)

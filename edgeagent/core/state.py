@@ -1,0 +1,177 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""What a node knows about one model: the reconciler's state, and the part of it that survives a restart."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from edgeagent.core.directive import Directive
+from edgeagent.core.lifecycle import Stage
+
+MAX_REJECTIONS = 32
+STATE_SCHEMA = 1
+
+
+@dataclass(frozen=True)
+class Ref:
+    """One version, with the digest of its content."""
+
+    version: str
+    digest: str
+
+
+@dataclass(frozen=True)
+class Goal:
+    """What should serve, and why. `known_good`: it has served well here before, so it needs no gates and no probation."""
+
+    version: str
+    wish: str
+    by: str = ""
+    reason: str = ""
+    allow_new_contract: bool = False
+    known_good: bool = False
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A version on its way in. `times` holds (stage, when it was entered), monotonic seconds."""
+
+    id: int
+    goal: Goal
+    stage: Stage
+    times: tuple[tuple[Stage, float], ...]
+    digest: str = ""
+    attempt: int = 1
+    retry_at: float | None = None
+    error: str = ""
+
+    def durations(self, now: float) -> dict[str, float]:
+        """Seconds spent in each stage up to `now`."""
+        ends = [t for _, t in self.times[1:]] + [now]
+        spent: dict[str, float] = {}
+        for (stage, begin), end in zip(self.times, ends, strict=True):
+            spent[stage.lower()] = spent.get(stage.lower(), 0.0) + end - begin
+        return spent
+
+
+@dataclass(frozen=True)
+class Override:
+    """A wish made on this node (roll-back or promote), in force until the intent itself changes.
+
+    intent: the wish of the directive that it overrides ("" when there was none).
+    """
+
+    goal: Goal
+    kind: str
+    intent: str
+
+
+@dataclass(frozen=True)
+class Rejection:
+    """A version that was refused, and under which wish; it isn't tried again until that changes."""
+
+    version: str
+    digest: str
+    wish: str
+    stage: Stage
+    why: str
+
+
+@dataclass(frozen=True)
+class State:
+    """Everything that is decided on, for one model.
+
+    good: versions that became stable, oldest first; the last is the last known good.
+    probation_until: monotonic seconds; None when the active version is stable.
+    """
+
+    model: str
+    directive: Directive | None = None
+    override: Override | None = None
+    active: Ref | None = None
+    epoch: int = 0
+    probation_until: float | None = None
+    standby: Ref | None = None
+    candidate: Candidate | None = None
+    good: tuple[Ref, ...] = ()
+    rejections: tuple[Rejection, ...] = ()
+    last_error: str = ""
+    next_id: int = 1
+    boot_failed: frozenset[str] = field(default_factory=frozenset)
+
+    @property
+    def last_known_good(self) -> Ref | None:
+        """The version that is safe at boot."""
+        return self.good[-1] if self.good else None
+
+    @property
+    def intent(self) -> str:
+        """Identity of the operator's wish in force, "" when there is none."""
+        return self.directive.wish if self.directive else ""
+
+
+def to_json(state: State) -> dict[str, Any]:
+    """The part of the state that a restart needs, as JSON values."""
+    override = state.override
+    return {
+        "schema": STATE_SCHEMA,
+        "model": state.model,
+        "epoch": state.epoch,
+        "intent": state.intent,
+        "aspired": state.directive.version if state.directive else None,
+        "good": [[r.version, r.digest] for r in state.good],
+        "active": [state.active.version, state.active.digest] if state.active else None,
+        "override": override
+        and {
+            "kind": override.kind,
+            "intent": override.intent,
+            "version": override.goal.version,
+            "wish": override.goal.wish,
+            "by": override.goal.by,
+            "reason": override.goal.reason,
+            "known_good": override.goal.known_good,
+        },
+        "rejections": [
+            # What failed at boot is tried again at the next one.
+            [r.version, r.digest, r.wish, r.stage.value, r.why]
+            for r in state.rejections
+            if r.wish != "boot"
+        ],
+    }
+
+
+def from_json(model: str, doc: Mapping[str, Any]) -> State:
+    """The state to boot with. Raises ValueError when the document isn't one that `to_json` made for this model."""
+    try:
+        if doc["schema"] != STATE_SCHEMA or doc["model"] != model:
+            raise ValueError(f"state of model {doc['model']!r}, schema {doc['schema']!r}")
+        override = None
+        if doc["override"]:
+            o = doc["override"]
+            goal = Goal(
+                str(o["version"]),
+                str(o["wish"]),
+                str(o["by"]),
+                str(o["reason"]),
+                known_good=bool(o["known_good"]),
+            )
+            override = Override(goal, str(o["kind"]), str(o["intent"]))
+        directive = None
+        if doc["aspired"]:
+            # The wish as it was before the restart: holds and quarantines refer to it, and the node has
+            # something to aspire to while the config store is away.
+            directive = Directive(version=str(doc["aspired"]), wish=str(doc["intent"]))
+        return State(
+            model=model,
+            directive=directive,
+            override=override,
+            epoch=int(doc["epoch"]),
+            good=tuple(Ref(str(v), str(d)) for v, d in doc["good"]),
+            rejections=tuple(
+                Rejection(str(v), str(d), str(w), Stage(s), str(why)) for v, d, w, s, why in doc["rejections"]
+            ),
+        )
+    except (KeyError, TypeError) as e:
+        raise ValueError(f"not a saved state: {e!r}") from e
