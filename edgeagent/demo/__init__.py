@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
-"""The rendered packaging line and its models: the product on its embedded default."""
+"""The demo: a rendered packaging line with known ground truth, and two small YOLO models trained on it."""
