@@ -62,6 +62,7 @@ class WorkerProcess:
         self._stderr: deque[str] = deque(maxlen=_STDERR_LINES)
         self._partial_line = b""
         self._kill_reason = ""
+        self._gone = asyncio.Event()
         ours, theirs = channel_pair()
         try:
             self._process = subprocess.Popen(
@@ -109,6 +110,11 @@ class WorkerProcess:
             self._kill_reason = self._kill_reason or why
             self._process.kill()
 
+    async def end(self, why: str = "") -> None:
+        """Kill, and return when the process is gone and `on_exit` was called."""
+        self.kill(why)
+        await self._gone.wait()
+
     def memory_bytes(self) -> int:
         """Resident memory (RSS) now; 0 when it is gone."""
         try:
@@ -154,3 +160,4 @@ class WorkerProcess:
         self._alive = False
         words = "\n".join(self._stderr) + ("\n" + self._partial_line.decode("utf-8", "replace"))
         self._on_exit(Exit(code, self._kill_reason or words))
+        self._gone.set()

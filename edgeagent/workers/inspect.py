@@ -1,0 +1,61 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""Look at a weights file in a throw-away process: what it says of itself, without trusting it."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+from edgeagent.engines.port import WeightFacts
+from edgeagent.errors import WeightsError
+from edgeagent.workers.messages import Control, Message
+from edgeagent.workers.prepare import contract_from
+from edgeagent.workers.process import Exit, WorkerProcess
+
+_TIMEOUT_S = 120.0
+
+
+def inspect_weights(path: Path) -> WeightFacts:
+    """The facts of a `.onnx` or `.pt` file. Blocks; not to be called from a running event loop.
+
+    Raises WeightsError when the file can't be read, or kills or outlasts the process that reads it.
+    """
+    answer = asyncio.run(_ask(path))
+    if answer.op != "inspected":
+        raise WeightsError(f"weights {path}", str(answer.body.get("why")), str(answer.body.get("todo", "")))
+    return WeightFacts(contract_from(answer.body["contract"]), answer.body["format"])
+
+
+async def _ask(path: Path) -> Control:
+    answer: asyncio.Future[Control] = asyncio.get_running_loop().create_future()
+
+    def say(control: Control) -> None:
+        if not answer.done():
+            answer.set_result(control)
+
+    def heard(message: Message) -> None:
+        if isinstance(message, Control):
+            say(message)
+
+    def ended(how: Exit) -> None:
+        say(_refusal(f"the process that read it ended: {how}"))
+
+    worker = WorkerProcess(
+        "inspect",
+        "edgeagent.workers.prepare",
+        {"task": "inspect", "weights": str(path.resolve())},
+        heard,
+        ended,
+    )
+    try:
+        return await asyncio.wait_for(answer, _TIMEOUT_S)
+    except TimeoutError:
+        return _refusal(f"reading it took more than {_TIMEOUT_S:g} s")
+    finally:
+        await worker.end()
+
+
+def _refusal(why: str) -> Control:
+    body: dict[str, Any] = {"why": why}
+    return Control("failed", body)
