@@ -166,7 +166,8 @@ def _describe(doc: dict[Any, Any], error: Any) -> str:
     if kind == "extra_forbidden":
         known = _fields_at(loc[:-1])
         close = difflib.get_close_matches(str(loc[-1]), known, 1)
-        return f"{path}: is not known{f', did you mean {close[0]}?' if close else ''}; allowed: {', '.join(known)}"
+        guess = f", did you mean {close[0]}?" if close else ""
+        return f"{path}: is not known{guess}; allowed: {', '.join(known)}"
     if kind == "missing":
         return f"{path}: is missing; allowed: {_TYPE_HINTS[kind]}"
     shown = "no value" if error["input"] is None else repr(error["input"])

@@ -122,7 +122,7 @@ class EngineConfig(_Section):
 def default_live(url: str) -> bool:
     """Whether a source drops the older frame when the engine is busy, if its configuration doesn't say.
 
-    True for cameras, streams and the synthetic line (which stands in for a camera); false for files and folders.
+    True for cameras, streams and the synthetic line (it stands in for a camera); false for files and folders.
     """
     return urlsplit(url).scheme in _LIVE_SCHEMES or url.removeprefix("file://").startswith("/dev/")
 
@@ -234,10 +234,10 @@ class ApiConfig(_Section):
 
 
 class LogConfig(_Section):
-    """The node's log on stderr."""
+    """The node's log on stderr. format: auto is console on a terminal and json elsewhere."""
 
     level: Literal["debug", "info", "warning", "error"] = "info"
-    format: Literal["json", "console"] = "json"
+    format: Literal["auto", "json", "console"] = "auto"
 
 
 class Config(_Section):

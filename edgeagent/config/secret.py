@@ -10,7 +10,10 @@ from edgeagent.errors import UsageError
 
 
 def read_secret(path: Path) -> str:
-    """The one line of a password or token file. Raises UsageError if it can't be read or others can read it."""
+    """The one line of a password or token file, without white space around it.
+
+    Raises UsageError if it can't be read, or if others can read it.
+    """
     what = f"secret file {path}"
     try:
         with path.open("rb") as f:

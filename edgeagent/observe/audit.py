@@ -1,0 +1,167 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""The audit log: what happened to which model, on whose word, and why. Append-only, one JSON line each.
+
+A record is on the disk when `append` returns, or is kept in memory until the disk takes it again.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from datetime import UTC, datetime
+from pathlib import Path
+
+import structlog
+
+from edgeagent.observe.logs import redact
+
+FILE_NAME = "audit.jsonl"
+TAIL_RECORDS = 1000
+_TAIL_BYTES = 2 << 20
+_log = structlog.get_logger(__name__)
+
+
+def utc_now() -> str:
+    """Now as ISO 8601 in UTC, to the millisecond: `2026-01-31T12:00:00.123Z`."""
+    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+@dataclass(frozen=True)
+class AuditRecord:
+    """One thing that happened. Texts are "" where they don't apply; stages are seconds by stage."""
+
+    event: str
+    model: str = ""
+    who: str = ""
+    from_version: str = ""
+    to_version: str = ""
+    source_url: str = ""
+    digest: str = ""
+    result: str = ""
+    why: str = ""
+    stages: Mapping[str, float] = field(default_factory=dict)
+    when: str = field(default_factory=utc_now)
+
+
+class AuditLog:
+    """`<folder>/audit.jsonl`, rotated to `audit.jsonl.1` and so on. Thread-safe.
+
+    `append` waits for the disk: call it off the event loop. It raises nothing for a disk that is full or
+    read-only: the record stays in the tail, and is written before the next one that finds room.
+    """
+
+    def __init__(self, folder: Path, *, max_bytes: int = 10 << 20, keep: int = 5) -> None:
+        self._path = folder / FILE_NAME
+        self._max_bytes = max_bytes
+        self._keep = keep
+        self._lock = threading.Lock()
+        self._tail: deque[AuditRecord] = deque(_read_tail(self._files()), TAIL_RECORDS)
+        self._unsaved: deque[bytes] = deque(maxlen=TAIL_RECORDS)
+
+    @property
+    def unsaved(self) -> int:
+        """How many records wait for the disk."""
+        return len(self._unsaved)
+
+    def append(self, record: AuditRecord) -> bool:
+        """Write a record durably; says whether the disk has it."""
+        line = redact(json.dumps(asdict(record), ensure_ascii=False)).encode("utf-8", "replace") + b"\n"
+        with self._lock:
+            self._tail.append(record)
+            self._unsaved.append(line)
+            try:
+                self._rotate()
+                self._write(b"".join(self._unsaved))
+            except OSError as e:
+                _log.error("audit_not_written", path=str(self._path), why=str(e), waiting=len(self._unsaved))
+                return False
+            self._unsaved.clear()
+            return True
+
+    def tail(self, count: int) -> list[AuditRecord]:
+        """The last `count` records (1000 at most), oldest first; also from before a restart."""
+        with self._lock:
+            return list(self._tail)[-count:] if count > 0 else []
+
+    def _files(self) -> list[Path]:
+        """All files there may be, newest first."""
+        return [self._path, *(self._path.with_name(f"{FILE_NAME}.{i}") for i in range(1, self._keep + 1))]
+
+    def _write(self, data: bytes) -> None:
+        fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o640)
+        try:
+            size = os.fstat(fd).st_size
+            if size and os.pread(fd, 1, size - 1) != b"\n":
+                data = b"\n" + data  # the line before was torn by a power cut: let it not swallow this one
+            try:
+                if os.write(fd, data) != len(data):
+                    raise OSError("the disk took a part only")
+                os.fsync(fd)
+            except OSError:
+                os.ftruncate(fd, size)
+                raise
+        finally:
+            os.close(fd)
+        if not size:
+            self._sync_folder()
+
+    def _rotate(self) -> None:
+        try:
+            if self._path.stat().st_size < self._max_bytes:
+                return
+        except FileNotFoundError:
+            return
+        files = self._files()
+        if self._keep == 0:
+            self._path.unlink()
+        for older, newer in zip(reversed(files), reversed(files[:-1]), strict=False):
+            if newer.exists():
+                newer.replace(older)
+        self._sync_folder()
+
+    def _sync_folder(self) -> None:
+        fd = os.open(self._path.parent, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+
+
+def _read_tail(files: list[Path]) -> list[AuditRecord]:
+    """The last records of the files (newest file first), oldest first; skips lines that are not whole."""
+    records: list[AuditRecord] = []
+    torn = 0
+    for path in files:
+        try:
+            with path.open("rb") as f:
+                size = f.seek(0, os.SEEK_END)
+                f.seek(max(0, size - _TAIL_BYTES))
+                lines = f.read().split(b"\n")[1 if size > _TAIL_BYTES else 0 :]
+        except FileNotFoundError:
+            continue
+        except OSError as e:
+            _log.error("audit_not_read", path=str(path), why=str(e))
+            continue
+        parsed = [_parse(line) for line in lines if line.strip()]
+        torn += parsed.count(None)
+        records = [r for r in parsed if r is not None] + records
+        if len(records) >= TAIL_RECORDS:
+            break
+    if torn:
+        _log.warning("audit_lines_skipped", count=torn, why="not whole; a power cut can do that")
+    return records[-TAIL_RECORDS:]
+
+
+def _parse(line: bytes) -> AuditRecord | None:
+    try:
+        doc = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(doc, dict) or not isinstance(doc.get("event"), str):
+        return None
+    known = {f.name for f in fields(AuditRecord)}
+    return AuditRecord(**{k: v for k, v in doc.items() if k in known})

@@ -1,0 +1,142 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""Logs: structlog to stderr, one JSON object a line; libraries that use `logging` come out the same way.
+
+Lines are written by a thread of their own, from a bounded queue: a paused terminal or a slow journal must
+not stop a frame. What doesn't fit is dropped, and counted in the next line that does.
+"""
+
+from __future__ import annotations
+
+import atexit
+import logging
+import logging.handlers
+import queue
+import re
+import sys
+from typing import Any, TextIO
+
+import structlog
+
+QUEUE_LINES = 10_000
+_QUIET = ("asyncio", "watchfiles", "fsspec", "aiohttp", "urllib3", "botocore", "s3fs", "grpc", "uvicorn")
+_SECRETS = (
+    (re.compile(r"(\w://)[^/\s\"'@]*@"), r"\1***@"),
+    (
+        re.compile(r"(?i)([?&][\w.-]*(?:token|secret|signature|password|credential|key)[\w.-]*=)[^&\s\"']+"),
+        r"\1***",
+    ),
+    (re.compile(r"(?i)(\bbearer )[\w.~+/=-]+"), r"\1***"),
+)
+
+_listener: logging.handlers.QueueListener | None = None
+
+
+def redact(text: str) -> str:
+    """`text` without the user and password of URLs, signed query values and bearer tokens."""
+    for pattern, replacement in _SECRETS:
+        text = pattern.sub(replacement, text)
+    return text
+
+
+def setup_logging(level: str = "info", fmt: str = "auto", stream: TextIO | None = None) -> None:
+    """Send structlog's and the standard library's records to `stream` (stderr if None). May be called again.
+
+    level: debug, info, warning or error. fmt: json, console (for people), or auto: console on a terminal.
+    """
+    stop_logging()
+    out = sys.stderr if stream is None else stream
+    shared: list[structlog.typing.Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        structlog.stdlib.add_logger_name,
+        structlog.processors.TimeStamper(fmt="iso", utc=True, key="ts"),
+        structlog.processors.StackInfoRenderer(),
+    ]
+    render: list[structlog.typing.Processor]
+    if fmt == "console" or (fmt == "auto" and out.isatty()):
+        render = [
+            structlog.dev.ConsoleRenderer(
+                colors=out.isatty(), exception_formatter=structlog.dev.plain_traceback
+            )
+        ]
+    else:
+        render = [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
+    handler = logging.StreamHandler(out)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=[*shared, structlog.stdlib.PositionalArgumentsFormatter()],
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *render, _redact_line],
+        )
+    )
+    _start(handler)
+    structlog.configure(
+        processors=[
+            structlog.stdlib.filter_by_level,
+            *shared,
+            structlog.stdlib.PositionalArgumentsFormatter(),
+            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
+        ],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.stdlib.BoundLogger,
+        cache_logger_on_first_use=False,
+    )
+    logging.getLogger().setLevel(level.upper())
+    for name in _QUIET:
+        logging.getLogger(name).setLevel(logging.WARNING)
+
+
+def stop_logging() -> None:
+    """Write what is queued and stop the writing thread. Idempotent; also runs when the process ends."""
+    global _listener
+    if _listener is not None:
+        _listener.stop()
+        _listener = None
+    for handler in logging.getLogger().handlers[:]:
+        if isinstance(handler, _BoundedQueueHandler):
+            logging.getLogger().removeHandler(handler)
+
+
+class _BoundedQueueHandler(logging.handlers.QueueHandler):
+    """Hands records to the writing thread as they are; never waits."""
+
+    dropped = 0
+
+    def prepare(self, record: logging.LogRecord) -> logging.LogRecord:
+        return record
+
+    def enqueue(self, record: logging.LogRecord) -> None:
+        if self.dropped and isinstance(record.msg, dict):
+            record.msg["log_lines_dropped"] = self.dropped
+        try:
+            self.queue.put_nowait(record)
+            self.dropped = 0
+        except queue.Full:
+            self.dropped += 1
+
+
+class _Listener(logging.handlers.QueueListener):
+    """Its end waits two seconds at most for a reader that has stopped reading."""
+
+    def stop(self) -> None:
+        if self._thread is not None:
+            try:
+                self.enqueue_sentinel()
+            except queue.Full:
+                return
+            self._thread.join(2.0)
+            self._thread = None
+
+
+def _start(handler: logging.Handler) -> None:
+    global _listener
+    lines: queue.Queue[Any] = queue.Queue(QUEUE_LINES)
+    logging.getLogger().addHandler(_BoundedQueueHandler(lines))
+    _listener = _Listener(lines, handler)
+    _listener.start()
+
+
+def _redact_line(_logger: Any, _name: str, line: Any) -> Any:
+    return redact(line)
+
+
+atexit.register(stop_logging)

@@ -1,0 +1,175 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""Prometheus metrics: one method a fact, cheap enough for the path of every frame."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+from typing import TypeVar
+
+from prometheus_client import (
+    CONTENT_TYPE_LATEST,
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    ProcessCollector,
+    disable_created_metrics,
+    generate_latest,
+)
+
+from edgeagent import __version__
+
+LATENCY_BUCKETS = (
+    0.001,
+    0.002,
+    0.005,
+    0.01,
+    0.015,
+    0.02,
+    0.03,
+    0.04,
+    0.05,
+    0.075,
+    0.1,
+    0.15,
+    0.2,
+    0.3,
+    0.5,
+    1.0,
+    2.0,
+)
+
+T = TypeVar("T", Counter, Gauge, Histogram)
+
+
+def _children(metric: T) -> Callable[..., T]:
+    """`metric.labels`, remembering the children: the lookup of prometheus-client takes a lock each time."""
+    return cache(metric.labels)
+
+
+class Metrics:
+    """The node's metrics, on a registry of their own, so that two nodes fit in one process."""
+
+    content_type = CONTENT_TYPE_LATEST
+
+    def __init__(self) -> None:
+        disable_created_metrics()  # type: ignore[no-untyped-call]
+        self.registry = r = CollectorRegistry()
+        ProcessCollector(registry=r)
+        Gauge("edgeagent_build_info", "This release.", ["version"], registry=r).labels(__version__).set(1)
+        self._frames = _children(
+            Counter(
+                "edgeagent_frames",
+                "Frames with a result, by model version.",
+                ["pipeline", "version"],
+                registry=r,
+            )
+        )
+        self._dropped = _children(
+            Counter(
+                "edgeagent_frames_dropped", "Frames without a result.", ["pipeline", "reason"], registry=r
+            )
+        )
+        self._latency = _children(
+            Histogram(
+                "edgeagent_frame_latency_seconds",
+                "Time that a frame took, by stage.",
+                ["pipeline", "stage"],
+                buckets=LATENCY_BUCKETS,
+                registry=r,
+            )
+        )
+        self._swaps = Counter(
+            "edgeagent_swaps", "Updates and roll-backs, by result.", ["model", "result"], registry=r
+        )
+        self._update_stage = Gauge(
+            "edgeagent_update_stage_seconds", "Duration of the latest stage.", ["model", "stage"], registry=r
+        )
+        self._model_info = Gauge(
+            "edgeagent_model_info",
+            "Versions that are loaded, and as what.",
+            ["model", "version", "digest", "engine", "role"],
+            registry=r,
+        )
+        self._connected = Gauge("edgeagent_config_store_connected", "1 while it can be reached.", registry=r)
+        self._invalid = Counter(
+            "edgeagent_intent_invalid",
+            "Values of intent keys that could not be decoded.",
+            ["model"],
+            registry=r,
+        )
+        self._restarts = Counter("edgeagent_worker_restarts", "Workers started again.", ["kind"], registry=r)
+        self._memory = Gauge(
+            "edgeagent_worker_memory_bytes", "Resident memory of workers.", ["kind"], registry=r
+        )
+        self._up = Gauge("edgeagent_pipeline_up", "1 while frames come.", ["pipeline"], registry=r)
+        self._source_errors = Counter(
+            "edgeagent_source_errors",
+            "Sources lost, stalled, not opened.",
+            ["pipeline", "reason"],
+            registry=r,
+        )
+        self._sink_errors = Counter(
+            "edgeagent_sink_errors", "Records that a sink could not take.", ["pipeline", "sink"], registry=r
+        )
+
+    def render(self) -> bytes:
+        """The text that Prometheus scrapes (`content_type`)."""
+        return generate_latest(self.registry)
+
+    def frame(self, pipeline: str, version: str) -> None:
+        """A frame has its result, from this version."""
+        self._frames(pipeline, version).inc()
+
+    def dropped(self, pipeline: str, reason: str, count: int = 1) -> None:
+        """Frames that get no result: `busy` (the engine was), `unreadable`, `failed`, ..."""
+        self._dropped(pipeline, reason).inc(count)
+
+    def latency(self, pipeline: str, stage: str, seconds: float) -> None:
+        """How long one stage of one frame took; the stage `total` is from capture to result."""
+        self._latency(pipeline, stage).observe(seconds)
+
+    def swap(self, model: str, result: str) -> None:
+        """An update ended: `ok`, `rolled_back`, `rejected`, `superseded`, ..."""
+        self._swaps.labels(model, result).inc()
+
+    def update_stage(self, model: str, stage: str, seconds: float) -> None:
+        """A stage of an update (fetch, verify, ...) ended after so many seconds."""
+        self._update_stage.labels(model, stage).set(seconds)
+
+    def model_info(self, model: str, version: str, digest: str, engine: str, role: str) -> None:
+        """A version is loaded, as `active`, `standby` or `candidate`."""
+        self._model_info.labels(model, version, digest, engine, role).set(1)
+
+    def remove_model_info(self, model: str, version: str, digest: str, engine: str, role: str) -> None:
+        """It isn't any more (or not as that). Unknown labels are fine."""
+        self._model_info.remove(model, version, digest, engine, role)
+
+    def config_store_connected(self, connected: bool) -> None:
+        """Whether the config store can be reached now."""
+        self._connected.set(connected)
+
+    def intent_invalid(self, model: str) -> None:
+        """A value of one of the model's intent keys could not be decoded."""
+        self._invalid.labels(model).inc()
+
+    def worker_restart(self, kind: str) -> None:
+        """A worker (`capture`, `engine`, ...) was started again after it died or was killed."""
+        self._restarts.labels(kind).inc()
+
+    def worker_memory(self, kind: str, count: float) -> None:
+        """Resident memory of all workers of a kind, in bytes."""
+        self._memory.labels(kind).set(count)
+
+    def pipeline_up(self, pipeline: str, up: bool) -> None:
+        """Whether frames come from the pipeline's source."""
+        self._up.labels(pipeline).set(up)
+
+    def source_error(self, pipeline: str, reason: str) -> None:
+        """The source could not be opened, was lost or stalled."""
+        self._source_errors.labels(pipeline, reason).inc()
+
+    def sink_error(self, pipeline: str, sink: str) -> None:
+        """A sink could not take a record (disk full, ...)."""
+        self._sink_errors.labels(pipeline, sink).inc()

@@ -1,0 +1,154 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""The HTTP API of a node (INTERFACE.md, "HTTP")."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import orjson
+from fastapi import FastAPI, Path, Query, Request, Response
+from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel, ConfigDict, Field
+from starlette.exceptions import HTTPException
+
+from edgeagent import __version__
+from edgeagent.errors import (
+    ConflictError,
+    DirectiveError,
+    EdgeAgentError,
+    NotFoundError,
+    UnavailableError,
+    UsageError,
+)
+from edgeagent.observe.logs import redact
+from edgeagent.observe.metrics import Metrics
+from edgeagent.web.guard import Guard, error_body
+from edgeagent.web.port import NodeApi
+
+_STATUS_OF: tuple[tuple[type[EdgeAgentError], int], ...] = (
+    (NotFoundError, 404),
+    (ConflictError, 409),
+    (UsageError, 422),
+    (DirectiveError, 422),
+    (UnavailableError, 503),
+)
+_INDEX = """<!doctype html>
+<html lang="en"><meta charset="utf-8"><title>edgeagent</title>
+<h1>edgeagent</h1>
+<ul>
+<li><a href="/api/status">/api/status</a>: what runs, since when and why</li>
+<li><a href="/api/history">/api/history</a>: what happened</li>
+<li><a href="/metrics">/metrics</a>: for Prometheus</li>
+<li><a href="/healthz">/healthz</a>, <a href="/readyz">/readyz</a>: alive; frames are being served</li>
+<li><a href="/openapi.json">/openapi.json</a>: the whole API; roll back with <code>POST /rollback</code></li>
+</ul>
+</html>
+"""
+
+Text = Annotated[str, Field(max_length=1000)]
+ModelName = Annotated[str, Path(max_length=128)]
+
+
+class RollbackRequest(BaseModel):
+    """Body of a roll-back; may be left out."""
+
+    model_config = ConfigDict(extra="forbid")
+    by: Text = ""
+
+
+class PromoteRequest(BaseModel):
+    """Body of a promotion on this node."""
+
+    model_config = ConfigDict(extra="forbid")
+    version: Text
+    by: Text = ""
+    reason: Text = ""
+
+
+def create_app(node: NodeApi, metrics: Metrics, *, token: str | None = None) -> FastAPI:
+    """The API over a node. token: asked for everywhere but at /healthz; None serves this machine only."""
+    app = FastAPI(title="edgeagent", version=__version__, docs_url=None, redoc_url=None)
+    app.add_middleware(Guard, token=token)
+    _add_error_answers(app)
+
+    @app.get("/", include_in_schema=False)
+    async def index() -> Response:
+        return Response(_INDEX, media_type="text/html")
+
+    @app.get("/healthz", summary="The process is alive", response_class=Response)
+    async def healthz() -> Response:
+        return Response("ok\n", media_type="text/plain")
+
+    @app.get("/readyz", summary="Frames are being served (200) or not (503)")
+    async def readyz() -> Response:
+        is_ready, why = node.ready()
+        return _json({"ready": is_ready, "why": why}, 200 if is_ready else 503)
+
+    @app.get("/metrics", summary="Metrics for Prometheus", response_class=Response)
+    async def prometheus() -> Response:
+        return Response(metrics.render(), headers={"content-type": metrics.content_type})
+
+    @app.get("/api/status", summary="What runs, since when and why")
+    async def status() -> Response:
+        return _json(node.status())
+
+    @app.get("/api/history", summary="The last audit records, oldest first")
+    async def history(limit: Annotated[int, Query(ge=1, le=1000)] = 100) -> Response:
+        return _json({"history": node.history(limit)})
+
+    @app.post("/rollback", summary="Roll the only model back to the version before, and hold it there")
+    async def rollback_only(request: Request, body: RollbackRequest | None = None) -> Response:
+        return _json(await node.rollback(None, _who(request, body.by if body else "")))
+
+    @app.post(
+        "/api/models/{model}/rollback", summary="Roll a model back to the version before, and hold it there"
+    )
+    async def rollback(request: Request, model: ModelName, body: RollbackRequest | None = None) -> Response:
+        return _json(await node.rollback(model, _who(request, body.by if body else "")))
+
+    @app.post(
+        "/api/models/{model}/promote", summary="Make a version the aspired one on this node", status_code=202
+    )
+    async def promote(request: Request, model: ModelName, body: PromoteRequest) -> Response:
+        return _json(await node.promote(model, body.version, _who(request, body.by), body.reason), 202)
+
+    return app
+
+
+def _who(request: Request, by: str) -> str:
+    """For the audit log: the name that the request gives (nothing proves it), and its address."""
+    return f"{' '.join(by.split()) or 'api'} from {request.client.host if request.client else 'unknown'}"
+
+
+def _json(content: Any, status: int = 200) -> Response:
+    """JSON (not-a-number becomes null) without the passwords that URLs in it may hold."""
+    text = orjson.dumps(
+        content, option=orjson.OPT_NON_STR_KEYS | orjson.OPT_APPEND_NEWLINE, default=str
+    ).decode()
+    return Response(redact(text), status, media_type="application/json")
+
+
+def _add_error_answers(app: FastAPI) -> None:
+    def answer(status: int, what: str, why: str, todo: str = "") -> Response:
+        return Response(redact(error_body(what, why, todo).decode()), status, media_type="application/json")
+
+    @app.exception_handler(EdgeAgentError)
+    async def on_purpose(_request: Request, error: EdgeAgentError) -> Response:
+        status = next((code for kind, code in _STATUS_OF if isinstance(error, kind)), 500)
+        return answer(status, error.what, error.why, error.todo)
+
+    @app.exception_handler(RequestValidationError)
+    async def malformed(_request: Request, error: RequestValidationError) -> Response:
+        why = "; ".join(f"{'.'.join(str(p) for p in e['loc'])}: {e['msg']}" for e in error.errors())
+        return answer(422, "the request", why[:2000], "see /openapi.json")
+
+    @app.exception_handler(HTTPException)
+    async def no_such_thing(request: Request, error: HTTPException) -> Response:
+        return answer(
+            error.status_code, f"{request.method} {request.url.path}", str(error.detail), "see /openapi.json"
+        )
+
+    @app.exception_handler(Exception)
+    async def our_fault(request: Request, _error: Exception) -> Response:
+        # Starlette raises the error again after this answer, and uvicorn logs it.
+        return answer(500, f"{request.method} {request.url.path}", "internal error", "see the node's log")

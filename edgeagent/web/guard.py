@@ -1,0 +1,168 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""Who may talk to the API: checked before a request reaches any handler."""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import json
+from urllib.parse import urlsplit
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from edgeagent.config import is_loopback
+
+MAX_BODY_BYTES = 64 * 1024
+BODY_SECONDS = 10.0
+_READING = ("GET", "HEAD", "OPTIONS")
+_HEADERS = (
+    (b"cache-control", b"no-store"),
+    (
+        b"content-security-policy",
+        b"default-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'self'",
+    ),
+    (b"referrer-policy", b"no-referrer"),
+    (b"x-content-type-options", b"nosniff"),
+)
+
+
+def error_body(what: str, why: str, todo: str = "") -> bytes:
+    """The body of every answer that is not a success."""
+    return json.dumps({"error": {"what": what, "why": why, "todo": todo}}).encode()
+
+
+class _Refused(Exception):
+    """The request gets this answer and goes no further."""
+
+    def __init__(self, status: int, why: str, todo: str = "") -> None:
+        super().__init__(status, why, todo)
+        self.status = status
+        self.body = error_body("request refused", why, todo)
+
+
+class Guard:
+    """ASGI middleware. Without a token: only names of this machine as Host (a name that an attacker points
+    at 127.0.0.1 is not one). With a token: it is asked for everywhere but at /healthz. Always: no requests
+    from other sites, no large or endless bodies, headers that keep browsers careful.
+    """
+
+    def __init__(self, app: ASGIApp, token: str | None) -> None:
+        self._app = app
+        self._token = None if token is None else token.encode()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer the request, or refuse it."""
+        if scope["type"] != "http":
+            return  # no websockets here; uvicorn closes the connection
+
+        async def send_with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message["headers"], *_HEADERS]
+            await send(message)
+
+        try:
+            headers = _headers(scope)
+            self._check_host(headers)
+            self._check_site(scope["method"], headers)
+            self._check_token(scope["path"], headers)
+            if scope["method"] not in _READING:
+                receive = _replay(await _read_body(headers, receive), receive)
+                # Every body here is JSON, also one that `curl -d` calls a form.
+                rest = [(k, v) for k, v in scope["headers"] if k.lower() != b"content-type"]
+                scope = {**scope, "headers": [*rest, (b"content-type", b"application/json")]}
+        except _Refused as refused:
+            await _answer(refused, send_with_headers)
+            return
+        await self._app(scope, receive, send_with_headers)
+
+    def _check_host(self, headers: dict[str, str]) -> None:
+        if self._token is None and not is_loopback(_host_name(headers.get("host", ""))):
+            raise _Refused(
+                403,
+                f"without a token only this machine is served, not Host {headers.get('host', '')[:100]!r}",
+                "use http://localhost, or set api.token_file",
+            )
+
+    def _check_site(self, method: str, headers: dict[str, str]) -> None:
+        site, mode = headers.get("sec-fetch-site", "none"), headers.get("sec-fetch-mode", "")
+        followed_a_link = method == "GET" and mode == "navigate"
+        if site not in ("none", "same-origin") and not followed_a_link:
+            raise _Refused(
+                403, "it comes from another site", "use the API from its own pages or without a browser"
+            )
+        origin = headers.get("origin")
+        host = headers.get("host", "")
+        if (
+            method not in _READING
+            and origin is not None
+            and origin.partition("://")[2].lower() != host.lower()
+        ):
+            raise _Refused(
+                403, "its Origin is another site", "use the API from its own pages or without a browser"
+            )
+
+    def _check_token(self, path: str, headers: dict[str, str]) -> None:
+        if self._token is None or path == "/healthz":
+            return
+        scheme, _, given = headers.get("authorization", "").partition(" ")
+        if scheme.lower() != "bearer" or not hmac.compare_digest(given.strip().encode(), self._token):
+            raise _Refused(
+                401, "the token is missing or wrong", "send the header Authorization: Bearer TOKEN"
+            )
+
+
+def _headers(scope: Scope) -> dict[str, str]:
+    """Headers by lower-case name. Refuses two of a kind that decides something."""
+    headers: dict[str, str] = {}
+    for raw_name, raw_value in scope["headers"]:
+        name = raw_name.decode("latin-1").lower()
+        if name in headers and name in ("host", "origin", "authorization", "content-length"):
+            raise _Refused(400, f"the header {name} is given twice")
+        headers[name] = raw_value.decode("latin-1")
+    return headers
+
+
+def _host_name(host: str) -> str:
+    """`[::1]:8080` → `::1`, `localhost:8080` → `localhost`; "" for what is no host."""
+    try:
+        return urlsplit(f"//{host}").hostname or ""
+    except ValueError:
+        return ""
+
+
+async def _read_body(headers: dict[str, str], receive: Receive) -> bytes:
+    too_large = _Refused(413, f"its body has more than {MAX_BODY_BYTES} bytes")
+    length = headers.get("content-length", "0")
+    if not length.isdecimal() or int(length) > MAX_BODY_BYTES:
+        raise too_large
+    body = b""
+    try:
+        async with asyncio.timeout(BODY_SECONDS):
+            while True:
+                message = await receive()
+                body += bytes(message.get("body", b""))
+                if len(body) > MAX_BODY_BYTES:
+                    raise too_large
+                if not message.get("more_body", False):
+                    return body
+    except TimeoutError as e:
+        raise _Refused(408, f"its body did not arrive within {BODY_SECONDS:g} s") from e
+
+
+def _replay(body: bytes, receive: Receive) -> Receive:
+    messages: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
+
+    async def replayed() -> Message:
+        return messages.pop() if messages else await receive()
+
+    return replayed
+
+
+async def _answer(refused: _Refused, send: Send) -> None:
+    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(refused.body)).encode())]
+    if refused.status == 401:
+        headers.append((b"www-authenticate", b'Bearer realm="edgeagent"'))
+    if refused.status in (408, 413):
+        headers.append((b"connection", b"close"))
+    await send({"type": "http.response.start", "status": refused.status, "headers": headers})
+    await send({"type": "http.response.body", "body": refused.body})
