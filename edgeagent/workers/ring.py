@@ -19,10 +19,7 @@ _PAGE = mmap.PAGESIZE
 
 
 class Ring:
-    """The node's side: who may use which slot.
-
-    A slot is free, or has a count of users; it is free again when the last one released it.
-    """
+    """The node's side: which slot is free, and which is in use (by a grant, or by a frame; see `pipeline.frame`)."""
 
     def __init__(self, ring: int, slots: int, slot_bytes: int) -> None:
         self.id = ring
@@ -31,7 +28,7 @@ class Ring:
         self.fd = os.memfd_create(f"edgeagent-ring-{ring}")
         os.ftruncate(self.fd, self.slots * self.slot_bytes)
         self._free = list(range(slots))
-        self._users = [0] * slots
+        self._used: set[int] = set()
 
     @property
     def free(self) -> int:
@@ -39,26 +36,19 @@ class Ring:
         return len(self._free)
 
     def acquire(self) -> int | None:
-        """A free slot, with one user; None when there is none."""
+        """Take a free slot; None when there is none."""
         if not self._free:
             return None
         slot = self._free.pop()
-        self._users[slot] = 1
+        self._used.add(slot)
         return slot
 
-    def retain(self, slot: int) -> None:
-        """One more user of a slot in use."""
-        if not self._users[slot]:
-            raise ValueError(f"slot {slot} of ring {self.id} is free")
-        self._users[slot] += 1
-
     def release(self, slot: int) -> None:
-        """One user less."""
-        if not self._users[slot]:
+        """Give a slot back. Raises ValueError when it is free already."""
+        if slot not in self._used:
             raise ValueError(f"slot {slot} of ring {self.id} is free already")
-        self._users[slot] -= 1
-        if not self._users[slot]:
-            self._free.append(slot)
+        self._used.remove(slot)
+        self._free.append(slot)
 
     def close(self) -> None:
         """Close the node's descriptor; the memory goes when the workers have unmapped it too. Idempotent."""
@@ -83,7 +73,9 @@ class RingView:
         import numpy as np
 
         if not 0 <= slot < self._slots or not 0 < height * width * 3 <= self._slot_bytes:
-            raise ValueError(f"no {width}x{height} frame in slot {slot} of {self._slots} x {self._slot_bytes} bytes")
+            raise ValueError(
+                f"no {width}x{height} frame in slot {slot} of {self._slots} x {self._slot_bytes} bytes"
+            )
         flat = np.frombuffer(self._map, np.uint8, height * width * 3, slot * self._slot_bytes)
         return flat.reshape(height, width, 3)
 
