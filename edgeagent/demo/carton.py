@@ -42,7 +42,7 @@ _ACCENTS = ((60, 40, 170), (150, 80, 20), (50, 110, 30), (30, 30, 30), (20, 110,
 
 @dataclass(frozen=True)
 class Defect:
-    """A defect: class index, its outline (scratch: polyline, dent: centre, label: corners) and reach around it."""
+    """A defect: class index, outline (scratch: polyline, dent: centre, label: corners), reach around it."""
 
     cls: int
     tiny: bool
@@ -104,7 +104,7 @@ def plan(seed: int, part: int) -> Carton:
 
 
 def _plan_defects(rng: np.random.Generator, width: float, height: float, label: Rect) -> tuple[Defect, ...]:
-    """Up to three defects that do not touch each other; and keep clear of the label; small ones of the tape too."""
+    """Up to three defects clear of each other and of the label; the small ones also of the tape."""
     defects: list[Defect] = []
     taken: list[Rect] = []
     if rng.random() < 0.14:
@@ -118,7 +118,7 @@ def _plan_defects(rng: np.random.Generator, width: float, height: float, label: 
         for _attempt in range(30):
             defect = _scratch(rng, width, height, tiny) if cls == SCRATCH else _dent(rng, width, height, tiny)
             around = _around(defect)
-            inside = 4 < around[0] and 4 < around[1] and around[2] < width - 4 and around[3] < height - 4
+            inside = min(around) > 4 and around[2] < width - 4 and around[3] < height - 4
             clear = [*taken, label, tape] if tiny else [*taken, label]
             if inside and not any(_touch(around, other) for other in clear):
                 defects.append(defect)
@@ -289,10 +289,10 @@ def _label(face: Image, style: np.random.Generator, rect: Rect, k: float) -> Non
     accent = _ACCENTS[style.integers(len(_ACCENTS))]
     paper[:bar] = accent
     brand = str(style.choice(_BRANDS))
+    at, ink = (round(3 * k), bar - round(3.4 * k)), (245, 245, 245)
     cv2.putText(
-        paper, brand, (round(3 * k), bar - round(3.4 * k)), cv2.FONT_HERSHEY_DUPLEX, 0.27 * k, (245, 245, 245),
-        max(1, round(0.55 * k)), cv2.LINE_AA,
-    )  # fmt: skip
+        paper, brand, at, cv2.FONT_HERSHEY_DUPLEX, 0.27 * k, ink, max(1, round(0.55 * k)), cv2.LINE_AA
+    )
     for row in range(3):
         y = bar + round((5 + 4.6 * row) * k)
         cursor = round(3 * k)

@@ -34,7 +34,7 @@ _NOISE_SLACK = 64  # the noise tile is shifted by up to this many pixels from fr
 
 @dataclass(frozen=True)
 class Truth:
-    """A visible defect: class index into `CLASSES`, box in pixels of the frame (clipped to it), carton number."""
+    """A visible defect: class index into `CLASSES`, box in pixels, clipped to the frame, carton number."""
 
     cls: int
     xyxy: tuple[float, float, float, float]
@@ -83,14 +83,14 @@ class Conveyor:
             self._paste(frame, self._sprite(carton), x, y)
         return self._expose(frame, index)
 
-    def truth(self, index: int) -> list[Truth]:
-        """The defects in frame `index` of whose box at least VISIBLE_FRACTION is inside the frame."""
+    def truth(self, index: int, visible: float = VISIBLE_FRACTION) -> list[Truth]:
+        """The defects in frame `index` of whose box some, and at least `visible` of 1, is inside the frame."""
         found = []
         for carton, (x, y) in self._in_view(self._travel(index)):
             for defect, box in carton.boxes():
                 x0, y0, x1, y1 = (v * self._scale + (x, y)[i % 2] for i, v in enumerate(box))
                 left, right = max(0.0, x0), min(float(self.width), x1)
-                if right - left >= VISIBLE_FRACTION * (x1 - x0):
+                if left < right and right - left >= visible * (x1 - x0):
                     found.append(Truth(defect.cls, (left, y0, right, y1), defect.tiny, carton.part))
         return found
 
@@ -204,15 +204,15 @@ def _belt(rng: np.random.Generator, width: int, rows: int, scale: float) -> Imag
     tone *= 0.55 + 0.45 * np.clip(edge / 9, 0, 1)
     tone = np.tile(tone, (1, 1 + -(-width // period)))[:, : period + width]
     tone = cv2.blur(tone, (max(1, round(_SPEED * _EXPOSURE_S * scale)), 1))
-    belt: Image = (tone[:, :, None] * np.array((1.06, 1.0, 0.92), np.float32)).clip(0, 255).astype(np.uint8)
-    return belt
+    tint = np.array((1.06, 1.0, 0.92), np.float32)
+    return (tone[:, :, None] * tint).clip(0, 255).astype(np.uint8)
 
 
 def _light(rng: np.random.Generator, width: int, height: int) -> Image:
-    """The lamp's field as a factor of 200: a soft hot spot, falling off towards the corners, slightly warm."""
+    """The lamp's field, 200 = as it is: a soft hot spot, falling off towards the corners, slightly warm."""
     y, x = np.mgrid[:height, :width].astype(np.float32)
     u, v = x / width - rng.uniform(0.4, 0.6), y / height - rng.uniform(0.35, 0.5)
-    field = 222 * np.exp(-(u * u * 1.1 + v * v * 0.9)) - 4
+    field: NDArray[np.float32] = 222 * np.exp(-(u * u * 1.1 + v * v * 0.9)) - 4
     return (field[:, :, None] * np.array((0.97, 1.0, 1.01), np.float32)).clip(0, 255).astype(np.uint8)
 
 

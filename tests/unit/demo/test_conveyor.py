@@ -99,7 +99,7 @@ def test_a_box_counts_once_enough_of_it_is_inside() -> None:
 
 
 def test_the_box_lies_where_the_pixels_differ() -> None:
-    """A carton drawn with and without one defect differs inside the defect's box only, and fills most of it."""
+    """A carton drawn with and without one defect differs in the defect's box only, and fills it."""
     checked = 0
     for part in range(60):
         carton = plan(7, part)
