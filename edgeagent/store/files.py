@@ -1,0 +1,62 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""Files that survive a kill and a power cut: temp file → fsync → rename → fsync of the folder."""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import BinaryIO
+
+_TEMP_SUFFIX = ".tmp"
+_count = itertools.count()
+
+
+def write_durably(path: Path, data: bytes, mode: int = 0o640) -> None:
+    """Make `path` hold `data`: after a crash at any instant it holds the old content or the new, never a part.
+
+    The folder must exist. Raises OSError (a full disk, no permission); `path` is then as it was before.
+    """
+    with durable_file(path, mode) as file:
+        file.write(data)
+
+
+@contextmanager
+def durable_file(path: Path, mode: int = 0o640) -> Iterator[BinaryIO]:
+    """Write `path` in a stream; it appears, whole and durable, when the block ends without an error.
+
+    mode: permissions of a new file, before umask. Raises OSError.
+    """
+    # The process id lets `remove_stale_temps` tell what a killed process left from what is being written.
+    temp = path.with_name(f".{path.name}.{os.getpid()}.{next(_count)}{_TEMP_SUFFIX}")
+    fd = os.open(temp, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, mode)
+    try:
+        with os.fdopen(fd, "wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temp, path)
+    except BaseException:
+        with suppress(OSError):
+            temp.unlink()
+        raise
+    fsync_folder(path.parent)
+
+
+def fsync_folder(folder: Path) -> None:
+    """Make renames and removals in `folder` durable. Raises OSError."""
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def remove_stale_temps(folder: Path) -> None:
+    """Remove what killed processes left of `durable_file` in `folder`; those of living processes stay."""
+    for temp in folder.glob(f".*{_TEMP_SUFFIX}"):
+        pid = temp.name.split(".")[-3]
+        if pid.isdigit() and not Path("/proc", pid).exists():
+            temp.unlink(missing_ok=True)

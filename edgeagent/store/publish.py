@@ -1,0 +1,146 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""Put an immutable version into a model store.
+
+Files first, the manifest last: what a killed publisher leaves is not a version, and publishing again completes
+it. File names carry their hash, so that of two publishers of one version name neither writes into the files of
+the other; the store takes one manifest only.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from edgeagent.core.model import FORMATS, MAX_FILES, Manifest, WeightFile, check_name, parse_manifest
+from edgeagent.errors import IntegrityError, UsageError
+from edgeagent.store.remote import RemoteStore, already_published
+
+if TYPE_CHECKING:  # numpy comes with it
+    from edgeagent.engines.port import WeightFacts
+
+
+@dataclass(frozen=True)
+class _Source:
+    """A local file to publish, and what it was when it was hashed."""
+
+    path: Path
+    sha256: str
+    size: int
+    mtime_ns: int
+
+
+def publish(
+    weights: Path,
+    model: str,
+    version: str,
+    store_url: str,
+    *,
+    facts: WeightFacts,
+    golden: Path | None = None,
+    note: str = "",
+    metrics: Mapping[str, float] | None = None,
+    source: Mapping[str, str] | None = None,
+    created: str = "",
+    storage_options: Mapping[str, object] | None = None,
+) -> Manifest:
+    """Publish `weights`, and the files under the folder `golden`, as `<store>/<model>/<version>`.
+
+    facts: what the weights say of themselves. created: ISO 8601 in UTC; now by default. Returns the manifest
+    as it stands in the store; its sequence is one more than the highest there. (Two versions of a model that
+    are published at the same instant may get the same one.)
+
+    Raises UsageError (names, no such file, too many, a read-only store), ConflictError (the version exists),
+    UnavailableError, MissingExtraError.
+    """
+    check_name("model", model)
+    check_name("version", version)
+    store = RemoteStore(store_url, storage_options=storage_options)
+    store.prepare_to_publish()
+    if store.has_version(model, version):
+        raise already_published(model, version, store.name)
+    sources = _sources(weights, facts.format, golden)
+    first, *others = sources
+    manifest = Manifest(
+        model=model,
+        version=version,
+        sequence=1 + max((_sequence(store, model, v) for v in store.versions(model)), default=0),
+        created=created or datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
+        contract=facts.contract,
+        files=tuple(
+            WeightFile(path, s.sha256, s.size, facts.format if path == first else _format(s.path))
+            for path, s in sources.items()
+        ),
+        golden=tuple(others),
+        metrics=dict(metrics or {}),
+        source=dict(source or {}),
+        note=note,
+    )
+    try:
+        parse_manifest(manifest.to_json(), model, version)  # no node would take what fails here
+    except IntegrityError as e:
+        raise UsageError(f"version {model}/{version}", f"can't be published: {e.why}") from e
+    for path, s in sources.items():
+        store.put_file(model, version, path, s.path)
+        if _stamp(s.path) != (s.size, s.mtime_ns):
+            raise UsageError(
+                f"file {s.path}", "changed while it was published", "publish again when it is at rest"
+            )
+    store.put_manifest(model, version, manifest.to_json())
+    return manifest
+
+
+def _sources(weights: Path, weights_format: str, golden: Path | None) -> dict[str, _Source]:
+    """Path in the version's folder → local file; the weights first."""
+    if weights_format not in FORMATS:
+        raise UsageError(
+            f"weights {weights}", f"format {weights_format!r}", f"use one of {', '.join(FORMATS)}"
+        )
+    first = _hash(weights)
+    sources = {f"{weights.stem}-{first.sha256[:12]}{weights.suffix}": first}
+    if golden is None:
+        return sources
+    if not golden.is_dir():
+        raise UsageError(f"golden set {golden}", "is not a folder", "name the folder that holds its files")
+    found = sorted(path for path in golden.rglob("[!.]*") if path.is_file())
+    if not 1 <= len(found) < MAX_FILES:
+        raise UsageError(
+            f"golden set {golden}", f"holds {len(found)} files", f"allowed are 1 to {MAX_FILES - 1}"
+        )
+    hashed = {path.relative_to(golden).as_posix(): _hash(path) for path in found}
+    whole = hashlib.sha256(
+        "".join(f"{name}\0{s.sha256}\0" for name, s in hashed.items()).encode()
+    ).hexdigest()
+    return sources | {f"golden-{whole[:12]}/{name}": s for name, s in hashed.items()}
+
+
+def _hash(path: Path) -> _Source:
+    try:
+        with path.open("rb") as stream:
+            size, mtime_ns = _stamp(path)
+            sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
+    except OSError as e:
+        raise UsageError(f"file {path}", e.strerror or str(e), "name a file that can be read") from e
+    if not size:
+        raise UsageError(f"file {path}", "is empty", "export or render it again")
+    return _Source(path, sha256, size, mtime_ns)
+
+
+def _stamp(path: Path) -> tuple[int, int]:
+    found = os.stat(path)
+    return found.st_size, found.st_mtime_ns
+
+
+def _format(path: Path) -> str:
+    return path.suffix.removeprefix(".").lower()[:32] or "bin"
+
+
+def _sequence(store: RemoteStore, model: str, version: str) -> int:
+    try:
+        return parse_manifest(store.read_manifest(model, version), model, version).sequence
+    except IntegrityError:  # a broken version elsewhere in the store is no reason to refuse this one
+        return 0
