@@ -67,7 +67,7 @@ class ConfigStoreConfig(_Section):
         if "@" in parts.netloc:
             raise ValueError("holds a user or password; allowed: username and password_file beside the URL")
         if (parts.scheme == "etcd" and parts.netloc) or (
-            parts.scheme == "file" and not parts.netloc and parts.path.startswith("/")
+            parts.scheme == "file" and parts.netloc in ("", "localhost") and parts.path.startswith("/")
         ):
             return url
         raise ValueError(
@@ -81,6 +81,8 @@ class ConfigStoreConfig(_Section):
             raise ValueError(
                 "only one of the two is given; allowed: username and password_file together, or neither"
             )
+        if password_file is not None and info.data.get("url", "").startswith("file:"):
+            raise ValueError("a folder takes no user and password; allowed: nothing")
         return password_file
 
 

@@ -77,7 +77,7 @@ class ApiServer:
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """A socket that listens on the address. Raises UnavailableError or UsageError, as `ApiServer.start` says."""
+    """A socket that listens on the address. Raises what `ApiServer.start` says."""
     what = f"api at {host} port {port}"
     try:
         family, kind, proto, _, address = socket.getaddrinfo(
