@@ -17,11 +17,14 @@ Tensor = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class WeightFacts:
-    """What the weights say of themselves (not what a manifest says of them)."""
+    """What the weights say of themselves (not what a manifest says of them).
+
+    head: name of the output layout (a key of `decode.HEADS`); None when only running the network can tell.
+    """
 
     contract: Contract
     format: str
-    end_to_end: bool = False
+    head: str | None = None
 
 
 class Runtime(Protocol):
@@ -31,8 +34,11 @@ class Runtime(Protocol):
     name: str  # "onnxruntime-cpu", "torch-cpu", ... as status and metrics show it
 
     def run(self, batch: Tensor) -> Tensor:
-        """Infer `batch`, N×3×H×W RGB in 0..1, contiguous. Returns the raw head output, N×…; may be a view that the
-        next call overwrites. Raises WeightsError when the runtime refuses."""
+        """Infer `batch`, N×3×H×W RGB in 0..1, contiguous, H×W as in `facts.contract.imgsz`.
+
+        Returns the raw head output, N×…, float32; may be a view that the next call overwrites.
+        Raises WeightsError when the runtime refuses.
+        """
 
     def close(self) -> None:
         """Free what can be freed; memory as a whole returns with the worker's exit."""
@@ -40,7 +46,10 @@ class Runtime(Protocol):
 
 @dataclass(frozen=True)
 class EngineOptions:
-    """How to load: backend (`auto`, `onnxruntime`, `torch`), device (`auto`, `cpu`, `cuda`, `cuda:0`), threads (0: one)."""
+    """How to load.
+
+    backend: `auto`, `onnxruntime` or `torch`; device: `auto`, `cpu`, `cuda`, `cuda:0`; threads: 0 is one.
+    """
 
     backend: str = "auto"
     device: str = "auto"

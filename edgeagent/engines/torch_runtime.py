@@ -1,0 +1,284 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""Ultralytics checkpoints (`.pt`) in torch. The only module that imports torch and ultralytics.
+
+A `.pt` is a pickle, a program for the machine that loads it. It is read with `weights_only=True` and a list of the
+network classes it may name; never in any other way. On top of that no class may be called while it loads (a stock
+checkpoint never does; ultralytics' constructors evaluate text), and what was loaded may hold nothing but networks,
+tensors and plain values.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import pickle
+import pkgutil
+import tempfile
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+# Read when ultralytics is first imported: install nothing, ask nobody, never evaluate text from a checkpoint, and
+# keep settings in a folder that is gone afterwards.
+os.environ.update(
+    YOLO_AUTOINSTALL="false", YOLO_OFFLINE="true", YOLO_VERBOSE="false", ULTRALYTICS_SAFE_LOAD="true"
+)
+with tempfile.TemporaryDirectory(prefix="edgeagent-") as _settings:
+    os.environ["YOLO_CONFIG_DIR"] = _settings
+    import torch
+    import ultralytics.nn.modules
+    from ultralytics.nn.tasks import DetectionModel
+    from ultralytics.utils import IterableSimpleNamespace
+
+from edgeagent.core.model import MAX_IMGSZ, Contract
+from edgeagent.engines.decode import choose_head
+from edgeagent.engines.facts import class_names
+from edgeagent.engines.port import EngineOptions, Tensor, WeightFacts
+from edgeagent.errors import UsageError, WeightsError
+
+_PLAIN = (
+    type(None),
+    bool,
+    int,
+    float,
+    complex,
+    str,
+    bytes,
+    torch.Tensor,
+    torch.Size,
+    torch.device,
+    torch.dtype,
+)
+
+
+class TorchRuntime:
+    """One checkpoint, fused and in float32, in torch's eager mode."""
+
+    def __init__(self, path: Path, options: EngineOptions) -> None:
+        """Sets the thread counts of this process. Raises WeightsError, UsageError (device)."""
+        torch.set_num_threads(max(options.threads, 1))
+        if torch.get_num_interop_threads() != 1:
+            torch.set_num_interop_threads(1)
+        self._device = _device(options.device)
+        self.name = f"torch-{self._device.type}"
+        self._path = path
+        self._model, self.facts = read_checkpoint(path)
+        self._model.requires_grad_(False)
+        self._model.to(self._device).to(memory_format=torch.channels_last)
+
+    def run(self, batch: Tensor) -> Tensor:
+        """See `Runtime.run`."""
+        with torch.inference_mode():
+            tensor = torch.from_numpy(batch).to(device=self._device)
+            output = _forward(self._model, tensor.contiguous(memory_format=torch.channels_last), self._path)
+        raw: Tensor = output.float().cpu().numpy()
+        return raw
+
+    def close(self) -> None:
+        """See `Runtime.close`."""
+        del self._model
+
+
+def read_checkpoint(path: Path) -> tuple[torch.nn.Module, WeightFacts]:
+    """The network of an ultralytics checkpoint, in float32, for inference, fused; and what it says of itself.
+
+    Raises WeightsError: not a checkpoint, names something that is not a network, no detection network.
+    """
+    checkpoint = _unpickle(path)
+    model = checkpoint.get("ema") or checkpoint.get("model")
+    if not isinstance(model, torch.nn.Module):
+        raise WeightsError(
+            f"weights {path}", "hold no network", "publish an ultralytics checkpoint, as training left it"
+        )
+    _require_inert(model, path)
+    task = getattr(model, "task", None)
+    if not isinstance(model, DetectionModel):
+        raise WeightsError(
+            f"weights {path}", f"the network is a {type(model).__name__} (task {task}), not a detection model"
+        )
+    try:
+        model.float().eval()
+        model.fuse(verbose=False)
+        names = class_names(model.names)
+        stride = int(model.stride.max())
+        imgsz = _trained_size(checkpoint, model, path)
+        with torch.inference_mode():
+            shape = tuple(_forward(model, torch.zeros(1, 3, *imgsz), path).shape)
+    except (AttributeError, TypeError, KeyError, IndexError, ValueError) as e:
+        raise WeightsError(f"weights {path}", f"the network is not whole ({type(e).__name__}: {e})") from e
+    head = choose_head(shape, len(names), imgsz, stride)
+    return model, WeightFacts(Contract(str(task or "detect"), names, imgsz, stride), "pt", head.name)
+
+
+def _device(wanted: str) -> torch.device:
+    kind, _, index = wanted.partition(":")
+    if kind not in ("auto", "cpu", "cuda") or (index and not (kind == "cuda" and index.isdigit())):
+        raise UsageError(f"engine.device {wanted!r}", "is unknown", "use auto, cpu, cuda or cuda:0")
+    if kind == "cpu" or (kind == "auto" and not torch.cuda.is_available()):
+        return torch.device("cpu")
+    device = torch.device("cuda", int(index or 0))
+    if device.index >= torch.cuda.device_count():
+        raise UsageError(
+            f"engine.device {wanted!r}",
+            f"torch sees {torch.cuda.device_count()} CUDA devices",
+            "use auto or cpu",
+        )
+    return device
+
+
+def _forward(model: torch.nn.Module, batch: torch.Tensor, path: Path) -> torch.Tensor:
+    try:
+        output = model(batch)
+    except RuntimeError as e:
+        raise WeightsError(
+            f"weights {path}", f"torch can't run them ({' '.join(str(e).split())[:300]})"
+        ) from e
+    # In eval mode ultralytics gives the decoded output first, then the raw parts for the loss.
+    first = output[0] if isinstance(output, (tuple, list)) and output else output
+    if not isinstance(first, torch.Tensor):
+        raise WeightsError(f"weights {path}", f"the network gives a {type(first).__name__}, not a tensor")
+    return first
+
+
+def _trained_size(checkpoint: dict[str, Any], model: DetectionModel, path: Path) -> tuple[int, int]:
+    """The input size that the network was trained for, rounded up to whole strides, as ultralytics predicts with."""
+    size = dict(checkpoint.get("train_args") or getattr(model, "args", None) or {}).get("imgsz")
+    sides = (size, size) if isinstance(size, int) else size
+    if not isinstance(sides, (list, tuple)) or len(sides) != 2 or not all(type(n) is int for n in sides):
+        raise WeightsError(f"weights {path}", f"their input size is {size!r}, not a number of pixels")
+    stride = max(int(model.stride.max()), 1)
+    height, width = (-(-n // stride) * stride for n in sides)
+    if not all(32 <= n <= MAX_IMGSZ for n in (height, width)):
+        raise WeightsError(
+            f"weights {path}", f"their input size {height}×{width} is not from 32 to {MAX_IMGSZ}"
+        )
+    return height, width
+
+
+def _unpickle(path: Path) -> dict[str, Any]:
+    if not zipfile.is_zipfile(path):
+        raise WeightsError(
+            f"weights {path}", "are no torch checkpoint, or cut off", "publish the file as training left it"
+        )
+    try:
+        with torch.serialization.safe_globals([*_network_classes(), *_ALIASES]), _no_constructors():
+            loaded: object = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as e:
+        raise WeightsError(
+            f"weights {path}",
+            f"refused as unsafe: {_refused(e)}",
+            "publish an ultralytics detection checkpoint, or its ONNX export",
+        ) from e
+    # What a broken or hostile pickle can raise has no end: each of its operations may fail in its own way.
+    except (
+        RuntimeError,
+        EOFError,
+        OSError,
+        zipfile.BadZipFile,
+        ValueError,
+        TypeError,
+        KeyError,
+        IndexError,
+    ) as e:
+        raise WeightsError(f"weights {path}", f"can't be read ({' '.join(str(e).split())[:200]})") from e
+    except (AttributeError, AssertionError, OverflowError, UnicodeDecodeError) as e:
+        raise WeightsError(f"weights {path}", f"can't be read ({type(e).__name__}: {e})") from e
+    if not isinstance(loaded, dict):
+        raise WeightsError(
+            f"weights {path}", f"hold a {type(loaded).__name__}, not an ultralytics checkpoint"
+        )
+    return loaded
+
+
+def _refused(error: pickle.UnpicklingError) -> str:
+    """The one line that says what the pickle wanted, without torch's advice to allow it."""
+    for line in str(error).splitlines():
+        for mark in ("Unsupported global: GLOBAL ", "Trying to load unsupported GLOBAL "):
+            if mark in line:
+                return f"it names {line.split(mark)[1].split()[0]}, which is not part of a detection network"
+    text = " ".join(str(error).split())
+    return text.split("WeightsUnpickler error: ")[-1][:200]
+
+
+@cache
+def _network_classes() -> tuple[type, ...]:
+    """Every layer class that torch and ultralytics define in their own modules, and the detection network itself."""
+    layers = {
+        value
+        for package in (torch.nn.modules, ultralytics.nn.modules)
+        for module in _submodules(package)
+        for value in vars(module).values()
+        if isinstance(value, type)
+        and issubclass(value, torch.nn.Module)
+        and value.__module__ == module.__name__
+    }
+    return (*sorted(layers, key=lambda c: c.__qualname__), DetectionModel, IterableSimpleNamespace)
+
+
+def _submodules(package: ModuleType) -> Iterator[ModuleType]:
+    for info in pkgutil.iter_modules(package.__path__):
+        yield importlib.import_module(f"{package.__name__}.{info.name}")
+
+
+def _method(owner: object, name: str) -> object:
+    """Stands for `getattr` in a checkpoint: fused layers keep a reference to their own forward method, no more."""
+    of_layer = isinstance(owner, torch.nn.Module) or (
+        isinstance(owner, type) and issubclass(owner, torch.nn.Module)
+    )
+    if not of_layer or name not in ("forward", "forward_fuse"):
+        raise pickle.UnpicklingError(f"it takes {name!r} of a {type(owner).__name__}")
+    return getattr(owner, name)
+
+
+_ALIASES = [
+    (_method, "builtins.getattr"),
+    (DetectionModel, "ultralytics.nn.tasks.YOLOv10DetectionModel"),
+    (torch.nn.Identity, "ultralytics.nn.modules.block.Silence"),
+]
+
+
+@contextmanager
+def _no_constructors() -> Iterator[None]:
+    """Layers come out of a checkpoint without being called; one that calls a class wants something else."""
+    init = torch.nn.Module.__init__
+
+    def refuse(self: torch.nn.Module, *_: object, **__: object) -> None:
+        raise pickle.UnpicklingError(f"it calls {type(self).__module__}.{type(self).__qualname__}")
+
+    torch.nn.Module.__init__ = refuse  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        torch.nn.Module.__init__ = init  # type: ignore[method-assign]
+
+
+def _require_inert(model: torch.nn.Module, path: Path) -> None:
+    """Refuse a network that holds anything callable but layers and their own forward methods, anywhere."""
+    layers = frozenset(_network_classes())
+    waiting: list[object] = [model]
+    seen: set[int] = set()
+    while waiting:
+        value = waiting.pop()
+        if id(value) in seen or isinstance(value, _PLAIN):
+            continue
+        seen.add(id(value))
+        function = getattr(value, "__func__", value)
+        if isinstance(value, dict):
+            waiting.extend(value.keys())
+            waiting.extend(value.values())
+        elif isinstance(value, (list, tuple, set, frozenset)):
+            waiting.extend(value)
+        elif type(value) in layers:
+            waiting.append(vars(value))
+        elif getattr(function, "__name__", "") in ("forward", "forward_fuse"):
+            waiting.append(getattr(value, "__self__", None))
+        else:
+            raise WeightsError(
+                f"weights {path}",
+                f"refused as unsafe: the network holds a {type(value).__name__} among its values",
+                "publish an ultralytics detection checkpoint, or its ONNX export",
+            )
