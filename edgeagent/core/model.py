@@ -59,6 +59,12 @@ class Contract:
     imgsz: tuple[int, int]
     stride: int
 
+    @classmethod
+    def from_values(cls, values: Mapping[str, Any]) -> Contract:
+        """The contract that `dataclasses.asdict` and JSON took apart."""
+        height, width = values["imgsz"]
+        return cls(values["task"], tuple(values["names"]), (height, width), values["stride"])
+
 
 @dataclass(frozen=True)
 class Manifest:

@@ -62,7 +62,7 @@ def goal(state: State) -> Goal | None:
     if state.active is None:
         for ref in reversed(state.good):
             if ref.version not in state.boot_failed:
-                return Goal(ref.version, wish="boot", by="boot", reason="last known good", known_good=True)
+                return Goal(ref.version, wish="boot", by="boot", reason="last known good", known_good=True, digest=ref.digest)
     if state.override:
         return state.override.goal
     d = state.directive
@@ -132,9 +132,18 @@ def _roll_back(state: State, by: str, reason: str) -> Step:
             "no earlier version has served well on this node",
             "promote a version instead",
         )
-    wanted = Goal(target.version, f"rollback@{state.epoch}", by, reason or "roll-back", known_good=True)
+    wanted = Goal(
+        target.version,
+        f"rollback@{state.epoch}",
+        by,
+        reason or "roll-back",
+        known_good=True,
+        digest=target.digest,
+    )
+    # Asked again, it is tried again.
+    rejections = tuple(r for r in state.rejections if r.wish != wanted.wish)
     override = Override(wanted, "rollback", state.intent)
-    return replace(state, override=override), [Save()]
+    return replace(state, override=override, rejections=rejections), [Save()]
 
 
 def _advanced(state: State, id: int, stage: Stage, digest: str, now: float, policy: Policy) -> Step:

@@ -24,7 +24,9 @@ class Ref:
 
 @dataclass(frozen=True)
 class Goal:
-    """What should serve, and why. `known_good`: it has served well here before, so it needs no gates and no probation."""
+    """What should serve, and why. `known_good`: it has served well here, so it needs no gates and no probation,
+    as long as its content still has that `digest`.
+    """
 
     version: str
     wish: str
@@ -32,6 +34,7 @@ class Goal:
     reason: str = ""
     allow_new_contract: bool = False
     known_good: bool = False
+    digest: str = ""
 
 
 @dataclass(frozen=True)
@@ -132,6 +135,7 @@ def to_json(state: State) -> dict[str, Any]:
             "by": override.goal.by,
             "reason": override.goal.reason,
             "known_good": override.goal.known_good,
+            "digest": override.goal.digest,
         },
         "rejections": [
             # What failed at boot is tried again at the next one.
@@ -156,6 +160,7 @@ def from_json(model: str, doc: Mapping[str, Any]) -> State:
                 str(o["by"]),
                 str(o["reason"]),
                 known_good=bool(o["known_good"]),
+                digest=str(o["digest"]),
             )
             override = Override(goal, str(o["kind"]), str(o["intent"]))
         directive = None

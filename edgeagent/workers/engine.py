@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """The engine worker: one model version, loaded once; a frame's slot in, its detections out.
 
-Settings: weights, format, backend, device, threads. Says Control("ready", …) or Control("failed", …) after loading;
-then answers each Infer with Detected, or with Control("fault", …) for a frame that can't be inferred.
+Settings: weights, format, backend, device, threads. Says Control("ready", …) or Control("failed", …) after
+loading; then answers each Infer with Detected, or with Control("fault", …) for a frame that can't be inferred.
 """
 
 from __future__ import annotations

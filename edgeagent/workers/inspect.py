@@ -7,10 +7,10 @@ import asyncio
 from pathlib import Path
 from typing import Any
 
+from edgeagent.core.model import Contract
 from edgeagent.engines.port import WeightFacts
 from edgeagent.errors import WeightsError
 from edgeagent.workers.messages import Control, Message
-from edgeagent.workers.prepare import contract_from
 from edgeagent.workers.process import Exit, WorkerProcess
 
 _TIMEOUT_S = 120.0
@@ -24,7 +24,7 @@ def inspect_weights(path: Path) -> WeightFacts:
     answer = asyncio.run(_ask(path))
     if answer.op != "inspected":
         raise WeightsError(f"weights {path}", str(answer.body.get("why")), str(answer.body.get("todo", "")))
-    return WeightFacts(contract_from(answer.body["contract"]), answer.body["format"])
+    return WeightFacts(Contract.from_values(answer.body["contract"]), answer.body["format"])
 
 
 async def _ask(path: Path) -> Control:

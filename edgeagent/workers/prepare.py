@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
-"""The preparing worker: what is heavy and happens once, at the least priority, in a process that is thrown away.
+"""The preparing worker: what is heavy and happens once, at the least priority, in a throw-away process.
 
 Settings name one task:
-- candidate: fetch a version, verify it, run the gates. Says Control("stage", …) as it goes, Control("progress", …)
-  while it fetches, then Control("prepared", …) or Control("failed", …).
+- candidate: fetch a version, verify it, run the gates. Says Control("stage", …) as it goes,
+  Control("progress", …) while it fetches, then Control("prepared", …) or Control("failed", …).
 - fingerprint: what the store holds under a version now, without fetching it: Control("fingerprint", …).
 - inspect: what a weights file says of itself: Control("inspected", …).
 It can be killed at any instant; the cache stays valid.
@@ -12,7 +12,6 @@ It can be killed at any instant; the cache stays valid.
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -53,12 +52,6 @@ def serve(channel: WorkerChannel, settings: Control) -> None:
         _failed(channel, s, str(e), transient=isinstance(e, UnavailableError))
 
 
-def contract_from(values: Mapping[str, Any]) -> Contract:
-    """The contract that travelled as JSON values."""
-    height, width = values["imgsz"]
-    return Contract(values["task"], tuple(values["names"]), (height, width), values["stride"])
-
-
 def _failed(channel: WorkerChannel, s: dict[str, Any], why: str, transient: bool) -> None:
     fingerprint = ""
     if s["task"] == "candidate" and not transient:
@@ -84,6 +77,12 @@ def _candidate(channel: WorkerChannel, s: dict[str, Any]) -> None:
     cache = Cache(Path(s["cache"]))
     cached = _fetch(channel, s, cache)
     manifest = cached.manifest
+    if s["known_good"] and manifest.digest != s["digest"]:
+        raise IntegrityError(
+            f"version {s['model']}/{s['version']}",
+            f"the store holds {manifest.digest}, what served well here was {s['digest']}",
+            "promote it, so that it passes the gates",
+        )
     _enter(channel, Stage.VERIFYING, manifest.digest)
     try:
         cache.verify(cached)
@@ -114,7 +113,7 @@ def _candidate(channel: WorkerChannel, s: dict[str, Any]) -> None:
 
 def _fetch(channel: WorkerChannel, s: dict[str, Any], cache: Cache) -> CachedVersion:
     if s["known_good"]:
-        cached = cache.lookup(s["model"], s["version"])
+        cached = cache.lookup(s["model"], s["version"], s["digest"])
         if cached:
             return cached
     return fetch_version(_remote(s), cache, s["model"], s["version"], lambda p: _progress(channel, p))
@@ -142,7 +141,7 @@ def _gates(channel: WorkerChannel, s: dict[str, Any], cached: CachedVersion) -> 
     from edgeagent.gates import contract, smoke
 
     manifest = cached.manifest
-    active = contract_from(s["active_contract"]) if s["active_contract"] else None
+    active = Contract.from_values(s["active_contract"]) if s["active_contract"] else None
     _gate(channel, "contract")
     facts = read_facts(cached.weights, manifest.weights.format)
     failures = contract.check(manifest, facts, active, s["allow_new_contract"])

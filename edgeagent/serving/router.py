@@ -1,0 +1,221 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""The frame path in the node: leases each frame to one engine, and lets results out in frame order.
+
+A frame is leased at dispatch. After a swap the next frame goes to the new engine while those in flight finish on the
+old one; what finishes early waits for its turn. A frame whose engine died is leased anew. Frames stay where the
+capture worker wrote them: only slot numbers travel.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from itertools import count
+from typing import Any
+
+from edgeagent.pipeline.frame import Frame
+from edgeagent.serving.engine import Engine
+from edgeagent.serving.slot import Lease, Slot
+from edgeagent.workers.messages import BOX, Detected
+
+DEPTH = 2
+"""Frames with one engine at a time: one being inferred, one waiting in its worker, so that it never idles."""
+
+MAX_ATTEMPTS = 2
+"""A frame that was with an engine when it died is tried once more; then the frame itself is suspected."""
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """Where the time of one frame went, in seconds."""
+
+    wait: float
+    pre: float
+    infer: float
+    post: float
+    total: float
+
+
+@dataclass(slots=True, eq=False)
+class _Job:
+    line: Line
+    frame: Frame
+    lease: Lease | None = None  # None: to be leased (again)
+    dispatched: float = 0.0
+    result: Detected | None = None
+    failed: bool = False
+
+    @property
+    def done(self) -> bool:
+        return self.failed or self.result is not None
+
+
+@dataclass(eq=False)
+class Line:
+    """One pipeline, as the router sees it.
+
+    emit: called with each record in frame order, and its timing. dropped: called with a reason and a number.
+    recent: the last frame that gave a result, kept for the gates of a candidate.
+    """
+
+    name: str
+    live: bool
+    confidence: float
+    iou: float
+    emit: Callable[[dict[str, Any], Timing], None]
+    dropped: Callable[[str, int], None]
+    waiting: deque[Frame] = field(default_factory=deque)
+    jobs: deque[_Job] = field(default_factory=deque)
+    recent: Frame | None = None
+
+
+class Router:
+    """Routes the frames of all lines on one model. Runs on the event loop's thread; never blocks."""
+
+    def __init__(self, model: str, slot: Slot, clock: Callable[[], float] = time.monotonic) -> None:
+        self._model = model
+        self._slot = slot
+        self._clock = clock
+        self._lines: deque[Line] = deque()
+        self._jobs: dict[int, _Job] = {}
+        self._tickets = count(1)
+
+    @property
+    def lines(self) -> list[Line]:
+        """The lines on this model."""
+        return list(self._lines)
+
+    def add_line(self, line: Line) -> None:
+        """Route this line's frames too."""
+        self._lines.append(line)
+
+    def remove_line(self, line: Line) -> None:
+        """Give back all of the line's frames. Its capture must have stopped."""
+        self._lines.remove(line)
+        for job in line.jobs:
+            self._forget(job)
+            job.frame.release()
+        for frame in line.waiting:
+            frame.release()
+        if line.recent:
+            line.recent.release()
+
+    def frame(self, line: Line, frame: Frame) -> None:
+        """A frame was captured. On a live line it takes the place of one that waits."""
+        if line.live and line.waiting:
+            line.waiting.popleft().release()
+            line.dropped("busy", 1)
+        line.waiting.append(frame)
+        self.pump()
+
+    def pump(self) -> None:
+        """Give the engine that serves as many frames as it should have; to each line its turn."""
+        engine = self._slot.engine
+        while engine and engine.ready and engine.in_flight < DEPTH:
+            job = self._next_job()
+            if job is None:
+                return
+            job.lease = self._slot.lease()
+            job.dispatched = self._clock()
+            ticket = next(self._tickets)
+            self._jobs[ticket] = job
+            engine.infer(ticket, job.frame, job.line.confidence, job.line.iou)
+
+    def detected(self, engine: Engine, result: Detected) -> None:
+        """An engine's answer."""
+        job = self._jobs.pop(result.ticket)
+        job.result = result
+        self._flush(job.line)
+        self.pump()
+
+    def fault(self, engine: Engine, ticket: int, why: str) -> None:
+        """An engine can't infer this frame: it is counted, and the line goes on."""
+        job = self._jobs.pop(ticket)
+        job.failed = True
+        self._flush(job.line)
+        self.pump()
+
+    def lost(self, engine: Engine) -> None:
+        """An engine's worker died: what it had is leased anew, in order, or given up after MAX_ATTEMPTS."""
+        for ticket, job in list(self._jobs.items()):
+            if job.lease and job.lease.engine is engine:
+                del self._jobs[ticket]
+                job.lease.release()
+                job.lease = None
+                job.frame.attempts += 1
+                job.failed = job.frame.attempts >= MAX_ATTEMPTS
+        for line in self._lines:
+            self._flush(line)
+        self.pump()
+
+    def _next_job(self) -> _Job | None:
+        for _ in range(len(self._lines)):
+            line = self._lines[0]
+            self._lines.rotate(-1)
+            for job in line.jobs:
+                if job.lease is None and not job.done:
+                    return job
+            if line.waiting:
+                job = _Job(line, line.waiting.popleft())
+                line.jobs.append(job)
+                return job
+        return None
+
+    def _flush(self, line: Line) -> None:
+        """Let out what is done, as far as it is next in frame order."""
+        while line.jobs and line.jobs[0].done:
+            job = line.jobs.popleft()
+            if job.result is None:
+                line.dropped("failed", 1)
+                if job.lease:
+                    job.lease.release()
+                job.frame.release()
+                continue
+            self._emit(line, job, job.result)
+
+    def _emit(self, line: Line, job: _Job, result: Detected) -> None:
+        lease, frame = job.lease, job.frame
+        assert lease is not None
+        now = self._clock()
+        artifact = lease.engine.artifact
+        names = artifact.contract.names
+        record = {
+            "pipeline": line.name,
+            "seq": frame.seq,
+            "ts": round(frame.ts, 3),
+            "model": self._model,
+            "version": artifact.ref.version,
+            "digest": artifact.ref.digest,
+            "epoch": lease.epoch,
+            "latency_ms": round((now - frame.mono) * 1000, 2),
+            "detections": [
+                {
+                    "cls": int(cls),
+                    "name": names[int(cls)],
+                    "conf": round(conf, 4),
+                    "xyxy": [round(x1, 1), round(y1, 1), round(x2, 1), round(y2, 1)],
+                }
+                for x1, y1, x2, y2, conf, cls in BOX.iter_unpack(result.boxes)
+            ],
+        }
+        timing = Timing(
+            wait=job.dispatched - frame.mono,
+            pre=result.pre_ms / 1000,
+            infer=result.infer_ms / 1000,
+            post=result.post_ms / 1000,
+            total=now - frame.mono,
+        )
+        lease.release()
+        if line.recent:
+            line.recent.release()
+        line.recent = frame
+        line.emit(record, timing)
+
+    def _forget(self, job: _Job) -> None:
+        for ticket, other in list(self._jobs.items()):
+            if other is job:
+                del self._jobs[ticket]
+        if job.lease:
+            job.lease.release()

@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""The one place where frames and models meet: the reference that the frame path reads, and its leases.
+
+Readers take a counted reference; a swap replaces it, and whoever swapped waits for the old readers off the frame
+path (the habit of TensorFlow Serving's FastReadDynamicPtr). All on the event loop's thread: no locks.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+
+from edgeagent.serving.engine import Engine
+
+
+@dataclass(slots=True)
+class Lease:
+    """The right to use one engine for one frame, and what its result is to be marked with."""
+
+    engine: Engine
+    epoch: int
+    _slot: Slot
+
+    def release(self) -> None:
+        """Give it back, once."""
+        self._slot.give_back(self.engine)
+
+
+class Slot:
+    """The engine that the next frame goes to."""
+
+    def __init__(self) -> None:
+        self.engine: Engine | None = None
+        self.epoch = 0
+        self._leases: dict[Engine, int] = {}
+        self._drained: dict[Engine, asyncio.Event] = {}
+
+    def lease(self) -> Lease:
+        """A lease of the engine that serves now. There must be one."""
+        assert self.engine is not None
+        self._leases[self.engine] = self._leases.get(self.engine, 0) + 1
+        return Lease(self.engine, self.epoch, self)
+
+    def give_back(self, engine: Engine) -> None:
+        """One lease less; see Lease.release."""
+        self._leases[engine] -= 1
+        if not self._leases[engine]:
+            del self._leases[engine]
+            if engine in self._drained:
+                self._drained.pop(engine).set()
+
+    def swap(self, engine: Engine, epoch: int) -> None:
+        """From the next lease on, it is this engine. Nothing waits."""
+        self.engine, self.epoch = engine, epoch
+
+    async def drained(self, engine: Engine) -> None:
+        """Return when the last lease of an engine that was swapped out is back."""
+        assert engine is not self.engine
+        if engine in self._leases:
+            await self._drained.setdefault(engine, asyncio.Event()).wait()

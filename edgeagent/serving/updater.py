@@ -1,0 +1,365 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""Performs what the reconciler decides for one model: prepares, warms, swaps, drains, retires, remembers."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Coroutine
+from dataclasses import asdict, replace
+from typing import Any, Protocol
+
+import structlog
+
+from edgeagent.core.events import (
+    ActiveTroubled,
+    Advanced,
+    Begin,
+    Cancel,
+    Command,
+    Drop,
+    Event,
+    Failed,
+    Record,
+    Save,
+    StoreChanged,
+    Swap,
+    Tick,
+)
+from edgeagent.core.lifecycle import Stage
+from edgeagent.core.probation import disappointing
+from edgeagent.core.reconciler import Policy, goal, next_deadline, react, rejection_of
+from edgeagent.core.state import Candidate, Goal, Ref, State
+from edgeagent.errors import EdgeAgentError
+from edgeagent.pipeline.frame import Frame
+from edgeagent.serving.engine import Engine, EngineSettings
+from edgeagent.serving.preparation import Preparation, PrepareSettings, RefusedError, store_fingerprint
+from edgeagent.serving.router import Router
+from edgeagent.serving.slot import Slot
+from edgeagent.workers.messages import Detected
+
+_log = structlog.get_logger(__name__)
+_RECHECK_MIN_S = 2.0
+
+
+class UpdaterObserver(Protocol):
+    """Who is told of what an updater does."""
+
+    def save(self, state: State) -> None:
+        """Write the state to disk, soon and durably."""
+
+    def record(self, model: str, record: Record) -> None:
+        """Something for the audit log and the metrics."""
+
+    def worker_restarted(self, kind: str) -> None:
+        """A worker was started again after it ended."""
+
+
+class Updater:
+    """One model on this node. Everything happens on the event loop's thread."""
+
+    def __init__(
+        self,
+        state: State,
+        policy: Policy,
+        prepare: PrepareSettings,
+        engine: EngineSettings,
+        observer: UpdaterObserver,
+        recheck_s: float,
+    ) -> None:
+        self.state = state
+        self.slot = Slot()
+        self.slot.epoch = state.epoch
+        self.router = Router(state.model, self.slot)
+        self._policy = policy
+        self._prepare_settings = prepare
+        self._engine_settings = engine
+        self._observer = observer
+        self._recheck_s = recheck_s
+        self._engines: dict[Ref, Engine] = {}  # active, standby, and the candidate that is ready
+        self._draining: set[Engine] = set()
+        self._work: tuple[int, asyncio.Task[None]] | None = None
+        self._preparation: Preparation | None = None
+        self._warming: Engine | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._timer: asyncio.TimerHandle | None = None
+        self._failures: list[float] = []
+        self._recheck: asyncio.Task[None] | None = None
+        self._refused_fingerprint: dict[str, str] = {}
+        self._closed = False
+
+    # -- what the node asks --------------------------------------------------------------------------
+
+    def handle(self, event: Event) -> None:
+        """Let the reconciler decide on an event, and perform its commands. Raises ConflictError from it."""
+        if self._closed:
+            return
+        self.state, commands = react(self.state, event, time.monotonic(), self._policy)
+        for command in commands:
+            self._perform(command)
+        self._arm_timer()
+        self._watch_refused()
+
+    def set_probation(self, seconds: float) -> None:
+        """How long the versions that come from now on are watched."""
+        self._policy = replace(self._policy, probation_s=seconds)
+
+    @property
+    def engines(self) -> list[Engine]:
+        """Every engine with a worker: serving, standby, warming, draining."""
+        warming = [self._warming] if self._warming else []
+        return [*self._engines.values(), *warming, *self._draining]
+
+    @property
+    def preparation(self) -> Preparation | None:
+        """The preparing worker's side, while there is one."""
+        return self._preparation
+
+    @property
+    def standby(self) -> Engine | None:
+        """The engine that stays warm for a roll-back."""
+        return self._engines.get(self.state.standby) if self.state.standby else None
+
+    def forget_ring(self, ring: int) -> None:
+        """A ring is gone: no engine needs it mapped any more."""
+        for engine in self.engines:
+            engine.forget_ring(ring)
+
+    async def close(self) -> None:
+        """Stop everything; returns when every worker is gone."""
+        self._closed = True
+        if self._timer:
+            self._timer.cancel()
+        for task in [*self._tasks, *([self._work[1]] if self._work else [])]:
+            task.cancel()
+        await asyncio.gather(*(e.retire() for e in self.engines))
+        if self._work:
+            await asyncio.wait([self._work[1]])
+        if self._tasks:
+            await asyncio.wait(self._tasks)
+
+    # -- what engines say (EngineUser) ---------------------------------------------------------------
+
+    def detected(self, engine: Engine, result: Detected) -> None:
+        """To the router."""
+        self.router.detected(engine, result)
+
+    def fault(self, engine: Engine, ticket: int, why: str) -> None:
+        """To the router, and into the log."""
+        _log.warning("frame failed", model=self.state.model, version=engine.ref.version, why=why)
+        self.router.fault(engine, ticket, why)
+
+    def lost(self, engine: Engine) -> None:
+        """To the router."""
+        self.router.lost(engine)
+
+    def ready(self, engine: Engine) -> None:
+        """The router may have frames waiting for it."""
+        self.router.pump()
+
+    def failed(self, engine: Engine, why: str) -> None:
+        """Too many failures of the active engine disappoint."""
+        if engine.ref != self.state.active:
+            return
+        now = time.monotonic()
+        self._failures = [*self._failures[-9:], now]
+        if disappointing(self._failures, now):
+            self.handle(ActiveTroubled(engine.ref, why))
+
+    # -- commands ------------------------------------------------------------------------------------
+
+    def _perform(self, command: Command) -> None:
+        match command:
+            case Begin(id, wanted):
+                self._cancel_work()
+                task = asyncio.create_task(self._bring_in(id, wanted))
+                self._work = (id, task)
+                self._keep(task)
+            case Cancel(id):
+                if self._work and self._work[0] == id:
+                    self._cancel_work()
+            case Swap(ref, epoch):
+                self._failures.clear()
+                self.slot.swap(self._engines[ref], epoch)
+                _log.info("swapped", model=self.state.model, version=ref.version, epoch=epoch)
+                self.router.pump()
+            case Drop(ref):
+                engine = self._engines.pop(ref)
+                self._draining.add(engine)
+                self._start(self._drain(engine))
+            case Save():
+                self._observer.save(self.state)
+            case Record():
+                self._observer.record(self.state.model, command)
+
+    def _cancel_work(self) -> None:
+        if self._work:
+            self._work[1].cancel()
+            self._work = None
+
+    async def _bring_in(self, id: int, wanted: Goal) -> None:
+        """The way of a candidate from FETCHING to READY. Cancelled when it is superseded."""
+        engine = None
+        preparation = Preparation(
+            self.state.model,
+            wanted,
+            self._prepare_settings,
+            self._active_contract(),
+            self._recent_frames,
+            lambda stage, digest: self.handle(Advanced(id, stage, digest)),
+        )
+        self._preparation = preparation
+        try:
+            artifact = await preparation.run()
+            self.handle(Advanced(id, Stage.WARMING, artifact.ref.digest))
+            engine = Engine(
+                artifact, self._engine_settings, self, lambda: self._observer.worker_restarted("engine")
+            )
+            self._warming = engine
+            await engine.load()
+            self._engines[engine.ref] = engine
+            self._warming, ready, engine = None, engine, None
+            self._work = None
+            self.handle(Advanced(id, Stage.READY, ready.ref.digest))
+        except RefusedError as e:
+            self._refused_fingerprint[wanted.version] = e.fingerprint
+            self.handle(Failed(id, e.why, e.transient))
+        except EdgeAgentError as e:
+            self.handle(Failed(id, str(e)))
+        finally:
+            if self._preparation is preparation:
+                self._preparation = None
+            if engine:
+                if self._warming is engine:
+                    self._warming = None
+                await asyncio.shield(engine.retire())
+
+    async def _drain(self, engine: Engine) -> None:
+        await self.slot.drained(engine)
+        await engine.retire()
+        self._draining.discard(engine)
+        _log.info("retired", model=self.state.model, version=engine.ref.version)
+
+    def _active_contract(self) -> Any:
+        return self.slot.engine.artifact.contract if self.slot.engine else None
+
+    def _recent_frames(self) -> list[Frame]:
+        return [line.recent for line in self.router.lines if line.recent]
+
+    # -- time ----------------------------------------------------------------------------------------
+
+    def _arm_timer(self) -> None:
+        if self._timer:
+            self._timer.cancel()
+            self._timer = None
+        at = next_deadline(self.state)
+        if at is not None:
+            delay = max(0.0, at - time.monotonic())
+            self._timer = asyncio.get_running_loop().call_later(delay, self.handle, Tick())
+
+    def _watch_refused(self) -> None:
+        """While what should serve was refused, look now and then whether the store holds something else."""
+        wanted = goal(self.state)
+        refused = wanted is not None and rejection_of(self.state, wanted) is not None
+        if refused and wanted and not self._recheck:
+            self._recheck = self._start(self._recheck_store(wanted.version))
+        elif not refused and self._recheck:
+            self._recheck.cancel()
+            self._recheck = None
+
+    async def _recheck_store(self, version: str) -> None:
+        before = self._refused_fingerprint.get(version, "")
+        delay = _RECHECK_MIN_S
+        while True:
+            await asyncio.sleep(min(delay, self._recheck_s))
+            delay *= 2
+            now = await store_fingerprint(self.state.model, version, self._prepare_settings)
+            if now and before and now != before:
+                _log.info("the store's content changed", model=self.state.model, version=version)
+                self._recheck = None
+                self.handle(StoreChanged(version))
+                return
+            before = before or now
+
+    def _start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.create_task(work)
+        self._keep(task)
+        return task
+
+    def _keep(self, task: asyncio.Task[None]) -> None:
+        self._tasks.add(task)
+        task.add_done_callback(self._done)
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and task.exception():
+            _log.error("updater failed", model=self.state.model, exc_info=task.exception())
+
+    # -- status --------------------------------------------------------------------------------------
+
+    def status(self) -> dict[str, Any]:
+        """This model's part of `/api/status`."""
+        s = self.state
+        wanted = goal(s)
+        engine = self.slot.engine
+        standby = self.standby
+        return {
+            "aspired": wanted.version if wanted else None,
+            "active": engine and {**_about(engine), "epoch": self.slot.epoch},
+            "standby": standby and _about(standby),
+            "held": s.override
+            and {
+                "kind": s.override.kind,
+                "version": s.override.goal.version,
+                "by": s.override.goal.by,
+                "reason": s.override.goal.reason,
+                "until": "the intent changes",
+            },
+            "state": _state_name(s),
+            "candidate": s.candidate and self._candidate_status(s.candidate),
+            "previous": [asdict(r) for r in s.good if r != s.active],
+            "rejected": [
+                {"version": r.version, "digest": r.digest, "stage": r.stage.value, "why": r.why}
+                for r in s.rejections
+                if r.version
+            ],
+            "last_error": s.last_error or None,
+        }
+
+    def _candidate_status(self, c: Candidate) -> dict[str, Any]:
+        now = time.monotonic()
+        status: dict[str, Any] = {
+            "version": c.goal.version,
+            "digest": c.digest or None,
+            "stage": c.stage.value,
+            "attempt": c.attempt,
+            "seconds": {k: round(v, 3) for k, v in c.durations(now).items()},
+            "error": c.error or None,
+            "retry_in_seconds": None if c.retry_at is None else round(max(0.0, c.retry_at - now), 1),
+        }
+        if self._preparation and c.retry_at is None:
+            r = self._preparation.report
+            status["gate"] = r.gate or None
+            if r.file:
+                status["fetch"] = {"file": r.file, "bytes": r.done, "of": r.total, "resumed_from": r.resumed}
+        return status
+
+
+def _about(engine: Engine) -> dict[str, Any]:
+    return {
+        "version": engine.ref.version,
+        "digest": engine.ref.digest,
+        "engine": engine.name,
+        "ready": engine.ready,
+    }
+
+
+def _state_name(s: State) -> str:
+    if s.candidate:
+        return s.candidate.stage.value
+    wanted = goal(s)
+    if wanted and rejection_of(s, wanted):
+        return Stage.REJECTED.value
+    if s.active is None:
+        return Stage.ASPIRED.value
+    return (Stage.STABLE if s.probation_until is None else Stage.PROBATION).value
