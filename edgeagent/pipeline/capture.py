@@ -16,15 +16,15 @@ from edgeagent.config import PipelineConfig
 from edgeagent.pipeline.frame import Frame
 from edgeagent.workers import messages
 from edgeagent.workers.messages import Beat, Captured, Control, Grant, Message
+from edgeagent.workers.probe import start_capture_worker
 from edgeagent.workers.process import Exit, WorkerProcess
-from edgeagent.workers.ring import Ring
+from edgeagent.workers.ring import MAX_FRAME_BYTES, Ring
 
 _log = structlog.get_logger(__name__)
 
 # Two in flight on each of two engines during a swap, one that waits, one being written, the recent one that is
 # kept for the gates, one to spare.
 RING_SLOTS = 8
-MAX_FRAME_BYTES = 256 << 20
 STATES = (
     "starting",  # a worker opens the source
     "running",  # frames come
@@ -39,18 +39,11 @@ STATES = (
 _FROM_WORKER = frozenset({"starting", "running", "absent", "lost", "unreadable", "frozen", "ended"})
 _FPS_FRAMES = 90
 _WATCH_S = 0.5
+# The worker itself notices a camera that sends nothing for `stall_seconds`; it beats once a second when it can.
+_BEAT_MARGIN_S = 3.0
 # A frame that was to be read when so many workers in a row died kills decoders: it is left out.
 _FATAL_READS = 3
 _ring_ids = itertools.count(1)
-
-
-def worker_environment(stall_seconds: float) -> dict[str, str]:
-    """What OpenCV and FFmpeg read from the environment when a capture worker loads them: quiet, and no long waits."""
-    return {
-        "OPENCV_LOG_LEVEL": "SILENT",
-        "OPENCV_FFMPEG_LOGLEVEL": "-8",
-        "OPENCV_VIDEOIO_V4L_SELECT_TIMEOUT": str(max(1, int(stall_seconds / 2))),
-    }
 
 
 class Capture:
@@ -169,26 +162,10 @@ class Capture:
     # --- the worker's life
 
     def _spawn(self) -> None:
-        source = self._source
-        settings = {
-            "url": source.url,
-            "fps": source.fps,
-            "loop": source.loop,
-            "live": self.live,
-            "stall_seconds": source.stall_seconds,
-            "position": self._position,
-        }
         self._timer = None
         self._patience = self._start_timeout_s
         try:
-            self.worker = WorkerProcess(
-                "capture",
-                "edgeagent.workers.capture",
-                settings,
-                self._heard,
-                self._exited,
-                environment=worker_environment(source.stall_seconds),
-            )
+            self.worker = start_capture_worker(self._source, self._position, self._heard, self._exited)
         except OSError as e:
             self._respawn_later(f"cannot start a worker: {e}")
             return
@@ -237,7 +214,7 @@ class Capture:
     def _heard(self, message: Message) -> None:
         if self._stopping:
             return
-        self._patience = self._source.stall_seconds
+        self._patience = self._source.stall_seconds + _BEAT_MARGIN_S
         if isinstance(message, Captured):
             self._frame(message)
         elif isinstance(message, Control):

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+MAX_FRAME_BYTES = 256 << 20
 _PAGE = mmap.PAGESIZE
 
 

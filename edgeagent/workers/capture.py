@@ -1,0 +1,249 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""The capture worker: reads one source for ever, and writes its frames into the slots that the node grants.
+
+Started as `python -m edgeagent.workers.capture FD NODE_PID`; what both sides say is in `messages` and below.
+
+worker → node  busy {seconds}: I may be silent for so long · source {state, why} · reading {}: the first frame is
+being read · opened {width, height, fps, total}: I hold a frame, lend me a ring in which it fits; older grants are
+void · Captured · unreadable {why}: one frame, counted in the next `skipped` · Beat
+node → worker  settings · Ring, with its memory · Grant
+"""
+
+from __future__ import annotations
+
+import time
+import zlib
+from contextlib import closing
+from typing import Any
+
+import numpy as np
+
+from edgeagent.workers import messages
+from edgeagent.workers.channel import WorkerChannel
+from edgeagent.workers.child import worker_main
+from edgeagent.workers.messages import Beat, Captured, Control, Grant, Message
+from edgeagent.workers.pace import Pace
+from edgeagent.workers.ring import MAX_FRAME_BYTES, RingView
+from edgeagent.workers.sources import (
+    OPEN_TIMEOUT_S,
+    Image,
+    Source,
+    SourceError,
+    Synthetic,
+    UnreadableFrameError,
+    open_source,
+)
+
+BACKOFF_S = (0.5, 15.0)
+CALM_S = 5.0  # a source that gave frames for so long is tried again at once when it is lost
+BEAT_S = 1.0
+FOLDER_FPS = (
+    10.0  # of a live source that has no pace of its own: otherwise it would be read as fast as the disk gives
+)
+_HASH_STEP = 8  # a frozen camera is recognised by every eighth pixel of every eighth row
+
+
+class CaptureWorker:
+    """One source, one thread. Whatever waits takes in the node's messages and says that it is alive."""
+
+    def __init__(self, channel: WorkerChannel, settings: dict[str, Any]) -> None:
+        self._channel = channel
+        self._url = str(settings["url"])
+        self._fps = float(settings["fps"] or 0)
+        self._loop = bool(settings["loop"])
+        self._live = bool(settings["live"])
+        self._stall_s = float(settings["stall_seconds"])
+        self._position = int(settings["position"])
+        self._view: RingView | None = None
+        self._ring = self._slot_bytes = 0
+        self._grants: list[int] = []
+        self._size = (0, 0)  # height, width of the last frame: where the next is decoded to
+        self._skipped = 0
+        self._delivered = 0
+        self._said_reading = False
+        self._frozen = _Frozen(self._stall_s)
+        self._turn = 0
+        self._last_said = 0.0
+
+    def run(self) -> None:
+        """Film for ever; open the source anew, with growing pauses, when it fails."""
+        backoff = BACKOFF_S[0]
+        while True:
+            opened, before = time.monotonic(), self._delivered
+            try:
+                self._say(Control("busy", {"seconds": OPEN_TIMEOUT_S + 10}))
+                with closing(open_source(self._url, self._fps, self._stall_s)) as source:
+                    self._say(Beat(self._turn))
+                    opened = time.monotonic()
+                    end = self._film(source)
+                    if self._delivered == before and self._position < max(end, 1) and (self._loop or not end):
+                        raise SourceError("unreadable", "nothing in it can be decoded")
+            except SourceError as e:
+                if self._delivered > before and time.monotonic() - opened > CALM_S:
+                    backoff = BACKOFF_S[0]
+                state = "lost" if e.state == "absent" and self._delivered else e.state
+                self._say(Control("source", {"state": state, "why": e.why}))
+                self._idle(backoff)
+                backoff = min(backoff * 2, BACKOFF_S[1])
+                continue
+            self._position = 0
+            if not self._loop:
+                why = f"after {end} frames" + (
+                    f", though its header says {source.total}" if source.total > end else ""
+                )
+                self._say(
+                    Control(
+                        "source", {"state": "ended", "why": why, "position": end, "skipped": self._skipped}
+                    )
+                )
+                while True:
+                    self._idle(3600)
+
+    def _film(self, source: Source) -> int:
+        """Deliver frames until the source ends. Returns the position of its end. Raises SourceError."""
+        source.seek(self._position, self._alive)
+        if source.resumable and not self._said_reading:
+            self._said_reading = True
+            self._say(Control("reading", {}))
+        pace = self._pace(source)
+        self._frozen = _Frozen(self._stall_s)
+        while True:
+            self._take_messages()
+            while not self._live and self._view and not self._grants:
+                self._wait(BEAT_S)
+            if pace and not self._await(pace, source):
+                return source.position
+            taken = source.grab()
+            ts, mono = time.time(), time.monotonic()
+            if not taken:
+                return source.position
+            for _ in range(taken - 1):
+                self._unreadable(f"broken data before frame {source.position - 1}")
+            if self._live and self._view and not self._grants:
+                self._skipped += 1  # the node is busy; reading on keeps what the camera has buffered fresh
+            else:
+                self._retrieve(source, ts, mono)
+            self._alive()
+
+    def _pace(self, source: Source) -> Pace | None:
+        """None: as fast as the source gives frames, and the node takes them."""
+        fps = self._fps
+        if not fps and (self._live or isinstance(source, Synthetic)):
+            fps = source.fps or FOLDER_FPS
+        return Pace(fps, self._live) if fps and not source.camera else None
+
+    def _await(self, pace: Pace, source: Source) -> bool:
+        """Wait until the next frame is due, and leave out what is past. False when the source ends with that."""
+        while (wait_s := pace.wait_s(time.monotonic())) > 0:
+            self._wait(wait_s)
+        for _ in range(pace.take(time.monotonic())):
+            if not (taken := source.grab()):
+                return False
+            self._skipped += taken
+            self._alive()
+        return True
+
+    def _retrieve(self, source: Source, ts: float, mono: float) -> None:
+        """Decode the frame taken, straight into a slot where it fits, and tell the node."""
+        out = self._view.image(self._grants[-1], *self._size) if self._view and self._grants else None
+        try:
+            image = source.retrieve(out)
+        except UnreadableFrameError as e:
+            self._unreadable(str(e))
+            return
+        if image.nbytes > MAX_FRAME_BYTES:
+            self._unreadable(f"a frame of {image.nbytes} bytes; at most {MAX_FRAME_BYTES} are taken")
+            return
+        height, width = self._size = image.shape[:2]
+        if self._view is None or image.nbytes > self._slot_bytes:
+            self._ask_for_ring(source)
+        while not self._grants:
+            self._wait(BEAT_S)
+        assert self._view is not None
+        slot = self._grants.pop()
+        target = self._view.image(slot, height, width)
+        if image is not out:
+            np.copyto(target, image)
+        position = source.position - 1
+        self._say(Captured(self._ring, slot, position, self._skipped, width, height, ts, mono))
+        self._skipped = 0
+        self._delivered += 1
+        if source.camera and (change := self._frozen.see(target, mono)):
+            self._say(Control("source", {"state": change, "why": self._frozen.why}))
+
+    def _ask_for_ring(self, source: Source) -> None:
+        height, width = self._size
+        self._view, self._grants = None, []
+        body = {"width": width, "height": height, "fps": source.fps, "total": source.total}
+        self._say(Control("opened", body))
+
+    def _unreadable(self, why: str) -> None:
+        self._skipped += 1
+        self._say(Control("unreadable", {"why": why}))
+
+    # --- talking to the node
+
+    def _say(self, message: Message) -> None:
+        self._channel.send(message)
+        self._last_said = time.monotonic()
+
+    def _alive(self) -> None:
+        """A sign of life, unless there was one in the last second."""
+        self._turn += 1
+        if time.monotonic() - self._last_said >= BEAT_S:
+            self._say(Beat(self._turn))
+
+    def _idle(self, seconds: float) -> None:
+        until = time.monotonic() + seconds
+        while (left := until - time.monotonic()) > 0:
+            self._wait(left)
+
+    def _wait(self, seconds: float) -> None:
+        """Until the node says something, at most `seconds` and at most until the next sign of life is due."""
+        message = self._channel.receive(min(seconds, BEAT_S))
+        if message is not None:
+            self._handle(message)
+        self._alive()
+
+    def _take_messages(self) -> None:
+        while (message := self._channel.receive(0)) is not None:
+            self._handle(message)
+
+    def _handle(self, message: Message) -> None:
+        if isinstance(message, messages.Ring):
+            self._view = RingView(self._channel.fds.popleft(), message.slots, message.slot_bytes)
+            self._ring, self._slot_bytes, self._grants = message.ring, message.slot_bytes, []
+        elif isinstance(message, Grant) and self._view and message.ring == self._ring:
+            self._grants.append(message.slot)
+
+
+class _Frozen:
+    """Notices a camera that sends the same frame for ever (opencv #13145)."""
+
+    def __init__(self, stall_s: float) -> None:
+        self.why = ""
+        self._stall_s = stall_s
+        self._hash = 0
+        self._since = 0.0
+        self._is = False
+
+    def see(self, image: Image, now: float) -> str:
+        """The state that the camera changes to with this frame, captured at `now`: "frozen", "running", or ""."""
+        seen = zlib.crc32(image[::_HASH_STEP, ::_HASH_STEP].tobytes())
+        if seen != self._hash or not self._since:
+            self._hash, self._since = seen, now
+        frozen = now - self._since > self._stall_s
+        if frozen == self._is:
+            return ""
+        self._is = frozen
+        self.why = f"the same picture for {self._stall_s:g} s" if frozen else ""
+        return "frozen" if frozen else "running"
+
+
+def serve(channel: WorkerChannel, first: Control) -> None:
+    """Entry for `worker_main`: film what the settings name, until the node is gone."""
+    CaptureWorker(channel, first.body).run()
+
+
+if __name__ == "__main__":
+    worker_main(serve)

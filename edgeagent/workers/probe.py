@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""Start a capture worker for a source, and try a source out with one."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from edgeagent.config import SourceConfig
+from edgeagent.errors import UnavailableError
+from edgeagent.workers.messages import Control, Message
+from edgeagent.workers.process import Exit, WorkerProcess
+
+
+def start_capture_worker(
+    source: SourceConfig,
+    position: int,
+    on_message: Callable[[Message], None],
+    on_exit: Callable[[Exit], None],
+) -> WorkerProcess:
+    """A worker that films `source` from frame `position` on (see `workers.capture`). Raises OSError."""
+    settings = {
+        "url": source.url,
+        "fps": source.fps,
+        "loop": source.loop,
+        "live": source.is_live,
+        "stall_seconds": source.stall_seconds,
+        "position": position,
+    }
+    # OpenCV and FFmpeg read these when they are loaded. What they would print says less than our own reasons.
+    environment = {
+        "OPENCV_LOG_LEVEL": "SILENT",
+        "OPENCV_FFMPEG_LOGLEVEL": "-8",
+        "OPENCV_VIDEOIO_V4L_SELECT_TIMEOUT": str(max(1, round(source.stall_seconds))),
+    }
+    return WorkerProcess("capture", "edgeagent.workers.capture", settings, on_message, on_exit, environment)
+
+
+def probe_source(source: SourceConfig, timeout_s: float = 10.0) -> str:
+    """Open `source` in a worker and read one frame. Returns e.g. "1280x720, 25.0 fps".
+
+    Not to be called from a running event loop. Raises UnavailableError: it can't be opened, nothing in it can be
+    decoded, or no frame came within `timeout_s` seconds.
+    """
+    return asyncio.run(_probe(source, timeout_s))
+
+
+async def _probe(source: SourceConfig, timeout_s: float) -> str:
+    result: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+    gone = asyncio.Event()
+    unreadable = ""
+
+    def failed(why: str) -> None:
+        if not result.done():
+            result.set_exception(
+                UnavailableError("source", why, "check source.url, the camera and its cable")
+            )
+
+    def heard(message: Message) -> None:
+        nonlocal unreadable
+        if not isinstance(message, Control) or result.done():
+            return
+        body = message.body
+        if message.op == "opened":
+            fps = f"{body['fps']:.1f} fps" if body["fps"] else "no pace of its own"
+            result.set_result(f"{body['width']}x{body['height']}, {fps}")
+        elif message.op == "unreadable":
+            unreadable = str(body["why"])
+        elif message.op == "source":
+            failed(unreadable or str(body["why"]))
+
+    def ended(how: Exit) -> None:
+        failed(f"the worker that tried it ended: {how}")
+        gone.set()
+
+    worker = start_capture_worker(source, 0, heard, ended)
+    try:
+        return await asyncio.wait_for(result, timeout_s)
+    except TimeoutError:
+        raise UnavailableError(
+            "source", f"no frame within {timeout_s:g} s", "check that it sends video"
+        ) from None
+    finally:
+        worker.kill("tried")
+        await gone.wait()
