@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
-from typing import Any
 
 from edgeagent.core.model import Contract
 from edgeagent.engines.port import WeightFacts
@@ -23,12 +22,15 @@ def inspect_weights(path: Path) -> WeightFacts:
     """
     answer = asyncio.run(_ask(path))
     if answer.op != "inspected":
-        raise WeightsError(f"weights {path}", str(answer.body.get("why")), str(answer.body.get("todo", "")))
+        raise WeightsError(answer.body["what"], answer.body["why"], answer.body["todo"])
     return WeightFacts(Contract.from_values(answer.body["contract"]), answer.body["format"])
 
 
 async def _ask(path: Path) -> Control:
     answer: asyncio.Future[Control] = asyncio.get_running_loop().create_future()
+
+    def refused(why: str) -> Control:
+        return Control("refused", {"what": f"weights {path}", "why": why, "todo": "export them again"})
 
     def say(control: Control) -> None:
         if not answer.done():
@@ -39,7 +41,7 @@ async def _ask(path: Path) -> Control:
             say(message)
 
     def ended(how: Exit) -> None:
-        say(_refusal(f"the process that read it ended: {how}"))
+        say(refused(f"the process that read it ended: {how}"))
 
     worker = WorkerProcess(
         "inspect",
@@ -51,11 +53,6 @@ async def _ask(path: Path) -> Control:
     try:
         return await asyncio.wait_for(answer, _TIMEOUT_S)
     except TimeoutError:
-        return _refusal(f"reading it took more than {_TIMEOUT_S:g} s")
+        return refused(f"reading it took more than {_TIMEOUT_S:g} s")
     finally:
         await worker.end()
-
-
-def _refusal(why: str) -> Control:
-    body: dict[str, Any] = {"why": why}
-    return Control("failed", body)

@@ -5,7 +5,7 @@ Settings name one task:
 - candidate: fetch a version, verify it, run the gates. Says Control("stage", …) as it goes,
   Control("progress", …) while it fetches, then Control("prepared", …) or Control("failed", …).
 - fingerprint: what the store holds under a version now, without fetching it: Control("fingerprint", …).
-- inspect: what a weights file says of itself: Control("inspected", …).
+- inspect: what a weights file says of itself: Control("inspected", …) or Control("refused", …).
 It can be killed at any instant; the cache stays valid.
 """
 
@@ -49,7 +49,10 @@ def serve(channel: WorkerChannel, settings: Control) -> None:
             case task:
                 raise SystemExit(f"unknown task {task!r}")
     except EdgeAgentError as e:
-        _failed(channel, s, str(e), transient=isinstance(e, UnavailableError))
+        if s["task"] == "inspect":
+            channel.send(Control("refused", {"what": e.what, "why": e.why, "todo": e.todo}))
+        else:
+            _failed(channel, s, str(e), transient=isinstance(e, UnavailableError))
 
 
 def _failed(channel: WorkerChannel, s: dict[str, Any], why: str, transient: bool) -> None:
@@ -75,7 +78,11 @@ def _fingerprint(s: dict[str, Any]) -> str:
 
 def _candidate(channel: WorkerChannel, s: dict[str, Any]) -> None:
     cache = Cache(Path(s["cache"]))
-    cached = _fetch(channel, s, cache)
+    cached = _trusted(channel, s, cache) if s["known_good"] else None
+    if cached is None:
+        # Hashes every file while it streams, or where it lies already.
+        cached = fetch_version(_remote(s), cache, s["model"], s["version"], lambda p: _progress(channel, p))
+        _enter(channel, Stage.VERIFYING, cached.manifest.digest)
     manifest = cached.manifest
     if s["known_good"] and manifest.digest != s["digest"]:
         raise IntegrityError(
@@ -83,14 +90,6 @@ def _candidate(channel: WorkerChannel, s: dict[str, Any]) -> None:
             f"the store holds {manifest.digest}, what served well here was {s['digest']}",
             "promote it, so that it passes the gates",
         )
-    _enter(channel, Stage.VERIFYING, manifest.digest)
-    try:
-        cache.verify(cached)
-    except IntegrityError as e:
-        # Bit rot on this node's disk: the store has it whole, so it is worth one more fetch.
-        print(f"fetching anew: {e}", file=sys.stderr)
-        cached = fetch_version(_remote(s), cache, s["model"], s["version"], lambda p: _progress(channel, p))
-        cache.verify(cached)
     if not s["known_good"]:
         _enter(channel, Stage.PREPARING)
         _enter(channel, Stage.GATING)
@@ -111,12 +110,19 @@ def _candidate(channel: WorkerChannel, s: dict[str, Any]) -> None:
     )
 
 
-def _fetch(channel: WorkerChannel, s: dict[str, Any], cache: Cache) -> CachedVersion:
-    if s["known_good"]:
-        cached = cache.lookup(s["model"], s["version"], s["digest"])
-        if cached:
-            return cached
-    return fetch_version(_remote(s), cache, s["model"], s["version"], lambda p: _progress(channel, p))
+def _trusted(channel: WorkerChannel, s: dict[str, Any], cache: Cache) -> CachedVersion | None:
+    """The version that served well here, as this node's cache holds it; None when it must be fetched again."""
+    cached = cache.lookup(s["model"], s["version"], s["digest"])
+    if cached is None:
+        return None
+    try:
+        cache.verify(cached)
+    except IntegrityError as e:
+        # Bit rot on this node's disk: the store may have it whole.
+        print(f"fetching anew: {e}", file=sys.stderr)
+        return None
+    _enter(channel, Stage.VERIFYING, cached.manifest.digest)
+    return cached
 
 
 def _enter(channel: WorkerChannel, stage: Stage, digest: str = "") -> None:
