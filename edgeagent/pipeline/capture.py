@@ -52,7 +52,8 @@ class Capture:
     on_frame(frame): a captured frame, to be released by whoever takes it. on_dropped(reason, n): n frames were
     captured and not handed on; "busy": no slot was free (live sources only), "unreadable": they can't be decoded.
     Their numbers are missing from `seq`. on_ring_gone(id): no frame of this ring will come or is in use any more.
-    on_restart(): a worker was started in place of one that died or hung.
+    on_restart(): a worker was started in place of one that died or hung. on_source_error(state): an attempt to open
+    or read the source failed ("absent", "lost", "unreadable"), or it is "frozen".
     """
 
     def __init__(
@@ -62,6 +63,7 @@ class Capture:
         on_dropped: Callable[[str, int], None],
         on_ring_gone: Callable[[int], None],
         on_restart: Callable[[], None],
+        on_source_error: Callable[[str], None] = lambda state: None,
         *,
         slots: int = RING_SLOTS,
         backoff_s: tuple[float, float] = (0.2, 15.0),
@@ -82,6 +84,7 @@ class Capture:
         self._name, self._source = config.name, config.source
         self._on_frame, self._on_dropped = on_frame, on_dropped
         self._on_ring_gone, self._on_restart = on_ring_gone, on_restart
+        self._on_source_error = on_source_error
         self._slots, self._backoff_s, self._calm_s, self._start_timeout_s = (
             slots,
             backoff_s,
@@ -114,10 +117,10 @@ class Capture:
 
     @property
     def fps(self) -> float:
-        """Frames a second, measured over the last seconds; falls towards 0 when none come."""
-        if len(self._monos) < 2:
-            return 0.0
-        return (len(self._monos) - 1) / (max(self._monos[-1], time.monotonic() - 1) - self._monos[0])
+        """Frames a second, measured over the last 90 frames; 0 when they have stopped coming."""
+        period = (self._monos[-1] - self._monos[0]) / (len(self._monos) - 1) if len(self._monos) > 1 else 0.0
+        quiet = not period or time.monotonic() - self._monos[-1] > max(2.0, 3 * period)
+        return 0.0 if quiet else 1 / period
 
     def start(self) -> None:
         """Start the worker. To be called once, on the event loop."""
@@ -274,6 +277,7 @@ class Capture:
             self._position = int(body.get("position", self._position))
             if state in ("absent", "lost", "unreadable", "frozen"):
                 self.last_error = why
+                self._on_source_error(state)
             self._enter(state, why)
         elif op == "reading":
             self._reading = True
