@@ -23,6 +23,7 @@ from edgeagent.client import DEFAULT_URL, ask, printable, show_history, show_sta
 from edgeagent.errors import EdgeAgentError, UsageError
 
 FAILED, WRONG = 1, 2
+_INTERRUPTED = 130  # what typer makes of Ctrl-C
 # Its public name moved between typer's versions; its place did not.
 _TyperUsageError: type[Any] = typer.BadParameter.__bases__[0]
 
@@ -55,11 +56,13 @@ def main(argv: list[str] | None = None) -> int:
     args = sys.argv[1:] if argv is None else list(argv)
     debug = "--debug" in args  # taken anywhere, not only before the command
     args = [a for a in args if a != "--debug"]
-    try:
-        from edgeagent.observe.logs import setup_logging
+    from edgeagent.observe.logs import setup_logging, stop_logging
 
+    try:
         setup_logging("debug" if debug else "warning", "console")
         code = typer.main.get_command(app).main(args, prog_name="edgeagent", standalone_mode=False)
+        if code == _INTERRUPTED:
+            raise KeyboardInterrupt
         sys.stdout.flush()
         return int(code or 0)
     except _TyperUsageError as e:
@@ -76,6 +79,8 @@ def main(argv: list[str] | None = None) -> int:
     except Exception as e:  # noqa: BLE001 - the last resort: one line, and how to see more
         todo = "run it again with --debug, and report it"
         return _fail(EdgeAgentError("edgeagent", f"unexpected {type(e).__name__}: {e}", todo), FAILED, debug)
+    finally:
+        stop_logging()
 
 
 def _fail(error: EdgeAgentError, code: int, debug: bool) -> int:

@@ -1,0 +1,207 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""The API over a real socket: start, stop, a taken port, and the command line's client against it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+import socket
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from edgeagent.cli import main
+from edgeagent.client import ask
+from edgeagent.errors import ConflictError, NotFoundError, UnavailableError, UsageError
+from edgeagent.observe.metrics import Metrics
+from edgeagent.web.app import create_app
+from edgeagent.web.server import ApiServer
+
+
+class FakeNode:
+    """A node with one model, `yolo`."""
+
+    def status(self) -> dict[str, Any]:
+        return {
+            "node": "n1",
+            "config_store": {"url": "file:///x", "connected": True},
+            "models": {
+                "yolo": {
+                    "aspired": "v2",
+                    "active": {
+                        "version": "v1",
+                        "digest": "sha256:1",
+                        "engine": "onnxruntime-cpu",
+                        "epoch": 3,
+                    },
+                    "standby": None,
+                    "held": None,
+                    "state": "STABLE",
+                    "last_error": {"what": "version yolo/v2", "why": "class names differ"},
+                }
+            },
+            "pipelines": {
+                "line-1": {
+                    "state": "up",
+                    "fps": 29.97,
+                    "frames": 9,
+                    "dropped": 0,
+                    "latency_ms": {"p50": 8.0, "p99": 9.5},
+                }
+            },
+            "workers": [{"pid": 4711, "kind": "engine", "model": "yolo", "version": "v1"}],
+        }
+
+    def history(self, limit: int) -> list[dict[str, Any]]:
+        return [
+            {"event": "swap", "model": "yolo", "from_version": "v1", "to_version": "v2", "why": "\x1b[31mred"}
+        ][:limit]
+
+    def ready(self) -> tuple[bool, str]:
+        return True, ""
+
+    async def rollback(self, model: str | None, by: str) -> dict[str, Any]:
+        if model not in (None, "yolo"):
+            raise NotFoundError(f"model {model}", "not on this node", "it has yolo")
+        raise ConflictError("model yolo", "nothing before v1", "promote a version")
+
+    async def promote(self, model: str, version: str, by: str, reason: str) -> dict[str, Any]:
+        return {"model": model, "version": version}
+
+
+def served(work: Callable[[str], Any], token: str | None = None) -> Any:
+    """The result of `work(url)`, run in a thread beside a served node."""
+
+    async def run() -> Any:
+        server = ApiServer(create_app(FakeNode(), Metrics(), token=token), "127.0.0.1", 0)
+        await server.start()
+        try:
+            return await asyncio.to_thread(work, server.url)
+        finally:
+            await server.stop()
+
+    return asyncio.run(run())
+
+
+def test_the_client_gets_the_status() -> None:
+    """Over a real connection, whatever proxy is set in the environment."""
+    assert served(lambda url: ask(url, "/api/status"))["node"] == "n1"
+
+
+def test_proxies_are_left_aside(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A proxy for the internet must not see requests to a node."""
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
+    monkeypatch.delenv("no_proxy", raising=False)
+    assert served(lambda url: ask(url, "/api/status"))["node"] == "n1"
+
+
+def test_the_tables(capsys: pytest.CaptureFixture[str]) -> None:
+    """`status` and `history` show a person what matters, without control characters from the node."""
+    assert served(lambda url: main(["status", "--url", url])) == 0
+    out = capsys.readouterr().out
+    for text in (
+        "n1",
+        "file:///x",
+        "yolo",
+        "v2",
+        "onnxruntime-cpu",
+        "class names differ",
+        "line-1",
+        "30.0",
+        "9.5",
+        "4711",
+    ):
+        assert text in out
+    assert served(lambda url: main(["history", "--url", url])) == 0
+    out = capsys.readouterr().out
+    assert "v1 → v2" in out
+    assert "\x1b" not in out
+
+
+def test_json_as_it_is(capsys: pytest.CaptureFixture[str]) -> None:
+    """`--json` gives a script what the node said."""
+    assert served(lambda url: main(["status", "--json", "--url", url])) == 0
+    assert json.loads(capsys.readouterr().out) == FakeNode().status()
+
+
+def test_errors_come_in_the_words_of_the_node(capsys: pytest.CaptureFixture[str]) -> None:
+    """One line on stderr, exit code 1."""
+    assert served(lambda url: main(["rollback", "--url", url])) == 1
+    assert capsys.readouterr().err == "error: model yolo: nothing before v1; promote a version\n"
+    assert served(lambda url: main(["rollback", "other", "--url", url])) == 1
+    assert capsys.readouterr().err == "error: model other: not on this node; it has yolo\n"
+
+
+def test_the_token_comes_from_its_file(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Given as an option or as a variable; without it the command says what is missing."""
+    path = tmp_path / "token"
+    path.touch(0o600)
+    path.write_text("t0ken\n")
+    assert served(lambda url: main(["status", "--url", url, "--token-file", str(path)]), "t0ken") == 0
+    assert served(lambda url: main(["status", "--url", url]), "t0ken") == 2
+    assert "give --token-file" in capsys.readouterr().err
+    monkeypatch.setenv("EDGEAGENT_TOKEN_FILE", str(path))
+    assert served(lambda url: main(["status", "--url", url]), "t0ken") == 0
+
+
+def test_a_taken_port_is_said_clearly() -> None:
+    """At the start, with what to do."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        server = ApiServer(create_app(FakeNode(), Metrics()), "127.0.0.1", taken.getsockname()[1])
+        with pytest.raises(UnavailableError, match="the port is taken; stop what listens there"):
+            asyncio.run(server.start())
+
+
+def test_an_address_of_another_machine_is_wrong_usage() -> None:
+    """It will not get better by waiting."""
+    with pytest.raises(UsageError, match="no such address here"):
+        asyncio.run(ApiServer(create_app(FakeNode(), Metrics()), "192.0.2.1", 0).start())
+
+
+def test_signals_stay_with_the_node() -> None:
+    """Starting and stopping the server leaves the handlers of the process alone."""
+
+    async def run() -> tuple[Any, Any]:
+        server = ApiServer(create_app(FakeNode(), Metrics()), "127.0.0.1", 0)
+        await server.start()
+        while_serving = signal.getsignal(signal.SIGTERM)
+        await server.stop()
+        await server.stop()
+        return while_serving, signal.getsignal(signal.SIGTERM)
+
+    before = signal.getsignal(signal.SIGTERM)
+    assert asyncio.run(run()) == (before, before)
+
+
+def test_a_stopped_server_frees_its_port() -> None:
+    """A restart gets the same port again at once."""
+
+    async def run() -> None:
+        first = ApiServer(create_app(FakeNode(), Metrics()), "127.0.0.1", 0)
+        await first.start()
+        await asyncio.to_thread(ask, first.url, "/api/status")
+        await first.stop()
+        second = ApiServer(create_app(FakeNode(), Metrics()), "127.0.0.1", first.port)
+        await second.start()
+        await second.stop()
+
+    asyncio.run(run())
+
+
+def test_what_is_no_node_is_said_to_be_none() -> None:
+    """Nothing there, no HTTP there, no URL."""
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        with pytest.raises(UnavailableError, match="no answer"):
+            ask(f"http://127.0.0.1:{closed.getsockname()[1]}", "/api/status")
+    with pytest.raises(UsageError, match="not a URL of a node"):
+        ask("file:///etc/passwd", "")
+    with pytest.raises(UnavailableError, match="not that of a node"):
+        served(lambda url: ask(url, "/metrics"))

@@ -1,0 +1,143 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""The audit log: durable, rotated, readable after a power cut, harmless on a full disk."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from edgeagent.observe.audit import FILE_NAME, AuditLog, AuditRecord
+
+
+def events(log: AuditLog, count: int = 1000) -> list[str]:
+    """The events of the tail."""
+    return [r.event for r in log.tail(count)]
+
+
+def test_a_record_is_one_line_with_every_field(tmp_path: Path) -> None:
+    """What was appended is in the file, field by field, and in the tail."""
+    log = AuditLog(tmp_path)
+    record = AuditRecord(
+        "swap", "yolo", "me", "v1", "v2", "etcd://x", "sha256:1", "ok", "wish", {"fetch": 1.5}
+    )
+    assert log.append(record)
+    (line,) = (tmp_path / FILE_NAME).read_text().splitlines()
+    assert json.loads(line) == {
+        "event": "swap",
+        "model": "yolo",
+        "who": "me",
+        "from_version": "v1",
+        "to_version": "v2",
+        "source_url": "etcd://x",
+        "digest": "sha256:1",
+        "result": "ok",
+        "why": "wish",
+        "stages": {"fetch": 1.5},
+        "when": record.when,
+    }
+    assert record.when.endswith("Z")
+    assert log.tail(1) == [record]
+    assert log.tail(0) == []
+
+
+def test_the_tail_survives_a_restart(tmp_path: Path) -> None:
+    """A new log over the same folder knows the records from before."""
+    first = AuditLog(tmp_path)
+    records = [AuditRecord(f"e{i}", stages={"s": float(i)}) for i in range(5)]
+    for record in records:
+        first.append(record)
+    assert AuditLog(tmp_path).tail(3) == records[-3:]
+
+
+def test_a_torn_line_is_skipped_and_swallows_nothing(tmp_path: Path) -> None:
+    """After a power cut in the middle of a line, the lines before and after it are whole."""
+    log = AuditLog(tmp_path)
+    log.append(AuditRecord("before"))
+    path = tmp_path / FILE_NAME
+    path.write_bytes(path.read_bytes() + b'{"event": "to')
+    again = AuditLog(tmp_path)
+    assert events(again) == ["before"]
+    again.append(AuditRecord("after"))
+    assert events(AuditLog(tmp_path)) == ["before", "after"]
+
+
+@pytest.mark.parametrize("junk", [b"\x00\x00\x00\n", b"[1]\n", b'{"event": 3}\n', b"\xff\xfe\n", b"\n"])
+def test_lines_that_are_no_records_are_skipped(tmp_path: Path, junk: bytes) -> None:
+    """Whatever a damaged disk gives back, the log opens."""
+    (tmp_path / FILE_NAME).write_bytes(junk + b'{"event": "whole", "new_field": 1}\n')
+    assert events(AuditLog(tmp_path)) == ["whole"]
+
+
+def test_rotation_keeps_the_newest_files(tmp_path: Path) -> None:
+    """Files are rotated at their size, so many are kept, and the tail reads across them."""
+    log = AuditLog(tmp_path, max_bytes=600, keep=2)
+    for i in range(12):
+        log.append(AuditRecord(f"e{i}"))
+    assert sorted(p.name for p in tmp_path.iterdir()) == [FILE_NAME, f"{FILE_NAME}.1", f"{FILE_NAME}.2"]
+    tail = events(AuditLog(tmp_path, max_bytes=600, keep=2))
+    assert tail == [f"e{i}" for i in range(12)][-len(tail) :]
+    assert len(tail) > 3
+    assert events(log) == [f"e{i}" for i in range(12)]
+
+
+def test_keeping_no_old_file(tmp_path: Path) -> None:
+    """keep=0 starts the one file again."""
+    log = AuditLog(tmp_path, max_bytes=1, keep=0)
+    log.append(AuditRecord("a"))
+    log.append(AuditRecord("b"))
+    assert [p.name for p in tmp_path.iterdir()] == [FILE_NAME]
+    assert events(AuditLog(tmp_path)) == ["b"]
+
+
+def test_a_full_disk_raises_nothing_and_loses_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While the disk is full records stay in memory; they are written, in order, when there is room again."""
+    log = AuditLog(tmp_path)
+    log.append(AuditRecord("a"))
+
+    def full(_fd: int, _data: bytes) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as m:
+        m.setattr(os, "write", full)
+        assert not log.append(AuditRecord("b"))
+        assert not log.append(AuditRecord("c"))
+    assert log.unsaved == 2
+    assert events(log) == ["a", "b", "c"]
+    assert events(AuditLog(tmp_path)) == ["a"]
+    assert log.append(AuditRecord("d"))
+    assert log.unsaved == 0
+    assert events(AuditLog(tmp_path)) == ["a", "b", "c", "d"]
+
+
+def test_a_half_written_record_is_taken_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A disk that takes a part only leaves no half line behind."""
+    log = AuditLog(tmp_path)
+    write = os.write
+    with monkeypatch.context() as m:
+        m.setattr(os, "write", lambda fd, data: write(fd, data[:10]))
+        assert not log.append(AuditRecord("a"))
+    assert (tmp_path / FILE_NAME).read_bytes() == b""
+    assert log.append(AuditRecord("b"))
+    assert events(AuditLog(tmp_path)) == ["a", "b"]
+
+
+def test_a_folder_that_is_missing_raises_nothing(tmp_path: Path) -> None:
+    """Neither opening nor appending fails; the tail still tells."""
+    log = AuditLog(tmp_path / "absent")
+    assert not log.append(AuditRecord("a"))
+    assert events(log) == ["a"]
+
+
+def test_passwords_of_urls_are_not_written(tmp_path: Path) -> None:
+    """The source's URL is kept without its credentials."""
+    AuditLog(tmp_path).append(AuditRecord("swap", source_url="https://me:pa55@store/x?X-Amz-Signature=abc"))
+    text = (tmp_path / FILE_NAME).read_text()
+    assert "https://***@store/x" in text
+    assert "pa55" not in text
+    assert "abc" not in text
