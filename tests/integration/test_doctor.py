@@ -1,0 +1,123 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""`doctor` against real things in folders: what works is ok, what doesn't is named, and nothing stops the rest."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from edgeagent.config import Config, parse_config
+from edgeagent.core.model import Contract, Manifest, WeightFile
+from edgeagent.doctor import examine
+
+
+@pytest.fixture
+def port() -> Iterator[int]:
+    """A port that is taken."""
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        s.listen()
+        yield s.getsockname()[1]
+
+
+def config(tmp_path: Path, **more: Any) -> Config:
+    """One pipeline on the synthetic line, everything in folders of the test."""
+    for folder in ("state", "intent", "store"):
+        (tmp_path / folder).mkdir(exist_ok=True)
+    doc = {
+        "node": {"id": "n1", "state_dir": tmp_path / "state"},
+        "config_store": {"url": f"file://{tmp_path}/intent"},
+        "model_store": {"url": str(tmp_path / "store")},
+        "engine": {"backend": "onnxruntime"},
+        "api": {"port": 0},
+        "pipelines": [
+            {
+                "name": "line-1",
+                "model": "yolo",
+                "source": {"url": "synthetic://conveyor?seed=1&fps=30&width=320&height=192"},
+                "sinks": [{"type": "jsonl", "path": tmp_path / "state" / "a.jsonl"}],
+            }
+        ],
+        **more,
+    }
+    return parse_config(doc)
+
+
+def levels(found: Config) -> dict[str, tuple[str, str]]:
+    """Level and text by subject."""
+    return {f.subject: (f.level, f.text) for f in examine(found)}
+
+
+def test_a_good_node_has_no_failure(tmp_path: Path) -> None:
+    """Aspired version in the store, source that gives frames, runtime that imports: all ok."""
+    found = config(tmp_path)
+    (tmp_path / "intent" / "models" / "yolo").mkdir(parents=True)
+    (tmp_path / "intent" / "models" / "yolo" / "current").write_text("v1")
+    version = tmp_path / "store" / "yolo" / "v1"
+    version.mkdir(parents=True)
+    contract = Contract("detect", ("a",), (320, 320), 32)
+    manifest = Manifest("yolo", "v1", 1, "now", contract, (WeightFile("w.onnx", "0" * 64, 1, "onnx"),))
+    (version / "manifest.json").write_bytes(manifest.to_json())
+    result = levels(found)
+    assert {k: v for k, v in result.items() if v[0] == "FAIL"} == {}
+    assert result["config store, yolo"] == ("ok", result["config store, yolo"][1])
+    assert "aspires v1" in result["config store, yolo"][1]
+    assert result["model store, yolo"][1].startswith("v1 is there")
+    assert "320x192" in result["source of line-1"][1]
+    assert "CPUExecutionProvider" in result["runtime onnxruntime"][1]
+    assert result["sink of line-1"][0] == "ok"
+    assert result["api"][0] == "ok"
+    assert list((tmp_path / "state").iterdir()) == []
+
+
+def test_each_fault_is_named(tmp_path: Path, port: int) -> None:
+    """A broken wish, a source that is absent, a taken port, an open secret: each fails alone, with what to do."""
+    found = config(
+        tmp_path,
+        api={"port": port, "token_file": tmp_path / "token"},
+        engine={"backend": "onnxruntime", "device": "cuda:7"},
+        pipelines=[{"name": "line-1", "model": "yolo", "source": {"url": str(tmp_path / "absent.mp4")}}],
+    )
+    (tmp_path / "token").write_text("t")
+    (tmp_path / "token").chmod(0o644)
+    (tmp_path / "intent" / "models" / "yolo").mkdir(parents=True)
+    (tmp_path / "intent" / "models" / "yolo" / "current").write_text("../v1")
+    result = levels(found)
+    for subject, text in {
+        "api.token_file": "open to others",
+        "config store, yolo": "key /models/yolo/current",
+        "source of line-1": "",
+        "runtime onnxruntime": "no CUDA",
+        "api": "the port is taken",
+    }.items():
+        assert result[subject][0] == "FAIL", subject
+        assert text in result[subject][1]
+    assert result["state_dir"][0] == "ok"
+
+
+def test_a_folder_that_is_absent_fails(tmp_path: Path) -> None:
+    """The state folder, and a store that is not there."""
+    found = config(
+        tmp_path,
+        node={"id": "n1", "state_dir": tmp_path / "nope"},
+        model_store={"url": "/no/store"},
+        pipelines=[],
+    )
+    result = levels(found)
+    assert result["state_dir"][0] == "FAIL"
+    assert "can't be written" in result["state_dir"][1]
+    assert result["pipelines"][0] == "warn"
+
+
+def test_an_aspired_version_that_is_not_there_fails(tmp_path: Path) -> None:
+    """The wish is fine, the store does not have it."""
+    found = config(tmp_path)
+    (tmp_path / "intent" / "models" / "yolo").mkdir(parents=True)
+    (tmp_path / "intent" / "models" / "yolo" / "current").write_text("v9")
+    level, text = levels(found)["model store, yolo"]
+    assert level == "FAIL"
+    assert "v9" in text
