@@ -16,14 +16,14 @@ from typing import Any
 import structlog
 
 from edgeagent.config import Config, load_config, read_secret
-from edgeagent.core.directive import Directive, current_key, decode_directive, pin_key
+from edgeagent.core.directive import Directive
 from edgeagent.core.events import PromoteAsked, Record, RollbackAsked, Tick, Wished, WishInvalid
 from edgeagent.core.model import check_name
 from edgeagent.core.reconciler import Policy
 from edgeagent.core.state import Ref, State
-from edgeagent.errors import ConflictError, DirectiveError, EdgeAgentError, NotFoundError, UnavailableError
+from edgeagent.errors import ConflictError, EdgeAgentError, NotFoundError, UnavailableError
 from edgeagent.intent.open import open_config_store
-from edgeagent.intent.port import ConfigStore, Connection, Entry, Watch
+from edgeagent.intent.wishes import Wishes
 from edgeagent.observe.audit import AuditLog, AuditRecord
 from edgeagent.observe.logs import setup_logging, stop_logging
 from edgeagent.observe.metrics import Metrics
@@ -32,6 +32,7 @@ from edgeagent.serving.engine import EngineSettings
 from edgeagent.serving.memory import load_state, save_state
 from edgeagent.serving.pipeline import Pipeline
 from edgeagent.serving.preparation import PrepareSettings
+from edgeagent.serving.report import Report
 from edgeagent.serving.updater import Updater
 from edgeagent.store.cache import Cache
 from edgeagent.web.app import create_app
@@ -80,10 +81,8 @@ class Node:
         self.updaters: dict[str, Updater] = {}
         self.pipelines: dict[str, Pipeline] = {}
         self._started = time.time()
-        self._connection = Connection(False, "not tried yet")
-        self._config_store: ConfigStore | None = None
-        self._watch: Watch | None = None
-        self._directives: dict[str, Directive] = {}  # by key, the last that could be decoded
+        self._report = Report(self.updaters, self.pipelines, self.metrics)
+        self._wishes: Wishes | None = None
         self._state_dir = config.node.state_dir
         self._lock_fd = -1
         self._audit: AuditLog
@@ -92,10 +91,7 @@ class Node:
         self._disk = ThreadPoolExecutor(1, "disk")
         self._disk_error = ""
         self._notifier = SystemdNotifier()
-        self._housekeeping: asyncio.Task[None] | None = None
-        self._presence: asyncio.Task[None] | None = None
-        self._shown_info: set[tuple[str, str, str, str, str]] = set()
-        self._loop: asyncio.AbstractEventLoop
+        self._chores: list[asyncio.Task[None]] = []
 
     # -- start and stop ------------------------------------------------------------------------------
 
@@ -104,7 +100,6 @@ class Node:
 
         Raises UsageError or UnavailableError when the node can't run at all: state folder, API address.
         """
-        self._loop = asyncio.get_running_loop()
         self._open_state_dir()
         self._audit = AuditLog(self._state_dir)
         self._cache = Cache(self._state_dir / "cache")
@@ -114,14 +109,23 @@ class Node:
             updater = self.updaters[config.model]
             pipeline = Pipeline(config, updater.router, self.metrics, updater.forget_ring)
             self.pipelines[config.name] = pipeline
+        store = open_config_store(
+            self.config.config_store.url,
+            username=self.config.config_store.username or "",
+            password_file=self.config.config_store.password_file,
+        )
+        wishes = Wishes(store, self.config.node.id, self.updaters, self._wished, self._not_understood)
+        self._wishes = wishes
         await self._start_api()
         for updater in self.updaters.values():
             updater.handle(Tick())
         for pipeline in self.pipelines.values():
             pipeline.start()
-        self._watch_intent()
-        self._housekeeping = asyncio.create_task(self._keep_house())
-        self._presence = asyncio.create_task(self._announce_for_ever())
+        wishes.start()
+        self._chores = [
+            asyncio.create_task(self._keep_house(wishes)),
+            asyncio.create_task(self._announce_for_ever(wishes)),
+        ]
         self._notifier.ready("starting")
         _log.info(
             "node started", node=self.config.node.id, api=self.api.url if self.api else None, pid=os.getpid()
@@ -130,17 +134,14 @@ class Node:
     async def stop(self) -> None:
         """Stop everything, in the order in which it depends on each other. Idempotent."""
         self._notifier.stopping()
-        for task in (self._housekeeping, self._presence):
-            if task:
-                task.cancel()
-        if self._watch:
-            await self._loop.run_in_executor(None, self._watch.close)
+        for task in self._chores:
+            task.cancel()
+        if self._wishes:
+            await self._wishes.stop()
         if self.api:
             await self.api.stop()
         await asyncio.gather(*(p.stop() for p in self.pipelines.values()))
         await asyncio.gather(*(u.close() for u in self.updaters.values()))
-        if self._config_store:
-            await self._loop.run_in_executor(None, self._config_store.close)
         self._disk.shutdown(wait=True)
         if self._lock_fd >= 0:
             os.close(self._lock_fd)
@@ -223,60 +224,27 @@ class Node:
 
     # -- intent --------------------------------------------------------------------------------------
 
-    def _watch_intent(self) -> None:
-        keys = [k for m in self.updaters for k in (current_key(m), pin_key(m, self.config.node.id))]
-        c = self.config.config_store
-        self._config_store = open_config_store(
-            c.url, username=c.username or "", password_file=c.password_file
-        )
+    def _wished(self, model: str, directive: Directive) -> None:
+        self.updaters[model].handle(Wished(directive))
 
-        def in_loop(what: Any, *args: Any) -> None:
-            if not self._loop.is_closed():
-                self._loop.call_soon_threadsafe(what, *args)
+    def _not_understood(self, model: str, key: str, why: str) -> None:
+        _log.error("intent not understood", key=key, why=why)
+        self.metrics.intent_invalid(model)
+        self.updaters[model].handle(WishInvalid(why))
+        self.record(model, Record("intent", "invalid", "config store", why=why))
 
-        self._watch = self._config_store.watch(
-            keys, lambda e: in_loop(self._entry, e), lambda c: in_loop(self._connected, c)
-        )
-
-    def _connected(self, connection: Connection) -> None:
-        self._connection = connection
-        self.metrics.config_store_connected(connection.connected)
-
-    def _entry(self, entry: Entry) -> None:
-        """A key as it stands. What can't be decoded is reported, and the wish before stays."""
-        model = entry.key.split("/")[2]
-        updater = self.updaters[model]
-        pin, current = pin_key(model, self.config.node.id), current_key(model)
-        if entry.value is None:
-            if entry.key == pin:
-                self._directives.pop(pin, None)
-        else:
-            try:
-                self._directives[entry.key] = decode_directive(entry.key, entry.value, entry.revision)
-            except DirectiveError as e:
-                _log.error("intent not understood", key=entry.key, why=str(e))
-                self.metrics.intent_invalid(model)
-                updater.handle(WishInvalid(str(e)))
-                self.record(model, Record("intent", "invalid", "config store", why=str(e)))
-                return
-        wish = self._directives.get(pin) or self._directives.get(current)
-        if wish:
-            updater.handle(Wished(wish))
-
-    async def _announce_for_ever(self) -> None:
+    async def _announce_for_ever(self, wishes: Wishes) -> None:
         """Keep this node's presence and status in the config store, under a lease."""
-        assert self._config_store is not None
         key = f"/edgeagent/nodes/{self.config.node.id}"
         while True:
-            if self._connection.connected:
-                value = json.dumps(
-                    {"labels": self.config.node.labels, "ts": time.time(), **self.status()}
-                ).encode()
+            connected = wishes.connection.connected
+            if connected:
+                value = json.dumps({"ts": time.time(), **self.status()}).encode()
                 try:
-                    await asyncio.to_thread(self._config_store.announce, key, value, _PRESENCE_TTL_S)
+                    await asyncio.to_thread(wishes.store.announce, key, value, _PRESENCE_TTL_S)
                 except EdgeAgentError as e:
                     _log.warning("presence not written", why=str(e))
-            await asyncio.sleep(_PRESENCE_S if self._connection.connected else _HOUSEKEEPING_S)
+            await asyncio.sleep(_PRESENCE_S if connected else _HOUSEKEEPING_S)
 
     # -- what updaters say (UpdaterObserver) ---------------------------------------------------------
 
@@ -350,121 +318,39 @@ class Node:
 
     # -- housekeeping --------------------------------------------------------------------------------
 
-    async def _keep_house(self) -> None:
-        """Once a second: metrics of what only polling shows, status line, watchdog."""
+    async def _keep_house(self, wishes: Wishes) -> None:
+        """Once a second: what only polling shows, the status line, the watchdog."""
         interval = watchdog_interval()
-        seen: dict[str, tuple[int, int]] = {}
         fed = 0.0
         while True:
             await asyncio.sleep(_HOUSEKEEPING_S)
-            self._show_workers()
-            self._show_models()
-            for name, pipeline in self.pipelines.items():
-                self.metrics.pipeline_up(name, pipeline.capture.state == "running")
-            self._notifier.status(self._summary())
-            if (
-                interval is not None
-                and time.monotonic() - fed >= interval / 2
-                and self._frames_progress(seen)
-            ):
-                fed = time.monotonic()
+            self._report.update_metrics()
+            self.metrics.config_store_connected(wishes.connection.connected)
+            away = "" if wishes.connection.connected else "; config store away"
+            self._notifier.status(self._report.summary() + away)
+            now = time.monotonic()
+            if interval is not None and now - fed >= interval / 3 and self._report.frames_progress():
+                fed = now
                 self._notifier.watchdog()
-
-    def _frames_progress(self, seen: dict[str, tuple[int, int]]) -> bool:
-        """Whether no line takes frames and gives no results, although its engine is ready.
-
-        A camera that is away and a model that isn't there yet are no hang. `seen` is the last look.
-        """
-        stuck = False
-        for name, p in self.pipelines.items():
-            engine = self.updaters[p.config.model].slot.engine
-            captured, results = p.capture.frames, p.results
-            before = seen.get(name, (0, 0))
-            if engine and engine.ready and captured > before[0] and results == before[1]:
-                stuck = True
-            else:
-                seen[name] = (captured, results)
-        return not stuck
-
-    def _show_workers(self) -> None:
-        memory: dict[str, int] = dict.fromkeys(("capture", "engine", "prepare"), 0)
-        for worker in self._workers():
-            memory[worker["kind"]] += worker["memory_bytes"]
-        for kind, count in memory.items():
-            self.metrics.worker_memory(kind, count)
-
-    def _show_models(self) -> None:
-        info: set[tuple[str, str, str, str, str]] = set()
-        for model, updater in self.updaters.items():
-            for engine, role in ((updater.slot.engine, "active"), (updater.standby, "standby")):
-                if engine:
-                    info.add((model, engine.ref.version, engine.ref.digest, engine.name, role))
-        for labels in self._shown_info - info:
-            self.metrics.remove_model_info(*labels)
-        for labels in info - self._shown_info:
-            self.metrics.model_info(*labels)
-        self._shown_info = info
-
-    def _summary(self) -> str:
-        models = ", ".join(
-            f"{m} {u.state.active.version if u.state.active else 'none'} {u.status()['state']}"
-            for m, u in self.updaters.items()
-        )
-        fps = sum(p.capture.fps for p in self.pipelines.values())
-        return f"{models}; {fps:.0f} frames/s" + ("" if self._connection.connected else "; config store away")
-
-    def _workers(self) -> list[dict[str, Any]]:
-        workers: list[dict[str, Any]] = []
-        for name, pipeline in self.pipelines.items():
-            w = pipeline.capture.worker
-            if w:
-                workers.append(
-                    {"pid": w.pid, "kind": "capture", "pipeline": name, "memory_bytes": w.memory_bytes()}
-                )
-        for model, updater in self.updaters.items():
-            for engine in updater.engines:
-                if engine.worker and engine.worker.alive:
-                    workers.append(
-                        {
-                            "pid": engine.worker.pid,
-                            "kind": "engine",
-                            "model": model,
-                            "version": engine.ref.version,
-                            "memory_bytes": engine.worker.memory_bytes(),
-                        }
-                    )
-            preparing = updater.preparation
-            if preparing and preparing.worker and preparing.worker.alive:
-                workers.append(
-                    {
-                        "pid": preparing.worker.pid,
-                        "kind": "prepare",
-                        "model": model,
-                        "version": preparing.version,
-                        "memory_bytes": preparing.worker.memory_bytes(),
-                    }
-                )
-        return workers
 
     # -- what the API asks (NodeApi) -----------------------------------------------------------------
 
     def status(self) -> dict[str, Any]:
         """`/api/status`; see INTERFACE and docs/operating.md."""
-        url = self.config.config_store.url
+        assert self._wishes is not None  # the API answers from `start` on
+        connection = self._wishes.connection
         return {
             "node": self.config.node.id,
             "labels": self.config.node.labels,
             "pid": os.getpid(),
             "started": self._started,
             "config_store": {
-                "url": url,
-                "connected": self._connection.connected,
-                "why": self._connection.why or None,
+                "url": self.config.config_store.url,
+                "connected": connection.connected,
+                "why": connection.why or None,
             },
             "model_store": {"url": self.config.model_store.url},
-            "models": {m: u.status() for m, u in self.updaters.items()},
-            "pipelines": {n: p.status() for n, p in self.pipelines.items()},
-            "workers": self._workers(),
+            **self._report.status(),
             "disk_error": self._disk_error or None,
         }
 
@@ -473,20 +359,8 @@ class Node:
         return [vars(r) for r in self._audit.tail(limit)]
 
     def ready(self) -> tuple[bool, str]:
-        """Whether each pipeline has given a result within the last seconds, or has come to its source's end."""
-        waiting = []
-        for name, p in self.pipelines.items():
-            if p.capture.state == "ended" and p.results:
-                continue
-            if not p.results or time.monotonic() - p.last_result > p.config.source.stall_seconds:
-                engine = self.updaters[p.config.model].slot.engine
-                why = (
-                    "no model serves yet"
-                    if engine is None
-                    else f"camera {p.capture.state} {p.capture.why}".strip()
-                )
-                waiting.append(f"{name}: {why}")
-        return not waiting, "; ".join(waiting)
+        """Whether each pipeline gives results, or has come to its source's end; and if not, why."""
+        return self._report.ready()
 
     async def rollback(self, model: str | None, by: str) -> dict[str, Any]:
         """Back to the version before, held until the intent itself changes."""
