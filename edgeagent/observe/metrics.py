@@ -19,6 +19,7 @@ from prometheus_client import (
 )
 
 from edgeagent import __version__
+from edgeagent.observe.gpu import GpuCollector
 
 LATENCY_BUCKETS = (
     0.001,
@@ -57,6 +58,7 @@ class Metrics:
         disable_created_metrics()  # type: ignore[no-untyped-call]
         self.registry = r = CollectorRegistry()
         ProcessCollector(registry=r)
+        r.register(GpuCollector())
         Gauge("edgeagent_build_info", "This release.", ["version"], registry=r).labels(__version__).set(1)
         self._frames = _children(
             Counter(
@@ -115,7 +117,7 @@ class Metrics:
         )
 
     def render(self) -> bytes:
-        """The text that Prometheus scrapes (`content_type`)."""
+        """The text that Prometheus scrapes (`content_type`). Thread-safe; it asks the GPU's driver, which may wait."""
         return generate_latest(self.registry)
 
     def frame(self, pipeline: str, version: str) -> None:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Annotated, Any
 
 import orjson
@@ -86,7 +87,9 @@ def create_app(node: NodeApi, metrics: Metrics, *, token: str | None = None) -> 
 
     @app.get("/metrics", summary="Metrics for Prometheus", response_class=Response)
     async def prometheus() -> Response:
-        return Response(metrics.render(), headers={"content-type": metrics.content_type})
+        return Response(
+            await asyncio.to_thread(metrics.render), headers={"content-type": metrics.content_type}
+        )
 
     @app.get("/api/status", summary="What runs, since when and why")
     async def status() -> Response:

@@ -1,0 +1,75 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""GPU metrics, against a driver of the test's own."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+
+import pytest
+
+from edgeagent.observe.gpu import GpuCollector
+
+
+class NVMLError(Exception):
+    """What pynvml raises."""
+
+
+@pytest.fixture
+def pynvml(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """Two GPUs, the second half busy."""
+    module = ModuleType("pynvml")
+    content = {
+        "NVMLError": NVMLError,
+        "nvmlInit": lambda: None,
+        "nvmlDeviceGetCount": lambda: 2,
+        "nvmlDeviceGetHandleByIndex": lambda number: number,
+        "nvmlDeviceGetMemoryInfo": lambda handle: SimpleNamespace(used=handle * 10, total=100),
+        "nvmlDeviceGetUtilizationRates": lambda handle: SimpleNamespace(gpu=handle * 50),
+    }
+    for name, value in content.items():
+        setattr(module, name, value)
+    monkeypatch.setitem(sys.modules, "pynvml", module)
+    return module
+
+
+def test_each_gpu_has_its_values(pynvml: ModuleType, tmp_path: Path) -> None:
+    """Use as a ratio, memory in bytes, by number."""
+    found = {(s.name, s.labels["gpu"]): s.value for m in GpuCollector(tmp_path).collect() for s in m.samples}
+    assert found == {
+        ("edgeagent_gpu_utilization_ratio", "0"): 0,
+        ("edgeagent_gpu_utilization_ratio", "1"): 0.5,
+        ("edgeagent_gpu_memory_used_bytes", "0"): 0,
+        ("edgeagent_gpu_memory_used_bytes", "1"): 10,
+        ("edgeagent_gpu_memory_total_bytes", "0"): 100,
+        ("edgeagent_gpu_memory_total_bytes", "1"): 100,
+    }
+
+
+def test_no_gpu_or_a_failing_one_has_none(
+    pynvml: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without a driver it isn't even asked; one that fails takes no other metric with it."""
+
+    def lost() -> None:
+        raise NVMLError("GPU is lost")
+
+    monkeypatch.setattr(pynvml, "nvmlInit", lost)
+    assert list(GpuCollector(tmp_path / "absent").collect()) == []
+    assert list(GpuCollector(tmp_path).collect()) == []
+
+
+def test_a_hanging_driver_is_asked_once(
+    pynvml: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While a reading is under way, the next one answers nothing at once."""
+    collector = GpuCollector(tmp_path)
+    inner: list[object] = []
+
+    def reading() -> None:
+        inner.extend(collector.collect())
+
+    monkeypatch.setattr(pynvml, "nvmlInit", reading)
+    assert len(list(collector.collect())) == 3
+    assert inner == []
