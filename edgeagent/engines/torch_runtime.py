@@ -53,6 +53,19 @@ _PLAIN = (
     torch.device,
     torch.dtype,
 )
+# What a broken or hostile pickle can raise has no end: each of its operations may fail in its own way.
+_BROKEN = (
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    EOFError,
+    LookupError,
+    OSError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+    zipfile.BadZipFile,
+)
 
 
 class TorchRuntime:
@@ -108,7 +121,7 @@ def read_checkpoint(path: Path) -> tuple[torch.nn.Module, WeightFacts]:
         imgsz = _trained_size(checkpoint, model, path)
         with torch.inference_mode():
             shape = tuple(_forward(model, torch.zeros(1, 3, *imgsz), path).shape)
-    except (AttributeError, TypeError, KeyError, IndexError, ValueError) as e:
+    except _BROKEN as e:
         raise WeightsError(f"weights {path}", f"the network is not whole ({type(e).__name__}: {e})") from e
     head = choose_head(shape, len(names), imgsz, stride)
     return model, WeightFacts(Contract(str(task or "detect"), names, imgsz, stride), "pt", head.name)
@@ -170,23 +183,12 @@ def _unpickle(path: Path) -> dict[str, Any]:
     except pickle.UnpicklingError as e:
         raise WeightsError(
             f"weights {path}",
-            f"refused as unsafe: {_refused(e)}",
+            _refused(e),
             "publish an ultralytics detection checkpoint, or its ONNX export",
         ) from e
-    # What a broken or hostile pickle can raise has no end: each of its operations may fail in its own way.
-    except (
-        RuntimeError,
-        EOFError,
-        OSError,
-        zipfile.BadZipFile,
-        ValueError,
-        TypeError,
-        KeyError,
-        IndexError,
-    ) as e:
-        raise WeightsError(f"weights {path}", f"can't be read ({' '.join(str(e).split())[:200]})") from e
-    except (AttributeError, AssertionError, OverflowError, UnicodeDecodeError) as e:
-        raise WeightsError(f"weights {path}", f"can't be read ({type(e).__name__}: {e})") from e
+    except _BROKEN as e:
+        why = " ".join(str(e).split())[:200]
+        raise WeightsError(f"weights {path}", f"can't be read ({type(e).__name__}: {why})") from e
     if not isinstance(loaded, dict):
         raise WeightsError(
             f"weights {path}", f"hold a {type(loaded).__name__}, not an ultralytics checkpoint"
@@ -195,13 +197,14 @@ def _unpickle(path: Path) -> dict[str, Any]:
 
 
 def _refused(error: pickle.UnpicklingError) -> str:
-    """The one line that says what the pickle wanted, without torch's advice to allow it."""
+    """What the pickle wanted, in one line, without torch's advice to allow it."""
     for line in str(error).splitlines():
         for mark in ("Unsupported global: GLOBAL ", "Trying to load unsupported GLOBAL "):
             if mark in line:
-                return f"it names {line.split(mark)[1].split()[0]}, which is not part of a detection network"
-    text = " ".join(str(error).split())
-    return text.split("WeightsUnpickler error: ")[-1][:200]
+                name = line.split(mark)[1].split()[0]
+                return f"refused as unsafe: it names {name}, which is not part of a detection network"
+    text = " ".join(str(error).split()).split("WeightsUnpickler error: ")[-1]
+    return f"refused: {text.split(' Check the documentation')[0][:200]}"
 
 
 @cache
@@ -230,7 +233,7 @@ def _method(owner: object, name: str) -> object:
         isinstance(owner, type) and issubclass(owner, torch.nn.Module)
     )
     if not of_layer or name not in ("forward", "forward_fuse"):
-        raise pickle.UnpicklingError(f"it takes {name!r} of a {type(owner).__name__}")
+        raise pickle.UnpicklingError(f"unsafe: it takes {name!r} of a {type(owner).__name__}")
     return getattr(owner, name)
 
 
@@ -247,7 +250,7 @@ def _no_constructors() -> Iterator[None]:
     init = torch.nn.Module.__init__
 
     def refuse(self: torch.nn.Module, *_: object, **__: object) -> None:
-        raise pickle.UnpicklingError(f"it calls {type(self).__module__}.{type(self).__qualname__}")
+        raise pickle.UnpicklingError(f"unsafe: it calls {type(self).__module__}.{type(self).__qualname__}")
 
     torch.nn.Module.__init__ = refuse  # type: ignore[method-assign]
     try:

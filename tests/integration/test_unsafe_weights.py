@@ -1,0 +1,149 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""Checkpoints that want to run something while they load, or later: nothing runs, and the reason is said."""
+
+from __future__ import annotations
+
+import os
+import pickle
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from edgeagent.engines.inspect import read_facts
+from edgeagent.engines.load import load_runtime
+from edgeagent.engines.port import EngineOptions
+from edgeagent.errors import WeightsError
+from tests.support import weights
+
+
+class Calls:
+    """Pickles as a call of `function` with `args`."""
+
+    def __init__(self, function: Callable[..., object], *args: object) -> None:
+        self.call = function, args
+
+    def __reduce__(self) -> Any:
+        return self.call
+
+
+@pytest.fixture
+def marker(tmp_path: Path) -> Path:
+    """A file that exists only if something ran."""
+    return tmp_path / "it-ran"
+
+
+def refusal(path: Path) -> str:
+    """Why the file is refused; by reading and by loading alike."""
+    with pytest.raises(WeightsError) as read:
+        read_facts(path)
+    with pytest.raises(WeightsError) as loaded:
+        load_runtime(path, "pt", EngineOptions(device="cpu"))
+    assert str(read.value) == str(loaded.value)
+    assert "\n" not in str(read.value)
+    return str(read.value)
+
+
+def test_a_pickle_that_runs_a_command_is_refused_and_does_not_run_it(tmp_path: Path, marker: Path) -> None:
+    """The reason names what it wanted to call. The plain way to load it, for comparison, runs the command."""
+    path = weights.evil_pt(tmp_path / "evil.pt", marker)
+    assert f"{os.system.__module__}.system" in refusal(path)
+    assert not marker.exists()
+    torch.load(path, weights_only=False)
+    assert marker.exists()
+
+
+def test_a_command_hidden_beside_a_real_network_does_not_run(tmp_path: Path, marker: Path) -> None:
+    """One bad value in an otherwise whole checkpoint."""
+    path = tmp_path / "w.pt"
+    checkpoint = {"model": weights.tiny_network(), "note": Calls(os.system, f"touch '{marker}'")}
+    torch.save(checkpoint, path)
+    assert "system" in refusal(path)
+    assert not marker.exists()
+
+
+@pytest.mark.parametrize("function", [eval, exec, __import__])
+def test_builtins_are_refused(tmp_path: Path, function: Callable[..., object]) -> None:
+    """By name."""
+    path = tmp_path / "w.pt"
+    torch.save({"model": Calls(function, "1")}, path)
+    assert f"it names {function.__name__}," in refusal(path)
+
+
+def test_a_layer_class_that_is_called_is_refused(tmp_path: Path, marker: Path) -> None:
+    """DetectionModel is on the list, but its constructor evaluates text out of its configuration."""
+    from ultralytics.nn.tasks import DetectionModel
+
+    code = f"__import__('os').system(\"touch '{marker}'\")"
+    path = tmp_path / "w.pt"
+    torch.save(
+        {"model": Calls(DetectionModel, {"activation": code, "nc": 1, "backbone": [], "head": []})}, path
+    )
+    assert "it calls ultralytics.nn.tasks.DetectionModel" in refusal(path)
+    assert not marker.exists()
+
+
+def test_getattr_reaches_nothing_but_forward(tmp_path: Path) -> None:
+    """Fused checkpoints need it, for that alone."""
+    path = tmp_path / "w.pt"
+    torch.save({"model": Calls(getattr, torch.nn.Conv2d, "__init__")}, path)
+    assert "it takes '__init__'" in refusal(path)
+
+
+@pytest.mark.parametrize("place", ["forward", "_forward_hooks"])
+def test_a_network_that_holds_something_to_call_is_refused(tmp_path: Path, place: str) -> None:
+    """A class in the place of a method, or of a hook, would be called with the first frame."""
+    network = weights.tiny_network()
+    value = torch.nn.Conv2d if place == "forward" else {0: torch.nn.Conv2d}
+    vars(network.model[0])[place] = value
+    path = tmp_path / "w.pt"
+    torch.save({"model": network}, path)
+    assert "holds a type among its values" in refusal(path)
+
+
+def test_a_fused_checkpoint_is_welcome(tmp_path: Path) -> None:
+    """Its layers keep a reference to their own method, by way of getattr."""
+    path = tmp_path / "w.pt"
+    torch.save({"model": weights.tiny_network().float().fuse(verbose=False)}, path)
+    assert read_facts(path).contract.names == weights.NAMES
+
+
+def test_a_checkpoint_without_a_network_is_refused(tmp_path: Path) -> None:
+    """A bare state dict, a list, another kind of network."""
+    path = tmp_path / "w.pt"
+    for content, said in (
+        ({"model": {"a": torch.zeros(1)}}, "hold no network"),
+        ([torch.zeros(1)], "hold a list"),
+        ({"model": torch.nn.Sequential(torch.nn.ReLU())}, "not a detection model"),
+    ):
+        torch.save(content, path)
+        assert said in refusal(path)
+
+
+def test_a_plain_pickle_is_refused(tmp_path: Path, marker: Path) -> None:
+    """No archive, no checkpoint."""
+    path = tmp_path / "w.pt"
+    path.write_bytes(pickle.dumps({"model": Calls(os.system, f"touch '{marker}'")}))
+    assert "no torch checkpoint" in refusal(path)
+    assert not marker.exists()
+
+
+def test_class_names_that_do_not_fit_the_network_are_refused(tmp_path: Path) -> None:
+    """Four names for a network of three classes: no head fits."""
+    network = weights.tiny_network()
+    network.names = dict(enumerate("abcd"))
+    path = tmp_path / "w.pt"
+    torch.save({"model": network}, path)
+    assert "4 classes" in refusal(path)
+
+
+@pytest.mark.parametrize("size", [None, "640", 0, [640], 1 << 20])
+def test_an_input_size_that_is_none_is_refused(tmp_path: Path, size: object) -> None:
+    """A million pixels a side would take all memory before any gate."""
+    network = weights.tiny_network()
+    network.args = {"imgsz": size}
+    path = tmp_path / "w.pt"
+    torch.save({"model": network}, path)
+    assert "input size" in refusal(path)
