@@ -18,6 +18,7 @@ from edgeagent.errors import ConflictError, EdgeAgentError, NotFoundError, Unava
 DEFAULT_URL = "http://127.0.0.1:8080"
 TIMEOUT_S = 30.0
 MAX_ANSWER_BYTES = 16 << 20
+_QS = ("p50", "p99")
 _KIND_OF: dict[int, type[EdgeAgentError]] = {
     401: UsageError,
     404: NotFoundError,
@@ -92,39 +93,49 @@ def printable(value: object) -> str:
 
 
 def show_status(status: Mapping[str, Any]) -> None:
-    """Print `/api/status` as tables."""
-    store = status.get("config_store") or {}
-    line = f"node {status.get('node', '?')}, config store {store.get('url', '?')} "
-    _print(line + ("connected" if store.get("connected") else "NOT connected"))
-    models = [
-        (
-            name,
-            m.get("aspired"),
-            *_version(m.get("active")),
-            _version(m.get("standby"))[0],
-            m.get("state"),
-            _notes(m),
-        )
-        for name, m in (status.get("models") or {}).items()
-    ]
-    _table(("model", "aspired", "active", "engine", "epoch", "standby", "state", "notes"), models)
-    pipelines = [
-        (
-            name,
-            p.get("state"),
-            p.get("fps"),
-            p.get("frames"),
-            p.get("dropped"),
-            *((p.get("latency_ms") or {}).get(q) for q in ("p50", "p99")),
-        )
-        for name, p in (status.get("pipelines") or {}).items()
-    ]
-    _table(("pipeline", "state", "fps", "frames", "dropped", "p50 ms", "p99 ms"), pipelines)
-    workers = [
-        (w.get("pid"), w.get("kind"), w.get("pipeline") or w.get("model"), w.get("version"))
-        for w in status.get("workers") or []
-    ]
-    _table(("pid", "worker", "of", "version"), workers)
+    """Print `/api/status` as tables, with what they have no room for in lines below."""
+    store, models = status.get("config_store") or {}, status.get("models") or {}
+    pipelines, workers = status.get("pipelines") or {}, status.get("workers") or []
+    connected = "connected" if store.get("connected") else f"NOT connected {store.get('why') or ''}"
+    _print(f"node {status.get('node', '?')}, config store {store.get('url', '?')} {connected}")
+    _table(
+        ("model", "aspired", "active", "engine", "epoch", "standby", "state"),
+        [
+            (
+                name,
+                m.get("aspired"),
+                *_version(m.get("active")),
+                _version(m.get("standby"))[0],
+                m.get("state"),
+            )
+            for name, m in models.items()
+        ],
+    )
+    for name, m in models.items():
+        for note in _notes(m):
+            _print(f"{name}: {note}")
+    latencies = {name: p.get("latency_ms") or {} for name, p in pipelines.items()}
+    _table(
+        ("pipeline", "state", "fps", "frames", "dropped", "p50 ms", "p99 ms"),
+        [
+            (
+                name,
+                *(p.get(k) for k in ("state", "fps", "frames", "dropped")),
+                *(latencies[name].get(q) for q in _QS),
+            )
+            for name, p in pipelines.items()
+        ],
+    )
+    for name, p in pipelines.items():
+        if why := p.get("why") or p.get("last_error"):
+            _print(f"{name}: {why}")
+    _table(
+        ("pid", "worker", "of", "version"),
+        [
+            (w.get("pid"), w.get("kind"), w.get("pipeline") or w.get("model"), w.get("version"))
+            for w in workers
+        ],
+    )
 
 
 def show_history(records: list[Mapping[str, Any]]) -> None:
@@ -151,12 +162,19 @@ def _version(value: object) -> tuple[object, object, object]:
     return value, None, None
 
 
-def _notes(model: Mapping[str, Any]) -> str:
-    notes = [f"held: {model['held']}"] if model.get("held") else []
-    error = model.get("last_error")
-    if isinstance(error, Mapping):
-        error = ": ".join(str(error[k]) for k in ("what", "why") if error.get(k))
-    return "; ".join([*notes, f"last error: {error}"] if error else notes)
+def _notes(model: Mapping[str, Any]) -> list[str]:
+    """What is to be known of a model beyond its row in the table."""
+    notes = []
+    if held := model.get("held"):
+        notes.append(f"held on {held.get('version')} by {held.get('by') or '?'} until {held.get('until')}")
+    if candidate := model.get("candidate"):
+        notes.append(
+            f"{candidate.get('version')} is at {candidate.get('stage')} {candidate.get('error') or ''}".strip()
+        )
+    notes += [f"{r.get('version')} rejected: {r.get('why')}" for r in model.get("rejected") or []]
+    if error := model.get("last_error"):
+        notes.append(f"last error: {error}")
+    return notes
 
 
 def _print(renderable: Any) -> None:
@@ -164,7 +182,10 @@ def _print(renderable: Any) -> None:
 
     tty = sys.stdout.isatty()
     console = Console(markup=False, highlight=False, emoji=False, width=None if tty else 200)
-    console.print(printable(renderable) if isinstance(renderable, str) else renderable)
+    if isinstance(renderable, str):
+        console.print(printable(renderable), soft_wrap=True)
+    else:
+        console.print(renderable)
 
 
 def _table(columns: tuple[str, ...], rows: list[tuple[Any, ...]]) -> None:
@@ -175,4 +196,4 @@ def _table(columns: tuple[str, ...], rows: list[tuple[Any, ...]]) -> None:
     for row in rows:
         cells = (f"{c:.1f}" if isinstance(c, float) else "" if c is None else printable(c) for c in row)
         table.add_row(*cells)
-    _print(table if rows else f"\nno {columns[0]}")
+    _print(table if rows else f"no {columns[0]}")

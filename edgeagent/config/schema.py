@@ -110,8 +110,9 @@ class ModelStoreConfig(_Section):
 class EngineConfig(_Section):
     """How engine workers infer.
 
-    threads: of one engine worker; 0 means one. memory_limit_mb, hang_seconds: a worker that takes more
-    memory, or longer for one frame, is killed and started again.
+    threads: of one engine worker; 0 shares all cores but one between the models, at least one each.
+    memory_limit_mb, hang_seconds: a worker that takes more memory, or longer for one frame, is killed and
+    started again.
     """
 
     backend: Literal["auto", "onnxruntime", "torch"] = "auto"
