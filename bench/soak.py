@@ -9,6 +9,7 @@ them come from one run, interleaved.
 from __future__ import annotations
 
 import argparse
+import itertools
 import statistics
 import sys
 import tempfile
@@ -127,7 +128,7 @@ def _judge_records(seen: list[dict[str, Any]], updates: list[tuple[float, float]
     """Order and marks of every record; latencies, by whether an update was under way."""
     figures.frames = len(seen)
     digests: dict[int, tuple[str, str]] = {}
-    for before, now in zip(seen, seen[1:], strict=False):
+    for before, now in itertools.pairwise(seen):
         if now["seq"] != before["seq"] + 1:
             figures.faults.append(f"seq {before['seq']} is followed by {now['seq']}")
         if now["epoch"] - before["epoch"] not in (0, 1):
@@ -187,14 +188,12 @@ def show(name: str, f: Figures) -> bool:
     for fault in f.faults[:10]:
         print(f"    {fault}")
     print(f"  latency p50: {f.p50_quiet:.1f} ms quiet, {f.p50_update:.1f} ms during updates")
-    print(
-        f"  latency p99: {f.p99_quiet:.1f} ms quiet, {f.p99_update:.1f} ms during updates, ratio {f.ratio:.2f} (<= {MAX_RATIO})"
-    )
+    print(f"  latency p99: {f.p99_quiet:.1f} ms quiet, {f.p99_update:.1f} ms during updates")
+    print(f"  p99 during updates / p99 without: {f.ratio:.2f} (at most {MAX_RATIO})")
     print(f"  longest gap between results: {f.longest_gap:.1f} ms (frame interval {f.frame_interval:.1f} ms)")
     print(f"  a whole update: {f.update_seconds:.2f} s (median)")
-    print(
-        f"  node process: {f.node_rss_mb:.0f} MB resident, {f.node_cpu_percent:.1f} % of a core; all processes {f.all_pss_mb:.0f} MB (PSS)"
-    )
+    print(f"  node process: {f.node_rss_mb:.0f} MB resident, {f.node_cpu_percent:.1f} % of a core")
+    print(f"  all processes: {f.all_pss_mb:.0f} MB (PSS)")
     print("  growth per 100 swaps: " + ", ".join(f"{k} {v:+.2f}" for k, v in f.slopes.items()))
     return not f.faults and f.ratio <= MAX_RATIO
 

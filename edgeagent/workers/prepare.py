@@ -19,7 +19,7 @@ from typing import Any
 from edgeagent.core.lifecycle import Stage
 from edgeagent.core.model import Contract
 from edgeagent.engines.inspect import read_facts
-from edgeagent.errors import EdgeAgentError, IntegrityError, NotFoundError, UnavailableError
+from edgeagent.errors import EdgeAgentError, IntegrityError, NotFoundError, UnavailableError, WeightsError
 from edgeagent.store.cache import Cache, CachedVersion
 from edgeagent.store.fetch import Progress, fetch_version
 from edgeagent.store.remote import RemoteStore
@@ -148,16 +148,20 @@ def _gates(channel: WorkerChannel, s: dict[str, Any], cached: CachedVersion) -> 
 
     manifest = cached.manifest
     active = Contract.from_values(s["active_contract"]) if s["active_contract"] else None
-    _gate(channel, "contract")
-    facts = read_facts(cached.weights, manifest.weights.format)
-    failures = contract.check(manifest, facts, active, s["allow_new_contract"])
-    if failures:
-        return f"gate contract: {'; '.join(failures)}"
-    _gate(channel, "smoke")
     options = EngineOptions(backend=s["backend"], device=s["device"], threads=s["threads"])
-    detector = Detector(load_runtime(cached.weights, manifest.weights.format, options))
-    failures = smoke.check(detector, _recent_frames(channel))
-    return f"gate smoke: {'; '.join(failures)}" if failures else ""
+    gate = "contract"
+    try:
+        _gate(channel, gate)
+        facts = read_facts(cached.weights, manifest.weights.format)
+        failures = contract.check(manifest, facts, active, s["allow_new_contract"])
+        if not failures:
+            gate = "smoke"
+            _gate(channel, gate)
+            detector = Detector(load_runtime(cached.weights, manifest.weights.format, options))
+            failures = smoke.check(detector, _recent_frames(channel))
+    except WeightsError as e:
+        failures = [str(e)]
+    return f"gate {gate}: {'; '.join(failures)}" if failures else ""
 
 
 def _gate(channel: WorkerChannel, name: str) -> None:
