@@ -1,0 +1,403 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""The etcd adapter against real servers that die, hang, forget, refuse and come back."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from edgeagent.errors import UnavailableError, UsageError
+from edgeagent.intent import etcd
+from edgeagent.intent.etcd import EtcdConfigStore
+from edgeagent.intent.port import Connection
+from tests.support.etcd import EtcdServer, free_port
+from tests.support.recorder import Recorder
+
+KEY = "/models/yolo/current"
+NODE = "/edgeagent/nodes/press-07"
+NEVER_READ = (600.0, 600.0)  # no safety read: what is seen was notified
+QUICK = (0.05, 0.5)
+
+
+def eventually(fulfilled: Callable[[], bool], deadline_s: float = 40.0) -> None:
+    """Wait for a condition."""
+    give_up = time.monotonic() + deadline_s
+    while not fulfilled():
+        assert time.monotonic() < give_up, "it did not come true"
+        time.sleep(0.05)
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[EtcdServer]:
+    """A server of the test's own, started."""
+    with EtcdServer(tmp_path / "server") as server:
+        yield server
+
+
+@pytest.fixture
+def opened() -> Iterator[list[EtcdConfigStore]]:
+    """Stores put in here are closed at the end."""
+    stores: list[EtcdConfigStore] = []
+    yield stores
+    for store in stores:
+        store.close()
+
+
+def test_a_watch_survives_kill_9_again_and_again(server: EtcdServer, opened: list[EtcdConfigStore]) -> None:
+    """Resumed by notification after each restart; the last value is never missed, none is reported twice."""
+    store = EtcdConfigStore([server.endpoint], read_every_s=NEVER_READ, backoff_s=QUICK)
+    opened.append(store)
+    seen = Recorder()
+    store.watch([KEY], seen.on_entry, seen.on_connection)
+    seen.wait_value(KEY, None)
+    for n in range(4):
+        server.etcdctl("put", KEY, f"before-{n}")
+        server.kill()
+        seen.wait_connected(False)
+        server.start()
+        seen.wait_connected(True)
+        seen.wait_value(KEY, b"before-%d" % n)
+        server.etcdctl("put", KEY, f"after-{n}")
+        seen.wait_value(KEY, b"after-%d" % n)
+    revisions = [e.revision for e in seen.entries]
+    assert len(set(revisions)) == len(revisions)
+    assert [c.connected for c in seen.connections] == [True] + 4 * [False, True]
+
+
+def test_compaction_while_disconnected(server: EtcdServer, opened: list[EtcdConfigStore]) -> None:
+    """The history since the last event is gone; the present is read instead, and notification goes on."""
+    store = EtcdConfigStore([server.endpoint], read_every_s=NEVER_READ, backoff_s=(1.0, 1.0))
+    opened.append(store)
+    seen = Recorder()
+    store.watch([KEY], seen.on_entry, seen.on_connection)
+    seen.wait_value(KEY, None)
+    server.kill()
+    seen.wait_connected(False)
+    server.start()
+    for n in range(20):
+        server.etcdctl("put", KEY, f"v{n}")
+    revision = store.get(KEY).revision
+    server.etcdctl("compact", revision)
+    seen.wait_value(KEY, b"v19")
+    server.etcdctl("put", KEY, "v20")
+    seen.wait_value(KEY, b"v20")
+
+
+def test_a_compacted_start_revision_leads_to_another_read(
+    server: EtcdServer, opened: list[EtcdConfigStore], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Etcd cancels a watch that would begin before the compaction; reading again is the answer."""
+    for n in range(5):
+        server.etcdctl("put", KEY, f"v{n}")
+    server.etcdctl("compact", "5")
+    store = EtcdConfigStore([server.endpoint], read_every_s=NEVER_READ, backoff_s=QUICK)
+    opened.append(store)
+    asked: list[int] = []
+    real = etcd._EtcdWatch._hints
+
+    def too_early_once(self: etcd._EtcdWatch, start_revision: int) -> object:
+        asked.append(start_revision)
+        return real(self, 2 if len(asked) == 1 else start_revision)
+
+    monkeypatch.setattr(etcd._EtcdWatch, "_hints", too_early_once)
+    seen = Recorder()
+    store.watch([KEY], seen.on_entry, seen.on_connection)
+    eventually(lambda: len(asked) == 2)
+    server.etcdctl("put", KEY, "v5")
+    seen.wait_value(KEY, b"v5")
+    assert [e.value for e in seen.entries] == [b"v4", b"v5"]
+    assert seen.connections == [Connection(True)]
+
+
+def test_a_dead_endpoint_first(server: EtcdServer, opened: list[EtcdConfigStore]) -> None:
+    """The next one is used, for calls and for the watch, without a word about a broken connection."""
+    dead = f"127.0.0.1:{free_port()}"
+    store = EtcdConfigStore([dead, server.endpoint], read_every_s=NEVER_READ, backoff_s=QUICK)
+    opened.append(store)
+    store.put(KEY, b"v1")
+    assert store.get(KEY).value == b"v1"
+    seen = Recorder()
+    store.watch([KEY], seen.on_entry, seen.on_connection)
+    seen.wait_value(KEY, b"v1")
+    server.etcdctl("put", KEY, "v2")
+    seen.wait_value(KEY, b"v2")
+    assert seen.connections == [Connection(True)]
+
+
+def test_fail_over_to_another_member(tmp_path: Path, opened: list[EtcdConfigStore]) -> None:
+    """When the endpoint in use dies, the watch goes on with the other, here another cluster with lower revisions."""
+    with EtcdServer(tmp_path / "a") as one, EtcdServer(tmp_path / "b") as two:
+        for n in range(10):
+            one.etcdctl("put", KEY, f"a{n}")
+        two.etcdctl("put", KEY, "b")
+        store = EtcdConfigStore([one.endpoint, two.endpoint], read_every_s=NEVER_READ, backoff_s=QUICK)
+        opened.append(store)
+        seen = Recorder()
+        store.watch([KEY], seen.on_entry, seen.on_connection)
+        high = seen.wait_value(KEY, b"a9")
+        one.kill()
+        low = seen.wait_value(KEY, b"b")
+        assert int(low.revision) < int(high.revision)
+        two.etcdctl("put", KEY, "c")
+        seen.wait_value(KEY, b"c")
+
+
+def test_a_restored_cluster_with_lower_revisions(tmp_path: Path, opened: list[EtcdConfigStore]) -> None:
+    """The data were lost and the server begins at revision 1: what it says now is reported, and followed."""
+    server = EtcdServer(tmp_path / "server")
+    with server:
+        for n in range(10):
+            server.etcdctl("put", KEY, f"old{n}")
+        store = EtcdConfigStore([server.endpoint], read_every_s=NEVER_READ, backoff_s=QUICK)
+        opened.append(store)
+        seen = Recorder()
+        store.watch([KEY], seen.on_entry, seen.on_connection)
+        seen.wait_value(KEY, b"old9")
+        server.kill()
+        seen.wait_connected(False)
+        (tmp_path / "server" / "data").rename(tmp_path / "lost")
+        server.start()
+        seen.wait_value(KEY, None)
+        server.etcdctl("put", KEY, "new")
+        seen.wait_value(KEY, b"new")
+
+
+@pytest.mark.parametrize("found_by", ["keepalive", "safety read"])
+def test_a_server_that_falls_silent(tmp_path: Path, opened: list[EtcdConfigStore], found_by: str) -> None:
+    """Frozen, it neither answers nor closes its connections: noticed all the same, and well again when it goes on."""
+    with EtcdServer(tmp_path / "server", "--grpc-keepalive-min-time", "500ms") as server:
+        store = EtcdConfigStore(
+            [server.endpoint],
+            deadline_s=1.0,
+            read_every_s=NEVER_READ if found_by == "keepalive" else (1.0, 2.0),
+            keepalive_s=(1.0, 1.0) if found_by == "keepalive" else (600.0, 600.0),
+            backoff_s=QUICK,
+        )
+        opened.append(store)
+        seen = Recorder()
+        store.watch([KEY], seen.on_entry, seen.on_connection)
+        seen.wait_value(KEY, None)
+        server.freeze()
+        began = time.monotonic()
+        try:
+            seen.wait_connected(False, 20)
+            with pytest.raises(UnavailableError, match="no answer in time"):
+                store.get(KEY)
+            with pytest.raises(UnavailableError):
+                store.announce(NODE, b"{}", 10)
+            assert time.monotonic() - began < 20
+        finally:
+            server.thaw()
+        server.etcdctl("put", KEY, "v1")
+        seen.wait_value(KEY, b"v1")
+        seen.wait_connected(True)
+
+
+def test_a_silent_watch_is_masked_by_the_safety_read(
+    server: EtcdServer, opened: list[EtcdConfigStore], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Should etcd forget to notify, as 3.4 is known to, the value is seen at the next read."""
+    real = etcd._EtcdWatch._hints
+    monkeypatch.setattr(etcd._EtcdWatch, "_hints", lambda self, start: real(self, start + 1000))
+    store = EtcdConfigStore([server.endpoint], read_every_s=(0.5, 1.0), backoff_s=QUICK)
+    opened.append(store)
+    seen = Recorder()
+    store.watch([KEY], seen.on_entry, seen.on_connection)
+    seen.wait_value(KEY, None)
+    server.etcdctl("put", KEY, "v1")
+    seen.wait_value(KEY, b"v1")
+    assert seen.connections == [Connection(True)]
+
+
+def test_close_is_quick_also_while_the_server_hangs_or_is_gone(server: EtcdServer) -> None:
+    """Whatever is under way is cancelled."""
+    for state in ("well", "frozen", "gone"):
+        store = EtcdConfigStore([server.endpoint], deadline_s=30, backoff_s=(30, 30))
+        seen = Recorder()
+        store.watch([KEY], seen.on_entry, seen.on_connection)
+        seen.wait_value(KEY, None)
+        if state == "frozen":
+            server.freeze()
+        elif state == "gone":
+            server.kill()
+            seen.wait_connected(False)
+        other = EtcdConfigStore([server.endpoint], deadline_s=30, backoff_s=(30, 30))
+        other.watch([KEY], seen.on_entry, seen.on_connection)
+        began = time.monotonic()
+        store.close()
+        other.close()
+        assert time.monotonic() - began < 3, state
+        if state == "frozen":
+            server.thaw()
+    assert not [t for t in threading.enumerate() if t.name == "config-store-watch"]
+
+
+def test_no_thread_or_connection_leaks_over_many_failures(opened: list[EtcdConfigStore]) -> None:
+    """A day with the server away must not eat the node: hundreds of attempts leave threads and files as they were."""
+    psutil = pytest.importorskip("psutil")
+    store = EtcdConfigStore([f"127.0.0.1:{free_port()}"], backoff_s=(0.001, 0.001))
+    opened.append(store)
+    seen = Recorder()
+    store.watch([KEY], seen.on_entry, seen.on_connection)
+    seen.wait_connected(False)
+    me = psutil.Process()
+
+    def fail(times: int) -> tuple[int, int]:
+        for _ in range(times):
+            with pytest.raises(UnavailableError):
+                store.get(KEY)
+        return me.num_fds(), me.num_threads()
+
+    before = fail(50)
+    after = fail(200)
+    assert after[0] <= before[0] + 10, (before, after)
+    assert after[1] <= before[1] + 10, (before, after)
+
+
+def test_presence_vanishes_with_its_lease(server: EtcdServer, opened: list[EtcdConfigStore]) -> None:
+    """Announced again in time it stays, past its TTL, with one lease; not announced it goes; then it can come back."""
+    store = EtcdConfigStore([server.endpoint])
+    opened.append(store)
+    ttl_s = 3.0
+    began = time.monotonic()
+    n = 0
+    while time.monotonic() - began < 2 * ttl_s:
+        store.announce(NODE, b"%d" % n, ttl_s)
+        assert store.get(NODE).value == b"%d" % n
+        n += 1
+        time.sleep(0.2)  # the pace of a node, not a wait for something
+    assert server.etcdctl("lease", "list").split()[1] == "1"
+    eventually(lambda: store.get(NODE).value is None)
+    store.announce(NODE, b"again", ttl_s)
+    assert store.get(NODE).value == b"again"
+    server.kill()
+    with pytest.raises(UnavailableError):
+        store.announce(NODE, b"x", ttl_s)
+    server.start()
+    store.announce(NODE, b"after", ttl_s)
+    assert store.get(NODE).value == b"after"
+
+
+def test_a_value_that_etcd_refuses_is_the_callers_fault(
+    server: EtcdServer, opened: list[EtcdConfigStore]
+) -> None:
+    """Too large: trying again would not help, and the error says so by its class."""
+    store = EtcdConfigStore([server.endpoint])
+    opened.append(store)
+    for size in (1_600_000, 4_000_000):  # refused by etcd, and by gRPC in front of it
+        with pytest.raises(UsageError, match="larg"):
+            store.put(KEY, b"x" * size)
+    assert store.get(KEY).value is None
+
+
+@pytest.fixture
+def guarded(tmp_path: Path) -> Iterator[EtcdServer]:
+    """A server with authentication, tokens of 1 s, and the user `node` (password `right`) who may use /models/."""
+    with EtcdServer(tmp_path / "server", "--auth-token-ttl", "1") as server:
+        yield from _guard(server)
+
+
+def _guard(server: EtcdServer) -> Iterator[EtcdServer]:
+    for line in (
+        "user add root:root",
+        "user grant-role root root",
+        "user add node:right",
+        "role add models",
+        "role grant-permission models --prefix=true readwrite /models/",
+        "user grant-role node models",
+        "auth enable",
+    ):
+        server.etcdctl(*line.split())
+    yield server
+
+
+def test_authentication(guarded: EtcdServer, opened: list[EtcdConfigStore], tmp_path: Path) -> None:
+    """With the right password all works, also when the token has expired or died with the server."""
+    password = tmp_path / "password"
+    password.write_text("right\n")
+    store = EtcdConfigStore(
+        [guarded.endpoint], username="node", password_file=password, read_every_s=(2.0, 3.0), backoff_s=QUICK
+    )
+    opened.append(store)
+    store.put(KEY, b"v1")
+    seen = Recorder()
+    store.watch([KEY], seen.on_entry, seen.on_connection)
+    seen.wait_value(KEY, b"v1")
+    guarded.etcdctl("--user", "root:root", "put", KEY, "v2")
+    seen.wait_value(KEY, b"v2")
+    guarded.kill()
+    seen.wait_connected(False)
+    guarded.start()
+    seen.wait_connected(True)
+    guarded.etcdctl("--user", "root:root", "put", KEY, "v3")
+    seen.wait_value(KEY, b"v3")
+    assert store.get(KEY).value == b"v3"
+    store.put(KEY, b"v4")
+    seen.wait_value(KEY, b"v4")
+    with pytest.raises(UsageError, match="permission denied"):
+        store.get("/other")
+
+
+def test_a_stale_token_is_renewed_within_the_call(
+    guarded: EtcdServer, opened: list[EtcdConfigStore], tmp_path: Path
+) -> None:
+    """Etcd has dropped the token: the caller doesn't notice."""
+    password = tmp_path / "password"
+    password.write_text("right")
+    store = EtcdConfigStore([guarded.endpoint], username="node", password_file=password)
+    opened.append(store)
+    store.put(KEY, b"v1")
+    link = store._client.link()
+    link.token = (("token", "stale.1"),)
+    assert store.get(KEY).value == b"v1"
+    assert link.token[0][1] != "stale.1"
+    link.token = (("token", "stale.2"),)
+    store.put(KEY, b"v2")
+    guarded.etcdctl("--user", "root:root", "user", "grant-role", "node", "root")
+    assert store.get(KEY).value == b"v2"
+
+
+def test_wrong_or_missing_credentials_are_said(
+    guarded: EtcdServer, opened: list[EtcdConfigStore], tmp_path: Path
+) -> None:
+    """By an error that promises nothing of another try; the watch says so, and recovers once the file is right."""
+    password = tmp_path / "password"
+    password.write_text("wrong")
+    anonymous = EtcdConfigStore([guarded.endpoint])
+    store = EtcdConfigStore([guarded.endpoint], username="node", password_file=password, backoff_s=QUICK)
+    opened += [anonymous, store]
+    with pytest.raises(UsageError, match="user name is empty"):
+        anonymous.get(KEY)
+    with pytest.raises(UsageError, match="invalid user ID or password"):
+        store.put(KEY, b"v1")
+    seen = Recorder()
+    store.watch([KEY], seen.on_entry, seen.on_connection)
+    assert "password" in seen.wait_connected(False).why
+    password.write_text("right")
+    seen.wait_connected(True)
+    guarded.etcdctl("--user", "root:root", "put", KEY, "v2")
+    seen.wait_value(KEY, b"v2")
+    password.unlink()
+    later = EtcdConfigStore([guarded.endpoint], username="node", password_file=password)
+    opened.append(later)
+    with pytest.raises(UnavailableError, match="can't read"):
+        later.get(KEY)
+
+
+def test_importing_the_adapter_leaves_the_environment_alone() -> None:
+    """Children of the node must get protobuf's fast implementation; and numpy stays out of the parent by this path."""
+    program = (
+        "import os, sys, edgeagent.intent.etcd, edgeagent.intent.file\n"
+        "assert 'PROTOCOL_BUFFERS_PYTHON_IMPLEMENTATION' not in os.environ\n"
+        "print([m for m in ('numpy', 'torch', 'onnxruntime', 'cv2', 'pydantic') if m in sys.modules])\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True
+    )
+    assert done.stdout.strip() == "[]"

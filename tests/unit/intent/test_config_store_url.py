@@ -1,0 +1,76 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""URLs of config stores."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from edgeagent.errors import UsageError
+from edgeagent.intent.open import open_config_store, parse_config_url
+
+
+@pytest.mark.parametrize(
+    ("url", "endpoints"),
+    [
+        ("etcd://localhost:2379", ("localhost:2379",)),
+        ("etcd://10.0.0.1", ("10.0.0.1:2379",)),
+        (
+            "etcd://10.0.0.1:1,10.0.0.2:2,etcd-3.plant.example",
+            ("10.0.0.1:1", "10.0.0.2:2", "etcd-3.plant.example:2379"),
+        ),
+        ("etcd://[::1]:2379,[fe80::1]/", ("[::1]:2379", "[fe80::1]:2379")),
+        ("etcd://a:1,a:1", ("a:1",)),
+        ("ETCD://a:1", ("a:1",)),
+    ],
+)
+def test_etcd_urls_give_endpoints_in_order(url: str, endpoints: tuple[str, ...]) -> None:
+    """Ports default to 2379; an endpoint named twice is one."""
+    assert parse_config_url(url) == endpoints
+
+
+@pytest.mark.parametrize(
+    ("url", "folder"),
+    [
+        ("file:///etc/edgeagent/intent", "/etc/edgeagent/intent"),
+        ("file://localhost/a", "/a"),
+        ("file:///with%20space", "/with space"),
+    ],
+)
+def test_file_urls_give_a_folder(url: str, folder: str) -> None:
+    """Percent escapes are decoded."""
+    assert parse_config_url(url) == Path(folder)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "", "etcd", "/etc/edgeagent", "http://a:1", "etcd://", "etcd:a:1", "etcd://a:b", "etcd://a:0", "etcd://a:65536",
+        "etcd://a:1,", "etcd://a b:1", "etcd://[::1", "etcd://::1:2379", "etcd://a:1/path", "etcd://a:1?x=y",
+        "file://etc/edgeagent", "file:relative", "file://", "file:///a#b", "file:///a%00b",
+    ],
+)  # fmt: skip
+def test_wrong_urls_say_what_is_allowed(url: str) -> None:
+    """A UsageError that names both forms."""
+    with pytest.raises(UsageError) as caught:
+        parse_config_url(url)
+    text = str(caught.value)
+    assert "etcd://host:port" in text or "three slashes" in text
+    assert "file:///folder" in text
+
+
+def test_credentials_in_a_url_are_refused_and_not_repeated() -> None:
+    """The password must not reach a log by way of the error."""
+    with pytest.raises(UsageError) as caught:
+        parse_config_url("etcd://root:hunter2@a:2379")
+    assert "hunter2" not in str(caught.value)
+    assert "password_file" in str(caught.value)
+
+
+def test_username_and_password_file_go_together() -> None:
+    """Half of them is a mistake, and so is either for a folder."""
+    with pytest.raises(UsageError, match="go together"):
+        open_config_store("etcd://a:1", username="root")
+    with pytest.raises(UsageError, match="takes no username"):
+        open_config_store("file:///a", username="root", password_file=Path("/p"))
