@@ -15,8 +15,9 @@ class Wishes:
     """The wishes for one node. Callbacks come on the event loop that `start` was called on.
 
     on_wish(model, directive): what should serve, each time a key was written; a pin of this node wins over the
-    wish for all. on_invalid(model, key, why): a value that can't be decoded; the wish before stays. A deleted key
-    changes nothing, but for a pin: then the wish for all holds again.
+    wish for all, which counts only once it is known that there is no pin. on_invalid(model, key, why): a value that
+    can't be decoded; the wish before stays. A deleted key changes nothing, but for a pin: then the wish for all holds
+    again.
     """
 
     def __init__(
@@ -33,7 +34,8 @@ class Wishes:
         self._on_invalid = on_invalid
         self._keys = {k: m for m in models for k in (current_key(m), pin_key(m, node))}
         self._pins = {m: pin_key(m, node) for m in self._keys.values()}
-        self._directives: dict[str, Directive] = {}  # by key, the last that could be decoded
+        # By key, the last that could be decoded; None: there is no such pin. A key that isn't here was not read yet.
+        self._directives: dict[str, Directive | None] = {}
         self._watch: Watch | None = None
 
     def start(self) -> None:
@@ -65,7 +67,10 @@ class Wishes:
                 self._on_invalid(model, entry.key, str(e))
                 return
         elif entry.key == self._pins[model]:
-            self._directives.pop(entry.key, None)
-        wish = self._directives.get(self._pins[model]) or self._directives.get(current_key(model))
+            self._directives[entry.key] = None
+        pin = self._pins[model]
+        if pin not in self._directives:
+            return  # after a start: what the pin may outweigh must not serve, nor end a hold, meanwhile
+        wish = self._directives[pin] or self._directives.get(current_key(model))
         if wish:
             self._on_wish(model, wish)
