@@ -6,7 +6,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 
-from edgeagent.core.model import check_name
+from edgeagent.core.model import check_name, parse_json
 from edgeagent.errors import DirectiveError, UsageError
 
 MAX_VALUE_BYTES = 64 * 1024
@@ -60,7 +60,7 @@ def decode_directive(key: str, value: bytes, revision: str) -> Directive:
     doc: object = {"version": text}
     if text[0] in '{["':
         try:
-            doc = json.loads(text)
+            doc = parse_json(text)
         except (ValueError, RecursionError) as e:
             raise bad(f"the value is broken JSON ({e})") from e
     if not isinstance(doc, dict):
@@ -89,7 +89,10 @@ def decode_directive(key: str, value: bytes, revision: str) -> Directive:
 
 
 def encode_directive(version: str, by: str = "", reason: str = "", allow_new_contract: bool = False) -> bytes:
-    """The value to write for `version`: bare text where that says it all, else JSON."""
+    """The value to write for `version`: bare text where that says it all, else JSON.
+
+    Raises UsageError for what `decode_directive` would not take.
+    """
     doc: dict[str, str | bool] = {"version": check_name("version", version)}
     if by:
         doc["by"] = by
@@ -97,4 +100,12 @@ def encode_directive(version: str, by: str = "", reason: str = "", allow_new_con
         doc["reason"] = reason
     if allow_new_contract:
         doc["allow_new_contract"] = True
-    return version.encode() if len(doc) == 1 else json.dumps(doc, ensure_ascii=False).encode()
+    try:
+        value = version.encode() if len(doc) == 1 else json.dumps(doc, ensure_ascii=False).encode()
+    except UnicodeEncodeError as e:
+        raise UsageError("by or reason", "not valid text", "write it in UTF-8") from e
+    if len(value) > MAX_VALUE_BYTES:
+        raise UsageError(
+            "by or reason", f"the value becomes {len(value)} bytes", f"at most {MAX_VALUE_BYTES}"
+        )
+    return value

@@ -30,12 +30,12 @@ _S = Stage
 TRANSITIONS: Mapping[Stage, frozenset[Stage]] = {
     # A rolled-back or booted version skips the gates that it has passed before.
     _S.ASPIRED: frozenset({_S.FETCHING, _S.RETIRED, _S.REJECTED}),
-    # Back to ASPIRED: the store can't be reached; it is tried again later.
+    # Back to ASPIRED: no fault of its own (the store can't be reached, the disk fails); it is tried again later.
     _S.FETCHING: frozenset({_S.VERIFYING, _S.ASPIRED, _S.RETIRED, _S.REJECTED}),
-    _S.VERIFYING: frozenset({_S.PREPARING, _S.WARMING, _S.RETIRED, _S.REJECTED}),
-    _S.PREPARING: frozenset({_S.GATING, _S.RETIRED, _S.REJECTED}),
-    _S.GATING: frozenset({_S.WARMING, _S.RETIRED, _S.REJECTED}),
-    _S.WARMING: frozenset({_S.READY, _S.RETIRED, _S.REJECTED}),
+    _S.VERIFYING: frozenset({_S.PREPARING, _S.WARMING, _S.ASPIRED, _S.RETIRED, _S.REJECTED}),
+    _S.PREPARING: frozenset({_S.GATING, _S.ASPIRED, _S.RETIRED, _S.REJECTED}),
+    _S.GATING: frozenset({_S.WARMING, _S.ASPIRED, _S.RETIRED, _S.REJECTED}),
+    _S.WARMING: frozenset({_S.READY, _S.ASPIRED, _S.RETIRED, _S.REJECTED}),
     _S.READY: frozenset({_S.SHADOW, _S.PROBATION, _S.STABLE, _S.RETIRED, _S.REJECTED}),
     _S.SHADOW: frozenset({_S.PROBATION, _S.RETIRED, _S.REJECTED}),
     _S.PROBATION: frozenset({_S.STABLE, _S.DRAINING, _S.REJECTED}),

@@ -17,6 +17,8 @@ MAX_MANIFEST_BYTES = 1 << 20
 MAX_FILES = 64
 MAX_CLASSES = 10_000
 MAX_IMGSZ = 8192
+MAX_NUMBER = 2**53
+"""Of bytes, and in metrics: what every reader of JSON takes exactly."""
 FORMATS = ("onnx", "pt")
 TASKS = ("detect",)
 
@@ -31,13 +33,28 @@ def check_name(kind: str, value: object) -> str:
     Raises UsageError.
     """
     if not isinstance(value, str) or not _NAME.match(value) or ".." in value:
-        shown = repr(value)
         raise UsageError(
-            f"{kind} {shown if len(shown) <= 80 else shown[:77] + '...'}",
+            f"{kind} {_shown(value)}",
             "not a valid name",
             "use letters, digits, '.', '_' and '-', at most 128, starting with a letter or digit, without '..'",
         )
     return value
+
+
+def parse_json(text: str) -> Any:
+    """Untrusted JSON. Raises ValueError, also for numbers and text that can't be written as JSON again (NaN, lone
+    surrogates); RecursionError."""
+    value = json.loads(text)
+    json.dumps(value, allow_nan=False, ensure_ascii=False).encode()
+    return value
+
+
+def _shown(value: object) -> str:
+    """An untrusted value for an error message: quoted, and short."""
+    if isinstance(value, dict | list):
+        return f"a {type(value).__name__}"
+    text = repr(value)
+    return text if len(text) <= 80 else text[:77] + "..."
 
 
 @dataclass(frozen=True)
@@ -138,7 +155,7 @@ def parse_manifest(data: bytes, model: str, version: str) -> Manifest:
     if len(data) > MAX_MANIFEST_BYTES:
         raise bad(f"is {len(data)} bytes, more than {MAX_MANIFEST_BYTES}")
     try:
-        doc = json.loads(data.decode("utf-8"))
+        doc = parse_json(data.decode("utf-8"))
     except (ValueError, RecursionError) as e:
         raise bad(f"is not JSON in UTF-8 ({e})") from e
     if not isinstance(doc, dict):
@@ -151,12 +168,12 @@ def parse_manifest(data: bytes, model: str, version: str) -> Manifest:
         return value
 
     if take("schema", int) != MANIFEST_SCHEMA:
-        raise bad(f"schema is {doc['schema']}, this edgeagent reads {MANIFEST_SCHEMA}")
+        raise bad(f"schema is {_shown(doc['schema'])}, this edgeagent reads {MANIFEST_SCHEMA}")
     if take("model", str) != model or take("version", str) != version:
-        raise bad(f"names {doc['model']!r}/{doc['version']!r}")
+        raise bad(f"names {_shown(doc['model'])}/{_shown(doc['version'])}")
     sequence = take("sequence", int)
-    if sequence < 0:
-        raise bad("sequence is negative")
+    if not 0 <= sequence <= MAX_NUMBER:
+        raise bad(f"sequence is not from 0 to {MAX_NUMBER}")
     contract = _parse_contract(take, bad)
     files = _parse_files(take("files", list), bad)
     if not any(f.format in FORMATS for f in files):
@@ -166,9 +183,11 @@ def parse_manifest(data: bytes, model: str, version: str) -> Manifest:
     if any(not isinstance(g, str) or g not in known for g in golden):
         raise bad("golden: names a path that is not in files")
     metrics = take("metrics", dict, {})
-    if not all(isinstance(v, (int, float)) and not isinstance(v, bool) for v in metrics.values()):
-        raise bad("metrics: a value is not a number")
-    source = {str(k): str(v) for k, v in take("source", dict, {}).items()}
+    if not all(type(v) in (int, float) and abs(v) <= MAX_NUMBER for v in metrics.values()):
+        raise bad(f"metrics: a value is not a number of at most {MAX_NUMBER}")
+    source = take("source", dict, {})
+    if not all(isinstance(v, str) for v in source.values()):
+        raise bad("source: a value is not text")
     return Manifest(
         model=model,
         version=version,
@@ -177,7 +196,7 @@ def parse_manifest(data: bytes, model: str, version: str) -> Manifest:
         contract=contract,
         files=files,
         golden=tuple(golden),
-        metrics={str(k): float(v) for k, v in metrics.items()},
+        metrics={k: float(v) for k, v in metrics.items()},
         source=source,
         note=take("note", str, ""),
     )
@@ -186,7 +205,7 @@ def parse_manifest(data: bytes, model: str, version: str) -> Manifest:
 def _parse_contract(take: Any, bad: Any) -> Contract:
     task = take("task", str)
     if task not in TASKS:
-        raise bad(f"task is {task!r}, this edgeagent serves {', '.join(TASKS)}")
+        raise bad(f"task is {_shown(task)}, this edgeagent serves {', '.join(TASKS)}")
     imgsz = take("imgsz", list)
     if len(imgsz) != 2 or not all(type(n) is int and 32 <= n <= MAX_IMGSZ for n in imgsz):
         raise bad(f"imgsz is not [height, width] with numbers from 32 to {MAX_IMGSZ}")
@@ -208,10 +227,10 @@ def _parse_files(items: list[Any], bad: Any) -> tuple[WeightFile, ...]:
             raise bad(f"files[{i}] is not an object")
         path, sha256, size, fmt = (item.get(k) for k in ("path", "sha256", "size", "format"))
         if not isinstance(path, str) or not _is_inside(path):
-            raise bad(f"files[{i}].path {path!r} does not stay inside the version's folder")
+            raise bad(f"files[{i}].path {_shown(path)} does not stay inside the version's folder")
         if not isinstance(sha256, str) or not _SHA256.match(sha256):
             raise bad(f"files[{i}].sha256 is not 64 hex digits")
-        if type(size) is not int or size <= 0:
+        if type(size) is not int or not 0 < size <= MAX_NUMBER:
             raise bad(f"files[{i}].size is not a positive number of bytes")
         if not isinstance(fmt, str) or not fmt or len(fmt) > 32:
             raise bad(f"files[{i}].format is missing")

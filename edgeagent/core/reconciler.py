@@ -62,7 +62,14 @@ def goal(state: State) -> Goal | None:
     if state.active is None:
         for ref in reversed(state.good):
             if ref.version not in state.boot_failed:
-                return Goal(ref.version, wish="boot", by="boot", reason="last known good", known_good=True, digest=ref.digest)
+                return Goal(
+                    ref.version,
+                    wish="boot",
+                    by="boot",
+                    reason="last known good",
+                    known_good=True,
+                    digest=ref.digest,
+                )
     if state.override:
         return state.override.goal
     d = state.directive
@@ -77,8 +84,8 @@ def next_deadline(state: State) -> float | None:
 
 def rollback_target(state: State) -> Ref | None:
     """The version that a roll-back would bring: the last that was stable before the active one."""
-    before = [r for r in state.good if state.active is None or r != state.active]
-    return before[-1] if before and state.active else None
+    active = state.active
+    return next((r for r in reversed(state.good) if r.version != active.version), None) if active else None
 
 
 def rejection_of(state: State, wanted: Goal) -> Rejection | None:
@@ -94,34 +101,34 @@ def _apply(state: State, event: Event, now: float, policy: Policy) -> Step:
         case Wished(directive):
             if directive == state.directive:
                 return state, []
-            same_wish = directive.wish == state.intent
-            state = replace(state, directive=directive)
-            if same_wish:  # the same writing seen again after a restart: holds and quarantines stand
-                return state, []
-            return replace(state, override=None, rejections=(), last_error=""), [Save()]
+            # Seen again after a restart it is equal, since it was saved whole: holds and quarantines stand.
+            state = replace(state, directive=directive, override=None, rejections=(), last_error="")
+            return state, [Save()]
         case WishInvalid(why):
             return replace(state, last_error=why), []
         case RollbackAsked(by, reason):
             return _roll_back(state, by, reason)
         case PromoteAsked(version, wish, by, reason):
-            override = Override(Goal(version, wish, by, reason), "promote", state.intent)
+            override = Override(Goal(version, wish, by, reason), "promote")
             return replace(state, override=override), [Save()]
         case Advanced(id, stage, digest):
             return _advanced(state, id, stage, digest, now, policy)
         case Failed(id, why, transient):
             return _failed(state, id, why, transient, now, policy)
         case StoreChanged(version):
-            return _look_again(state, version), []
+            return _look_again(state, version)
         case ActiveTroubled(ref, why):
             return _troubled(state, ref, why)
         case Tick():
             return _tick(state, now, policy)
 
 
-def _look_again(state: State, version: str) -> State:
+def _look_again(state: State, version: str) -> Step:
     """The version is tried again; content that was refused stays refused, by its digest."""
+    if all(r.version != version for r in state.rejections):
+        return state, []
     kept = (replace(r, version="") if r.version == version else r for r in state.rejections)
-    return replace(state, rejections=tuple(r for r in kept if r.version or r.digest))
+    return replace(state, rejections=tuple(r for r in kept if r.version or r.digest)), [Save()]
 
 
 def _roll_back(state: State, by: str, reason: str) -> Step:
@@ -142,26 +149,40 @@ def _roll_back(state: State, by: str, reason: str) -> Step:
     )
     # Asked again, it is tried again.
     rejections = tuple(r for r in state.rejections if r.wish != wanted.wish)
-    override = Override(wanted, "rollback", state.intent)
+    override = Override(wanted, "rollback")
     return replace(state, override=override, rejections=rejections), [Save()]
 
 
 def _advanced(state: State, id: int, stage: Stage, digest: str, now: float, policy: Policy) -> Step:
-    c = state.candidate
-    if c is None or c.id != id:
-        return state, []  # an outdated candidate that finished late; it is cancelled already
+    c = _reporting(state, id)
+    if c is None:
+        return state, []
     if stage is not c.stage:
         c = replace(c, stage=advance(c.stage, stage), times=(*c.times, (stage, now)))
     if digest and digest != c.digest:
         c = replace(c, digest=digest)
-        refused = next((r for r in state.rejections if r.digest == digest and r.wish == c.goal.wish), None)
-        if refused:
-            state, commands = _reject(replace(state, candidate=c), c, f"quarantined: {refused.why}", now)
+        why = _objection(state, c)
+        if why:
+            state, commands = _reject(state, c, why, now)
             return state, [Cancel(c.id), *commands]
     state = replace(state, candidate=c)
     if stage is Stage.READY:
         return _swap_in(state, c, now, policy)
     return state, []
+
+
+def _reporting(state: State, id: int) -> Candidate | None:
+    """The candidate that a report is about; None when the report is outdated: cancelled already, or given up."""
+    c = state.candidate
+    return c if c and c.id == id and c.retry_at is None else None
+
+
+def _objection(state: State, c: Candidate) -> str:
+    """What speaks against the candidate, now that its content is known; "" if nothing does."""
+    if c.goal.known_good and c.digest != c.goal.digest:
+        return f"its content is no longer what served well here ({c.goal.digest})"
+    refused = next((r for r in state.rejections if (r.digest, r.wish) == (c.digest, c.goal.wish)), None)
+    return f"quarantined: {refused.why.removeprefix('quarantined: ')}" if refused else ""
 
 
 def _swap_in(state: State, c: Candidate, now: float, policy: Policy) -> Step:
@@ -200,7 +221,9 @@ def _swap_in(state: State, c: Candidate, now: float, policy: Policy) -> Step:
         probation_until=now + policy.probation_s,
     )
     if trusted:
-        state = _stable(state, policy)
+        # Going back to an earlier version forgets those after it.
+        at = state.good.index(new) if new in state.good else len(state.good)
+        state = _stable(replace(state, good=state.good[:at]), policy)
     return state, [*commands, Save()]
 
 
@@ -211,21 +234,17 @@ def _event_name(state: State, wanted: Goal) -> str:
 
 
 def _stable(state: State, policy: Policy) -> State:
-    """The active version has earned its place. Going back to an earlier one forgets those after it."""
+    """The active version has earned its place. What else was good under its name is no longer there."""
     assert state.active is not None
-    good = state.good
-    if state.override and state.override.kind == "rollback" and state.active in good:
-        good = good[: len(good) - good[::-1].index(state.active)]
-    elif not good or good[-1] != state.active:
-        good = (*(r for r in good if r != state.active), state.active)
+    good = (*(r for r in state.good if r.version != state.active.version), state.active)
     return replace(state, good=good[-policy.keep_good :], probation_until=None, boot_failed=frozenset())
 
 
 def _failed(state: State, id: int, why: str, transient: bool, now: float, policy: Policy) -> Step:
-    c = state.candidate
-    if c is None or c.id != id:
+    c = _reporting(state, id)
+    if c is None:
         return state, []
-    if not transient:
+    if not transient or c.goal.wish == "boot":  # at boot the next known good one serves sooner than a retry
         return _reject(state, c, why, now)
     delay = min(policy.retry_max_s, policy.retry_min_s * 2 ** min(c.attempt - 1, 16))
     c = replace(
@@ -241,7 +260,9 @@ def _failed(state: State, id: int, why: str, transient: bool, now: float, policy
 def _reject(state: State, c: Candidate, why: str, now: float) -> Step:
     advance(c.stage, Stage.REJECTED)
     rejection = Rejection(c.goal.version, c.digest, c.goal.wish, c.stage, why)
-    others = tuple(r for r in state.rejections if (r.version, r.wish) != (rejection.version, rejection.wish))
+    # One entry a version, and one a content, under each wish.
+    replaced = (("", c.digest, c.goal.wish), (c.goal.version, c.digest, c.goal.wish))
+    others = tuple(r for r in state.rejections if (r.version, r.digest, r.wish) not in replaced)
     boot_failed = state.boot_failed | {c.goal.version} if c.goal.wish == "boot" else state.boot_failed
     record = Record(
         event=_event_name(state, c.goal),
@@ -327,7 +348,7 @@ def _reconcile(state: State, now: float, policy: Policy) -> Step:
 
 def _same_work(a: Goal, b: Goal) -> bool:
     """Whether both ask for the same preparation, on whosever word."""
-    return (a.version, a.allow_new_contract, a.known_good) == (b.version, b.allow_new_contract, b.known_good)
+    return (a.version, a.allow_new_contract, a.digest) == (b.version, b.allow_new_contract, b.digest)
 
 
 def _superseded(state: State, c: Candidate, now: float) -> Record:
@@ -338,7 +359,7 @@ def _superseded(state: State, c: Candidate, now: float) -> Record:
         from_version=state.active.version if state.active else "",
         to_version=c.goal.version,
         digest=c.digest,
-        why="another version is wanted",
+        why="the wish changed",
         stages=c.durations(now),
     )
 

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from edgeagent.core.directive import Directive
@@ -61,14 +61,10 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Override:
-    """A wish made on this node (roll-back or promote), in force until the intent itself changes.
-
-    intent: the wish of the directive that it overrides ("" when there was none).
-    """
+    """A wish made on this node (`kind`: rollback or promote), in force until the intent itself changes."""
 
     goal: Goal
     kind: str
-    intent: str
 
 
 @dataclass(frozen=True)
@@ -122,21 +118,10 @@ def to_json(state: State) -> dict[str, Any]:
         "schema": STATE_SCHEMA,
         "model": state.model,
         "epoch": state.epoch,
-        "intent": state.intent,
-        "aspired": state.directive.version if state.directive else None,
+        "directive": state.directive and asdict(state.directive),
         "good": [[r.version, r.digest] for r in state.good],
         "active": [state.active.version, state.active.digest] if state.active else None,
-        "override": override
-        and {
-            "kind": override.kind,
-            "intent": override.intent,
-            "version": override.goal.version,
-            "wish": override.goal.wish,
-            "by": override.goal.by,
-            "reason": override.goal.reason,
-            "known_good": override.goal.known_good,
-            "digest": override.goal.digest,
-        },
+        "override": override and {"kind": override.kind, **asdict(override.goal)},
         "rejections": [
             # What failed at boot is tried again at the next one.
             [r.version, r.digest, r.wish, r.stage.value, r.why]
@@ -152,22 +137,12 @@ def from_json(model: str, doc: Mapping[str, Any]) -> State:
         if doc["schema"] != STATE_SCHEMA or doc["model"] != model:
             raise ValueError(f"state of model {doc['model']!r}, schema {doc['schema']!r}")
         override = None
-        if doc["override"]:
-            o = doc["override"]
-            goal = Goal(
-                str(o["version"]),
-                str(o["wish"]),
-                str(o["by"]),
-                str(o["reason"]),
-                known_good=bool(o["known_good"]),
-                digest=str(o["digest"]),
-            )
-            override = Override(goal, str(o["kind"]), str(o["intent"]))
-        directive = None
-        if doc["aspired"]:
-            # The wish as it was before the restart: holds and quarantines refer to it, and the node has
-            # something to aspire to while the config store is away.
-            directive = Directive(version=str(doc["aspired"]), wish=str(doc["intent"]))
+        if o := doc["override"]:
+            goal = Goal(*_wish(o), bool(o["known_good"]), str(o["digest"]))
+            override = Override(goal, str(o["kind"]))
+        # The wish as it was before the restart: holds and quarantines refer to it, and the node has something
+        # to aspire to while the config store is away.
+        directive = Directive(*_wish(d)) if (d := doc["directive"]) else None
         return State(
             model=model,
             directive=directive,
@@ -178,5 +153,16 @@ def from_json(model: str, doc: Mapping[str, Any]) -> State:
                 Rejection(str(v), str(d), str(w), Stage(s), str(why)) for v, d, w, s, why in doc["rejections"]
             ),
         )
-    except (KeyError, TypeError) as e:
+    except (LookupError, TypeError, OverflowError) as e:
         raise ValueError(f"not a saved state: {e!r}") from e
+
+
+def _wish(doc: Mapping[str, Any]) -> tuple[str, str, str, str, bool]:
+    """The fields with which both Directive and Goal begin."""
+    return (
+        str(doc["version"]),
+        str(doc["wish"]),
+        str(doc["by"]),
+        str(doc["reason"]),
+        bool(doc["allow_new_contract"]),
+    )

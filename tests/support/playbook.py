@@ -1,0 +1,114 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""The reconciler on paper: events go in, commands come out, and the state is kept between them.
+
+`on` answers with what is to be done (Begin, Cancel, Swap, Drop); Record and Save are kept aside, in `records`
+and `saved`, so that a test reads as the protocol.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from edgeagent.core.directive import Directive
+from edgeagent.core.events import (
+    Advanced,
+    Begin,
+    Cancel,
+    Drop,
+    Event,
+    Failed,
+    Record,
+    Save,
+    Swap,
+    Tick,
+    Wished,
+)
+from edgeagent.core.lifecycle import Stage
+from edgeagent.core.reconciler import Policy, react
+from edgeagent.core.state import Ref, State, from_json, to_json
+
+POLICY = Policy(probation_s=60.0, retry_min_s=1.0, retry_max_s=30.0, keep_good=3)
+UNPROVEN = (Stage.VERIFYING, Stage.PREPARING, Stage.GATING, Stage.WARMING)
+PROVEN = (Stage.VERIFYING, Stage.WARMING)
+Act = Begin | Cancel | Swap | Drop
+
+
+def digest(version: str, content: str = "") -> str:
+    """The digest of a version; of other `content` under the same name."""
+    return f"sha256:{version}{content}"
+
+
+def ref(version: str, content: str = "") -> Ref:
+    """The version as it serves."""
+    return Ref(version, digest(version, content))
+
+
+def wish(version: str, revision: int, **fields: Any) -> Wished:
+    """The operator wrote this version into the key."""
+    return Wished(Directive(version, f"/models/yolo/current@{revision}", by="etcd", **fields))
+
+
+class Playbook:
+    """One model on one node, with a clock that stands until it is moved."""
+
+    def __init__(self, state: State | None = None, policy: Policy = POLICY) -> None:
+        self.state = state or State("yolo")
+        self.policy = policy
+        self.now = 1000.0
+        self.records: list[Record] = []
+        self.saved = to_json(self.state)
+
+    def on(self, event: Event) -> list[Act]:
+        """What is to be done about it."""
+        self.state, commands = react(self.state, event, self.now, self.policy)
+        self.records += [c for c in commands if isinstance(c, Record)]
+        if any(isinstance(c, Save) for c in commands):
+            self.saved = json.loads(json.dumps(to_json(self.state)))
+        return [c for c in commands if not isinstance(c, Record | Save)]
+
+    def after(self, seconds: float) -> list[Act]:
+        """What is to be done when so much time has passed."""
+        self.now += seconds
+        return self.on(Tick())
+
+    def reaches(self, *stages: Stage, content: str = "") -> list[Act]:
+        """The candidate goes through these stages; what is to be done at the last."""
+        acts: list[Act] = []
+        for stage in stages:
+            assert acts == [], f"unexpected before {stage}: {acts}"
+            c = self.state.candidate
+            assert c is not None
+            acts = self.on(Advanced(c.id, stage, digest(c.goal.version, content)))
+        return acts
+
+    def passes(self, content: str = "") -> list[Act]:
+        """The candidate goes all its way to READY; what is to be done then."""
+        c = self.state.candidate
+        assert c is not None
+        return self.reaches(*(PROVEN if c.goal.known_good else UNPROVEN), Stage.READY, content=content)
+
+    def fails(self, why: str, transient: bool = False) -> list[Act]:
+        """The candidate can't go on."""
+        c = self.state.candidate
+        assert c is not None
+        return self.on(Failed(c.id, why, transient))
+
+    def restarts(self) -> list[Act]:
+        """The node was killed and starts again, with what was on disk; the first thing it does."""
+        self.state = from_json(self.state.model, self.saved)
+        return self.on(Tick())
+
+    def serves(self, *versions: str) -> Playbook:
+        """Each of these was wished for and became stable, one after the other."""
+        for n, version in enumerate(versions, start=1):
+            self.on(wish(version, n))
+            self.passes()
+            self.after(self.policy.probation_s)
+        assert self.state.candidate is None
+        return self
+
+
+def begun(acts: list[Act]) -> list[str]:
+    """The versions that are to be brought in."""
+    return [act.goal.version for act in acts if isinstance(act, Begin)]
