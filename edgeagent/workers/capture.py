@@ -88,14 +88,9 @@ class CaptureWorker:
                 continue
             self._position = 0
             if not self._loop:
-                why = f"after {end} frames" + (
-                    f", though its header says {source.total}" if source.total > end else ""
-                )
-                self._say(
-                    Control(
-                        "source", {"state": "ended", "why": why, "position": end, "skipped": self._skipped}
-                    )
-                )
+                promised = f", though its header says {source.total}" if source.total > end else ""
+                ended = {"state": "ended", "why": f"after {end} frames{promised}"}
+                self._say(Control("source", {**ended, "position": end, "skipped": self._skipped}))
                 while True:
                     self._idle(3600)
 
@@ -121,8 +116,8 @@ class CaptureWorker:
                 self._unreadable(f"broken data before frame {source.position - 1}")
             if self._live and self._view and not self._grants:
                 self._skipped += 1  # the node is busy; reading on keeps what the camera has buffered fresh
-            else:
-                self._retrieve(source, ts, mono)
+            elif self._retrieve(source, ts, mono) and pace:
+                pace.restart()
             self._alive()
 
     def _pace(self, source: Source) -> Pace | None:
@@ -143,19 +138,23 @@ class CaptureWorker:
             self._alive()
         return True
 
-    def _retrieve(self, source: Source, ts: float, mono: float) -> None:
-        """Decode the frame taken, straight into a slot where it fits, and tell the node."""
+    def _retrieve(self, source: Source, ts: float, mono: float) -> bool:
+        """Decode the frame taken, straight into a slot where it fits, and tell the node.
+
+        Returns whether it had to wait for a ring, a time that no frame should be left out for.
+        """
         out = self._view.image(self._grants[-1], *self._size) if self._view and self._grants else None
         try:
             image = source.retrieve(out)
         except UnreadableFrameError as e:
             self._unreadable(str(e))
-            return
+            return False
         if image.nbytes > MAX_FRAME_BYTES:
             self._unreadable(f"a frame of {image.nbytes} bytes; at most {MAX_FRAME_BYTES} are taken")
-            return
+            return False
         height, width = self._size = image.shape[:2]
-        if self._view is None or image.nbytes > self._slot_bytes:
+        no_ring = self._view is None or image.nbytes > self._slot_bytes
+        if no_ring:
             self._ask_for_ring(source)
         while not self._grants:
             self._wait(BEAT_S)
@@ -170,6 +169,7 @@ class CaptureWorker:
         self._delivered += 1
         if source.camera and (change := self._frozen.see(target, mono)):
             self._say(Control("source", {"state": change, "why": self._frozen.why}))
+        return no_ring
 
     def _ask_for_ring(self, source: Source) -> None:
         height, width = self._size

@@ -18,6 +18,10 @@ class Pace:
         self._live = live
         self._due: float | None = None
 
+    def restart(self) -> None:
+        """The next frame is due now, and the beat counts from it."""
+        self._due = None
+
     def wait_s(self, now: float) -> float:
         """Seconds until the next frame is due; 0 or less: take it."""
         return 0.0 if self._due is None else self._due - now

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 import pytest
@@ -99,7 +99,7 @@ class Line:
 
 
 @pytest.fixture
-def workers(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Worker]]:
+def workers(monkeypatch: pytest.MonkeyPatch) -> list[Worker]:
     """Played workers instead of processes."""
     started: list[Worker] = []
 
@@ -108,7 +108,7 @@ def workers(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Worker]]:
         return started[-1]
 
     monkeypatch.setattr(capture_module, "start_capture_worker", start)
-    yield started
+    return started
 
 
 def run(steps: Coroutine[Any, Any, None]) -> None:

@@ -45,6 +45,16 @@ def test_a_live_source_leaves_out_what_is_past() -> None:
     assert pace.wait_s(0.45) == pytest.approx(0.05)
 
 
+def test_a_restart_leaves_nothing_out() -> None:
+    """Time that was spent on something else is no frame's time."""
+    pace = Pace(10, live=True)
+    pace.take(0.0)
+    pace.restart()
+    assert pace.wait_s(0.7) <= 0
+    assert pace.take(0.7) == 0
+    assert pace.wait_s(0.7) == pytest.approx(0.1)
+
+
 def test_a_live_source_never_leaves_out_more_than_a_second() -> None:
     """A minute late: a second's worth is left out, and the beat starts afresh."""
     pace = Pace(10, live=True)
