@@ -55,6 +55,7 @@ class Cache:
         try:
             for folder in (self._blobs, self._partial, self._versions):
                 folder.mkdir(mode=0o750, parents=True, exist_ok=True)
+            (root / "lock").touch(mode=0o640)
             fsync_folder(root)
             for folder in self._versions.iterdir():
                 remove_stale_temps(folder)
@@ -220,7 +221,7 @@ class Cache:
 
     @contextmanager
     def _locked(self, how: int) -> Iterator[None]:
-        fd = os.open(self.root / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
+        fd = os.open(self.root / "lock", os.O_RDWR | os.O_CLOEXEC)
         try:
             fcntl.flock(fd, how)
             yield

@@ -18,7 +18,7 @@ from edgeagent.core.model import Manifest, WeightFile, parse_manifest
 from edgeagent.errors import IntegrityError, NotFoundError, UnavailableError
 from edgeagent.store.cache import CHUNK, Cache, CachedVersion
 
-TRIES = 4  # in a row without a byte of progress
+TRIES = 4  # in a row, from the last that brought a byte
 BACK_OFF_S = 0.5  # doubled at each
 _PROGRESS_EVERY_S = 0.25
 
@@ -103,17 +103,22 @@ class _Fetch:
     def file(self, file: WeightFile) -> None:
         """Bring one file into the cache, resuming what is there of it. Raises as `fetch_version`, and OSError."""
         with self._cache.partial(file) as stream:
-            if not self._cache.has_intact(file):  # else another fetch brought it while this one waited
-                wrong = self._fill(file, stream)
-                if wrong and self._resumed_from:
-                    # The first part may stem from a power cut, or from before the store was put right.
-                    stream.truncate(0)
-                    wrong = self._fill(file, stream)
-                if wrong:
-                    self._cache.discard(file)
-                    raise self._integrity_error(file, wrong)
-                self._cache.complete(file, stream)
+            if self._cache.has_intact(file):  # another fetch brought it while this one waited
+                self._cache.discard(file)
+            else:
+                self._bring(file, stream)
         self.done += file.size
+
+    def _bring(self, file: WeightFile, stream: FileIO) -> None:
+        wrong = self._fill(file, stream)
+        if wrong and self._resumed_from:
+            # The first part may stem from a power cut, or from before the store was put right.
+            stream.truncate(0)
+            wrong = self._fill(file, stream)
+        if wrong:
+            self._cache.discard(file)
+            raise self._integrity_error(file, wrong)
+        self._cache.complete(file, stream)
 
     def _fill(self, file: WeightFile, stream: FileIO) -> str:
         """Append to `stream` from the store until the file's size. Returns what is wrong with it, or ""."""

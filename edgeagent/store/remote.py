@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
-"""A model store at any URL that fsspec opens: `<store>/<model>/<version>/manifest.json` beside its files.
+"""A model store at a URL: `<store>/<model>/<version>/manifest.json` beside the files that it lists.
 
 Nothing read here is trusted; fetch.py checks it against sizes and hashes. Every operation ends within the
 time-out, or has made progress within it.
@@ -8,17 +8,13 @@ time-out, or has made progress within it.
 from __future__ import annotations
 
 import hashlib
-import os
-import re
-import shutil
 import threading
-import uuid
 from collections.abc import Callable, Generator, Mapping
 from contextlib import closing, suppress
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
-from urllib.parse import quote, urlsplit
+from typing import Protocol, TypeVar, runtime_checkable
+from urllib.parse import urlsplit
 
 from edgeagent.core.model import MAX_MANIFEST_BYTES, check_name, parse_manifest
 from edgeagent.errors import (
@@ -31,39 +27,58 @@ from edgeagent.errors import (
     UsageError,
 )
 from edgeagent.observe.logs import redact
-from edgeagent.store.files import durable_file, fsync_folder, write_durably
 
 MANIFEST = "manifest.json"
-_SMALLEST_READ = 64 << 10
-_LARGEST_READ = 4 << 20
-_IDENTITY = ("ETag", "Last-Modified", "LastModified", "Content-MD5", "md5", "mtime", "VersionId")
 _EXTRAS = {"s3": "s3", "s3a": "s3"}
 _T = TypeVar("_T")
 
 
+class Files(Protocol):
+    """One kind of store: files by path below its root. Errors are of any type that its libraries have; those of
+    builtins that mean something are FileNotFoundError, PermissionError, TimeoutError and FileExistsError."""
+
+    def is_there(self) -> bool:
+        """False if the root as a whole is away, so that a missing file says nothing."""
+
+    def stream(self, path: str, offset: int) -> Generator[bytes]:
+        """The file from byte `offset` to its end, nothing if it isn't that long; each step does a bounded work."""
+
+    def identity(self, path: str) -> dict[str, str]:
+        """What tells this content of the file from another, as far as the store knows (size, date, tag)."""
+
+    def names(self, path: str) -> list[str]:
+        """The names in a folder."""
+
+
+@runtime_checkable
+class WritableFiles(Files, Protocol):
+    """One that can be published to."""
+
+    def prepare(self) -> None:
+        """Create the root, if that is what this kind of store does by itself."""
+
+    def put_file(self, path: str, source: Path) -> None:
+        """Copy a local file, in a stream, over what is there."""
+
+    def put_once(self, path: str, data: bytes) -> None:
+        """Write a small file that isn't there yet, as a whole. Raises FileExistsError."""
+
+
 class RemoteStore:
-    """One model store. Thread-safe as far as its fsspec backend is; no state of its own between calls.
+    """One model store. For one thread at a time.
 
     url: a folder, `file://`, `http(s)://` (read-only), `s3://` (the extra `s3`), or what else fsspec opens.
-    storage_options: as fsspec takes them for that protocol (credentials, endpoint); fsspec also reads its own
-    configuration files and environment. timeout_s: seconds without progress until UnavailableError.
+    storage_options: `headers` for http(s); else as fsspec takes them for the protocol (credentials, endpoint).
+    timeout_s: seconds without progress until UnavailableError.
     """
 
     def __init__(
         self, url: str, *, timeout_s: float = 20.0, storage_options: Mapping[str, object] | None = None
     ) -> None:
-        """Open the file system; connects to nothing. Raises UsageError, MissingExtraError."""
+        """Connect to nothing yet. Raises UsageError, MissingExtraError."""
         self.timeout_s = timeout_s
-        self._split = urlsplit(url)
-        self._http = self._split.scheme in ("http", "https")
         self.name = redact(url)
-        if self._http and not self._split.hostname:
-            raise UsageError(f"model store {self.name}", "the URL names no host", "write https://host/path")
-        options: dict[str, Any] = dict(storage_options or {})
-        for key, default in _defaults(self._split.scheme, timeout_s).items():
-            options[key] = default | options.get(key, {})
-        self._fs, self._root = self._open_file_system(url, options)
-        self.folder = Path(self._root) if "file" in self._fs.protocol else None
+        self._files = self._open(url, storage_options or {})
 
     def read_manifest(self, model: str, version: str) -> bytes:
         """The bytes of the manifest, at most MAX_MANIFEST_BYTES + 1 of them (one more than is allowed).
@@ -78,20 +93,18 @@ class RemoteStore:
                     if len(data) > MAX_MANIFEST_BYTES:
                         break
         except NotFoundError as e:
-            self._check_root()
             raise NotFoundError(
                 f"version {model}/{version}", f"not in the store {self.name}", "publish it, or check the name"
             ) from e
         return bytes(data[: MAX_MANIFEST_BYTES + 1])
 
     def open_from(self, model: str, version: str, path: str, offset: int) -> Generator[bytes]:
-        """The content of a file from byte `offset` to its end in the store, in chunks of at most 4 MiB.
+        """The content of a file from byte `offset` to its end in the store, in chunks of at most 8 MiB.
 
         Yields nothing if the file is not longer than `offset`. Raises NotFoundError, UnavailableError (also
         in the middle, when the connection is cut or stalls).
         """
-        where = self._where(model, version, path)
-        return self._stream_http(where, offset) if self._http else self._read_blocks(where, offset)
+        return self._chunks(_path(model, version, path), offset)
 
     def fingerprint(self, model: str, version: str) -> str:
         """A cheap identity of what the store holds as this version, without reading the weights.
@@ -106,146 +119,80 @@ class RemoteStore:
         seen = hashlib.sha256(data)
         with suppress(IntegrityError):  # then the manifest's own bytes are all that there is to compare
             for file in parse_manifest(data, model, version).files:
-                try:
-                    facts = sorted(self._stat(self._where(model, version, file.path)).items())
-                except NotFoundError:
-                    facts = []
-                seen.update(repr((file.path, facts)).encode())
+                facts = self._identity(_path(model, version, file.path)) or {}
+                seen.update(repr((file.path, sorted(facts.items()))).encode())
         return "sha256:" + seen.hexdigest()
 
     def versions(self, model: str) -> list[str]:
-        """The published versions of `model`, sorted by name; needs a server that lists folders.
+        """The published versions of `model`, sorted by name; a web server must list its folders for that.
 
         Raises UnavailableError.
         """
-        folder = self._join(f"{check_name('model', model)}/")
+        folder = check_name("model", model)
         try:
-            entries = self._call(f"folder {model}", lambda: self._fs.ls(folder, detail=False))
+            names = self._call(folder, lambda: self._files.names(folder))
         except NotFoundError:
-            self._check_root()
             return []
-        paths = (urlsplit(entry).path if self._http else entry for entry in entries)
-        names = {path.rstrip("/").rpartition("/")[2] for path in paths}
-        return [name for name in sorted(names) if _is_name(name) and self.has_version(model, name)]
+        return [name for name in sorted(set(names)) if _is_name(name) and self.has_version(model, name)]
 
     def has_version(self, model: str, version: str) -> bool:
         """Whether the version is published, so whether it has a manifest. Raises UnavailableError."""
-        try:
-            self._stat(self._where(model, version, MANIFEST))
-        except NotFoundError:
-            return False
-        return True
+        return self._identity(_path(model, version, MANIFEST)) is not None
 
     def prepare_to_publish(self) -> None:
-        """Create the store's folder if it is one. Raises UsageError if this kind of store is read-only."""
-        if self._http:
-            raise UsageError(
-                f"model store {self.name}",
-                "http(s) stores are read-only",
-                "publish to the folder or bucket that the server shows",
-            )
-        if (folder := self.folder) is not None:
-            self._translated(str(folder), lambda: _make_folder(folder))
+        """Before the other calls of a publisher. Raises UsageError if the store is read-only, UnavailableError."""
+        self._translated("root", self._writable().prepare)
 
     def put_file(self, model: str, version: str, path: str, source: Path) -> None:
         """Copy a local file into the version's folder, in a stream; replaces what is there.
 
-        Raises UnavailableError.
+        Raises UsageError (a read-only store), UnavailableError.
         """
-        where = self._where(model, version, path)
-        if self.folder is None:
-            self._translated(path, lambda: self._fs.put_file(str(source), where))
-        else:
-            self._translated(path, lambda: _copy(source, Path(where)))
+        where, files = _path(model, version, path), self._writable()
+        self._translated(where, lambda: files.put_file(where, source))
 
     def put_manifest(self, model: str, version: str, data: bytes) -> None:
         """Make the version visible, once: of several publishers at the same time, one succeeds.
 
-        On S3 that holds where the server knows conditional writes. Raises ConflictError, UnavailableError.
+        On S3 that holds where the server knows conditional writes. Raises ConflictError, UsageError,
+        UnavailableError.
         """
-        where = self._where(model, version, MANIFEST)
+        where, files = _path(model, version, MANIFEST), self._writable()
         try:
-            if self.folder is None:
-                self._translated(MANIFEST, lambda: self._fs.pipe_file(where, data, mode="create"))
-            else:
-                self._translated(MANIFEST, lambda: _write_once(Path(where), data))
+            self._translated(where, lambda: files.put_once(where, data))
         except ConflictError as e:
             raise already_published(model, version, self.name) from e
 
-    def _where(self, model: str, version: str, path: str) -> str:
-        return self._join(f"{check_name('model', model)}/{check_name('version', version)}/{path}")
+    def _writable(self) -> WritableFiles:
+        """The files, if this kind of store can be written. Raises UsageError."""
+        if isinstance(self._files, WritableFiles):
+            return self._files
+        raise UsageError(
+            f"model store {self.name}",
+            "http(s) stores are read-only",
+            "publish to the folder or bucket that the server shows",
+        )
 
-    def _join(self, path: str) -> str:
-        if self._http:  # a token in the query stays behind the path
-            base = self._split.path.rstrip("/")
-            return self._split._replace(path=f"{base}/{quote(path)}").geturl()
-        return f"{self._root.rstrip('/')}/{path}"
-
-    def _stream_http(self, url: str, offset: int) -> Generator[bytes]:
-        stream = self._call(url, lambda: self._open_http(url, offset))
-        if stream is None:
-            return
-        with closing(stream):
-            skip = _bytes_to_skip(stream.r, offset)
-            while chunk := self._call(url, lambda: stream.read(_LARGEST_READ)):
-                if len(chunk) > skip:
-                    yield chunk[skip:] if skip else chunk
-                skip = max(0, skip - len(chunk))
-
-    def _open_http(self, url: str, offset: int) -> Any:
-        # Its ranged reads take a whole body for a range when a server knows none, so the header is ours, and
-        # the answer's is checked. `size` spares a HEAD, which it makes only to choose this kind of stream.
-        headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={offset}-"} if offset else {})
-        headers |= self._fs.kwargs.get("headers", {})
-        try:
-            return self._fs.open(url, block_size=0, size=1, headers=headers)
-        except Exception as e:
-            if getattr(e, "status", None) == 416:  # the file ends before the offset
-                return None
-            raise
-
-    def _read_blocks(self, where: str, offset: int) -> Generator[bytes]:
-        """Ranged reads, growing while the store is fast, so that a slow one makes progress in each."""
-        info = self._call(where, lambda: self._fs.info(where))
-        if info["type"] != "file":
-            raise NotFoundError(f"{where} in the store {self.name}", f"is not a file but a {info['type']}")
-        size, block = int(info["size"]), _SMALLEST_READ
-        while offset < size:
-            end = min(offset + block, size)
-            chunk: bytes = self._call(where, partial(self._fs.cat_file, where, start=offset, end=end))
-            if not 0 < len(chunk) <= end - offset:
-                raise UnavailableError(
-                    f"{where} in the store {self.name}",
-                    f"{len(chunk)} bytes came for a range of {end - offset}",
-                    "retried later",
-                )
+    def _chunks(self, path: str, offset: int) -> Generator[bytes]:
+        # Never closed from here: after a time-out its step still runs. It closes when nobody refers to it.
+        stream = self._files.stream(path, offset)
+        while chunk := self._call(path, partial(next, stream, b"")):
             yield chunk
-            offset += len(chunk)
-            block = min(2 * block, _LARGEST_READ)
 
-    def _stat(self, where: str) -> dict[str, str]:
-        """What the store tells of a file, as far as it tells its content from another."""
-        if self._http:
-            with closing(self._call(where, lambda: self._open_http(where, 0))) as stream:
-                facts = {**stream.r.headers, "size": stream.r.headers.get("Content-Length")}
-        else:
-            facts = self._call(where, lambda: self._fs.info(where))
-        return {key: str(facts[key]) for key in ("size", *_IDENTITY) if facts.get(key)}
+    def _identity(self, path: str) -> dict[str, str] | None:
+        try:
+            return self._call(path, lambda: self._files.identity(path))
+        except NotFoundError:
+            return None
 
-    def _check_root(self) -> None:
-        """Tell a store that is away (a share not mounted, a bucket gone) from a version that isn't in it."""
-        top = self._root if self.folder else self._root.partition("/")[0]
-        if not self._http and not self._call(top, lambda: self._fs.exists(top)):
-            raise UnavailableError(f"model store {self.name}", f"{top} does not exist", "is it mounted?")
-
-    def _call(self, what: str, function: Callable[[], _T]) -> _T:
-        """Run one operation in the time-out, which no backend keeps in all cases (a stale network mount)."""
+    def _call(self, path: str, function: Callable[[], _T]) -> _T:
+        """Run one operation in the time-out, which no library keeps in all cases (a stale network mount)."""
         outcome: list[_T] = []
-        failure: list[Exception] = []
+        failure: list[EdgeAgentError] = []
 
         def run() -> None:
             try:
-                outcome.append(self._translated(what, function))
+                outcome.append(self._translated(path, function))
             except EdgeAgentError as e:
                 failure.append(e)
 
@@ -255,45 +202,66 @@ class RemoteStore:
         if failure:
             raise failure[0]
         if not outcome:
-            raise UnavailableError(
-                f"model store {self.name}", f"no answer within {self.timeout_s:g} s", "retried later"
-            )
+            raise self._unavailable(f"no answer within {self.timeout_s:g} s")
         return outcome[0]
 
-    def _translated(self, what: str, function: Callable[[], _T]) -> _T:
-        """Run one operation of a backend, whose errors are of many kinds, and say them as ours."""
+    def _translated(self, path: str, function: Callable[[], _T]) -> _T:
+        """Run one operation of a library, whose errors are of many kinds, and say them as ours."""
         try:
             return function()
         except FileExistsError as e:
-            raise ConflictError(f"{redact(what)} in the store {self.name}", "exists already") from e
+            raise ConflictError(f"{path} in the store {self.name}", "exists already") from e
         except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as e:
-            raise NotFoundError(f"{redact(what)} in the store {self.name}", "not found") from e
+            if not self._files.is_there():
+                raise self._unavailable("it is not there", "check its name, and whether it is mounted") from e
+            raise NotFoundError(f"{path} in the store {self.name}", "not found") from e
+        except PermissionError as e:
+            raise self._unavailable(f"access refused ({e})", "check the credentials and permissions") from e
+        except TimeoutError as e:
+            raise self._unavailable(f"no answer within {self.timeout_s:g} s") from e
+        except OSError as e:
+            raise self._unavailable(str(e)) from e
         except Exception as e:
-            status = getattr(e, "status", None)
-            if status == 410:
-                raise NotFoundError(f"{redact(what)} in the store {self.name}", "gone") from e
-            if isinstance(e, PermissionError) or status in (401, 403, 407):
-                why, todo = f"access refused ({status or e})", "check the credentials and permissions"
-            elif status is not None:
-                why, todo = f"the server answered {status}", "retried later"
-            else:
-                why, todo = f"{type(e).__name__} {e}".strip(), "retried later"
-            raise UnavailableError(f"model store {self.name}", redact(why), todo) from e
+            raise self._unavailable(f"{type(e).__name__}: {e}") from e
 
-    def _open_file_system(self, url: str, options: dict[str, object]) -> tuple[Any, str]:
-        import fsspec
+    def _unavailable(self, why: str, todo: str = "it is tried again later") -> UnavailableError:
+        return UnavailableError(f"model store {self.name}", redact(why), todo)
 
+    def _open(self, url: str, options: Mapping[str, object]) -> Files:
+        # Each kind is imported only where it is used: fsspec, requests and boto are large.
+        scheme, there, rest = url.partition("://")
+        if not there or scheme == "file":
+            from edgeagent.store.folder import FolderFiles
+
+            return FolderFiles(Path(rest if there else url).expanduser().absolute())
+        if scheme in ("http", "https"):
+            return self._open_http(url, options)
         try:
-            # A cached instance would share its listings and its connections with others of other time-outs.
-            options |= {"skip_instance_cache": True, "use_listings_cache": False}
-            fs, root = fsspec.core.url_to_fs(url, **options)
-            return fs, str(root)
+            from edgeagent.store.objects import ObjectFiles
+
+            return ObjectFiles(url, self.timeout_s, options)
         except ImportError as e:
-            extra = _EXTRAS.get(self._split.scheme)
+            extra = _EXTRAS.get(scheme)
             todo = f"pip install 'edgeagent[{extra}]'" if extra else str(e)
             raise MissingExtraError(f"model store {self.name}", "its client is not installed", todo) from e
         except (ValueError, TypeError) as e:
             raise UsageError(f"model store {self.name}", str(e), "use a folder, http(s):// or s3://") from e
+
+    def _open_http(self, url: str, options: Mapping[str, object]) -> Files:
+        from edgeagent.store.http import HttpFiles
+
+        headers = options.get("headers", {})
+        if set(options) - {"headers"} or not isinstance(headers, Mapping):
+            raise UsageError(
+                f"model store {self.name}", "unknown options", "http(s) takes headers: {NAME: VALUE}"
+            )
+        try:
+            host = urlsplit(url).hostname
+        except ValueError:
+            host = None
+        if not host:
+            raise UsageError(f"model store {self.name}", "the URL names no host", "write https://host/path")
+        return HttpFiles(url, self.timeout_s, {str(k): str(v) for k, v in headers.items()})
 
 
 def already_published(model: str, version: str, store: str) -> ConflictError:
@@ -305,62 +273,8 @@ def already_published(model: str, version: str, store: str) -> ConflictError:
     )
 
 
-def _defaults(scheme: str, timeout_s: float) -> dict[str, dict[str, object]]:
-    """Options that make a backend give up by itself; aiohttp's own limit of 300 s is for a whole download."""
-    if scheme in ("http", "https"):
-        from aiohttp import ClientTimeout
-
-        timeout = ClientTimeout(total=None, connect=timeout_s, sock_read=timeout_s)
-        return {"client_kwargs": {"timeout": timeout, "trust_env": True}}
-    if scheme in _EXTRAS:
-        return {"config_kwargs": {"connect_timeout": timeout_s, "read_timeout": timeout_s}}
-    return {}
-
-
-def _bytes_to_skip(response: Any, offset: int) -> int:
-    """How much of an HTTP answer lies before `offset`: all servers may send the whole body for a range."""
-    if response.status != 206:
-        return offset
-    start = re.match(r"bytes (\d+)-", response.headers.get("Content-Range", ""))
-    if not start or int(start[1]) != offset:
-        raise UnavailableError(
-            redact(str(response.url)),
-            f"the server answered another range than bytes={offset}-",
-            "retried later",
-        )
-    return 0
-
-
-def _copy(source: Path, target: Path) -> None:
-    _make_folder(target.parent)
-    with source.open("rb") as stream, durable_file(target, mode=0o644) as file:
-        shutil.copyfileobj(stream, file, 1 << 20)
-
-
-def _write_once(path: Path, data: bytes) -> None:
-    """Whole and durable like `write_durably`, but raises FileExistsError rather than replace `path`."""
-    _make_folder(path.parent)
-    temp = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
-    try:
-        write_durably(temp, data, mode=0o644)
-        try:
-            os.link(temp, path)
-        except FileExistsError:
-            raise
-        except OSError:  # a file system without links, as on a USB stick: whole still, but not exclusive
-            if path.exists():
-                raise FileExistsError(str(path)) from None
-            os.replace(temp, path)
-    finally:
-        temp.unlink(missing_ok=True)
-    fsync_folder(path.parent)
-
-
-def _make_folder(folder: Path) -> None:
-    if not folder.is_dir():
-        _make_folder(folder.parent)
-        folder.mkdir(exist_ok=True)
-        fsync_folder(folder.parent)
+def _path(model: str, version: str, path: str) -> str:
+    return f"{check_name('model', model)}/{check_name('version', version)}/{path}"
 
 
 def _is_name(text: str) -> bool:

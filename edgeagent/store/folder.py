@@ -1,0 +1,80 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""A model store in a folder: a disk, a network mount, a USB stick."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import uuid
+from collections.abc import Generator
+from pathlib import Path
+
+from edgeagent.store.files import durable_file, fsync_folder, write_durably
+
+_CHUNK = 1 << 20
+_MODE = 0o644  # before umask: nodes read what a publisher writes
+
+
+class FolderFiles:
+    """Files under `root`; paths are relative to it. See `Files` in remote.py."""
+
+    def __init__(self, root: Path) -> None:
+        """Touch nothing yet."""
+        self.root = root
+
+    def is_there(self) -> bool:
+        """False for a share that isn't mounted."""
+        return self.root.is_dir()
+
+    def stream(self, path: str, offset: int) -> Generator[bytes]:
+        """The file from `offset` on. Raises OSError."""
+        with (self.root / path).open("rb") as file:
+            file.seek(offset)
+            while chunk := file.read(_CHUNK):
+                yield chunk
+
+    def identity(self, path: str) -> dict[str, str]:
+        """Size and date. Raises OSError."""
+        about = (self.root / path).stat()
+        return {"size": str(about.st_size), "mtime": str(about.st_mtime_ns)}
+
+    def names(self, path: str) -> list[str]:
+        """What lies in a folder. Raises OSError."""
+        return os.listdir(self.root / path)
+
+    def prepare(self) -> None:
+        """Create the store's folder. Raises OSError."""
+        _make_folder(self.root)
+
+    def put_file(self, path: str, source: Path) -> None:
+        """Copy `source`, durably. Raises OSError."""
+        target = self.root / path
+        _make_folder(target.parent)
+        with source.open("rb") as stream, durable_file(target, _MODE) as file:
+            shutil.copyfileobj(stream, file, _CHUNK)
+
+    def put_once(self, path: str, data: bytes) -> None:
+        """Whole, durable, and never over what is there. Raises FileExistsError, other OSError."""
+        target = self.root / path
+        _make_folder(target.parent)
+        temp = target.with_name(f".{target.name}.{uuid.uuid4().hex}")
+        try:
+            write_durably(temp, data, _MODE)
+            try:
+                os.link(temp, target)
+            except FileExistsError:
+                raise
+            except OSError:  # no links on this file system (a USB stick): then the last of two at once wins
+                if target.exists():
+                    raise FileExistsError(str(target)) from None
+                os.replace(temp, target)
+        finally:
+            temp.unlink(missing_ok=True)
+        fsync_folder(target.parent)
+
+
+def _make_folder(folder: Path) -> None:
+    if not folder.is_dir():
+        _make_folder(folder.parent)
+        folder.mkdir(exist_ok=True)
+        fsync_folder(folder.parent)

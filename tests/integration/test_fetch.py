@@ -1,0 +1,280 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""Fetching over real connections that break, stall and crawl, and under `kill -9`."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from edgeagent.core.model import Manifest
+from edgeagent.errors import NotFoundError, UnavailableError
+from edgeagent.store import fetch as fetch_module
+from edgeagent.store.cache import Cache, CachedVersion
+from edgeagent.store.fetch import TRIES, Progress, fetch_version
+from edgeagent.store.remote import RemoteStore
+from tests.support.http_store import HttpStore, http_store
+from tests.support.published import publish_bytes, some_bytes
+
+WEIGHTS = some_bytes(1_500_000)
+TIMEOUT_S = 0.5
+REPOSITORY = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def cache(tmp_path: Path) -> Cache:
+    """An empty cache."""
+    return Cache(tmp_path / "cache")
+
+
+@pytest.fixture
+def manifest(tmp_path: Path) -> Manifest:
+    """yolo/v1, published."""
+    return publish_bytes(str(tmp_path / "store"), "v1", WEIGHTS, tmp_path)
+
+
+@pytest.fixture
+def server(tmp_path: Path, manifest: Manifest) -> Iterator[HttpStore]:
+    """A server that shows it; faults hit the weights only, until a test says otherwise."""
+    with http_store(tmp_path / "store") as store:
+        store.only = ".onnx"
+        yield store
+
+
+def fetch(server: HttpStore, cache: Cache, seen: list[Progress] | None = None) -> CachedVersion:
+    """Fetch yolo/v1, with short time-outs and back-offs."""
+    progress = (seen if seen is not None else []).append
+    remote = RemoteStore(server.url, timeout_s=TIMEOUT_S)
+    return fetch_version(remote, cache, "yolo", "v1", progress, sleep=lambda s: time.sleep(s / 50))
+
+
+def offsets(server: HttpStore) -> list[int]:
+    """Where each request for the weights began."""
+    asked = [wanted for path, wanted in server.asked if path.endswith(".onnx")]
+    return [int(wanted.removeprefix("bytes=").rstrip("-") or 0) for wanted in asked]
+
+
+def test_server_that_cuts_every_connection(server: HttpStore, cache: Cache) -> None:
+    """Each attempt goes on where the one before was cut."""
+    server.cut_after = 400_000
+    assert fetch(server, cache).weights.read_bytes() == WEIGHTS
+    assert offsets(server) == [0, 400_000, 800_000, 1_200_000]
+
+
+def test_cut_without_ranges(server: HttpStore, cache: Cache) -> None:
+    """The server sends everything again; the part that is there is skipped, never appended twice."""
+    server.cut_after, server.cuts, server.ranges = 400_000, 2, False
+    assert fetch(server, cache).weights.read_bytes() == WEIGHTS
+    assert offsets(server) == [0, 400_000, 400_000]
+
+
+def test_store_cut_off_and_back_later(server: HttpStore, cache: Cache) -> None:
+    """Gives up after some tries, keeps what has come, resumes when it is back."""
+    server.cut_after, server.ranges = 400_000, False
+    with pytest.raises(UnavailableError):
+        fetch(server, cache)
+    assert offsets(server) == [0] + [400_000] * (TRIES - 1)
+    assert cache.lookup("yolo", "v1") is None
+    server.cut_after, server.ranges = None, True
+    seen: list[Progress] = []
+    assert fetch(server, cache, seen).weights.read_bytes() == WEIGHTS
+    assert seen[0].resumed_from == 400_000
+    assert offsets(server)[-1] == 400_000
+
+
+def test_server_down_in_the_middle(tmp_path: Path, manifest: Manifest, cache: Cache) -> None:
+    """Connection refused is worth a retry too; the next server's address does not matter."""
+    with http_store(tmp_path / "store") as first:
+        first.only, first.cut_after = ".onnx", 400_000
+        first.ranges = False
+        with pytest.raises(UnavailableError):
+            fetch(first, cache)
+    with pytest.raises(UnavailableError):
+        fetch(first, cache)
+    with http_store(tmp_path / "store") as second:
+        assert fetch(second, cache).weights.read_bytes() == WEIGHTS
+        assert offsets(second) == [400_000]
+
+
+def test_server_that_stalls_in_the_middle(server: HttpStore, cache: Cache) -> None:
+    """No byte within the time-out is a broken connection: resumed, and given up in bounded time."""
+    server.hang_after = 400_000
+    began = time.monotonic()
+    assert fetch(server, cache).weights.read_bytes() == WEIGHTS
+    assert offsets(server) == [0, 400_000, 800_000, 1_200_000]
+    assert time.monotonic() - began < 10
+    assert time.monotonic() - began > 3 * TIMEOUT_S
+
+
+@pytest.mark.parametrize("after", [-1, 0, 20])
+def test_server_that_hangs_at_once(server: HttpStore, cache: Cache, after: int) -> None:
+    """Before the headers, after them, or within the manifest: told within the time-out; the cache serves."""
+    cached = fetch(server, cache)
+    server.only, server.hang_after = "", after
+    remote = RemoteStore(server.url, timeout_s=TIMEOUT_S)
+    for ask in (remote.read_manifest, remote.fingerprint, remote.has_version):
+        if ask == remote.has_version and after >= 0:
+            continue  # the headers are all that it asks for
+        began = time.monotonic()
+        with pytest.raises(UnavailableError, match=r"no answer within 0\.5 s"):
+            ask("yolo", "v1")
+        assert time.monotonic() - began < 4 * TIMEOUT_S
+    assert fetch(server, cache) == cached
+
+
+def test_slow_server_is_waited_for(server: HttpStore, cache: Cache, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Slower than the time-out as a whole, but never silent for so long: one connection, progress seen."""
+    monkeypatch.setattr(fetch_module, "_PROGRESS_EVERY_S", 0.0)
+    server.chunk_pause_s = TIMEOUT_S / 10
+    seen: list[Progress] = []
+    began = time.monotonic()
+    fetch(server, cache, seen)
+    assert time.monotonic() - began > 2 * TIMEOUT_S
+    assert offsets(server) == [0]
+    done = [p.done_bytes for p in seen]
+    assert len(set(done)) > 5
+    assert done == sorted(done)
+    assert done[-1] == len(WEIGHTS)
+
+
+def test_folder_that_hangs(tmp_path: Path) -> None:
+    """A network mount whose server is gone blocks each call for ever; a pipe that nobody writes does so too."""
+    version = tmp_path / "mount" / "yolo" / "v1"
+    version.mkdir(parents=True)
+    os.mkfifo(version / "manifest.json")
+    began = time.monotonic()
+    with pytest.raises(UnavailableError, match="no answer within"):
+        RemoteStore(str(tmp_path / "mount"), timeout_s=TIMEOUT_S).read_manifest("yolo", "v1")
+    assert time.monotonic() - began < 4 * TIMEOUT_S
+    os.close(os.open(version / "manifest.json", os.O_RDWR))  # let the reader go
+
+
+@pytest.mark.parametrize("status", [401, 403, 429, 500, 503])
+def test_server_that_refuses(server: HttpStore, cache: Cache, status: int) -> None:
+    """Not a verdict on the version: the status is named, and it can be tried again."""
+    server.only, server.status = "", status
+    with pytest.raises(UnavailableError, match=str(status)):
+        fetch(server, cache)
+    server.only = ".onnx"
+    with pytest.raises(UnavailableError, match=str(status)):
+        fetch(server, cache)
+    server.status = None
+    assert fetch(server, cache).weights.read_bytes() == WEIGHTS
+
+
+def test_gone_is_not_found(server: HttpStore, cache: Cache) -> None:
+    """410 says for good what 404 says."""
+    server.only, server.status = "", 410
+    with pytest.raises(NotFoundError, match="yolo/v1"):
+        fetch(server, cache)
+
+
+def test_redirects_are_followed(tmp_path: Path, server: HttpStore, cache: Cache) -> None:
+    """To where the files moved, with the range; in a circle, they are an error."""
+    with http_store(tmp_path / "store") as moved:
+        server.redirect, moved.cut_after, moved.cuts = moved.url, 400_000, 1
+        assert fetch(server, cache).weights.read_bytes() == WEIGHTS
+        assert offsets(moved) == [0, 400_000]
+        server.only, server.redirect = "", server.url
+        with pytest.raises(UnavailableError, match="TooManyRedirects"):
+            RemoteStore(server.url, timeout_s=5).read_manifest("yolo", "v1")
+
+
+def test_path_on_the_server_and_token_in_the_query(tmp_path: Path, server: HttpStore, cache: Cache) -> None:
+    """A store below the root, and one that wants a token behind each path."""
+    remote = RemoteStore(f"{server.url}/yolo/../?sig=a%2Fb", timeout_s=5)
+    assert fetch_version(remote, cache, "yolo", "v1", lambda _: None).weights.read_bytes() == WEIGHTS
+    assert all(path.endswith("?sig=a%2Fb") for path, _ in server.asked)
+
+
+def test_header_from_the_options(server: HttpStore) -> None:
+    """A store that wants a token in a header gets it with each request, beside ours."""
+    options = {"headers": {"Range": "bytes=5-"}}  # one that this server shows that it has seen
+    remote = RemoteStore(server.url, timeout_s=5, storage_options=options)
+    with pytest.raises(UnavailableError, match="another range"):
+        remote.read_manifest("yolo", "v1")
+    assert server.asked == [("/yolo/v1/manifest.json", "bytes=5-")]
+
+
+def test_two_versions_at_once(tmp_path: Path, server: HttpStore, cache: Cache) -> None:
+    """And each of them twice: all whole, and nothing is downloaded twice."""
+    publish_bytes(str(tmp_path / "store"), "v2", some_bytes(1_000_000, seed=2), tmp_path)
+    server.chunk_pause_s = 0.01
+    start = threading.Barrier(4)
+
+    def one(version: str) -> CachedVersion:
+        remote = RemoteStore(server.url, timeout_s=5)
+        start.wait()
+        return fetch_version(remote, Cache(cache.root), "yolo", version, lambda _: None)
+
+    with ThreadPoolExecutor(4) as pool:
+        fetched = list(pool.map(one, ["v1", "v2", "v1", "v2"]))
+    for cached in fetched:
+        cache.verify(cached)
+    assert offsets(server) == [0, 0]
+    assert list((cache.root / "partial").iterdir()) == []
+
+
+_FETCHER = """
+import sys
+from pathlib import Path
+from edgeagent.store.cache import Cache
+from edgeagent.store import fetch
+from edgeagent.store.remote import RemoteStore
+fetch._PROGRESS_EVERY_S = 0.0
+show = lambda p: print(p.resumed_from, p.done_bytes, flush=True)
+fetch.fetch_version(RemoteStore(sys.argv[1]), Cache(Path(sys.argv[2])), "yolo", "v1", show)
+"""
+
+
+def test_kill_in_the_middle_of_a_download(server: HttpStore, cache: Cache) -> None:
+    """Killed from outside, over HTTP, at several points: each start resumes, and the end is whole."""
+    server.chunk_pause_s = 0.02
+    starts = []
+    for kill_at in (300_000, 600_000, 1_200_000, None):
+        command = [sys.executable, "-c", _FETCHER, server.url, str(cache.root)]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=REPOSITORY) as process:
+            assert process.stdout is not None
+            for n, line in enumerate(process.stdout):
+                resumed_from, done = map(int, line.split())
+                if n == 0:
+                    starts.append(resumed_from)
+                if kill_at is not None and done >= kill_at:
+                    assert cache.lookup("yolo", "v1") is None
+                    process.send_signal(signal.SIGKILL)
+                    break
+        assert process.returncode == (0 if kill_at is None else -signal.SIGKILL)
+    assert starts == sorted(set(starts))
+    assert starts[0] == 0
+    assert starts[-1] >= 1_200_000
+    cached = cache.lookup("yolo", "v1")
+    assert cached is not None
+    assert cached.weights.read_bytes() == WEIGHTS
+
+
+@pytest.mark.parametrize("what", ["fetch", "publish"])
+def test_kill_between_any_two_lines(tmp_path: Path, what: str) -> None:
+    """Killed at random lines of the store's code, many times over: never half, never stuck."""
+    command = [sys.executable, "-m", "tests.support.killed", what, str(tmp_path), "7", "40"]
+    done = subprocess.run(
+        command, cwd=REPOSITORY, capture_output=True, text=True, timeout=60, env=os.environ, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert 10 <= int(done.stdout) < 40
+
+
+def test_cache_needs_no_network_library() -> None:
+    """The node process looks into the cache; fsspec and requests belong to the worker that fetches."""
+    code = "import sys, edgeagent.store.cache; print([m for m in ('fsspec', 'requests', 's3fs') if m in sys.modules])"
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == "[]"
