@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import threading
@@ -392,12 +393,15 @@ def test_wrong_or_missing_credentials_are_said(
 
 def test_importing_the_adapter_leaves_the_environment_alone() -> None:
     """Children of the node must get protobuf's fast implementation; and numpy stays out of the parent by this path."""
+    variable = "PROTOCOL_BUFFERS_PYTHON_IMPLEMENTATION"
     program = (
         "import os, sys, edgeagent.intent.etcd, edgeagent.intent.file\n"
-        "assert 'PROTOCOL_BUFFERS_PYTHON_IMPLEMENTATION' not in os.environ\n"
+        f"print(os.environ.get('{variable}'))\n"
         "print([m for m in ('numpy', 'torch', 'onnxruntime', 'cv2', 'pydantic') if m in sys.modules])\n"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True
-    )
-    assert done.stdout.strip() == "[]"
+    for before in (None, "upb"):
+        env = {k: v for k, v in os.environ.items() if k != variable} | ({variable: before} if before else {})
+        done = subprocess.run(
+            [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, env=env, check=True
+        )
+        assert done.stdout.split("\n")[:2] == [str(before), "[]"]
