@@ -4,13 +4,15 @@
 from __future__ import annotations
 
 _MAX_LATE_S = 1.0
+# A live source that is late by no more has lost nothing: cameras and their drivers buffer a few frames too.
+_BUFFERED_FRAMES = 4
 
 
 class Pace:
     """`fps` frames a second without drift: each due time is counted from the first, not from when the last was taken.
 
     Whoever is late catches up; after more than a second it starts afresh instead, so that no burst follows. A live
-    source doesn't catch up: it leaves out the frames whose time has passed, as a camera would.
+    source catches up with the few frames that a camera would buffer; when it is later, it leaves out all of them.
     """
 
     def __init__(self, fps: float, live: bool) -> None:
@@ -30,10 +32,10 @@ class Pace:
         """The frame that is due is taken. Returns how many to leave out before it."""
         due = now if self._due is None else self._due
         late = max(0.0, now - due)
-        skip = int(late / self._period) if self._live and late <= _MAX_LATE_S else 0
+        # Leaving out takes time too: never more than a second's frames, or a slow decoder would show none at all.
+        missed = int(min(late, _MAX_LATE_S) / self._period)
+        skip = missed if self._live and missed > _BUFFERED_FRAMES else 0
         if late > _MAX_LATE_S:
-            # Leaving out takes time too: never more than a second's frames, or a slow decoder would show none at all.
-            skip = int(_MAX_LATE_S / self._period) if self._live else 0
             due = now - skip * self._period
         self._due = due + (skip + 1) * self._period
         return skip

@@ -38,10 +38,18 @@ def test_a_file_starts_afresh_after_a_long_stop() -> None:
 
 
 def test_a_live_source_leaves_out_what_is_past() -> None:
-    """0.35 s late at 10 a second: three frames are gone, and the next keeps the old beat."""
+    """0.65 s late at 10 a second: six frames are gone, and the next keeps the old beat."""
     pace = Pace(10, live=True)
     pace.take(0.0)
-    assert pace.take(0.45) == 3
+    assert pace.take(0.75) == 6
+    assert pace.wait_s(0.75) == pytest.approx(0.05)
+
+
+def test_a_live_source_makes_up_for_a_hiccup() -> None:
+    """0.35 s late: a camera would have buffered the three frames; they follow at once."""
+    pace = Pace(10, live=True)
+    pace.take(0.0)
+    assert [pace.take(0.45) for _ in range(4)] == [0, 0, 0, 0]
     assert pace.wait_s(0.45) == pytest.approx(0.05)
 
 
