@@ -46,6 +46,19 @@ def test_a_file_is_read_to_its_end(tmp_path: Path) -> None:
     asyncio.run(steps())
 
 
+def test_a_worker_at_rest_is_not_taken_for_hung(tmp_path: Path) -> None:
+    """At the end of a file it still gives signs of life: after longer than a hang would take it is the same one."""
+
+    async def steps() -> None:
+        async with Filming(films.video(tmp_path / "film.avi", 3), stall_seconds=0.1) as film:
+            await film.until_state("ended")
+            pid, since = film.capture.pid, time.monotonic()
+            await film.until(lambda: film.capture.pid != pid or time.monotonic() > since + 4.5)
+            assert (film.capture.pid, film.restarts, film.capture.state) == (pid, 0, "ended")
+
+    asyncio.run(steps())
+
+
 @pytest.mark.parametrize("kind", ["mp4", "folder"])
 def test_killed_again_and_again_it_loses_no_frame(tmp_path: Path, kind: str) -> None:
     """kill -9 of the worker at four places of a file: each frame comes once, in order, under its own number."""
