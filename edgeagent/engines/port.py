@@ -48,9 +48,11 @@ class Runtime(Protocol):
 class EngineOptions:
     """How to load.
 
-    backend: `auto`, `onnxruntime` or `torch`; device: `auto`, `cpu`, `cuda`, `cuda:0`; threads: 0 is one.
+    backend: `auto` or one of `variants.BACKENDS`; device: `auto`, `cpu`, `cuda`, `cuda:0`; threads: 0 is one;
+    precision: `fp32`, `bf16` or `fp16`.
     """
 
     backend: str = "auto"
     device: str = "auto"
     threads: int = 1
+    precision: str = "fp32"
