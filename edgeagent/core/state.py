@@ -120,7 +120,6 @@ def to_json(state: State) -> dict[str, Any]:
         "epoch": state.epoch,
         "directive": state.directive and asdict(state.directive),
         "good": [[r.version, r.digest] for r in state.good],
-        "active": [state.active.version, state.active.digest] if state.active else None,
         "override": override and {"kind": override.kind, **asdict(override.goal)},
         "rejections": [
             # What failed at boot is tried again at the next one.

@@ -1,0 +1,275 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""Whatever happens, in whatever order: what the reconciler asks for can be performed, and the promises hold."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+
+from edgeagent.core.directive import Directive
+from edgeagent.core.events import (
+    ActiveTroubled,
+    Advanced,
+    Begin,
+    Cancel,
+    Drop,
+    Event,
+    Failed,
+    PromoteAsked,
+    Record,
+    RollbackAsked,
+    Save,
+    StoreChanged,
+    Swap,
+    Tick,
+    Wished,
+    WishInvalid,
+)
+from edgeagent.core.lifecycle import Stage
+from edgeagent.core.reconciler import Policy, goal, next_deadline, react, rejection_of
+from edgeagent.core.state import MAX_REJECTIONS, Goal, Ref, State, from_json, to_json
+from edgeagent.errors import ConflictError
+
+POLICY = Policy(probation_s=10.0, retry_min_s=1.0, retry_max_s=4.0, keep_good=3)
+VERSIONS = st.sampled_from(["v1", "v2", "v3", "v4"])
+UNPROVEN = [Stage.VERIFYING, Stage.PREPARING, Stage.GATING, Stage.WARMING, Stage.READY]
+PROVEN = [Stage.VERIFYING, Stage.WARMING, Stage.READY]
+
+
+class Work:
+    """What the executor does for one candidate: the stages still ahead, and the content it found."""
+
+    def __init__(self, id: int, wanted: Goal) -> None:
+        self.id = id
+        self.wanted = wanted
+        self.ahead = list(PROVEN if wanted.known_good else UNPROVEN)
+        self.digest = ""
+
+
+class Node(RuleBasedStateMachine):
+    """An executor of commands, as plain as can be; it refuses what can't be performed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.state = State("yolo")
+        self.now = 0.0
+        self.live: set[Ref] = set()  # engines with a worker
+        self.active: Ref | None = None
+        self.epoch = 0
+        self.work: Work | None = None
+        self.earned: set[Ref] = set()  # once stable
+        self.proven = False  # whether a stable version has served since the start
+        self.content = dict.fromkeys(["v1", "v2", "v3", "v4"], 0)  # of the store
+        self.saved: dict[str, Any] = to_json(self.state)
+        self.wishes: list[Directive] = []
+        self.revision = 0
+        self.last_id = 0
+
+    # -- the executor --------------------------------------------------------------------------------
+
+    def handle(self, event: Event) -> None:
+        """Decide and perform; then tell it again, which must change nothing."""
+        self.state, commands = react(self.state, event, self.now, POLICY)
+        for command in commands:
+            self.perform(command)
+        again = [Tick()] if isinstance(event, RollbackAsked) else [event, Tick()]
+        for repeated in again:
+            state, commands = react(self.state, repeated, self.now, POLICY)
+            assert [c for c in commands if not isinstance(c, Save)] == []
+            assert state == self.state
+        if self.state.active and self.state.probation_until is None:
+            self.earned.add(self.state.active)
+            self.proven = True
+
+    def perform(self, command: object) -> None:
+        match command:
+            case Begin(id, wanted):
+                assert self.work is None, "two candidates at once"
+                assert id > self.last_id
+                self.last_id = id
+                self.work = Work(id, wanted)
+            case Cancel(id):
+                assert id == self.last_id
+                self.work = None  # unless it waited only
+            case Swap(ref, epoch):
+                assert ref in self.live, "not warm"
+                assert epoch == self.epoch + 1
+                assert ref != self.active
+                self.active, self.epoch = ref, epoch
+                if self.state.probation_until is None:
+                    assert ref in self.earned, "trusted without having earned it"
+            case Drop(ref):
+                assert ref != self.active
+                self.live.remove(ref)
+            case Save():
+                self.saved = json.loads(json.dumps(to_json(self.state)))
+            case Record():
+                assert all(seconds >= 0 for seconds in command.stages.values())
+
+    # -- what can happen -----------------------------------------------------------------------------
+
+    @rule(version=VERSIONS, allow=st.booleans())
+    def write_the_key(self, version: str, allow: bool) -> None:
+        self.revision += 1
+        self.wishes.append(Directive(version, f"key@{self.revision}", "etcd", allow_new_contract=allow))
+        self.handle(Wished(self.wishes[-1]))
+
+    @precondition(lambda self: self.wishes)
+    @rule()
+    def the_watch_repeats_itself(self) -> None:
+        self.handle(Wished(self.wishes[-1]))
+
+    @rule()
+    def write_nonsense(self) -> None:
+        self.handle(WishInvalid("nonsense"))
+
+    @rule()
+    def roll_back(self) -> None:
+        before = self.state
+        try:
+            self.handle(RollbackAsked("Ada"))
+        except ConflictError:
+            assert self.state == before
+            return
+        wanted = goal(self.state)
+        assert wanted is not None
+        assert Ref(wanted.version, wanted.digest) in self.earned
+
+    @rule(version=VERSIONS)
+    def promote(self, version: str) -> None:
+        self.revision += 1
+        self.handle(PromoteAsked(version, f"api@{self.revision}", "Ada"))
+
+    @precondition(lambda self: self.work)
+    @rule(steps=st.integers(1, 5))
+    def the_candidate_advances(self, steps: int) -> None:
+        for _ in range(steps):
+            work = self.work
+            if work is None:
+                return
+            work.digest = work.digest or f"sha256:{work.wanted.version}/{self.content[work.wanted.version]}"
+            stage = work.ahead.pop(0)
+            if stage is Stage.READY:
+                self.live.add(Ref(work.wanted.version, work.digest))
+                self.work = None
+            self.handle(Advanced(work.id, stage, work.digest))
+
+    @precondition(lambda self: self.work)
+    @rule(transient=st.booleans())
+    def the_candidate_fails(self, transient: bool) -> None:
+        work, self.work = self.work, None
+        assert work is not None
+        self.handle(Failed(work.id, "bad", transient))
+
+    @precondition(lambda self: self.last_id > 1)
+    @rule(data=st.data(), stage=st.sampled_from(Stage))
+    def an_outdated_candidate_reports(self, data: st.DataObject, stage: Stage) -> None:
+        id = data.draw(st.integers(1, self.last_id - (1 if self.work else 0)))
+        before = self.state
+        for report in (
+            Advanced(id, stage, "sha256:old"),
+            Failed(id, "old"),
+            Failed(id, "old", transient=True),
+        ):
+            self.handle(report)
+            assert self.state == before
+
+    @rule(version=VERSIONS, changed=st.booleans())
+    def the_store_is_touched(self, version: str, changed: bool) -> None:
+        self.content[version] += changed
+        self.handle(StoreChanged(version))
+
+    @precondition(lambda self: self.live)
+    @rule(data=st.data())
+    def an_engine_misbehaves(self, data: st.DataObject) -> None:
+        self.handle(ActiveTroubled(data.draw(st.sampled_from(sorted(self.live, key=str))), "crashed twice"))
+
+    @rule(seconds=st.sampled_from([0.5, 1.0, 4.0, 10.0]))
+    def time_passes(self, seconds: float) -> None:
+        self.now += seconds
+        self.handle(Tick())
+        at = next_deadline(self.state)
+        assert at is None or at > self.now
+
+    @rule()
+    def the_node_is_killed(self) -> None:
+        self.live.clear()
+        self.active = self.work = None
+        self.proven = False
+        self.last_id = 0
+        self.now += 100.0
+        self.state = from_json("yolo", self.saved)
+        assert self.state.epoch == self.epoch
+        self.handle(Tick())
+        if self.state.good:
+            assert self.work is not None
+            assert self.work.wanted.version == self.state.good[-1].version
+
+    # -- what always holds ---------------------------------------------------------------------------
+
+    @invariant()
+    def no_engine_is_forgotten_and_none_is_missing(self) -> None:
+        assert self.live == {ref for ref in (self.state.active, self.state.standby) if ref}
+
+    @invariant()
+    def what_serves_is_what_the_state_says(self) -> None:
+        assert self.active == self.state.active
+        assert self.epoch == self.state.epoch
+        assert (self.active is None) or self.active != self.state.standby
+
+    @invariant()
+    def the_candidate_is_being_worked_on_or_waits(self) -> None:
+        c = self.state.candidate
+        working = c.id if c and c.retry_at is None else None
+        assert working == (self.work.id if self.work else None)
+
+    @invariant()
+    def what_is_safe_at_boot_has_earned_it(self) -> None:
+        assert set(self.state.good) <= self.earned
+        assert len({ref.version for ref in self.state.good}) == len(self.state.good) <= POLICY.keep_good
+
+    @invariant()
+    def there_is_always_a_way_back(self) -> None:
+        if self.active and self.state.probation_until is None:
+            assert self.active == self.state.last_known_good
+            assert self.state.standby is None
+        else:  # none where no good version has started since the boot
+            assert self.state.standby == (self.state.last_known_good if self.proven else None)
+
+    @invariant()
+    def what_should_serve_does_or_is_worked_on_or_was_refused(self) -> None:
+        wanted = goal(self.state)
+        served = wanted is None or (self.active is not None and self.active.version == wanted.version)
+        if served:
+            assert self.state.candidate is None
+        elif wanted and self.state.candidate:
+            assert self.state.candidate.goal == wanted
+        else:
+            assert wanted is not None
+            assert rejection_of(self.state, wanted)
+
+    @invariant()
+    def a_kill_at_any_moment_loses_nothing(self) -> None:
+        assert json.loads(json.dumps(to_json(self.state))) == self.saved
+        assert to_json(from_json("yolo", self.saved)) == self.saved
+
+    @invariant()
+    def memory_is_bounded(self) -> None:
+        assert len(self.state.rejections) <= MAX_REJECTIONS
+
+
+def test_whatever_happens_the_promises_hold() -> None:
+    """Random sequences of everything that can happen to a model."""
+    run_state_machine_as_test(
+        Node, settings=settings(max_examples=150, stateful_step_count=40, deadline=None)
+    )

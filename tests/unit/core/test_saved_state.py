@@ -1,0 +1,106 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""What a restart knows: everything that was decided, nothing that was only going on."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edgeagent.core.events import PromoteAsked, RollbackAsked
+from edgeagent.core.lifecycle import Stage
+from edgeagent.core.state import State, from_json, to_json
+from tests.support.playbook import UNPROVEN, Playbook, wish
+
+
+def busy() -> State:
+    """v2 is held by a roll-back, v3 was refused; v4 is on its way on the operator's word."""
+    node = Playbook().serves("v1", "v2", "v3")
+    node.on(RollbackAsked("Ada"))
+    node.passes()
+    node.on(wish("v3", 4, reason="größer", allow_new_contract=True))
+    node.reaches(*UNPROVEN[:2])
+    node.fails("gate contract: class names differ")
+    node.on(PromoteAsked("v4", "api@1", "Ada", "try it"))
+    node.reaches(Stage.VERIFYING)
+    return node.state
+
+
+def saved() -> dict[str, Any]:
+    """As it would be read from disk."""
+    doc: dict[str, Any] = json.loads(json.dumps(to_json(busy())))
+    return doc
+
+
+def test_what_is_remembered() -> None:
+    """Wish, local wish, good versions, refusals, epoch."""
+    before, after = busy(), from_json("yolo", saved())
+    assert after.directive == before.directive
+    assert after.override == before.override
+    assert (after.good, after.rejections, after.epoch) == (before.good, before.rejections, before.epoch)
+    assert to_json(after) == to_json(before)
+
+
+def test_what_is_not_remembered() -> None:
+    """No engine runs, no candidate is on its way, the clock begins anew."""
+    after = from_json("yolo", saved())
+    assert (after.active, after.standby, after.candidate, after.probation_until) == (None, None, None, None)
+
+
+def test_a_fresh_state_round_trips() -> None:
+    """Nothing is there yet."""
+    assert from_json("yolo", json.loads(json.dumps(to_json(State("yolo"))))) == State("yolo")
+
+
+def test_what_failed_at_boot_is_not_written() -> None:
+    """It is tried again at the next."""
+    node = Playbook().serves("v1")
+    node.restarts()
+    node.fails("weights don't load")
+    assert node.state.rejections
+    assert to_json(node.state)["rejections"] == []
+
+
+@pytest.mark.parametrize("doc", [None, [], {}, "state", 5, {"schema": 1}, {"schema": 1, "model": "yolo"}])
+def test_what_is_no_state_raises_value_error(doc: Any) -> None:
+    """Another file, or a part of one."""
+    with pytest.raises(ValueError, match="not a saved state"):
+        from_json("yolo", doc)
+
+
+@pytest.mark.parametrize("change", [{"schema": 2}, {"model": "other"}])
+def test_a_state_of_another_schema_or_model_raises_value_error(change: dict[str, Any]) -> None:
+    """A newer edgeagent's, or a file that was copied."""
+    with pytest.raises(ValueError, match="state of model"):
+        from_json("yolo", {**saved(), **change})
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=3),
+    lambda inner: st.lists(inner, max_size=5) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@given(st.dictionaries(st.sampled_from(sorted(to_json(State("yolo")))), JSON))
+def test_whatever_stands_in_the_fields_only_value_errors_come(changes: dict[str, Any]) -> None:
+    """A disk may give back anything."""
+    try:
+        state = from_json("yolo", {**saved(), **changes})
+    except ValueError:
+        return
+    json.dumps(to_json(state))
+
+
+@given(st.data())
+def test_whatever_is_missing_one_level_down_only_value_errors_come(data: st.DataObject) -> None:
+    """In the wish and in the local wish."""
+    doc = saved()
+    part = doc[data.draw(st.sampled_from(["directive", "override"]))]
+    part[data.draw(st.sampled_from(sorted(part)))] = data.draw(JSON)
+    del part[data.draw(st.sampled_from(sorted(part)))]
+    with pytest.raises(ValueError, match="not a saved state"):
+        from_json("yolo", doc)
