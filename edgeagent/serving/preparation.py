@@ -117,6 +117,7 @@ class Preparation:
                 self._check_limits(self.worker)
             return self._outcome.result()
         finally:
+            self._outcome.cancel()  # if it is still open, nobody waits for it any more
             await asyncio.shield(self.worker.end())
             for frame in self._lent:
                 frame.release()

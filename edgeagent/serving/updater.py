@@ -275,6 +275,8 @@ class Updater:
             delay *= 2
             now = await store_fingerprint(self.state.model, version, self._prepare_settings)
             if now and before and now != before:
+                # If it is refused by its digest, without another look at the store, this is what was refused.
+                self._refused_fingerprint[version] = now
                 _log.info("the store's content changed", model=self.state.model, version=version)
                 self._recheck = None
                 self.handle(StoreChanged(version))

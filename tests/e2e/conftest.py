@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
-"""Fixtures of the end-to-end tests: a real node each, seen to be gone afterwards."""
+"""Fixtures of the end-to-end tests: a real node each, whose log must hold no traceback."""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,8 +17,7 @@ def factory(tmp_path: Path) -> Iterator[Factory]:
     """A node on folders, not started; its log is shown when the test fails."""
     with Factory(tmp_path / "factory") as made:
         yield made
-        if made.node.log.exists():
-            print(made.node.log.read_text()[-20_000:])
+        _look_at_log(made)
 
 
 @pytest.fixture(scope="module")
@@ -29,4 +29,12 @@ def line(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Factory]:
         made.start("v1")
         made.wait_state("STABLE")
         yield made
-        print(made.node.log.read_text()[-20_000:])
+        _look_at_log(made)
+
+
+def _look_at_log(made: Factory) -> None:
+    """pytest shows what is printed here when the test fails, and nobody sees it otherwise."""
+    text = made.node.log.read_text() if made.node.log.exists() else ""
+    sys.stdout.write(text[-20_000:])
+    tracebacks = [entry for entry in text.splitlines() if '"exception"' in entry or "Traceback" in entry]
+    assert not tracebacks, tracebacks

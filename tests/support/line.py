@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
-"""A small factory around a real node: model store and intent in folders, tiny weights, and what must hold of records."""
+"""A small factory around a real node: model store and intent in folders, tiny weights, what must hold of records."""
 
 from __future__ import annotations
 
 import json
 import os
+import urllib.request
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -72,7 +74,8 @@ class Factory:
         if weights is None:
             weights = self.folder / f"{model}-{version}.onnx"
             box = (32.0, 32.0, 16.0, 16.0, 0.9, CLASS_OF.get(version, 0))
-            detection_onnx(weights, **{"boxes": [box], **changes})
+            # The node keeps files by content: two versions of one content would be one.
+            detection_onnx(weights, **{"boxes": [box], "metadata": {"release": version}, **changes})
         names = tuple(changes.get("names", NAMES))
         facts = facts or WeightFacts(Contract("detect", names, (SIZE, SIZE), STRIDE), weights.suffix[1:])
         return publish(weights, model, version, str(self.store), facts=facts)
@@ -103,7 +106,7 @@ class Factory:
             return status if status["state"] == state else None
 
         try:
-            return wait_for(look, f"{model} {state}")  # type: ignore[return-value]
+            return wait_for(look, f"{model} {state}")
         except AssertionError as e:
             raise AssertionError(f"{e}; status: {json.dumps(self.node.model(model), indent=1)}") from None
 
@@ -117,7 +120,7 @@ class Factory:
             ]
             return found[-1] if found else None
 
-        return wait_for(look, f"{version} refused")  # type: ignore[return-value]
+        return wait_for(look, f"{version} refused")
 
     def history(self, result: str | None = None) -> list[dict[str, Any]]:
         """The audit records, oldest first; those with this result."""
@@ -154,8 +157,6 @@ class Factory:
 
     def metric(self, line: str) -> float:
         """The value of one line of /metrics, named with its labels; 0 when it isn't there."""
-        import urllib.request
-
         with urllib.request.urlopen(self.node.url + "/metrics", timeout=10) as answer:
             for text in answer.read().decode().splitlines():
                 name, _, value = text.rpartition(" ")
@@ -165,9 +166,9 @@ class Factory:
 
 
 def assert_seamless(found: list[dict[str, Any]], first: int = 0) -> None:
-    """Every frame once, in order; one version an epoch, which grows by one; and each result is of the weights it names."""
+    """Every frame once, in order; one version an epoch, which grows by one; each result is of the weights it names."""
     assert [r["seq"] for r in found] == list(range(first, first + len(found)))
-    for before, after in zip(found, found[1:], strict=False):
+    for before, after in pairwise(found):
         assert after["epoch"] - before["epoch"] in (0, 1), (before, after)
         same = (before["version"], before["digest"]) == (after["version"], after["digest"])
         assert same == (before["epoch"] == after["epoch"]), (before, after)

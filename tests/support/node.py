@@ -21,7 +21,7 @@ T = TypeVar("T")
 PATIENCE_S = 60.0
 
 
-def wait_for(look: Callable[[], T], what: str, timeout_s: float = PATIENCE_S) -> T:
+def wait_for(look: Callable[[], T | None], what: str, timeout_s: float = PATIENCE_S) -> T:
     """The first truthy result of `look`; fails with `what` and the last one when there is none in time."""
     deadline = time.monotonic() + timeout_s
     while True:

@@ -1,0 +1,299 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""Versions that must not serve: refused with the reason, the worker that tried them gone, the line undisturbed."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support import weights
+from tests.support.line import Factory, assert_seamless
+from tests.support.node import children, wait_for
+
+
+@contextmanager
+def undisturbed(line: Factory) -> Iterator[None]:
+    """v1 serves before and after, by the same worker in the same epoch; whatever was started meanwhile is gone."""
+    before = line.node.model()["active"], line.engine_pid("v1")
+    yield
+    assert (line.node.model()["active"], line.engine_pid("v1")) == before
+    assert line.node.process is not None
+    node = line.node.process.pid
+    staying = {w["pid"] for kind in ("capture", "engine") for w in line.node.workers(kind)}
+    assert len(staying) == 2
+    wait_for(lambda: set(children(node)) == staying, "the candidate's processes gone")
+    line.promote("v1")
+    line.wait_state("STABLE")
+    line.wait_more(3)
+
+
+def refused(line: Factory, version: str, *reasons: str) -> dict[str, Any]:
+    """Promote, and see it refused for these reasons, in status, history and metrics."""
+    rejected = line.metric('edgeagent_swaps_total{model="yolo",result="rejected"}')
+    line.promote(version)
+    record = line.wait_refused(version)
+    model = line.node.model()
+    assert (model["aspired"], model["active"]["version"]) == (version, "v1")
+    for reason in reasons:
+        assert reason in record["why"]
+        assert reason in model["last_error"]
+    assert version in [r["version"] for r in model["rejected"]]
+    assert line.metric('edgeagent_swaps_total{model="yolo",result="rejected"}') == rejected + 1
+    return record
+
+
+def manifest(line: Factory, version: str, **changes: Any) -> Path:
+    """Publish a good version, then put a changed manifest over it; its path."""
+    line.publish(version)
+    path = line.store / "yolo" / version / "manifest.json"
+    path.write_text(json.dumps({**json.loads(path.read_bytes()), **changes}))
+    return path
+
+
+def files(line: Factory, version: str, **changes: Any) -> Path:
+    """The same, with changes to its first file."""
+    line.publish(version)
+    path = line.store / "yolo" / version / "manifest.json"
+    doc = json.loads(path.read_bytes())
+    doc["files"][0].update(changes)
+    path.write_text(json.dumps(doc))
+    return path
+
+
+def weight_file(line: Factory, version: str) -> Path:
+    """The weights of a published version, in the store."""
+    (found,) = (line.store / "yolo" / version).glob("*.onnx")
+    return found
+
+
+# -- the store does not hold what it should ------------------------------------------------------------
+
+
+def no_manifest(line: Factory) -> None:
+    manifest(line, "no-manifest").unlink()
+
+
+def broken_manifest(line: Factory) -> None:
+    manifest(line, "broken-manifest").write_text('{"schema": 1, ')
+
+
+def wrong_field(line: Factory) -> None:
+    manifest(line, "wrong-field", names="scratch")
+
+
+def other_version(line: Factory) -> None:
+    line.publish("its-original")
+    shutil.copytree(line.store / "yolo/its-original", line.store / "yolo/other-version")
+
+
+def file_missing(line: Factory) -> None:
+    line.publish("file-missing")
+    weight_file(line, "file-missing").unlink()
+
+
+def file_short(line: Factory) -> None:
+    line.publish("file-short")
+    path = weight_file(line, "file-short")
+    path.write_bytes(path.read_bytes()[:-1])
+
+
+def file_long(line: Factory) -> None:
+    line.publish("file-long")
+    with weight_file(line, "file-long").open("ab") as stream:
+        stream.write(b"x")
+
+
+def bit_flipped(line: Factory) -> None:
+    line.publish("bit-flipped")
+    path = weight_file(line, "bit-flipped")
+    data = bytearray(path.read_bytes())
+    data[100] ^= 1
+    path.write_bytes(data)
+
+
+def path_outside(line: Factory) -> None:
+    files(line, "path-outside", path="../v1/manifest.json")
+
+
+def path_absolute(line: Factory) -> None:
+    files(line, "path-absolute", path="/etc/hostname")
+
+
+@pytest.mark.parametrize(
+    ("make", "reasons"),
+    [
+        (lambda line: None, ["yolo/nowhere", "not in the store"]),
+        (no_manifest, ["yolo/no-manifest", "not in the store"]),
+        (broken_manifest, ["manifest of yolo/broken-manifest", "not JSON"]),
+        (wrong_field, ["manifest of yolo/wrong-field", "names is of the wrong type"]),
+        (other_version, ["manifest of yolo/other-version", "its-original"]),
+        (file_missing, ["file yolo-file-missing-", ".onnx of yolo/file-missing", "does not have it"]),
+        (file_short, ["file yolo-file-short-", "bytes"]),
+        (file_long, ["file yolo-file-long-", "more than"]),
+        (bit_flipped, ["file yolo-bit-flipped-", "sha256"]),
+        (path_outside, ["files[0].path", "does not stay inside"]),
+        (path_absolute, ["files[0].path", "does not stay inside"]),
+    ],
+    ids=lambda v: v.__name__.replace("<lambda>", "nowhere") if callable(v) else "",
+)
+def test_store_without_it(line: Factory, make: Callable[[Factory], None], reasons: list[str]) -> None:
+    """What the store lacks, or holds otherwise than promised, is refused by file and reason."""
+    make(line)
+    with undisturbed(line):
+        refused(
+            line,
+            reasons[0].rsplit("/", 1)[1] if "/" in reasons[0] else make.__name__.replace("_", "-"),
+            *reasons,
+        )
+
+
+def repair_absent(line: Factory, version: str) -> None:
+    line.publish(version)
+
+
+def repair_weights(line: Factory, version: str) -> None:
+    path = weight_file(line, version)
+    path.write_bytes(path.read_bytes()[:-1])
+
+
+@pytest.mark.parametrize("damage", ["absent", "broken manifest", "wrong weights"])
+def test_store_put_right_is_fetched_anew(line: Factory, damage: str) -> None:
+    """A refused version is tried again, without a new wish, when the store's content changes."""
+    version = damage.replace(" ", "-")
+    whole = line.folder / version
+    if damage != "absent":
+        line.publish(version)
+        shutil.copytree(line.store / "yolo" / version, whole)
+        broken = (
+            weight_file(line, version)
+            if damage == "wrong weights"
+            else line.store / "yolo" / version / "manifest.json"
+        )
+        broken.write_bytes(b"broken")
+    refused(line, version)
+    line.wait_more(3)
+    if damage == "absent":
+        line.publish(version)
+    else:
+        shutil.copyfile(whole / broken.name, broken)
+    line.node.wait_active(version)
+    line.swap_to("v1")
+
+
+def test_same_content_again_is_refused_once_more_and_no_more(line: Factory) -> None:
+    """The store's files have new dates and the old content: the quarantine by digest holds, without endless retries."""
+    line.publish("nan", weights.nan_onnx(line.folder / "nan.onnx"))
+    with undisturbed(line):
+        first = refused(line, "nan", "gate smoke")
+        weight_file(line, "nan").touch()
+        wait_for(
+            lambda: len([r for r in line.history("rejected") if r["to_version"] == "nan"]) == 2,
+            "refused again",
+        )
+        again = line.history("rejected")[-1]
+        assert again["digest"] == first["digest"]
+        assert "quarantined" in again["why"]
+        line.wait_more(90)  # three times the period at which the store is looked at
+        assert len([r for r in line.history("rejected") if r["to_version"] == "nan"]) == 2
+
+
+# -- the weights themselves ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("version", "build", "gate", "reasons"),
+    [
+        ("garbage", weights.garbage, "contract", ["not an ONNX model"]),
+        ("headless", weights.headless_onnx, "contract", ["head"]),
+        ("external", weights.external_data_onnx, "contract", ["external data"]),
+        ("nans", weights.nan_onnx, "smoke", ["NaN"]),
+        ("for-ever", weights.never_ending_onnx, "smoke", ["no progress for 6 s"]),
+        ("crash", weights.crashing_onnx, "smoke", ["SIGFPE"]),
+        ("glutton", weights.memory_eating_onnx, "smoke", ["the limit is 400 MB"]),
+    ],
+)
+def test_weights_refused_at_their_gate(
+    line: Factory, version: str, build: Callable[[Path], Path], gate: str, reasons: list[str]
+) -> None:
+    """Weights that don't load, never end, crash, eat memory or give no numbers: refused by the gate's name."""
+    line.publish(version, build(line.folder / f"{version}.onnx"))
+    with undisturbed(line):
+        record = refused(line, version, f"gate {gate}", *reasons)
+    assert record["digest"].startswith("sha256:")
+
+
+@pytest.mark.parametrize(
+    ("version", "changes", "reasons"),
+    [
+        ("permuted", {"names": ("dent", "scratch", "label")}, ["the same names in another order", "'dent'"]),
+        (
+            "renamed",
+            {"names": ("scratch", "dent", "seal")},
+            ["class 2 is 'label' in the active version", "'seal'"],
+        ),
+        ("fewer", {"names": ("scratch", "dent")}, ["the active version has 3", "the candidate 2"]),
+    ],
+)
+def test_other_class_names_are_refused(
+    line: Factory, version: str, changes: dict[str, Any], reasons: list[str]
+) -> None:
+    """Class names that differ from those that serve, in content or order: the gate says which."""
+    line.publish(version, **changes)
+    with undisturbed(line):
+        refused(line, version, "gate contract", *reasons)
+
+
+def test_manifest_that_claims_the_right_names_is_found_out(line: Factory) -> None:
+    """The manifest says what is wanted, the weights say otherwise."""
+    path = weights.detection_onnx(line.folder / "liar.onnx", names=("dent", "scratch", "label"))
+    line.publish("liar", path)
+    with undisturbed(line):
+        refused(line, "liar", "gate contract", "the manifest", "the weights", "another order")
+
+
+def test_other_task_is_refused(line: Factory) -> None:
+    """Weights of another task, under a manifest that says detect; and a manifest of another task."""
+    line.publish("segments", weights.detection_onnx(line.folder / "segments.onnx", task="segment"))
+    manifest(line, "classifies", task="classify")
+    with undisturbed(line):
+        refused(line, "segments", "gate contract", "segment")
+        refused(line, "classifies", "task is 'classify'")
+
+
+def test_quarantine_is_lifted_by_a_new_wish(line: Factory) -> None:
+    """Writing the key again, with the value that it has, tries the version again."""
+    with undisturbed(line):
+        refused(line, "nans", "gate smoke")
+        before = len(line.history("rejected"))
+        line.promote("nans")
+        wait_for(lambda: len(line.history("rejected")) > before, "tried again")
+        assert "gate smoke" in line.history("rejected")[-1]["why"]
+
+
+def test_no_frame_noticed(line: Factory) -> None:
+    """After all of that: every frame of the line was served once, in order, by versions that had earned it."""
+    found = line.wait_more(3)
+    assert_seamless(found)
+    assert {r["version"] for r in found} <= {"v1", "absent", "broken-manifest", "wrong-weights"}
+
+
+def test_new_contract_on_the_operators_word(factory: Factory) -> None:
+    """`allow_new_contract` lets other class names in; roll-back brings the old ones back without it."""
+    factory.publish("v1")
+    factory.publish("new-names", names=("torn", "dent", "label"))
+    factory.promote("v1")
+    node = factory.start("v1")
+    factory.wait_state("STABLE")
+    factory.promote('{"version": "new-names", "allow_new_contract": true, "by": "Kim"}')
+    node.wait_active("new-names")
+    found = factory.wait_more(5)
+    assert found[-1]["detections"][0]["name"] == "torn"
+    assert node.post("/rollback")[0] == 200
+    node.wait_active("v1")
+    assert factory.wait_more(5)[-1]["detections"][0]["name"] == "scratch"
