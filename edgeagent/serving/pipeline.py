@@ -41,6 +41,7 @@ class Pipeline:
             self._count_dropped,
             on_ring_gone,
             lambda: metrics.worker_restart("capture"),
+            lambda state: metrics.source_error(config.name, state),
         )
         self.line = Line(
             config.name,
