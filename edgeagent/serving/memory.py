@@ -15,15 +15,25 @@ _log = structlog.get_logger(__name__)
 
 
 def load_state(folder: Path, model: str) -> State:
-    """The state of the last run; a fresh one when there is none or it can't be read (which is logged)."""
+    """The state of the last run; a fresh one when there is none or it can't be read (which is logged).
+
+    A file that makes no sense is kept beside as `<model>.json.unusable`: it says what served, and what was held.
+    """
     path = folder / f"{model}.json"
     try:
         return from_json(model, json.loads(path.read_bytes()))
     except FileNotFoundError:
         return State(model)
-    except (OSError, ValueError) as e:
-        _log.error("saved state not usable, starting afresh", path=str(path), why=str(e))
-        return State(model)
+    except OSError as e:
+        _log.error("saved state can't be read, starting afresh", path=str(path), why=str(e))
+    except (ValueError, RecursionError) as e:
+        kept = path.with_name(f"{path.name}.unusable")
+        _log.error("saved state makes no sense, starting afresh", path=str(path), kept=str(kept), why=str(e))
+        try:
+            path.replace(kept)
+        except OSError as error:
+            _log.error("unusable state not kept", path=str(path), why=str(error))
+    return State(model)
 
 
 def save_state(folder: Path, state: State) -> None:

@@ -94,13 +94,18 @@ class Router:
     def remove_line(self, line: Line) -> None:
         """Give back all of the line's frames. Its capture must have stopped."""
         self._lines.remove(line)
+        self._jobs = {ticket: job for ticket, job in self._jobs.items() if job.line is not line}
         for job in line.jobs:
-            self._forget(job)
+            if job.lease:
+                job.lease.release()
             job.frame.release()
         for frame in line.waiting:
             frame.release()
         if line.recent:
             line.recent.release()
+        line.jobs.clear()
+        line.waiting.clear()
+        line.recent = None
 
     def frame(self, line: Line, frame: Frame) -> None:
         """A frame was captured. On a live line it takes the place of one that waits."""
@@ -124,31 +129,48 @@ class Router:
             engine.infer(ticket, job.frame, job.line.confidence, job.line.iou)
 
     def detected(self, engine: Engine, result: Detected) -> None:
-        """An engine's answer."""
-        job = self._jobs.pop(result.ticket)
-        job.result = result
-        self._flush(job.line)
+        """An engine's answer. One that nobody waits for any more is left alone."""
+        if not _names_known_classes(engine, result):
+            self.fault(engine, result.ticket, "a detection has a class that the model doesn't have")
+            return
+        job = self._take(engine, result.ticket)
+        if job:
+            job.result = result
+            self._flush(job.line)
         self.pump()
 
     def fault(self, engine: Engine, ticket: int, why: str) -> None:
         """An engine can't infer this frame: it is counted, and the line goes on."""
-        job = self._jobs.pop(ticket)
-        job.failed = True
-        self._flush(job.line)
+        job = self._take(engine, ticket)
+        if job:
+            job.failed = True
+            self._flush(job.line)
         self.pump()
 
     def lost(self, engine: Engine) -> None:
-        """An engine's worker died: what it had is leased anew, in order, or given up after MAX_ATTEMPTS."""
-        for ticket, job in list(self._jobs.items()):
-            if job.lease and job.lease.engine is engine:
-                del self._jobs[ticket]
-                job.lease.release()
-                job.lease = None
+        """An engine's worker died: what it had is leased anew, in order, or given up after MAX_ATTEMPTS.
+
+        Only the frame that was being inferred is suspected: those behind it were not looked at yet.
+        """
+        had = [ticket for ticket, job in self._jobs.items() if job.lease and job.lease.engine is engine]
+        for ticket in had:
+            job = self._jobs.pop(ticket)
+            assert job.lease is not None
+            job.lease.release()
+            job.lease = None
+            if ticket == had[0]:
                 job.frame.attempts += 1
                 job.failed = job.frame.attempts >= MAX_ATTEMPTS
         for line in self._lines:
             self._flush(line)
         self.pump()
+
+    def _take(self, engine: Engine, ticket: int) -> _Job | None:
+        """The job that this engine has under this ticket; None when its line was removed."""
+        job = self._jobs.get(ticket)
+        if job is None or job.lease is None or job.lease.engine is not engine:
+            return None
+        return self._jobs.pop(ticket)
 
     def _next_job(self) -> _Job | None:
         for _ in range(len(self._lines)):
@@ -213,9 +235,8 @@ class Router:
         line.recent = frame
         line.emit(record, timing)
 
-    def _forget(self, job: _Job) -> None:
-        for ticket, other in list(self._jobs.items()):
-            if other is job:
-                del self._jobs[ticket]
-        if job.lease:
-            job.lease.release()
+
+def _names_known_classes(engine: Engine, result: Detected) -> bool:
+    """Whether each class id has a name: an end-to-end network gives ids as plain numbers, NaN included."""
+    classes = len(engine.artifact.contract.names)
+    return all(0 <= row[5] < classes for row in BOX.iter_unpack(result.boxes))

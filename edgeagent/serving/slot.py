@@ -19,11 +19,14 @@ class Lease:
 
     engine: Engine
     epoch: int
-    _slot: Slot
+    _slot: Slot | None
 
     def release(self) -> None:
-        """Give it back, once."""
-        self._slot.give_back(self.engine)
+        """Give it back. Raises ValueError if that was done already: another frame's engine would go too early."""
+        if self._slot is None:
+            raise ValueError(f"this lease of {self.engine.ref.version} was given back already")
+        slot, self._slot = self._slot, None
+        slot.give_back(self.engine)
 
 
 class Slot:

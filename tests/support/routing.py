@@ -1,0 +1,145 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""A router with engines and cameras that do what the test says, when it says so."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from edgeagent.core.model import Contract
+from edgeagent.core.state import Ref
+from edgeagent.pipeline.frame import Frame
+from edgeagent.serving.engine import Artifact, Engine, EngineSettings
+from edgeagent.serving.router import Line, Router, Timing
+from edgeagent.serving.slot import Slot
+from edgeagent.workers.messages import BOX, Detected
+from edgeagent.workers.ring import Ring
+
+SETTINGS = EngineSettings("auto", "auto", 1, 0, 0, 0.0, 0.0)
+CONTRACT = Contract("detect", ("scratch", "dent"), (64, 64), 32)
+BOX_OF_A_DENT = (1.04, 2.0, 3.0, 4.0, 0.9, 1.0)
+
+
+class FakeEngine(Engine):
+    """Takes frames and answers when told to, the oldest first, as a worker does. `router` hears of it."""
+
+    def __init__(self, version: str, router: Router | None = None, ready: bool = True) -> None:
+        artifact = Artifact(Ref(version, f"sha256:{version}"), Path("best.onnx"), "onnx", CONTRACT)
+        super().__init__(artifact, SETTINGS, user=None, on_restart=lambda: None)  # type: ignore[arg-type]
+        self.router = router
+        self.ready = ready
+        self.has: list[tuple[int, Frame]] = []  # ticket, frame
+
+    def infer(self, ticket: int, frame: Frame, confidence: float, iou: float) -> None:
+        """Take it; nothing happens yet."""
+        self.in_flight += 1
+        self.has.append((ticket, frame))
+
+    @property
+    def seqs(self) -> list[int]:
+        """The frames that it has."""
+        return [frame.seq for _, frame in self.has]
+
+    def answers(self, *boxes: tuple[float, ...]) -> None:
+        """Detections of the oldest frame."""
+        assert self.router is not None
+        ticket, _ = self.has.pop(0)
+        self.in_flight -= 1
+        data = b"".join(BOX.pack(*box) for box in boxes)
+        self.router.detected(self, Detected(ticket, 1.0, 2.0, 3.0, data))
+
+    def faults(self) -> None:
+        """It can't infer the oldest frame."""
+        assert self.router is not None
+        ticket, _ = self.has.pop(0)
+        self.in_flight -= 1
+        self.router.fault(self, ticket, "NaN")
+
+    def dies(self) -> None:
+        """Its worker is gone, with all that it had."""
+        assert self.router is not None
+        self.ready = False
+        self.in_flight = 0
+        self.has.clear()
+        self.router.lost(self)
+
+    def restarts(self) -> None:
+        """Its next worker is ready."""
+        assert self.router is not None
+        self.ready = True
+        self.router.pump()
+
+
+class FakeLine:
+    """A camera, its line, and what comes out of it."""
+
+    def __init__(self, router: Router, name: str, live: bool, slots: int) -> None:
+        self.router = router
+        self.ring = Ring(1, slots, 1)
+        self.captured = 0
+        self.out: list[dict[str, Any]] = []
+        self.timings: list[Timing] = []
+        self.dropped: Counter[str] = Counter()
+        self.line = Line(name, live, 0.25, 0.45, self._emit, self._drop)
+        router.add_line(self.line)
+
+    def captures(self, count: int = 1) -> None:
+        """So many frames, one after the other. Each needs a free slot."""
+        for _ in range(count):
+            slot = self.ring.acquire()
+            assert slot is not None, "no slot is free"
+            seq, self.captured = self.captured, self.captured + 1
+            mono = 100.0 + seq
+            frame = Frame(self.line.name, seq, self.ring, slot, 1, 1, 1000.0 + seq, mono, lambda _ring: None)
+            self.router.frame(self.line, frame)
+
+    @property
+    def seqs(self) -> list[int]:
+        """The frames that came out."""
+        return [record["seq"] for record in self.out]
+
+    @property
+    def in_use(self) -> int:
+        """Slots in use."""
+        return self.ring.slots - self.ring.free
+
+    def removed(self) -> None:
+        """The line ends; every slot must be back."""
+        self.router.remove_line(self.line)
+        assert self.in_use == 0
+        self.ring.close()
+
+    def _emit(self, record: dict[str, Any], timing: Timing) -> None:
+        self.out.append(record)
+        self.timings.append(timing)
+
+    def _drop(self, reason: str, count: int) -> None:
+        self.dropped[reason] += count
+
+
+class Bench:
+    """One router, with a clock that stands until it is moved."""
+
+    def __init__(self) -> None:
+        self.now = 200.0
+        self.slot = Slot()
+        self.router = Router("yolo", self.slot, clock=lambda: self.now)
+        self.lines: list[FakeLine] = []
+
+    def line(self, name: str = "line-1", live: bool = False, slots: int = 16) -> FakeLine:
+        """One more line."""
+        line = FakeLine(self.router, name, live, slots)
+        self.lines.append(line)
+        return line
+
+    def engine(self, version: str, ready: bool = True) -> FakeEngine:
+        """A version with a worker."""
+        return FakeEngine(version, self.router, ready)
+
+    def swap(self, version: str, ready: bool = True) -> FakeEngine:
+        """A version that serves from now on."""
+        engine = self.engine(version, ready)
+        self.slot.swap(engine, self.slot.epoch + 1)
+        self.router.pump()
+        return engine

@@ -1,0 +1,421 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""The frame path: every frame to one engine, results in frame order, nothing lost that need not be."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+
+import pytest
+
+from edgeagent.serving.router import DEPTH
+from tests.support.routing import BOX_OF_A_DENT, Bench
+
+# -- one engine --------------------------------------------------------------------------------------
+
+
+def test_frames_wait_until_there_is_an_engine() -> None:
+    """And go as soon as there is."""
+    bench = Bench()
+    line = bench.line()
+    line.captures(2)
+    assert bench.swap("v1").seqs == [0, 1]
+
+
+def test_frames_wait_for_an_engine_that_is_not_ready() -> None:
+    """Its worker is started again."""
+    bench = Bench()
+    line = bench.line()
+    engine = bench.swap("v1", ready=False)
+    line.captures(2)
+    assert engine.seqs == []
+    engine.restarts()
+    assert engine.seqs == [0, 1]
+
+
+def test_an_engine_has_one_frame_in_work_and_one_waiting_and_no_more() -> None:
+    """It never idles, and a swap finds few frames in flight."""
+    bench = Bench()
+    line = bench.line()
+    engine = bench.swap("v1")
+    line.captures(5)
+    assert engine.seqs == [0, 1]
+    assert engine.in_flight == DEPTH
+    engine.answers()
+    assert engine.seqs == [1, 2]
+
+
+def test_a_record_says_what_was_seen_where_and_by_whom() -> None:
+    """As the interface names it."""
+    bench = Bench()
+    line = bench.line()
+    line.captures()
+    engine = bench.swap("v1")
+    bench.now = 200.25
+    engine.answers(BOX_OF_A_DENT)
+    assert line.out == [
+        {
+            "pipeline": "line-1",
+            "seq": 0,
+            "ts": 1000.0,
+            "model": "yolo",
+            "version": "v1",
+            "digest": "sha256:v1",
+            "epoch": 1,
+            "latency_ms": 100250.0,
+            "detections": [{"cls": 1, "name": "dent", "conf": 0.9, "xyxy": [1.0, 2.0, 3.0, 4.0]}],
+        }
+    ]
+    timing = line.timings[0]
+    assert (timing.wait, timing.total) == (100.0, 100.25)
+    assert (timing.pre, timing.infer, timing.post) == (0.001, 0.002, 0.003)
+
+
+@pytest.mark.parametrize("cls", [2.0, -1.0, math.nan, math.inf])
+def test_a_class_without_a_name_fails_the_frame_and_not_the_node(cls: float) -> None:
+    """An end-to-end network gives class ids as plain numbers."""
+    bench = Bench()
+    line = bench.line()
+    engine = bench.swap("v1")
+    line.captures(3)
+    engine.answers((0.0, 0.0, 1.0, 1.0, 0.9, cls))
+    engine.answers(BOX_OF_A_DENT)
+    engine.answers()
+    assert line.seqs == [1, 2]
+    assert line.dropped == {"failed": 1}
+    assert line.in_use == 1
+
+
+def test_a_frame_that_can_t_be_inferred_is_counted_and_the_line_goes_on() -> None:
+    """In order: the one behind it doesn't overtake."""
+    bench = Bench()
+    line = bench.line()
+    engine = bench.swap("v1")
+    line.captures(3)
+    engine.faults()
+    engine.answers()
+    engine.answers()
+    assert line.seqs == [1, 2]
+    assert line.dropped == {"failed": 1}
+
+
+def test_the_last_frame_that_gave_a_result_is_kept_for_the_gates() -> None:
+    """That one only; whoever borrows it keeps its slot from being written."""
+    bench = Bench()
+    line = bench.line()
+    engine = bench.swap("v1")
+    line.captures(2)
+    engine.answers()
+    recent = line.line.recent
+    assert recent is not None
+    assert recent.seq == 0
+    recent.retain()
+    engine.answers()
+    assert line.line.recent is not recent
+    assert line.in_use == 2
+    recent.release()
+    assert line.in_use == 1
+
+
+# -- live and lossless -------------------------------------------------------------------------------
+
+
+def test_a_live_line_drops_the_older_frame_when_the_engine_is_busy() -> None:
+    """The newest waits; what was dropped is counted, and its slot is free."""
+    bench = Bench()
+    line = bench.line(live=True, slots=4)
+    engine = bench.swap("v1")
+    line.captures(6)
+    assert engine.seqs == [0, 1]
+    assert line.dropped == {"busy": 3}
+    assert line.in_use == 3
+    for _ in range(3):
+        engine.answers()
+    assert line.seqs == [0, 1, 5]
+
+
+def test_a_live_line_without_an_engine_holds_one_frame() -> None:
+    """Its camera never runs out of slots."""
+    bench = Bench()
+    line = bench.line(live=True, slots=2)
+    line.captures(100)
+    assert line.in_use == 1
+    assert line.dropped == {"busy": 99}
+    assert bench.swap("v1").seqs == [99]
+
+
+def test_a_lossless_line_waits() -> None:
+    """Its camera is held by the slots that it lacks."""
+    bench = Bench()
+    line = bench.line(slots=6)
+    engine = bench.swap("v1")
+    line.captures(6)
+    assert line.ring.free == 0
+    for n in range(6):
+        assert line.seqs == list(range(n))
+        engine.answers()
+    assert line.seqs == list(range(6))
+    assert not line.dropped
+    assert line.in_use == 1
+
+
+# -- a swap ------------------------------------------------------------------------------------------
+
+
+def test_a_swap_loses_nothing_and_keeps_the_order() -> None:
+    """Frames in flight finish on the old engine; the new one, though faster, doesn't overtake."""
+    bench = Bench()
+    line = bench.line()
+    old = bench.swap("v1")
+    line.captures(4)
+    new = bench.swap("v2")
+    assert (old.seqs, new.seqs) == ([0, 1], [2, 3])
+    new.answers()
+    new.answers()
+    assert line.seqs == []
+    old.answers()
+    assert line.seqs == [0]
+    old.answers()
+    assert line.seqs == [0, 1, 2, 3]
+    assert [r["version"] for r in line.out] == ["v1", "v1", "v2", "v2"]
+    assert [r["epoch"] for r in line.out] == [1, 1, 2, 2]
+
+
+def test_a_swap_waits_for_nothing() -> None:
+    """The old engine is full; the next frame goes to the new one at once."""
+    bench = Bench()
+    line = bench.line()
+    old = bench.swap("v1")
+    line.captures(2)
+    new = bench.swap("v2")
+    line.captures()
+    assert (old.seqs, new.seqs) == ([0, 1], [2])
+
+
+def test_the_old_engine_gets_nothing_more() -> None:
+    """Although it has room again."""
+    bench = Bench()
+    line = bench.line()
+    old = bench.swap("v1")
+    line.captures(2)
+    new = bench.swap("v2")
+    old.answers()
+    old.answers()
+    line.captures(2)
+    assert (old.seqs, new.seqs) == ([], [2, 3])
+
+
+def test_the_old_engine_is_drained_with_its_last_frame() -> None:
+    """Not while a result of its own still waits for its turn."""
+
+    async def story() -> None:
+        bench = Bench()
+        line = bench.line()
+        old = bench.swap("v1")
+        line.captures(2)
+        bench.swap("v2")
+        drained = asyncio.ensure_future(bench.slot.drained(old))
+        old.answers()
+        await asyncio.sleep(0)
+        assert not drained.done()
+        old.answers()
+        await drained
+
+    asyncio.run(story())
+
+
+# -- several lines -----------------------------------------------------------------------------------
+
+
+def test_lines_on_one_model_take_turns() -> None:
+    """A line with many frames doesn't starve the other."""
+    bench = Bench()
+    one, other = bench.line("one"), bench.line("other")
+    one.captures(6)
+    other.captures(3)
+    engine = bench.swap("v1")
+    served = []
+    for _ in range(9):
+        served.append(engine.has[0][1].pipeline)
+        engine.answers()
+    assert served == ["one", "other"] * 3 + ["one"] * 3
+    assert (one.seqs, other.seqs) == (list(range(6)), list(range(3)))
+
+
+def test_an_idle_line_costs_the_others_nothing() -> None:
+    """Its turn is passed over."""
+    bench = Bench()
+    bench.line("idle")
+    line = bench.line("busy")
+    bench.line("idle too")
+    engine = bench.swap("v1")
+    line.captures(3)
+    assert engine.seqs == [0, 1]
+
+
+def test_each_line_has_an_order_of_its_own() -> None:
+    """A frame that hangs on one line holds up only its own followers."""
+    bench = Bench()
+    one, other = bench.line("one"), bench.line("other")
+    old = bench.swap("v1")
+    one.captures()
+    new = bench.swap("v2")
+    other.captures()
+    new.answers()
+    assert (one.seqs, other.seqs) == ([], [0])
+    old.answers()
+    assert one.seqs == [0]
+
+
+# -- an engine dies ----------------------------------------------------------------------------------
+
+
+def test_what_a_dead_engine_had_goes_to_its_next_worker_in_order() -> None:
+    """Before the frames that were captured meanwhile."""
+    bench = Bench()
+    line = bench.line()
+    engine = bench.swap("v1")
+    line.captures(3)
+    engine.dies()
+    line.captures()
+    assert engine.seqs == []
+    engine.restarts()
+    for _ in range(4):
+        engine.answers()
+    assert line.seqs == [0, 1, 2, 3]
+    assert not line.dropped
+
+
+def test_what_a_dead_engine_had_goes_to_the_version_that_serves_now() -> None:
+    """It died while it was drained: each record is of the version that gave it."""
+    bench = Bench()
+    line = bench.line()
+    old = bench.swap("v1")
+    line.captures(2)
+    new = bench.swap("v2")
+    line.captures(1)
+    old.answers()
+    old.dies()
+    assert new.seqs == [2, 1]
+    new.answers()
+    new.answers()
+    assert line.seqs == [0, 1, 2]
+    assert [r["epoch"] for r in line.out] == [1, 2, 2]
+
+
+def test_a_dead_engine_is_drained() -> None:
+    """Its leases are back: nobody waits for what can't come."""
+    bench = Bench()
+    line = bench.line()
+    old = bench.swap("v1")
+    line.captures(2)
+    bench.swap("v2")
+    old.dies()
+    asyncio.run(asyncio.wait_for(bench.slot.drained(old), 1))
+
+
+def test_a_frame_that_kills_twice_is_given_up_and_the_line_goes_on() -> None:
+    """It is suspected; the frame behind it, which no engine has looked at, is not."""
+    bench = Bench()
+    line = bench.line()
+    engine = bench.swap("v1")
+    line.captures(3)
+    engine.dies()
+    engine.restarts()
+    assert engine.seqs == [0, 1]
+    engine.dies()
+    assert line.dropped == {"failed": 1}
+    engine.restarts()
+    assert engine.seqs == [1, 2]
+    engine.answers()
+    engine.answers()
+    assert line.seqs == [1, 2]
+    assert line.in_use == 1
+
+
+def test_only_the_line_of_the_frame_that_kills_loses_it() -> None:
+    """The other line's frame was in flight both times."""
+    bench = Bench()
+    bad, good = bench.line("bad"), bench.line("good")
+    engine = bench.swap("v1")
+    bad.captures()
+    good.captures()
+    for _ in range(2):
+        assert [frame.pipeline for _, frame in engine.has] == ["bad", "good"]
+        engine.dies()
+        engine.restarts()
+    engine.answers()
+    assert (bad.dropped, good.dropped) == ({"failed": 1}, {})
+    assert good.seqs == [0]
+
+
+def test_an_engine_that_dies_idle_loses_nothing() -> None:
+    """Nothing was in flight."""
+    bench = Bench()
+    line = bench.line()
+    engine = bench.swap("v1")
+    engine.dies()
+    engine.restarts()
+    line.captures()
+    engine.answers()
+    assert line.seqs == [0]
+
+
+# -- a line ends -------------------------------------------------------------------------------------
+
+
+def test_a_line_that_ends_gives_back_every_frame() -> None:
+    """In flight, answered out of turn, waiting, kept for the gates."""
+    bench = Bench()
+    line = bench.line()
+    old = bench.swap("v1")
+    line.captures(6)
+    old.answers()
+    new = bench.swap("v2")
+    new.answers()
+    assert line.in_use == 6
+    line.removed()
+    assert bench.router.lines == []
+    asyncio.run(asyncio.wait_for(bench.slot.drained(old), 1))
+
+
+def test_an_answer_for_a_line_that_ended_is_left_alone() -> None:
+    """It was on its way; the other line goes on."""
+    bench = Bench()
+    ended, line = bench.line("ended"), bench.line("line")
+    engine = bench.swap("v1")
+    ended.captures(2)
+    line.captures(2)
+    ended.removed()
+    engine.answers()
+    engine.faults()
+    engine.answers()
+    engine.answers()
+    assert (ended.out, ended.dropped) == ([], {})
+    assert line.seqs == [0, 1]
+
+
+def test_an_engine_that_dies_after_its_line_ended() -> None:
+    """Nothing is leased anew."""
+    bench = Bench()
+    line = bench.line()
+    engine = bench.swap("v1")
+    line.captures(2)
+    line.removed()
+    engine.dies()
+    engine.restarts()
+    assert engine.seqs == []
+
+
+def test_an_engine_can_t_answer_for_another() -> None:
+    """Its ticket is not among those that it has: a broken worker doesn't speak for a good one."""
+    bench = Bench()
+    line = bench.line()
+    engine = bench.swap("v1")
+    line.captures()
+    stranger = bench.engine("v9")
+    stranger.has = list(engine.has)
+    stranger.answers()
+    assert line.out == []
+    engine.answers()
+    assert [r["version"] for r in line.out] == ["v1"]

@@ -1,0 +1,126 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""Whatever order things happen in: no frame is lost, doubled or out of order, and every slot comes back."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+
+from edgeagent.serving.router import DEPTH
+from tests.support.routing import BOX_OF_A_DENT, Bench, FakeEngine, FakeLine
+
+SLOTS = 8
+
+
+class Routing(RuleBasedStateMachine):
+    """Two lossless lines and a live one; engines come, answer, fail and die as they please."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.bench = Bench()
+        self.lines = [
+            self.bench.line("file", slots=SLOTS),
+            self.bench.line("folder", slots=SLOTS),
+            self.bench.line("camera", live=True, slots=SLOTS),
+        ]
+        self.ended: set[FakeLine] = set()
+        self.engines: list[FakeEngine] = []
+        self.blamed: Counter[str] = Counter()  # frames that a test's engine failed on, by line
+        self.deaths = 0
+
+    @rule(line=st.integers(0, 2), count=st.integers(1, 4))
+    def capture(self, line: int, count: int) -> None:
+        camera = self.lines[line]
+        if camera not in self.ended:
+            camera.captures(min(count, camera.ring.free))
+
+    @rule(ready=st.booleans())
+    def swap(self, ready: bool) -> None:
+        self.engines.append(self.bench.swap(f"v{self.bench.slot.epoch + 1}", ready))
+
+    @precondition(lambda self: any(e.has for e in self.engines))
+    @rule(data=st.data(), ok=st.sampled_from([True, True, True, False]))
+    def answer(self, data: st.DataObject, ok: bool) -> None:
+        engine = data.draw(st.sampled_from([e for e in self.engines if e.has]))
+        if ok:
+            engine.answers(BOX_OF_A_DENT)
+        else:
+            self.blamed[engine.has[0][1].pipeline] += 1
+            engine.faults()
+
+    @precondition(lambda self: self.engines)
+    @rule(data=st.data())
+    def die(self, data: st.DataObject) -> None:
+        self.deaths += 1
+        data.draw(st.sampled_from(self.engines)).dies()
+
+    @precondition(lambda self: self.engines)
+    @rule(data=st.data())
+    def restart(self, data: st.DataObject) -> None:
+        data.draw(st.sampled_from(self.engines)).restarts()
+
+    @rule(line=st.integers(0, 2))
+    def end(self, line: int) -> None:
+        camera = self.lines[line]
+        if camera not in self.ended and camera.captured > 5:
+            self.ended.add(camera)
+            camera.removed()
+
+    @invariant()
+    def results_leave_in_frame_order(self) -> None:
+        for line in self.lines:
+            assert line.seqs == sorted(set(line.seqs))
+            epochs = [r["epoch"] for r in line.out]
+            # A frame that was leased anew is of the newer epoch, and so are those behind it unless answered before.
+            assert self.deaths or epochs == sorted(epochs)
+
+    @invariant()
+    def each_record_is_of_one_version(self) -> None:
+        for line in self.lines:
+            assert all(r["version"] == f"v{r['epoch']}" for r in line.out)
+
+    @invariant()
+    def no_engine_has_too_much(self) -> None:
+        for engine in self.engines:
+            assert len(engine.has) == engine.in_flight <= DEPTH
+
+    @invariant()
+    def nobody_idles_while_frames_wait(self) -> None:
+        engine = self.bench.slot.engine
+        if engine and engine.ready and engine.in_flight < DEPTH:
+            assert not any(line.line.waiting for line in self.lines)
+
+    @invariant()
+    def a_live_line_never_runs_out_of_slots(self) -> None:
+        assert len(self.lines[2].line.waiting) <= 1
+
+    def teardown(self) -> None:
+        """Let everything finish: then each frame came out, or was dropped for a reason that is counted."""
+        self.engines.append(self.bench.swap(f"v{self.bench.slot.epoch + 1}"))
+        while busy := [e for e in self.engines if e.has]:
+            busy[0].answers()
+        for line in self.lines:
+            if line in self.ended:
+                continue
+            assert len(line.out) + sum(line.dropped.values()) == line.captured
+            assert line.dropped["busy"] == 0 or line.line.live
+            assert line.dropped["failed"] <= self.blamed[line.line.name] + self.deaths // 2
+            assert line.in_use <= 1
+            line.removed()
+        assert not self.bench.slot._leases
+
+
+def test_no_frame_is_lost_doubled_or_out_of_order() -> None:
+    """Random sequences of everything that can happen on the frame path."""
+    run_state_machine_as_test(
+        Routing, settings=settings(max_examples=150, stateful_step_count=50, deadline=None)
+    )
