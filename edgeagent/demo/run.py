@@ -1,0 +1,191 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""The whole product in under a minute, on the embedded default: no server, no camera, no display."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import time
+import webbrowser
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from rich import box
+from rich.table import Table
+from rich.text import Text
+
+from edgeagent.client import printable
+from edgeagent.demo.bad_versions import copy_with_note, flip_bits, permute_names
+from edgeagent.demo.conveyor import Conveyor
+from edgeagent.demo.figures import Figures, latency_ms, longest_gap_ms
+from edgeagent.demo.picture import draw_before_after, draw_run, find_pair
+from edgeagent.demo.screen import BAD, GOOD, Screen
+from edgeagent.demo.script import CORRUPT, PERMUTED, Pace, Story, judge
+from edgeagent.demo.station import FPS, SEED, Station, take_folder
+from edgeagent.errors import EdgeAgentError
+
+WEIGHTS = Path(__file__).parent / "weights"
+FOLDER = Path("demo-run")
+
+
+def run_demo(seconds: float | None, port: int | None, open_browser: bool) -> int:
+    """Run the demo. Returns 0 when every expectation held, 1 otherwise.
+
+    seconds: about how long the line runs, 40 if None; port: of the node's API, a free one if None;
+    open_browser: show the picture at the end, where there is a display. Everything is left in `./demo-run`.
+    Raises EdgeAgentError when it can't even be set up, KeyboardInterrupt when it is stopped; no process is left.
+    """
+    folder, lock = take_folder(FOLDER)
+    pace = Pace.of(seconds)
+    with lock, _stop_on_signals(), Screen() as screen:
+        figures = Figures(Conveyor(seed=SEED, fps=FPS).truth)
+        with Station(folder, port=port, probation_s=pace.probation) as station:
+            story = Story(station, figures, screen, pace)
+            _publish(station, screen)
+            _tell(story, screen)
+            station.stop()
+            for record in station.records():  # what was in flight
+                figures.add(record)
+        judge(story, figures)
+        story.expect("the node ended as it should", station.exit_code == 0, f"exit code {station.exit_code}")
+        screen.act("What is left of it")
+        pictures = _pictures(folder, station, story, figures)
+        report = _report(story, figures, folder)
+        (folder / "report.json").write_text(json.dumps(report, indent=2, ensure_ascii=False) + "\n", "utf-8")
+    _summary(screen, story, figures)
+    for path in (*pictures, folder / "report.json", station.log_path):
+        screen.tell(os.path.relpath(path) if path.is_relative_to(Path.cwd()) else str(path))
+    held = all(e.held for e in story.expectations)
+    screen.tell("everything held" if held else "not everything held: see above", GOOD if held else BAD)
+    if open_browser and pictures and (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
+        webbrowser.open(pictures[0].as_uri())
+    return 0 if held else 1
+
+
+@contextmanager
+def _stop_on_signals() -> Iterator[None]:
+    """A closed terminal or a `kill` stops the demo as Ctrl-C does: the node with it."""
+
+    def stop(number: int, _frame: object) -> None:
+        raise KeyboardInterrupt(signal.Signals(number).name)
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGHUP)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _publish(station: Station, screen: Screen) -> None:
+    """Good and bad versions into the store, each through the product's own publishing."""
+    screen.act("Set-up: four versions into a model store, which is a folder")
+    folder = station.folder / "weights"
+    folder.mkdir()
+    v1, v2 = WEIGHTS / "v1.onnx", WEIGHTS / "v2.onnx"
+    permuted, corrupt = folder / f"{PERMUTED}.onnx", folder / f"{CORRUPT}.onnx"
+    names = permute_names(v2, permuted)
+    copy_with_note(v2, corrupt, "whole when it was published")
+    manifests = {}
+    for version, weights, note in (
+        ("v1", v1, "without tiny defects"),
+        ("v2", v2, "finds tiny defects"),
+        (PERMUTED, permuted, "class names in another order"),
+        (CORRUPT, corrupt, "a disk flips bits of it"),
+    ):
+        shown = os.path.relpath(weights) if weights.is_relative_to(Path.cwd()) else weights
+        screen.command(f"edgeagent publish {shown} --model yolo --version {version} --store {station.store}")
+        manifests[version] = station.publish(weights, version, note)
+    offsets = flip_bits(station.stored(manifests[CORRUPT]))
+    screen.tell(f"{PERMUTED} names its classes {', '.join(names)}: every shape is right, every verdict wrong")
+    screen.tell(
+        f"{CORRUPT} has one bit flipped at bytes {', '.join(map(str, offsets))} of its stored weights"
+    )
+
+
+def _tell(story: Story, screen: Screen) -> None:
+    try:
+        story.tell()
+    except EdgeAgentError as e:  # what was seen until here is still worth its picture and report
+        screen.tell(str(e), BAD)
+        story.expect("the story came to its end", False, str(e))
+
+
+def _pictures(folder: Path, station: Station, story: Story, figures: Figures) -> list[Path]:
+    """run.png, and before-after.png if a tiny defect was in view at a swap from v1 to v2."""
+    if not figures.frames:
+        return []
+    drawn = [draw_run(folder / "run.png", figures, story.changes)]
+    conveyor = Conveyor(seed=SEED, fps=FPS)
+    with station.records_path.open("rb") as file:
+        pair = find_pair(
+            (json.loads(line) for line in file if line.endswith(b"\n")), conveyor.truth, conveyor.width
+        )
+    if pair:
+        drawn.append(draw_before_after(folder / "before-after.png", pair, conveyor.frame))
+    return drawn
+
+
+def _report(story: Story, figures: Figures, folder: Path) -> dict[str, Any]:
+    """Everything measured, for machines."""
+    steady = [f for f in figures.frames if not any(c.asked <= f.done <= c.at + 1 for c in story.changes)]
+    return {
+        "ok": all(e.held for e in story.expectations),
+        "expectations": [asdict(e) for e in story.expectations],
+        "started": story.started,
+        "seconds": round(time.time() - story.started, 1),
+        "folder": str(folder),
+        "frames": len(figures.frames),
+        "frames_lost": figures.lost,
+        "frames_out_of_order": figures.disordered,
+        "dropped_by_node": story.dropped(),
+        "longest_gap_ms": round(longest_gap_ms(figures.frames), 1),
+        "latency_ms": {
+            "steady": {"p50": latency_ms(steady, 0.5), "p99": latency_ms(steady, 0.99)},
+            "all": {"p50": latency_ms(figures.frames, 0.5), "p99": latency_ms(figures.frames, 0.99)},
+        },
+        "recall": {
+            version: {
+                name: {"found": r.found, "visible": r.defects, "share": r.share}
+                for name, r in (
+                    ("all", figures.recall(version, False)),
+                    ("tiny", figures.recall(version, True)),
+                )
+            }
+            for version in figures.versions
+        },
+        "swaps": [asdict(s) for s in figures.swaps],
+        "changes": [asdict(c) for c in story.changes],
+    }
+
+
+def _summary(screen: Screen, story: Story, figures: Figures) -> None:
+    versions = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    versions.add_column("version")
+    for title in ("frames", "recall", "recall, tiny", "latency p50", "p99"):
+        versions.add_column(title, justify="right")
+    for version in figures.versions:
+        own = [f for f in figures.frames if f.version == version]
+        versions.add_row(
+            version,
+            str(len(own)),
+            str(figures.recall(version, False)),
+            str(figures.recall(version, True)),
+            f"{latency_ms(own, 0.5):.0f} ms",
+            f"{latency_ms(own, 0.99):.0f} ms",
+        )
+    screen.table(versions)
+    expectations = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    expectations.add_column("")
+    expectations.add_column("expected", ratio=2)
+    expectations.add_column("seen", ratio=3)
+    for e in story.expectations:
+        mark = Text("✓", "green") if e.held else Text("✗", "red")
+        expectations.add_row(mark, e.name, Text(printable(e.seen)))
+    screen.table(expectations)
+    sys.stdout.flush()
