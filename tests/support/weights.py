@@ -78,8 +78,8 @@ def external_data_onnx(path: Path) -> Path:
     return path
 
 
-def never_ending_onnx(path: Path) -> Path:
-    """A network that loads, and then infers for centuries."""
+def never_ending_onnx(path: Path, turns: int = np.iinfo(np.int64).max) -> Path:
+    """A network that loads, and then infers for centuries; or as long as so many turns of about a microsecond take."""
     body = helper.make_graph(
         [
             helper.make_node("Identity", ["go_on"], ["go_on_out"]),
@@ -97,7 +97,7 @@ def never_ending_onnx(path: Path) -> Path:
         ],
     )
     nodes = [
-        _constant("turns", np.array(np.iinfo(np.int64).max)),
+        _constant("turns", np.array(turns, np.int64)),
         _constant("yes", np.array(True)),
         helper.make_node("Loop", ["turns", "yes", "mean"], ["bad"], body=body),
     ]

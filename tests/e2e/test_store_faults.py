@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""A model store over HTTP that is slow, breaks off, or is away: resumed, with progress to be seen."""
+
+from __future__ import annotations
+
+from tests.support.http_store import http_store
+from tests.support.line import Factory, assert_seamless
+from tests.support.node import wait_for
+
+CUT = 700_000
+SIZE = 2_000_000
+
+
+def test_slow_store_shows_progress(factory: Factory) -> None:
+    """Status says which file is fetched, how many bytes there are and will be; the line serves meanwhile."""
+    factory.publish("v1")
+    size = factory.publish("v2", metadata={"padding": "x" * SIZE}).weights.size
+    factory.promote("v1")
+    with http_store(factory.store) as store:
+        factory.config["model_store"]["url"] = store.url
+        node = factory.start("v1")
+        store.only, store.chunk_pause_s = "yolo-v2", 0.05
+        factory.promote("v2")
+        seen: list[int] = []
+
+        def watch() -> bool:
+            candidate = node.model()["candidate"]
+            fetch = candidate and candidate.get("fetch")
+            if fetch:
+                assert (candidate["version"], candidate["stage"], fetch["of"]) == ("v2", "FETCHING", size)
+                assert fetch["file"].startswith("yolo-v2")
+                seen.append(fetch["bytes"])
+            return node.active() == "v2"
+
+        wait_for(watch, "v2 serving")
+    assert seen == sorted(seen)
+    assert len({n for n in seen if 0 < n < size}) >= 2
+    swap = factory.history("swapped")[-1]
+    assert swap["stages"]["fetching"] > SIZE / 65536 * 0.05
+    assert_seamless(factory.wait_more(3))
+
+
+def test_broken_off_download_is_resumed(factory: Factory) -> None:
+    """Cut off in the middle twice, then answered with an error for a while: each byte is fetched once."""
+    factory.publish("v1")
+    factory.publish("v2", metadata={"padding": "x" * SIZE})
+    factory.promote("v1")
+    with http_store(factory.store) as store:
+        factory.config["model_store"]["url"] = store.url
+        node = factory.start("v1")
+        factory.wait_more(3)
+        store.only, store.cut_after, store.cuts = "yolo-v2", CUT, 2
+        factory.promote("v2")
+        wait_for(lambda: store.cuts == 0, "cut twice")
+        node.wait_active("v2")
+        asked = [asked for path, asked in store.asked if "yolo-v2" in path]
+    assert asked == ["", f"bytes={CUT}-", f"bytes={2 * CUT}-"]
+    found = factory.wait_more(3)
+    assert_seamless(found)
+    assert not factory.history("rejected")
+
+
+def test_store_away_and_back(factory: Factory) -> None:
+    """While the store is away the candidate waits, with the reason in status; when it is back, it is fetched."""
+    factory.publish("v1")
+    factory.publish("v2")
+    factory.promote("v1")
+    with http_store(factory.store) as store:
+        factory.config["model_store"]["url"] = store.url
+        node = factory.start("v1")
+        store.only, store.status = "/v2/", 503
+        factory.promote("v2")
+
+        def waiting() -> bool:
+            candidate = node.model()["candidate"]
+            return bool(candidate and candidate["retry_in_seconds"] is not None)
+
+        wait_for(waiting, "the candidate waits")
+        model = node.model()
+        assert "503" in model["last_error"]
+        assert "503" in model["candidate"]["error"]
+        wait_for(lambda: (node.model()["candidate"] or {}).get("attempt", 0) >= 2, "tried again")
+        assert (node.active(), model["rejected"]) == ("v1", [])
+        store.status = None
+        node.wait_active("v2")
+    assert_seamless(factory.wait_more(3))
