@@ -64,9 +64,10 @@ class Pipeline:
         self.capture.start()
 
     async def stop(self) -> None:
-        """Stop the camera, give its frames back, write out what the sinks hold."""
+        """Stop the camera, give its frames back, write out what the sinks hold. Also when it was never started."""
         await self.capture.stop()
-        self._router.remove_line(self.line)
+        if self.line in self._router.lines:
+            self._router.remove_line(self.line)
         self.sinks.close()
 
     def status(self) -> dict[str, Any]:

@@ -43,6 +43,7 @@ class NodeProcess:
         config["node"].setdefault("state_dir", str(folder / "state"))
         config.setdefault("api", {}).setdefault("port", 0)
         self.config = config
+        self.prefix: list[str] = []  # a command that ends by becoming the one after it
         self.process: subprocess.Popen[bytes] | None = None
         self.url = ""
 
@@ -58,7 +59,9 @@ class NodeProcess:
         said_before = self.log.stat().st_size if self.log.exists() else 0
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "edgeagent", "run", "--config", str(path)], stderr=log, stdout=log
+                [*self.prefix, sys.executable, "-m", "edgeagent", "run", "--config", str(path)],
+                stderr=log,
+                stdout=log,
             )
         self.url = wait_for(lambda: self._started_url(said_before), "node started")
         if wait_ready:

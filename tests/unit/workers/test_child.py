@@ -3,17 +3,12 @@
 
 from __future__ import annotations
 
+import os
 import resource
-from pathlib import Path
 
 import pytest
 
 from edgeagent.workers import child
-
-
-def _effective_capabilities() -> int:
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1], 16) for line in lines if line.startswith("CapEff"))
 
 
 @pytest.mark.parametrize("limit", [resource.RLIM_INFINITY, 40, 20])
@@ -25,10 +20,20 @@ def test_priority_may_be_raised_with_the_limit_of_the_unit(
     assert child.can_raise_priority()
 
 
-def test_without_the_limit_the_capability_decides(monkeypatch: pytest.MonkeyPatch) -> None:
-    """CAP_SYS_NICE is bit 23 of the effective set."""
+def test_without_the_limit_it_is_tried(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the system answers decides: a capability in a user namespace allows nothing."""
     monkeypatch.setattr(resource, "getrlimit", lambda which: (0, 0))
-    assert child.can_raise_priority() == bool(_effective_capabilities() & 1 << 23)
+    tried: list[int] = []
+    monkeypatch.setattr(os, "getpriority", lambda which, who: 5)
+    monkeypatch.setattr(os, "setpriority", lambda which, who, nice: tried.append(nice))
+    assert child.can_raise_priority()
+    assert tried == [4, 5]
+
+    def refuse(which: int, who: int, nice: int) -> None:
+        raise PermissionError
+
+    monkeypatch.setattr(os, "setpriority", refuse)
+    assert not child.can_raise_priority()
 
 
 def test_a_file_that_cannot_be_written_is_said(capsys: pytest.CaptureFixture[str]) -> None:

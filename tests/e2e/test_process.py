@@ -1,0 +1,145 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""The node as a process: what it imports and takes, who else wants its folder or port, its signals, its mistakes."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import yaml
+
+from tests.support.etcd import free_port
+from tests.support.line import Factory, assert_seamless
+from tests.support.node import children, wait_for
+
+PARENT_LIMIT_KB = 120 << 10
+
+
+def resident_kb(pid: int) -> int:
+    """Memory that a process has in RAM."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    return int(re.findall(r"VmRSS:\s+(\d+) kB", status)[0])
+
+
+def run_again(folder: Path, config: object) -> subprocess.CompletedProcess[str]:
+    """`edgeagent run` on this configuration, which is to end by itself."""
+    path = folder / "again.yaml"
+    path.write_text(yaml.safe_dump(config))
+    return subprocess.run(
+        [sys.executable, "-m", "edgeagent", "run", "--config", str(path)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def error_line(done: subprocess.CompletedProcess[str]) -> str:
+    """The one line on stderr that says what went wrong."""
+    assert "Traceback" not in done.stderr, done.stderr
+    (found,) = [text for text in done.stderr.splitlines() if text.startswith("error: ")]
+    return found
+
+
+def test_parent_stays_small_and_imports_no_runtime(factory: Factory) -> None:
+    """The node process, with frames flowing and an etcd client loaded, maps no runtime and stays under 120 MB."""
+    factory.publish("v1")
+    factory.publish("v2")
+    factory.promote("v1")
+    node = factory.start("v1")
+    factory.swap_to("v2")
+    factory.wait_more(60)
+    assert node.process is not None
+    maps = Path(f"/proc/{node.process.pid}/maps").read_text()
+    loaded = {Path(p).name for p in re.findall(r"(/\S+\.so\S*)", maps)}
+    heavy = [name for name in loaded if re.search(r"torch|onnxruntime|cv2|opencv|openvino|nvinfer", name)]
+    assert not heavy
+    assert resident_kb(node.process.pid) < PARENT_LIMIT_KB
+    node.stop()
+
+    factory.config["config_store"]["url"] = f"etcd://127.0.0.1:{free_port()}"
+    node = factory.start("v2")
+    factory.wait_more(30)
+    assert node.process is not None
+    assert resident_kb(node.process.pid) < PARENT_LIMIT_KB
+
+
+def test_signals(factory: Factory) -> None:
+    """SIGHUP takes over what can change, and nothing from a broken file; SIGTERM ends with 0 and leaves no worker."""
+    factory.publish("v1")
+    factory.promote("v1")
+    node = factory.start("v1")
+    assert node.process is not None
+    path = node.folder / "edgeagent.yaml"
+    factory.wait_records(lambda r: len(r[-1:]) == 1 and bool(r[-1]["detections"]), "something found")
+
+    path.write_text(path.read_text() + "\nnonsense: true\n")
+    node.process.send_signal(signal.SIGHUP)
+    wait_for(lambda: "the old one stays" in node.log.read_text(), "the mistake logged")
+    assert factory.wait_more(5)[-1]["detections"]
+
+    factory.config["pipelines"][0]["confidence"] = 0.95
+    path.write_text(yaml.safe_dump(factory.config))
+    node.process.send_signal(signal.SIGHUP)
+    factory.wait_records(lambda r: not r[-1]["detections"], "the higher threshold in force")
+
+    workers = children(node.process.pid)
+    assert len(workers) == 2
+    assert node.stop() == 0
+    assert not any(os.path.exists(f"/proc/{pid}") for pid in workers)
+    found = factory.records()
+    assert [r["seq"] for r in found] == list(range(len(found)))
+
+
+def test_folder_and_port_belong_to_one_node(factory: Factory) -> None:
+    """A second node on the same state folder, or the same port, says so and ends; the first serves on."""
+    factory.publish("v1")
+    factory.promote("v1")
+    node = factory.start("v1")
+    port = int(node.url.rsplit(":", 1)[1])
+
+    done = run_again(factory.folder, factory.config)
+    assert done.returncode == 1
+    assert "another node runs on it" in error_line(done)
+    assert factory.config["node"]["state_dir"] in error_line(done)
+
+    other = {"node": {"state_dir": str(factory.folder / "other")}, "api": {"port": port}}
+    done = run_again(factory.folder, {**factory.config, **other})
+    assert done.returncode == 1
+    assert str(port) in error_line(done)
+    assert_seamless(factory.wait_more(5))
+
+
+def test_every_mistake_of_a_configuration_at_once(tmp_path: Path) -> None:
+    """Exit code 2, and each mistake with its path and what is allowed."""
+    done = run_again(
+        tmp_path,
+        {
+            "node": {"id": "a/b"},
+            "config_store": {"url": "redis://x"},
+            "engine": {"threads": -1, "backend": "magic"},
+            "pipelines": [{"name": "p", "source": {"url": "gopher://x"}}],
+            "update": {"probation": {"seconds": "long"}},
+            "api": {"host": "0.0.0.0"},
+            "nonsense": 1,
+        },
+    )
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+    for path in (
+        "node.id",
+        "config_store.url",
+        "engine.threads",
+        "engine.backend",
+        "pipelines[0].model",
+        "pipelines[0].source.url",
+        "update.probation.seconds",
+        "api.host",
+        "nonsense",
+    ):
+        assert path in done.stderr, path
+    assert done.stderr.count("allowed") >= 8

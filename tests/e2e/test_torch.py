@@ -1,0 +1,76 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""Checkpoints (.pt): served by torch in its worker; one that runs a command never does."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.support.line import Factory, assert_seamless
+from tests.support.node import wait_for
+from tests.support.weights import checkpoint_pt, evil_pt
+
+
+def publish(weights: Path, version: str, store: Path) -> subprocess.CompletedProcess[str]:
+    """`edgeagent publish`, as an operator types it."""
+    command = [sys.executable, "-m", "edgeagent", "publish", str(weights), "--model", "yolo"]
+    return subprocess.run(
+        [*command, "--version", version, "--store", str(store)],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+def test_checkpoint_is_published_and_served(factory: Factory) -> None:
+    """From ONNX to a checkpoint of the same names and back, under load."""
+    factory.publish("v1")
+    done = publish(checkpoint_pt(factory.folder / "best.pt"), "pt1", factory.store)
+    assert done.returncode == 0, done.stderr
+    factory.promote("v1")
+    node = factory.start("v1")
+    factory.wait_state("STABLE")
+    factory.promote("pt1")
+    node.wait_active("pt1")
+    assert "torch" in node.model()["active"]["engine"]
+    factory.wait_more(10)
+    assert node.post("/rollback")[0] == 200
+    node.wait_active("v1")
+    found = factory.wait_more(5)
+    assert_seamless(found)
+    assert {r["version"] for r in found} == {"v1", "pt1"}
+
+
+def test_checkpoint_that_runs_a_command_is_refused(factory: Factory) -> None:
+    """Neither `publish` nor a node that finds it in its store unpickles it; both say why they refuse it."""
+    marker = factory.folder / "it-ran"
+    evil = evil_pt(factory.folder / "evil.pt", marker)
+    done = publish(evil, "evil", factory.store)
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    assert "system" in done.stderr, done.stderr  # names what it would have called
+    assert not (factory.store / "yolo" / "evil").exists()
+
+    # Somebody puts it into the store by hand, under a manifest that is right in itself.
+    good = factory.publish("v1")
+    folder = factory.store / "yolo" / "evil"
+    folder.mkdir()
+    (folder / "evil.pt").write_bytes(evil.read_bytes())
+    doc = json.loads(good.to_json())
+    digest = hashlib.sha256(evil.read_bytes()).hexdigest()
+    file = {"path": "evil.pt", "sha256": digest, "size": evil.stat().st_size, "format": "pt"}
+    (folder / "manifest.json").write_text(json.dumps({**doc, "version": "evil", "files": [file]}))
+    factory.promote("v1")
+    node = factory.start("v1")
+    factory.promote("evil")
+    record = factory.wait_refused("evil")
+    assert "gate contract" in record["why"]
+    assert "system" in record["why"]
+    assert node.active() == "v1"
+    wait_for(lambda: not node.workers("prepare"), "the worker that read it gone")
+    assert not marker.exists()
+    assert_seamless(factory.wait_more(5))
