@@ -111,7 +111,8 @@ class Router:
         """A frame was captured. On a live line it takes the place of one that waits."""
         if line.live and line.waiting:
             line.waiting.popleft().release()
-            line.dropped("busy", 1)
+            engine = self._slot.engine
+            line.dropped("busy" if engine and engine.ready else "no_engine", 1)
         line.waiting.append(frame)
         self.pump()
 

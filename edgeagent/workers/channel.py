@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
-"""The pipe between the node and a worker: a SOCK_SEQPACKET pair that keeps messages whole and carries descriptors."""
+"""The pipe between node and worker: a SOCK_SEQPACKET pair, which keeps messages whole and carries descriptors."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class NodeChannel:
         self._loop.add_reader(sock, self._readable)
 
     def send(self, message: Message, fds: Sequence[int] = ()) -> None:
-        """Send, or keep for later when the worker is slow. Descriptors are duplicated at once. No-op once closed."""
+        """Send, or keep for later when the worker is slow (descriptors are duplicated). No-op once closed."""
         if not self._open:
             return
         data = encode(message)
@@ -131,7 +131,8 @@ class WorkerChannel:
 
     def __init__(self, sock: socket.socket) -> None:
         self._sock = sock
-        self.fds: deque[int] = deque()  # descriptors received, in order; whoever handles the message takes them
+        # Descriptors received, in order; whoever handles the message takes them.
+        self.fds: deque[int] = deque()
 
     def send(self, message: Message) -> None:
         """Send. Raises NodeGoneError."""

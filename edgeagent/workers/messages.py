@@ -40,7 +40,7 @@ class Captured(NamedTuple):
     """Capture worker → node: a frame stands in the slot that was granted.
 
     position: index of the frame in its source, from 0; where to go on after a restart.
-    skipped: frames taken from the source since the last message for which there was no slot, or that were unreadable.
+    skipped: frames taken from the source since the last message that had no slot, or couldn't be read.
     ts: Unix seconds, mono: monotonic seconds, both when the frame was captured.
     """
 

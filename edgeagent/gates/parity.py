@@ -1,0 +1,97 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""Whether a converted model still sees what its source weights see: the same objects, in the same places."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+Box = tuple[float, float, float, float, float, int]
+"""x1, y1, x2, y2 in pixels of the frame, confidence, class."""
+
+
+@dataclass(frozen=True)
+class Tolerance:
+    """How alike is alike: least IoU of two boxes that are one, most difference of their scores."""
+
+    iou: float = 0.9
+    score: float = 0.02
+
+
+@dataclass(frozen=True)
+class Parity:
+    """What a comparison found, over all frames.
+
+    objects: boxes of the reference that count; missing: those without a partner; extra: boxes of the candidate
+    without one; least_iou, most_score: of the pairs.
+    """
+
+    frames: int
+    objects: int
+    missing: int
+    extra: int
+    least_iou: float
+    most_score: float
+
+    def failures(self, tolerance: Tolerance) -> list[str]:
+        """What is wrong, in numbers; empty when it is the same model."""
+        found = []
+        if self.missing:
+            found.append(f"{self.missing} of {self.objects} objects of the source weights are not found")
+        if self.extra:
+            found.append(f"{self.extra} objects are found that the source weights don't find")
+        if self.most_score > tolerance.score:
+            found.append(f"scores differ by up to {self.most_score:.3f} (at most {tolerance.score:g})")
+        return found
+
+
+def compare(
+    reference: Sequence[Sequence[Box]],
+    candidate: Sequence[Sequence[Box]],
+    confidence: float,
+    tolerance: Tolerance,
+) -> Parity:
+    """Match the boxes of each frame by class and IoU, best reference score first.
+
+    Both sides hold boxes from well below `confidence`. A box counts when its score is at least that; its partner may
+    lie below by the tolerated difference, so that what stands on the threshold doesn't decide.
+    """
+    objects = missing = extra = 0
+    least_iou, most_score = 1.0, 0.0
+    for ours, theirs in zip(reference, candidate, strict=True):
+        free = list(theirs)
+        for box in sorted(ours, key=lambda b: -b[4]):
+            partner = max((b for b in free if b[5] == box[5]), key=lambda b: _iou(box, b), default=None)
+            paired = partner is not None and _iou(box, partner) >= tolerance.iou
+            if partner is not None and paired:
+                free.remove(partner)
+            if box[4] < confidence:
+                continue
+            objects += 1
+            if partner is None or not paired:
+                missing += 1
+            else:
+                least_iou = min(least_iou, _iou(box, partner))
+                most_score = max(most_score, abs(box[4] - partner[4]))
+        extra += sum(1 for b in free if b[4] >= confidence + tolerance.score)
+    return Parity(len(reference), objects, missing, extra, least_iou, most_score)
+
+
+def threshold(reference: Sequence[Sequence[Box]], confidence: float, at_least: int = 5) -> float:
+    """The score from which boxes count: `confidence`, or lower where the frames hold next to nothing.
+
+    A comparison of nothing with nothing would prove nothing.
+    """
+    scores = sorted((box[4] for boxes in reference for box in boxes), reverse=True)
+    if len(scores) <= at_least:
+        return min(confidence, scores[-1] if scores else 0.0)
+    return min(confidence, scores[at_least - 1])
+
+
+def _iou(a: Box, b: Box) -> float:
+    width = min(a[2], b[2]) - max(a[0], b[0])
+    height = min(a[3], b[3]) - max(a[1], b[1])
+    if width <= 0 or height <= 0:
+        return 0.0
+    both = width * height
+    return both / ((a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1]) - both)
