@@ -39,7 +39,8 @@ def find_pair(
 ) -> tuple[Shot, Shot] | None:
     """Two frames of one carton, around a swap from v1 to v2: v1 misses its tiny defect, v2 finds it. Pure.
 
-    width: of the frames, in pixels. Of several, that with the surest detection. None when no such defect was in view at any such swap.
+    width: of the frames, in pixels. Of several, that with the surest detection. None when no such defect
+    was in view at any such swap.
     """
 
     def shots(record: Mapping[str, Any]) -> list[Shot]:
@@ -217,7 +218,7 @@ def _recall(axes: Any, figures: Figures, times: Sequence[float]) -> None:
         own = [t for t, f in zip(times, figures.frames, strict=True) if f.version == version]
         recall = figures.recall(version, True)
         axes.text(
-            own[0] + 0.15, 50, f"{version}: {recall} of the tiny defects", fontsize=10, fontweight="bold",
+            own[0] + 0.15, 10, f"{version}: {recall} of the tiny defects", fontsize=10, fontweight="bold",
             color=_COLOURS.get(version, _FAINT), ha="left", va="center",
             bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.85, "pad": 2.5},
         )  # fmt: skip

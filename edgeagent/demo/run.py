@@ -47,13 +47,13 @@ def run_demo(seconds: float | None, port: int | None, open_browser: bool) -> int
         with Station(folder, port=port, probation_s=pace.probation) as station:
             story = Story(station, figures, screen, pace)
             _publish(station, screen)
-            _tell(story, screen)
+            _tell(story, figures, screen)
             station.stop()
             for record in station.records():  # what was in flight
                 figures.add(record)
         judge(story, figures)
         story.expect("the node ended as it should", station.exit_code == 0, f"exit code {station.exit_code}")
-        screen.act("What is left of it")
+        screen.act("What came of it")
         pictures = _pictures(folder, station, story, figures)
         report = _report(story, figures, folder)
         (folder / "report.json").write_text(json.dumps(report, indent=2, ensure_ascii=False) + "\n", "utf-8")
@@ -108,11 +108,13 @@ def _publish(station: Station, screen: Screen) -> None:
     )
 
 
-def _tell(story: Story, screen: Screen) -> None:
+def _tell(story: Story, figures: Figures, screen: Screen) -> None:
     try:
         story.tell()
-    except EdgeAgentError as e:  # what was seen until here is still worth its picture and report
-        screen.tell(str(e), BAD)
+    except EdgeAgentError as e:
+        if not figures.frames:
+            raise
+        screen.tell(str(e), BAD)  # what was seen until here is still worth its picture and report
         story.expect("the story came to its end", False, str(e))
 
 

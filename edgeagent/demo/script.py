@@ -93,7 +93,7 @@ class Story:
     def __init__(self, station: Station, figures: Figures, screen: Screen, pace: Pace) -> None:
         self.changes: list[Change] = []
         self.expectations: list[Expectation] = []
-        self.started = time.time()
+        self.started = 0.0  # Unix seconds
         self.dropped_before: dict[str, int] = {}
         self.status: dict[str, Any] = {}
         self._station, self._figures, self._screen, self._pace = station, figures, screen, pace
@@ -102,6 +102,7 @@ class Story:
     def tell(self) -> None:
         """From the first model to the last. Raises EdgeAgentError when it can't go on."""
         screen, pace = self._screen, self._pace
+        self.started = time.time()
         screen.act("v1 serves: it was trained without the tiny defects")
         self._first("v1", "first model")
         self._watch(pace * 7)
@@ -332,7 +333,8 @@ def judge(story: Story, figures: Figures) -> None:
     story.expect(
         "only good versions served",
         not bad and not figures.mixed,
-        f"{', '.join(figures.versions) or 'none'}; {len(figures.swaps)} swaps, each at one frame",
+        f"{', '.join(figures.versions) or 'none'}; {len(figures.swaps)} swaps, "
+        f"longest gap at one {max((s.gap_ms for s in figures.swaps), default=0):.0f} ms",
     )
     dropped = ", ".join(f"{n} {reason}" for reason, n in story.dropped().items())
     longest = longest_gap_ms(figures.frames)
