@@ -4,19 +4,18 @@
 from __future__ import annotations
 
 from collections import Counter
-from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 from edgeagent.core.model import Contract
 from edgeagent.core.state import Ref
 from edgeagent.pipeline.frame import Frame
-from edgeagent.serving.engine import Artifact, Engine, EngineSettings
+from edgeagent.serving.engine import Artifact, Engine
 from edgeagent.serving.router import Line, Router, Timing
 from edgeagent.serving.slot import Slot
 from edgeagent.workers.messages import BOX, Detected
 from edgeagent.workers.ring import Ring
 
-SETTINGS = EngineSettings("auto", "auto", 1, 0, 0, 0.0, 0.0)
 CONTRACT = Contract("detect", ("scratch", "dent"), (64, 64), 32)
 BOX_OF_A_DENT = (1.04, 2.0, 3.0, 4.0, 0.9, 1.0)
 
@@ -25,8 +24,10 @@ class FakeEngine(Engine):
     """Takes frames and answers when told to, the oldest first, as a worker does. `router` hears of it."""
 
     def __init__(self, version: str, router: Router | None = None, ready: bool = True) -> None:
-        artifact = Artifact(Ref(version, f"sha256:{version}"), Path("best.onnx"), "onnx", CONTRACT)
-        super().__init__(artifact, SETTINGS, user=None, on_restart=lambda: None)  # type: ignore[arg-type]
+        # Not the real one's beginnings: what the router and the slot look at, and nothing that could run.
+        self.ref = Ref(version, f"sha256:{version}")
+        self.artifact = cast(Artifact, SimpleNamespace(ref=self.ref, contract=CONTRACT))
+        self.in_flight = 0
         self.router = router
         self.ready = ready
         self.has: list[tuple[int, Frame]] = []  # ticket, frame

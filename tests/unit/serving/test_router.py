@@ -140,7 +140,7 @@ def test_a_live_line_without_an_engine_holds_one_frame() -> None:
     line = bench.line(live=True, slots=2)
     line.captures(100)
     assert line.in_use == 1
-    assert line.dropped == {"busy": 99}
+    assert line.dropped == {"no_engine": 99}
     assert bench.swap("v1").seqs == [99]
 
 
@@ -219,7 +219,7 @@ def test_the_old_engine_is_drained_with_its_last_frame() -> None:
         await asyncio.sleep(0)
         assert not drained.done()
         old.answers()
-        await drained
+        await asyncio.wait_for(drained, 1)
 
     asyncio.run(story())
 
@@ -330,6 +330,25 @@ def test_a_frame_that_kills_twice_is_given_up_and_the_line_goes_on() -> None:
     engine.answers()
     engine.answers()
     assert line.seqs == [1, 2]
+    assert line.in_use == 1
+
+
+def test_a_frame_that_is_given_up_waits_for_its_turn_and_is_not_tried_again() -> None:
+    """The frame before it is still with the old engine."""
+    bench = Bench()
+    line = bench.line()
+    old = bench.swap("v1")
+    line.captures()
+    new = bench.swap("v2")
+    line.captures(2)
+    for _ in range(2):
+        assert new.seqs == [1, 2]
+        new.dies()
+        new.restarts()
+    assert (new.seqs, line.dropped) == ([2], {})
+    new.answers()
+    old.answers()
+    assert (line.seqs, line.dropped) == ([0, 2], {"failed": 1})
     assert line.in_use == 1
 
 

@@ -112,7 +112,7 @@ class Routing(RuleBasedStateMachine):
             if line in self.ended:
                 continue
             assert len(line.out) + sum(line.dropped.values()) == line.captured
-            assert line.dropped["busy"] == 0 or line.line.live
+            assert line.line.live or not line.dropped["busy"] + line.dropped["no_engine"]
             assert line.dropped["failed"] <= self.blamed[line.line.name] + self.deaths // 2
             assert line.in_use <= 1
             line.removed()

@@ -75,7 +75,7 @@ def test_drained_with_the_last_lease_and_not_before() -> None:
         await asyncio.sleep(0)
         assert not waiting.done()
         first.release()
-        await waiting
+        await asyncio.wait_for(waiting, 1)
 
     asyncio.run(story())
 
@@ -93,7 +93,7 @@ def test_two_may_wait_and_one_may_give_up() -> None:
         one.cancel()
         await asyncio.sleep(0)
         lease.release()
-        await other
+        await asyncio.wait_for(other, 1)
 
     asyncio.run(story())
 
