@@ -180,3 +180,8 @@ def rolling_recall(frames: Sequence[Seen], window: int) -> list[tuple[float | No
 def _count(totals: list[int], frame: Seen, sign: int) -> None:
     for i, n in enumerate((frame.found, frame.defects, frame.tiny_found, frame.tiny)):
         totals[i] += sign * n
+
+
+def counted(number: int, noun: str) -> str:
+    """`1 frame`, `2 frames`."""
+    return f"{number} {noun}" + ("" if number == 1 else "s")

@@ -11,7 +11,7 @@ from typing import Any
 
 from edgeagent.demo.carton import Image
 from edgeagent.demo.conveyor import CLASSES, Truth
-from edgeagent.demo.figures import Figures, found_in, rolling_recall
+from edgeagent.demo.figures import Figures, counted, found_in, rolling_recall
 from edgeagent.demo.scoring import match
 from edgeagent.demo.script import Change
 
@@ -126,7 +126,7 @@ def draw_run(path: Path, figures: Figures, changes: Sequence[Change]) -> Path:
     _recall(bottom, figures, times)
     figure.suptitle(
         f"{len(frames)} frames at {figures.fps():.0f} a second, {len(figures.swaps)} swaps of the model, "
-        f"{figures.lost} frames lost",
+        f"{counted(figures.lost, 'frame')} lost",
         x=0.065, y=0.97, ha="left", fontsize=17, fontweight="bold", color=_INK,
     )  # fmt: skip
     figure.savefig(path)

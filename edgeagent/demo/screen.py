@@ -31,13 +31,12 @@ _SPARK_HEAD = 15  # characters of label and frame beside the sparkline
 
 @dataclass(frozen=True)
 class View:
-    """What there is to show: seconds so far and planned, the model's and pipeline's part of the node's status."""
+    """What there is to show: seconds so far and planned, the part of the node's status about the model."""
 
     elapsed: float
     planned: float
     url: str
     model: Mapping[str, Any]
-    pipeline: Mapping[str, Any]
     figures: Figures
 
 

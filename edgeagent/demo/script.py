@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from edgeagent.demo.figures import Figures, Seen, SwapSeen, latency_ms, longest_gap_ms
+from edgeagent.demo.figures import Figures, Seen, SwapSeen, counted, latency_ms, longest_gap_ms
 from edgeagent.demo.screen import BAD, GOOD, Screen, View
 from edgeagent.demo.station import MODEL, PIPELINE, Station
 from edgeagent.errors import EdgeAgentError
@@ -240,7 +240,7 @@ class Story:
         recent = self._figures.between(change.asked, change.at + _SETTLE_S)
         return (
             f"{change.gap_ms or 0:.0f} ms from the last result before the swap to the first after it, "
-            f"{_missing(recent)} frames lost"
+            f"{counted(_missing(recent), 'frame')} lost"
         )
 
     # -- looking -------------------------------------------------------------------------------------
@@ -268,8 +268,8 @@ class Story:
         if self._station.url and time.monotonic() - self._looked >= _STATUS_EVERY_S:
             self._look_at_status()
         elapsed = time.time() - self.started
-        pipeline, model = self._pipeline(), self.status.get("models", {}).get(MODEL, {})
-        view = View(elapsed, self._pace.planned, self._station.url, model, pipeline, self._figures)
+        model = self.status.get("models", {}).get(MODEL, {})
+        view = View(elapsed, self._pace.planned, self._station.url, model, self._figures)
         self._screen.show(view)
 
     def _look_at_status(self) -> None:
@@ -342,6 +342,6 @@ def judge(story: Story, figures: Figures) -> None:
         "no frame lost, doubled or out of order",
         bool(figures.frames) and not figures.lost and not figures.disordered,
         f"{len(figures.frames)} frames, {figures.lost} lost"
-        + (f" (dropped by the node: {dropped})" if dropped else "")
+        + (f" (dropped by the node: {dropped}; busy: this machine had no time for them)" if dropped else "")
         + f", {figures.disordered} out of order; longest gap in the run {longest:.0f} ms",
     )

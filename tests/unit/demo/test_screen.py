@@ -19,7 +19,7 @@ def view() -> View:
         "state": "GATING",
         "candidate": {"version": "v3-permuted", "stage": "GATING", "gate": "contract"},
     }
-    return View(12.0, 40.0, "http://127.0.0.1:40487", model, {}, figures_of(good_run()))
+    return View(12.0, 40.0, "http://127.0.0.1:40487", model, figures_of(good_run()))
 
 
 @pytest.mark.parametrize("width", [80, 120])
