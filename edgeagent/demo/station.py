@@ -42,18 +42,21 @@ def take_folder(wanted: Path) -> tuple[Path, IO[str]]:
     A folder that the demo did not make, or in which another demo runs, is left alone. Returns the folder and the
     open file whose lock keeps others out.
     """
-    for folder in (wanted, Path(tempfile.gettempdir()) / f"edgeagent-demo-{os.getpid()}"):
+    try:
+        folder = wanted
+        lock = _lock(folder)
+    except OSError:
         try:
+            folder = Path(tempfile.mkdtemp(prefix="edgeagent-demo-"))
             lock = _lock(folder)
-        except OSError:
-            continue
-        for entry in folder.iterdir():
-            if entry.is_dir() and not entry.is_symlink():
-                shutil.rmtree(entry)
-            elif entry.name != _MARKER:
-                entry.unlink()
-        return folder.resolve(), lock
-    raise UnavailableError(f"folder {wanted}", "can't be written, nor can a temporary one", "free some disk")
+        except OSError as e:
+            raise UnavailableError(f"folder {wanted}", f"can't be used, nor a temporary one: {e}") from e
+    for entry in folder.iterdir():
+        if entry.is_dir() and not entry.is_symlink():
+            shutil.rmtree(entry)
+        elif entry.name != _MARKER:
+            entry.unlink()
+    return folder.resolve(), lock
 
 
 def _lock(folder: Path) -> IO[str]:

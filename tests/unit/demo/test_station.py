@@ -5,11 +5,17 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from edgeagent.demo.station import take_folder
 
 
-def test_the_folder_is_made_empty_if_it_is_the_demos_own(tmp_path: Path) -> None:
+def test_the_folder_is_made_empty_if_it_is_the_demos_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """What an earlier run left goes; another's folder, and one in use, are left alone."""
+    (tmp_path / "temporary").mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "temporary"))
     mine = tmp_path / "demo-run"
     folder, lock = take_folder(mine)
     assert folder == mine
