@@ -6,7 +6,6 @@ from __future__ import annotations
 import ctypes
 import fcntl
 import json
-import os
 import shutil
 import signal
 import subprocess
