@@ -22,6 +22,7 @@ from edgeagent.core.model import check_name
 from edgeagent.core.reconciler import Policy
 from edgeagent.core.state import Ref, State
 from edgeagent.errors import ConflictError, EdgeAgentError, NotFoundError, UnavailableError
+from edgeagent.gates.parity import Tolerance
 from edgeagent.intent.open import open_config_store
 from edgeagent.intent.wishes import Wishes
 from edgeagent.observe.audit import AuditLog, AuditRecord
@@ -33,6 +34,7 @@ from edgeagent.serving.memory import load_state, save_state
 from edgeagent.serving.pipeline import Pipeline
 from edgeagent.serving.preparation import PrepareSettings
 from edgeagent.serving.report import Report
+from edgeagent.serving.tuning import forget_others
 from edgeagent.serving.updater import Updater
 from edgeagent.store.cache import Cache
 from edgeagent.web.app import create_app
@@ -181,11 +183,12 @@ class Node:
             threads=threads,
             fetch_s=c.update.fetch_seconds,
             gate_s=c.update.gate_seconds,
+            convert_s=c.update.convert_seconds,
+            confidence=min(p.confidence for p in c.pipelines if p.model == state.model),
+            tolerance=Tolerance(c.engine.parity.iou, c.engine.parity.score),
             memory_limit=c.update.candidate_memory_mb * _MB,
         )
         engine = EngineSettings(
-            backend=c.engine.backend,
-            device=c.engine.device,
             threads=threads,
             memory_limit=c.engine.memory_limit_mb * _MB,
             candidate_memory_limit=c.update.candidate_memory_mb * _MB,
@@ -288,11 +291,16 @@ class Node:
             ),
         )
         if record.result in ("swapped", "stable"):
-            self._on_disk(self._cache.evict, self.config.update.keep_versions, self._protected())
+            self._on_disk(self._make_room, self._protected())
 
     def worker_restarted(self, kind: str) -> None:
         """Count it."""
         self.metrics.worker_restart(kind)
+
+    def _make_room(self, protected: set[tuple[str, str]]) -> None:
+        """Off the event loop: drop old versions from the cache, and what was prepared for them."""
+        self._cache.evict(self.config.update.keep_versions, protected)
+        forget_others(self._state_dir / "cache" / "prepared", self._cache.digests())
 
     def _protected(self) -> set[tuple[str, str]]:
         """Versions that the cache must keep: active, standby, candidate, last known good, the one to roll back to."""

@@ -107,19 +107,29 @@ class ModelStoreConfig(_Section):
         return keys
 
 
+class ParityConfig(_Section):
+    """How alike a converted model must be to its source weights: IoU of the boxes, difference of the scores."""
+
+    iou: Fraction = 0.9
+    score: Fraction = 0.02
+
+
 class EngineConfig(_Section):
     """How engine workers infer.
+
+    backend: auto tries what is installed and takes the fastest that finds what the source weights find.
 
     threads: of one engine worker; 0 shares all cores but one between the models, at least one each.
     memory_limit_mb, hang_seconds: a worker that takes more memory, or longer for one frame, is killed and
     started again.
     """
 
-    backend: Literal["auto", "onnxruntime", "torch"] = "auto"
+    backend: Literal["auto", "onnxruntime", "openvino", "torch", "torchscript", "tensorrt"] = "auto"
     device: Annotated[str, AfterValidator(_device)] = "auto"
     threads: int = Field(default=0, ge=0, le=256)
     memory_limit_mb: Megabytes = 4096
     hang_seconds: Seconds = 10.0
+    parity: ParityConfig = ParityConfig()
 
 
 def default_live(url: str) -> bool:
@@ -196,14 +206,16 @@ class ProbationConfig(_Section):
 class UpdateConfig(_Section):
     """Limits of an update.
 
-    keep_versions: in the local cache. fetch_seconds: without progress. gate_seconds, load_seconds: of one
-    gate, of loading a candidate. retry_seconds: until a failure that may pass is tried again.
+    keep_versions: in the local cache. fetch_seconds: without progress. convert_seconds: of converting and
+    measuring one variant. gate_seconds, load_seconds: of the gates, of loading a candidate. retry_seconds: until a
+    failure that may pass is tried again.
     """
 
     probation: ProbationConfig = ProbationConfig()
     keep_versions: int = Field(default=3, ge=1, le=1000)
     fetch_seconds: Seconds = 60.0
     gate_seconds: Seconds = 60.0
+    convert_seconds: Seconds = 300.0
     load_seconds: Seconds = 120.0
     retry_seconds: Seconds = 30.0
     candidate_memory_mb: Megabytes = 4096

@@ -19,7 +19,7 @@ MAX_CLASSES = 10_000
 MAX_IMGSZ = 8192
 MAX_NUMBER = 2**53
 """Of bytes, and in metrics: what every reader of JSON takes exactly."""
-FORMATS = ("onnx", "pt")
+FORMATS = ("onnx", "pt", "openvino", "torchscript")
 TASKS = ("detect",)
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}\Z")

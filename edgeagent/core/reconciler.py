@@ -188,7 +188,8 @@ def _objection(state: State, c: Candidate) -> str:
 def _swap_in(state: State, c: Candidate, now: float, policy: Policy) -> Step:
     """The candidate takes the slot; what it replaces stays warm if it has earned that."""
     new, old = Ref(c.goal.version, c.digest), state.active
-    trusted = c.goal.known_good
+    # The first version on a node has passed its gates, and there is none to go back to: nothing to watch it for.
+    trusted = c.goal.known_good or not state.good
     advance(c.stage, Stage.STABLE if trusted else Stage.PROBATION)
     epoch = state.epoch + 1
     commands: list[Command] = [Swap(new, epoch)]
@@ -292,7 +293,7 @@ def _troubled(state: State, ref: Ref, why: str) -> Step:
     wish = wanted.wish if wanted and wanted.version == ref.version else state.intent
     rejection = Rejection(ref.version, ref.digest, wish, Stage.PROBATION, why)
     back, epoch = state.standby, state.epoch + 1
-    record = Record("probation", "rolled back", "edgeagent", ref.version, back.version, back.digest, why)
+    record = Record("probation", "rolled_back", "edgeagent", ref.version, back.version, back.digest, why)
     state = replace(
         state,
         active=back,

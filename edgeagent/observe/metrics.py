@@ -133,7 +133,7 @@ class Metrics:
         self._latency(pipeline, stage).observe(seconds)
 
     def swap(self, model: str, result: str) -> None:
-        """An update ended: `ok`, `rolled_back`, `rejected`, `superseded`, ..."""
+        """An update ended: `swapped`, `stable`, `rolled_back`, `rejected`, `superseded`"""
         self._swaps.labels(model, result).inc()
 
     def update_stage(self, model: str, stage: str, seconds: float) -> None:

@@ -6,7 +6,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Protocol
 
@@ -14,8 +14,10 @@ import structlog
 
 from edgeagent.core.model import Contract
 from edgeagent.core.state import Ref
+from edgeagent.engines.variants import Variant
 from edgeagent.errors import WeightsError, WorkerError
 from edgeagent.pipeline.frame import Frame
+from edgeagent.serving.tuning import Trial
 from edgeagent.workers.messages import Control, Detected, DropRing, Infer, Message, Ring
 from edgeagent.workers.process import Exit, WorkerProcess
 
@@ -35,16 +37,15 @@ class Artifact:
 
     ref: Ref
     weights: Path
-    format: str
     contract: Contract
+    variant: Variant
+    trials: tuple[Trial, ...] = ()
 
 
 @dataclass(frozen=True)
 class EngineSettings:
     """How engine workers run. Memory in bytes, times in seconds; `threads` of one worker."""
 
-    backend: str
-    device: str
     threads: int
     memory_limit: int
     candidate_memory_limit: int
@@ -134,15 +135,13 @@ class Engine:
     def _spawn(self) -> None:
         a, s = self.artifact, self._settings
         self._rings.clear()
-        self.in_flight = 0
+        self.in_flight = self._faults = 0
         self.worker = WorkerProcess(
             "engine",
             "edgeagent.workers.engine",
             {
                 "weights": str(a.weights),
-                "format": a.format,
-                "backend": s.backend,
-                "device": s.device,
+                "variant": asdict(a.variant),
                 "threads": s.threads,
             },
             self._heard,
@@ -159,7 +158,7 @@ class Engine:
                 self.in_flight -= 1
                 self._faults += 1
                 self._user.fault(self, body["ticket"], body["why"])
-                if self._faults == MAX_FAULTS:
+                if self._faults % MAX_FAULTS == 0:
                     self._user.failed(self, f"{MAX_FAULTS} frames in a row failed: {body['why']}")
             case Control("ready", body):
                 self.name = body["engine"]

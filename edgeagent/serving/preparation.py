@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
-"""The node's side of preparing a candidate: a throw-away worker that fetches, verifies and runs the gates."""
+"""The way of a candidate up to its gates: fetch, verify, make fit for this node, gate; each in a throw-away worker."""
 
 from __future__ import annotations
 
 import asyncio
-import time
+import hashlib
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -13,14 +14,15 @@ from typing import Any
 from edgeagent.core.lifecycle import Stage
 from edgeagent.core.model import Contract
 from edgeagent.core.state import Goal, Ref
+from edgeagent.engines.variants import Variant, variants
+from edgeagent.errors import EdgeAgentError
+from edgeagent.gates.parity import Tolerance
 from edgeagent.pipeline.frame import Frame
 from edgeagent.serving.engine import Artifact
-from edgeagent.workers.messages import Control, Message, Ring
-from edgeagent.workers.process import Exit, WorkerProcess
-
-_MODULE = "edgeagent.workers.prepare"
-_WATCH_S = 0.1
-_FINGERPRINT_S = 60.0
+from edgeagent.serving.task import Task, TaskFailedError
+from edgeagent.serving.tuning import Source, Verdict, has_passed, mark_passed, recall, tune
+from edgeagent.store.cache import Cache, describe
+from edgeagent.workers.messages import Control
 
 
 class RefusedError(Exception):
@@ -35,7 +37,7 @@ class RefusedError(Exception):
 
 @dataclass(frozen=True)
 class PrepareSettings:
-    """What a preparing worker needs to know. Times in seconds, memory in bytes."""
+    """What preparing needs to know. Times in seconds, memory in bytes; `confidence` from which objects count."""
 
     store_url: str
     storage_options: dict[str, Any]
@@ -46,15 +48,24 @@ class PrepareSettings:
     threads: int
     fetch_s: float
     gate_s: float
+    convert_s: float
     memory_limit: int
+    confidence: float
+    tolerance: Tolerance
+
+    @property
+    def prepared(self) -> Path:
+        """Where converted engines are kept."""
+        return self.cache / "prepared"
 
 
 @dataclass
 class Report:
-    """How far a preparation is, for status: stage, gate, and the file being fetched in bytes."""
+    """How far a preparation is, for status: stage, gate, variant on trial, and the file being fetched in bytes."""
 
     stage: Stage = Stage.FETCHING
     gate: str = ""
+    trial: str = ""
     file: str = ""
     done: int = 0
     total: int = 0
@@ -62,7 +73,7 @@ class Report:
 
 
 class Preparation:
-    """One candidate in one preparing worker."""
+    """One candidate, from FETCHING to the end of GATING."""
 
     def __init__(
         self,
@@ -72,66 +83,150 @@ class Preparation:
         active_contract: Contract | None,
         recent_frames: Callable[[], Sequence[Frame]],
         on_stage: Callable[[Stage, str], None],
+        refused: set[str],
     ) -> None:
+        """refused: digests that this node won't serve; what the cache holds of them is not the last word."""
         self.report = Report()
-        self.worker: WorkerProcess | None = None
         self.version = goal.version
+        self.task: Task | None = None
         self._model = model
         self._goal = goal
         self._settings = settings
         self._active_contract = active_contract
         self._recent_frames = recent_frames
         self._on_stage = on_stage
-        self._lent: list[Frame] = []
-        self._progress_at = time.monotonic()
-        self._outcome: asyncio.Future[Artifact]
+        self._refused = refused
+        self._loop = asyncio.get_running_loop()
 
     async def run(self) -> Artifact:
-        """Fetch, verify and pass the gates. Raises RefusedError. The worker is gone when this ends or is cancelled."""
-        s = self._settings
-        self._outcome = asyncio.get_running_loop().create_future()
-        self.worker = WorkerProcess(
-            "prepare",
-            _MODULE,
-            {
-                "task": "candidate",
-                "low_priority": True,
-                "model": self._model,
-                "version": self._goal.version,
-                "known_good": self._goal.known_good,
-                "digest": self._goal.digest,
-                "allow_new_contract": self._goal.allow_new_contract,
-                "active_contract": asdict(self._active_contract) if self._active_contract else None,
-                "cache": str(s.cache),
-                "backend": s.backend,
-                "device": s.device,
-                "threads": s.threads,
-                **_store_settings(s),
-            },
-            self._heard,
-            self._ended,
+        """Everything up to the gates. Raises RefusedError. No worker is left when this ends or is cancelled."""
+        fetched = await asyncio.to_thread(self._known) or await self._fetch()
+        source = self._source(fetched)
+        self._enter(Stage.PREPARING)
+        verdict = await self._make_fit(source, fetched)
+        if not self._goal.known_good:
+            self._enter(Stage.GATING)
+            prepared, terms = self._settings.prepared, self._terms()
+            if not await asyncio.to_thread(has_passed, source, prepared, terms):
+                await self._pass_gates(fetched, verdict)
+                await asyncio.to_thread(mark_passed, source, prepared, terms)
+        return Artifact(
+            ref=Ref(self._goal.version, fetched["digest"]),
+            weights=verdict.weights,
+            contract=Contract.from_values(fetched["contract"]),
+            variant=verdict.variant,
+            trials=verdict.trials,
         )
-        try:
-            while not self._outcome.done():
-                await asyncio.wait([self._outcome], timeout=_WATCH_S)
-                self._check_limits(self.worker)
-            return self._outcome.result()
-        finally:
-            self._outcome.cancel()  # if it is still open, nobody waits for it any more
-            await asyncio.shield(self.worker.end())
-            for frame in self._lent:
-                frame.release()
-            self._lent.clear()
 
-    def _heard(self, message: Message) -> None:
-        if not isinstance(message, Control) or self._outcome.done():
-            return
-        self._progress_at = time.monotonic()
+    def _known(self) -> dict[str, Any] | None:
+        """The version as the cache holds it, if this node has prepared and gated just that before.
+
+        Versions are immutable: then there is nothing to ask the store for, and no worker to wait for.
+        """
+        cache = Cache(self._settings.cache)
+        cached = cache.lookup(self._model, self._goal.version, self._goal.digest or None)
+        if cached is None or cached.manifest.digest in self._refused:
+            return None
+        try:
+            fetched = {**describe(cached), "fingerprint": ""}
+            source = self._source(fetched)
+            passed = self._goal.known_good or has_passed(source, self._settings.prepared, self._terms())
+            if not passed or recall(source, self._settings.prepared) is None:
+                return None
+            cache.verify(cached)
+        except (EdgeAgentError, RefusedError):
+            return None  # the long way says what is wrong
+        cache.mark_used(cached)
+        self._loop.call_soon_threadsafe(self._enter, Stage.VERIFYING, cached.manifest.digest)
+        return fetched
+
+    def _source(self, fetched: dict[str, Any]) -> Source:
+        s = self._settings
+        try:
+            possible = variants(fetched["format"], s.backend, s.device)
+        except EdgeAgentError as e:
+            raise RefusedError(str(e), fingerprint=fetched["fingerprint"]) from e
+        weights = Path(fetched["weights"])
+        return Source(
+            fetched["digest"], weights, fetched["format"], possible, s.threads, s.confidence, s.tolerance
+        )
+
+    def _terms(self) -> str:
+        """What the gates judge by, beside the version itself: what serves, and leave to change it."""
+        active = self._active_contract
+        terms = json.dumps([active and [active.task, active.names], self._goal.allow_new_contract])
+        return hashlib.sha256(terms.encode()).hexdigest()[:16]
+
+    async def _fetch(self) -> dict[str, Any]:
+        settings = {
+            "task": "fetch",
+            "model": self._model,
+            "version": self._goal.version,
+            "known_good": self._goal.known_good,
+            "digest": self._goal.digest,
+            "cache": str(self._settings.cache),
+            **store_settings(self._settings),
+        }
+        try:
+            return await self._run(settings, self._settings.fetch_s)
+        except TaskFailedError as e:
+            # While it only fetches, no weights have been touched: a sudden end is the machine's doing.
+            transient = e.body.get("transient", True)
+            why = e.why if e.body else f"{self.report.stage.lower()}: {e.why}"
+            raise RefusedError(why, transient, e.body.get("fingerprint", "")) from e
+
+    async def _make_fit(self, source: Source, fetched: dict[str, Any]) -> Verdict:
+        s = self._settings
+
+        async def measure(variant: Variant, folder: Path) -> dict[str, Any]:
+            settings = {
+                "task": "measure",
+                "source": fetched["weights"],
+                "format": fetched["format"],
+                "variant": asdict(variant),
+                "threads": s.threads,
+                "folder": str(folder),
+                "golden": fetched["golden"],
+            }
+            return await self._run(settings, s.convert_s)
+
+        def on_trial(name: str) -> None:
+            self.report.trial = name
+
+        return await tune(source, s.prepared, measure, on_trial)
+
+    async def _pass_gates(self, fetched: dict[str, Any], verdict: Verdict) -> None:
+        settings = {
+            "task": "gates",
+            "cache": str(self._settings.cache),
+            "model": self._model,
+            "version": self._goal.version,
+            "digest": fetched["digest"],
+            "weights": str(verdict.weights),
+            "variant": asdict(verdict.variant),
+            "threads": self._settings.threads,
+            "allow_new_contract": self._goal.allow_new_contract,
+            "active_contract": asdict(self._active_contract) if self._active_contract else None,
+        }
+        try:
+            await self._run(settings, self._settings.gate_s)
+        except TaskFailedError as e:
+            why = e.why if e.body else f"gate {self.report.gate}: {e.why}"
+            raise RefusedError(why, fingerprint=fetched["fingerprint"]) from e
+
+    async def _run(self, settings: dict[str, Any], quiet_s: float) -> dict[str, Any]:
+        self.task = Task(settings, quiet_s, self._settings.memory_limit, self._heard, self._recent_frames)
+        return await self.task.run()
+
+    def _enter(self, stage: Stage, digest: str = "") -> None:
+        self.report = Report(stage=stage)
+        self._on_stage(stage, digest)
+
+    def _heard(self, message: Control) -> None:
         body = message.body
         match message.op:
             case "stage":
-                self.report = Report(stage=Stage(body["stage"]))
-                self._on_stage(self.report.stage, body["digest"])
+                self._enter(Stage(body["stage"]), body["digest"])
             case "gate":
                 self.report.gate = body["name"]
             case "progress":
@@ -142,81 +237,17 @@ class Preparation:
                     body["total"],
                     body["resumed"],
                 )
-            case "frames?":
-                self._lend_frames()
-            case "prepared":
-                contract = Contract.from_values(body["contract"])
-                ref = Ref(self._goal.version, body["digest"])
-                self._outcome.set_result(Artifact(ref, Path(body["weights"]), body["format"], contract))
-            case "failed":
-                self._outcome.set_exception(RefusedError(body["why"], body["transient"], body["fingerprint"]))
-
-    def _lend_frames(self) -> None:
-        assert self.worker is not None
-        rings: set[int] = set()
-        for frame in self._recent_frames():
-            self._lent.append(frame.retain())
-            if frame.ring.id not in rings:
-                rings.add(frame.ring.id)
-                self.worker.send(
-                    Ring(frame.ring.id, frame.ring.slots, frame.ring.slot_bytes), [frame.ring.fd]
-                )
-        where = [
-            {"ring": f.ring.id, "slot": f.slot, "height": f.height, "width": f.width} for f in self._lent
-        ]
-        self.worker.send(Control("frames", {"frames": where}))
-
-    def _ended(self, how: Exit) -> None:
-        if not self._outcome.done():
-            where = f"gate {self.report.gate}" if self.report.gate else self.report.stage.lower()
-            # While it only fetches, no weights have been touched: the end is the machine's doing.
-            transient = self.report.stage is Stage.FETCHING
-            self._outcome.set_exception(
-                RefusedError(f"{where}: the preparing worker ended: {how}", transient)
-            )
-
-    def _check_limits(self, worker: WorkerProcess) -> None:
-        s, quiet = self._settings, time.monotonic() - self._progress_at
-        limit = s.fetch_s if self.report.stage in (Stage.FETCHING, Stage.VERIFYING) else s.gate_s
-        memory = worker.memory_bytes()
-        if quiet > limit:
-            worker.kill(f"no progress for {limit:g} s")
-        elif memory > s.memory_limit:
-            worker.kill(f"it took {memory >> 20} MB of memory, the limit is {s.memory_limit >> 20} MB")
 
 
 async def store_fingerprint(model: str, version: str, settings: PrepareSettings) -> str:
     """What the store holds under a version now; "" when that can't be told."""
-    answer: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-
-    def say(value: str) -> None:
-        if not answer.done():
-            answer.set_result(value)
-
-    def heard(message: Message) -> None:
-        if isinstance(message, Control):
-            say(message.body.get("value", ""))
-
-    worker = WorkerProcess(
-        "prepare",
-        _MODULE,
-        {
-            "task": "fingerprint",
-            "low_priority": True,
-            "model": model,
-            "version": version,
-            **_store_settings(settings),
-        },
-        heard,
-        lambda _how: say(""),
-    )
+    asked = {"task": "fingerprint", "model": model, "version": version, **store_settings(settings)}
     try:
-        return await asyncio.wait_for(answer, _FINGERPRINT_S)
-    except TimeoutError:
+        return str((await Task(asked, settings.fetch_s, settings.memory_limit).run())["value"])
+    except TaskFailedError:
         return ""
-    finally:
-        await asyncio.shield(worker.end())
 
 
-def _store_settings(s: PrepareSettings) -> dict[str, Any]:
+def store_settings(s: PrepareSettings) -> dict[str, Any]:
+    """How a worker reaches the model store."""
     return {"store_url": s.store_url, "storage_options": s.storage_options, "timeout_s": s.timeout_s}

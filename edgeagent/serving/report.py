@@ -101,6 +101,11 @@ class Report:
         for model, updater in self._updaters.items():
             for engine in updater.engines:
                 add(engine.worker, "engine", model=model, version=engine.ref.version)
-            if updater.preparation:
-                add(updater.preparation.worker, "prepare", model=model, version=updater.preparation.version)
+            if updater.preparation and updater.preparation.task:
+                add(
+                    updater.preparation.task.worker,
+                    "prepare",
+                    model=model,
+                    version=updater.preparation.version,
+                )
         return found

@@ -207,6 +207,7 @@ class Updater:
             self._active_contract(),
             self._recent_frames,
             lambda stage, digest: self.handle(Advanced(id, stage, digest)),
+            {r.digest for r in self.state.rejections},
         )
         self._preparation = preparation
         try:
@@ -221,8 +222,11 @@ class Updater:
             self._warming, ready, engine = None, engine, None
             self._work = None
             self.handle(Advanced(id, Stage.READY, ready.ref.digest))
+        except OSError as e:  # no process, no descriptor, no memory to be had just now
+            self.handle(Failed(id, f"this machine lacks something: {e}", transient=True))
         except RefusedError as e:
-            self._refused_fingerprint[wanted.version] = e.fingerprint
+            if e.fingerprint:
+                self._refused_fingerprint[wanted.version] = e.fingerprint
             self.handle(Failed(id, e.why, e.transient))
         except EdgeAgentError as e:
             self.handle(Failed(id, str(e)))
@@ -268,13 +272,13 @@ class Updater:
             self._recheck = None
 
     async def _recheck_store(self, version: str) -> None:
-        before = self._refused_fingerprint.get(version, "")
         delay = _RECHECK_MIN_S
         while True:
             await asyncio.sleep(min(delay, self._recheck_s))
             delay *= 2
             now = await store_fingerprint(self.state.model, version, self._prepare_settings)
-            if now and before and now != before:
+            # What was refused before a restart isn't known: then the store is asked once more.
+            if now and now != self._refused_fingerprint.get(version):
                 # If it is refused by its digest, without another look at the store, this is what was refused.
                 self._refused_fingerprint[version] = now
                 _log.info("the store's content changed", model=self.state.model, version=version)
@@ -341,7 +345,7 @@ class Updater:
         }
         if self._preparation and c.retry_at is None:
             r = self._preparation.report
-            status["gate"] = r.gate or None
+            status["gate"], status["trial"] = r.gate or None, r.trial or None
             if r.file:
                 status["fetch"] = {"file": r.file, "bytes": r.done, "of": r.total, "resumed_from": r.resumed}
         return status
@@ -353,6 +357,9 @@ def _about(engine: Engine) -> dict[str, Any]:
         "digest": engine.ref.digest,
         "engine": engine.name,
         "ready": engine.ready,
+        "tried": [
+            {**asdict(trial), "ms": trial.ms and round(trial.ms, 2)} for trial in engine.artifact.trials
+        ],
     }
 
 

@@ -22,9 +22,10 @@ import os
 import time
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from io import FileIO
 from pathlib import Path
+from typing import Any
 
 from edgeagent.core.model import Manifest, WeightFile, check_name, parse_manifest
 from edgeagent.errors import EdgeAgentError, IntegrityError, UnavailableError
@@ -43,6 +44,18 @@ class CachedVersion:
     manifest: Manifest
     weights: Path
     files: Mapping[str, Path]
+
+
+def describe(cached: CachedVersion) -> dict[str, Any]:
+    """What whoever prepares the version needs to know of it, as JSON values."""
+    manifest = cached.manifest
+    return {
+        "weights": str(cached.weights),
+        "format": manifest.weights.format,
+        "digest": manifest.digest,
+        "contract": asdict(manifest.contract),
+        "golden": [str(cached.files[path]) for path in manifest.golden],
+    }
 
 
 class Cache:
@@ -79,6 +92,10 @@ class Cache:
         """The whole versions of `model`, most recently used first."""
         found = (self._load(path) for path in self._manifests(model))
         return [cached for cached in found if cached is not None and self._is_complete(cached)]
+
+    def digests(self) -> set[str]:
+        """The digest of every version kept here, of all models."""
+        return {f"sha256:{path.stem.partition('@')[2]}" for path in self._versions.glob("*/[!.]*@*.json")}
 
     def mark_used(self, cached: CachedVersion) -> None:
         """Count `cached` as just used, for `evict`. Raises UnavailableError."""

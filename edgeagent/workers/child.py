@@ -73,12 +73,12 @@ def can_raise_priority() -> bool:
     return True
 
 
-def normal_priority() -> None:
-    """Normal CPU and I/O priority again, for all threads of this process; see `can_raise_priority`."""
+def raise_priority(nice: int) -> None:
+    """CPU priority `nice` and normal I/O priority, for all threads of this process; see `can_raise_priority`."""
     libc = ctypes.CDLL(None, use_errno=True)
     number = _IOPRIO_SET.get(os.uname().machine)
     for task in os.listdir("/proc/self/task"):
-        os.setpriority(os.PRIO_PROCESS, int(task), 0)
+        os.setpriority(os.PRIO_PROCESS, int(task), nice)
         if number is not None:
             libc.syscall(number, _IOPRIO_WHO_PROCESS, int(task), 0)
 

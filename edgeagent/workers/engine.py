@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """The engine worker: one model version, loaded once; a frame's slot in, its detections out.
 
-Settings: weights, format, backend, device, threads. Says Control("ready", …) or Control("failed", …) after
+Settings: weights, variant, threads. Says Control("ready", …) or Control("failed", …) after
 loading; then answers each Infer with Detected, or with Control("fault", …) for a frame that can't be inferred.
 """
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -14,9 +15,10 @@ import numpy as np
 from edgeagent.engines.detector import Detector
 from edgeagent.engines.load import load_runtime
 from edgeagent.engines.port import EngineOptions
+from edgeagent.engines.variants import Variant
 from edgeagent.errors import EdgeAgentError, WeightsError
 from edgeagent.workers.channel import WorkerChannel
-from edgeagent.workers.child import can_raise_priority, lower_priority, normal_priority, worker_main
+from edgeagent.workers.child import can_raise_priority, lower_priority, raise_priority, worker_main
 from edgeagent.workers.messages import Beat, Control, Detected, DropRing, Infer, Ring
 from edgeagent.workers.ring import RingView
 
@@ -27,14 +29,15 @@ def serve(channel: WorkerChannel, settings: Control) -> None:
     """Load, say so, then infer until the node is gone."""
     s = settings.body
     # Loading competes with the version that serves: it steps back where it may come forward again afterwards.
-    step_back = can_raise_priority()
+    step_back, nice = can_raise_priority(), os.getpriority(os.PRIO_PROCESS, 0)
     if step_back:
         lower_priority()
+    variant = Variant(**s["variant"])
     try:
         runtime = load_runtime(
             Path(s["weights"]),
-            s["format"],
-            EngineOptions(backend=s["backend"], device=s["device"], threads=s["threads"]),
+            variant.format,
+            EngineOptions(variant.backend, variant.device, s["threads"], variant.precision),
         )
         detector = Detector(runtime)
         detector.warm()
@@ -42,7 +45,7 @@ def serve(channel: WorkerChannel, settings: Control) -> None:
         channel.send(Control("failed", {"why": str(e)}))
         return
     if step_back:
-        normal_priority()
+        raise_priority(nice)
     channel.send(Control("ready", {"engine": runtime.name}))
     _infer_for_ever(channel, detector)
 

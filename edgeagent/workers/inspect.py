@@ -21,8 +21,8 @@ def inspect_weights(path: Path) -> WeightFacts:
     Raises WeightsError when the file can't be read, or kills or outlasts the process that reads it.
     """
     answer = asyncio.run(_ask(path))
-    if answer.op != "inspected":
-        raise WeightsError(answer.body["what"], answer.body["why"], answer.body["todo"])
+    if answer.op != "done":
+        raise WeightsError(answer.body["what"], answer.body["why_alone"], answer.body["todo"])
     return WeightFacts(Contract.from_values(answer.body["contract"]), answer.body["format"])
 
 
@@ -30,7 +30,7 @@ async def _ask(path: Path) -> Control:
     answer: asyncio.Future[Control] = asyncio.get_running_loop().create_future()
 
     def refused(why: str) -> Control:
-        return Control("refused", {"what": f"weights {path}", "why": why, "todo": "export them again"})
+        return Control("failed", {"what": f"weights {path}", "why_alone": why, "todo": "export them again"})
 
     def say(control: Control) -> None:
         if not answer.done():

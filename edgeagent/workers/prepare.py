@@ -2,87 +2,89 @@
 """The preparing worker: what is heavy and happens once, at the least priority, in a throw-away process.
 
 Settings name one task:
-- candidate: fetch a version, verify it, run the gates. Says Control("stage", …) as it goes,
-  Control("progress", …) while it fetches, then Control("prepared", …) or Control("failed", …).
-- fingerprint: what the store holds under a version now, without fetching it: Control("fingerprint", …).
-- inspect: what a weights file says of itself: Control("inspected", …) or Control("refused", …).
-It can be killed at any instant; the cache stays valid.
+- fetch: bring a version into the cache, whole and hashed; says Control("stage", …), Control("progress", …) as it goes.
+- measure: convert the weights for one variant, if need be, and see how fast it is and what it finds.
+- gates: run the gates; says Control("gate", …) as it goes.
+- fingerprint: what the store holds under a version now, without fetching it.
+- inspect: what a weights file says of itself.
+It answers with Control("done", …) or Control("failed", …). It can be killed at any instant; the cache stays valid.
 """
 
 from __future__ import annotations
 
 import sys
+import time
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from edgeagent.core.lifecycle import Stage
 from edgeagent.core.model import Contract
-from edgeagent.engines.inspect import read_facts
 from edgeagent.errors import EdgeAgentError, IntegrityError, NotFoundError, UnavailableError, WeightsError
-from edgeagent.store.cache import Cache, CachedVersion
-from edgeagent.store.fetch import Progress, fetch_version
-from edgeagent.store.remote import RemoteStore
 from edgeagent.workers.channel import WorkerChannel
 from edgeagent.workers.child import worker_main
 from edgeagent.workers.messages import Control, Ring
 from edgeagent.workers.ring import RingView
 
-ABSENT = "absent"
 _FRAMES_S = 5.0
+_MEASURE_ROUNDS, _MEASURE_S = 12, 2.0
+_MAX_PICTURES = 8
+_COMPARED_BOXES = 50
+_LOW_CONFIDENCE = 0.001
+_IOU = 0.7
+Settings = dict[str, Any]
 
 
 def serve(channel: WorkerChannel, settings: Control) -> None:
     """Perform the one task of this worker."""
     s = settings.body
+    tasks: dict[str, Callable[[WorkerChannel, Settings], Settings]] = {
+        "fetch": _fetch,
+        "measure": _measure,
+        "gates": _gates,
+        "fingerprint": lambda _, s: {"value": _fingerprint(s)},
+        "inspect": _inspect,
+    }
     try:
-        match s["task"]:
-            case "candidate":
-                _candidate(channel, s)
-            case "fingerprint":
-                channel.send(Control("fingerprint", {"value": _fingerprint(s)}))
-            case "inspect":
-                facts = read_facts(Path(s["weights"]))
-                channel.send(
-                    Control("inspected", {"contract": asdict(facts.contract), "format": facts.format})
-                )
-            case task:
-                raise SystemExit(f"unknown task {task!r}")
+        channel.send(Control("done", tasks[s["task"]](channel, s)))
     except EdgeAgentError as e:
-        if s["task"] == "inspect":
-            channel.send(Control("refused", {"what": e.what, "why": e.why, "todo": e.todo}))
-        else:
-            _failed(channel, s, str(e), transient=isinstance(e, UnavailableError))
+        transient = s["task"] == "fetch" and isinstance(e, UnavailableError)
+        fingerprint = _try_fingerprint(s) if s["task"] == "fetch" and not transient else ""
+        parts = {"what": e.what, "why_alone": e.why, "todo": e.todo}
+        channel.send(
+            Control("failed", {"why": str(e), "transient": transient, "fingerprint": fingerprint, **parts})
+        )
 
 
-def _failed(channel: WorkerChannel, s: dict[str, Any], why: str, transient: bool) -> None:
-    fingerprint = ""
-    if s["task"] == "candidate" and not transient:
-        try:
-            fingerprint = _fingerprint(s)
-        except EdgeAgentError as e:
-            print(f"no fingerprint of the refused version: {e}", file=sys.stderr)
-    channel.send(Control("failed", {"why": why, "transient": transient, "fingerprint": fingerprint}))
+# -- fetch -------------------------------------------------------------------------------------------
 
 
-def _remote(s: dict[str, Any]) -> RemoteStore:
-    return RemoteStore(s["store_url"], timeout_s=s["timeout_s"], storage_options=s["storage_options"])
+def _fetch(channel: WorkerChannel, s: Settings) -> Settings:
+    from edgeagent.store.cache import Cache, describe
+    from edgeagent.store.fetch import Progress, fetch_version
 
+    def say(p: Progress) -> None:
+        progress = {"file": p.file, "done": p.done_bytes, "total": p.total_bytes, "resumed": p.resumed_from}
+        channel.send(Control("progress", progress))
 
-def _fingerprint(s: dict[str, Any]) -> str:
-    try:
-        return _remote(s).fingerprint(s["model"], s["version"])
-    except NotFoundError:
-        return ABSENT
+    def enter(stage: Stage, digest: str) -> None:
+        channel.send(Control("stage", {"stage": stage.value, "digest": digest}))
 
-
-def _candidate(channel: WorkerChannel, s: dict[str, Any]) -> None:
     cache = Cache(Path(s["cache"]))
-    cached = _trusted(channel, s, cache) if s["known_good"] else None
-    if cached is None:
+    cached = cache.lookup(s["model"], s["version"], s["digest"]) if s["known_good"] else None
+    if cached:
+        enter(Stage.VERIFYING, cached.manifest.digest)
+        try:
+            cache.verify(cached)
+        except IntegrityError as e:
+            # Bit rot on this node's disk: the store may have it whole.
+            print(f"fetching anew: {e}", file=sys.stderr)
+            cached = fetch_version(_remote(s), cache, s["model"], s["version"], say)
+    else:
         # Hashes every file while it streams, or where it lies already.
-        cached = fetch_version(_remote(s), cache, s["model"], s["version"], lambda p: _progress(channel, p))
-        _enter(channel, Stage.VERIFYING, cached.manifest.digest)
+        cached = fetch_version(_remote(s), cache, s["model"], s["version"], say)
+        enter(Stage.VERIFYING, cached.manifest.digest)
     manifest = cached.manifest
     if s["known_good"] and manifest.digest != s["digest"]:
         raise IntegrityError(
@@ -90,82 +92,72 @@ def _candidate(channel: WorkerChannel, s: dict[str, Any]) -> None:
             f"the store holds {manifest.digest}, what served well here was {s['digest']}",
             "promote it, so that it passes the gates",
         )
-    if not s["known_good"]:
-        _enter(channel, Stage.PREPARING)
-        _enter(channel, Stage.GATING)
-        refused = _gates(channel, s, cached)
-        if refused:
-            _failed(channel, s, refused, transient=False)
-            return
-    channel.send(
-        Control(
-            "prepared",
-            {
-                "weights": str(cached.weights),
-                "format": manifest.weights.format,
-                "digest": manifest.digest,
-                "contract": asdict(manifest.contract),
-            },
-        )
-    )
+    return {**describe(cached), "fingerprint": "" if s["known_good"] else _try_fingerprint(s)}
 
 
-def _trusted(channel: WorkerChannel, s: dict[str, Any], cache: Cache) -> CachedVersion | None:
-    """The version that served well here, as this node's cache holds it; None when it must be fetched again."""
-    cached = cache.lookup(s["model"], s["version"], s["digest"])
-    if cached is None:
-        return None
+def _remote(s: Settings) -> Any:
+    from edgeagent.store.remote import RemoteStore
+
+    return RemoteStore(s["store_url"], timeout_s=s["timeout_s"], storage_options=s["storage_options"])
+
+
+def _fingerprint(s: Settings) -> str:
+    value: str = _remote(s).fingerprint(s["model"], s["version"])
+    return value
+
+
+def _try_fingerprint(s: Settings) -> str:
     try:
-        cache.verify(cached)
-    except IntegrityError as e:
-        # Bit rot on this node's disk: the store may have it whole.
-        print(f"fetching anew: {e}", file=sys.stderr)
-        return None
-    _enter(channel, Stage.VERIFYING, cached.manifest.digest)
-    return cached
+        return _fingerprint(s)
+    except EdgeAgentError as e:
+        print(f"no fingerprint of the version in the store: {e}", file=sys.stderr)
+        return ""
 
 
-def _enter(channel: WorkerChannel, stage: Stage, digest: str = "") -> None:
-    channel.send(Control("stage", {"stage": stage.value, "digest": digest}))
+# -- measure -----------------------------------------------------------------------------------------
 
 
-def _progress(channel: WorkerChannel, p: Progress) -> None:
-    channel.send(
-        Control(
-            "progress",
-            {"file": p.file, "done": p.done_bytes, "total": p.total_bytes, "resumed": p.resumed_from},
-        )
-    )
-
-
-def _gates(channel: WorkerChannel, s: dict[str, Any], cached: CachedVersion) -> str:
-    """Run every gate in order; the first refusal, by the gate's name, or "" when all pass."""
-    # Here and not above: a worker that only fetches needs no runtime.
+def _measure(channel: WorkerChannel, s: Settings) -> Settings:
     from edgeagent.engines.detector import Detector
     from edgeagent.engines.load import load_runtime
     from edgeagent.engines.port import EngineOptions
-    from edgeagent.gates import contract, smoke
+    from edgeagent.engines.variants import Variant
 
-    manifest = cached.manifest
-    active = Contract.from_values(s["active_contract"]) if s["active_contract"] else None
-    options = EngineOptions(backend=s["backend"], device=s["device"], threads=s["threads"])
-    gate = "contract"
-    try:
-        _gate(channel, gate)
-        facts = read_facts(cached.weights, manifest.weights.format)
-        failures = contract.check(manifest, facts, active, s["allow_new_contract"])
-        if not failures:
-            gate = "smoke"
-            _gate(channel, gate)
-            detector = Detector(load_runtime(cached.weights, manifest.weights.format, options))
-            failures = smoke.check(detector, _recent_frames(channel))
-    except WeightsError as e:
-        failures = [str(e)]
-    return f"gate {gate}: {'; '.join(failures)}" if failures else ""
+    variant = Variant(**s["variant"])
+    options = EngineOptions(variant.backend, variant.device, s["threads"], variant.precision)
+    weights = Path(s["source"])
+    if variant.needs_conversion(s["format"]):
+        from edgeagent.engines.convert import convert
+
+        folder = Path(s["folder"])
+        folder.mkdir(parents=True, exist_ok=True)
+        weights = convert(weights, s["format"], variant, folder, options)
+    detector = Detector(load_runtime(weights, variant.format, options))
+    detector.warm()
+    pictures = _pictures(channel, s, detector.runtime.facts.contract)
+    boxes = [detector.detect(p, _LOW_CONFIDENCE, _IOU).boxes[:_COMPARED_BOXES].tolist() for p in pictures]
+    times: list[float] = []
+    begin = time.perf_counter()
+    while len(times) < _MEASURE_ROUNDS and time.perf_counter() - begin < _MEASURE_S:
+        start = time.perf_counter()
+        detector.detect(pictures[len(times) % len(pictures)], 0.25, _IOU)
+        times.append(time.perf_counter() - start)
+    # The least, not the median: it runs at the lowest priority, beside the version that serves.
+    return {"weights": str(weights), "ms": min(times) * 1000, "boxes": boxes}
 
 
-def _gate(channel: WorkerChannel, name: str) -> None:
-    channel.send(Control("gate", {"name": name}))
+def _pictures(channel: WorkerChannel, s: Settings, contract: Contract) -> list[Any]:
+    """The golden pictures, else what the line sees just now, else a test pattern."""
+    import cv2
+    import numpy as np
+
+    golden = [cv2.imread(path, cv2.IMREAD_COLOR) for path in s["golden"][:_MAX_PICTURES]]
+    pictures = [p for p in golden if p is not None] or _recent_frames(channel)
+    if not pictures:
+        height, width = contract.imgsz
+        noise = np.random.default_rng(0).integers(0, 256, (height // 8, width // 8, 3), np.uint8)
+        pictures = [cv2.resize(noise, (width, height), interpolation=cv2.INTER_CUBIC)]
+    return pictures
 
 
 def _recent_frames(channel: WorkerChannel) -> list[Any]:
@@ -181,6 +173,53 @@ def _recent_frames(channel: WorkerChannel) -> list[Any]:
                 return [rings[f["ring"]].image(f["slot"], f["height"], f["width"]) for f in body["frames"]]
             case _:
                 raise SystemExit(f"asked for frames, got {message!r}")
+
+
+# -- gates -------------------------------------------------------------------------------------------
+
+
+def _gates(channel: WorkerChannel, s: Settings) -> Settings:
+    from edgeagent.engines.detector import Detector
+    from edgeagent.engines.inspect import read_facts
+    from edgeagent.engines.load import load_runtime
+    from edgeagent.engines.port import EngineOptions
+    from edgeagent.engines.variants import Variant
+    from edgeagent.gates import contract, smoke
+    from edgeagent.store.cache import Cache
+
+    cached = Cache(Path(s["cache"])).lookup(s["model"], s["version"], s["digest"])
+    if cached is None:
+        raise NotFoundError(
+            f"version {s['model']}/{s['version']}", "is not in the cache any more", "promote it again"
+        )
+    active = Contract.from_values(s["active_contract"]) if s["active_contract"] else None
+    variant = Variant(**s["variant"])
+    options = EngineOptions(variant.backend, variant.device, s["threads"], variant.precision)
+    gate = "contract"
+    try:
+        channel.send(Control("gate", {"name": gate}))
+        facts = read_facts(cached.weights, cached.manifest.weights.format)
+        failures = contract.check(cached.manifest, facts, active, s["allow_new_contract"])
+        if not failures:
+            gate = "smoke"
+            channel.send(Control("gate", {"name": gate}))
+            detector = Detector(load_runtime(Path(s["weights"]), variant.format, options))
+            failures = smoke.check(detector, _recent_frames(channel))
+    except WeightsError as e:
+        failures = [str(e)]
+    if failures:
+        raise WeightsError(f"gate {gate}", "; ".join(failures))
+    return {}
+
+
+# -- inspect -----------------------------------------------------------------------------------------
+
+
+def _inspect(_: WorkerChannel, s: Settings) -> Settings:
+    from edgeagent.engines.inspect import read_facts
+
+    facts = read_facts(Path(s["weights"]))
+    return {"contract": asdict(facts.contract), "format": facts.format}
 
 
 if __name__ == "__main__":

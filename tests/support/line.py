@@ -36,6 +36,8 @@ class Factory:
         self.starts = 0
         self.config: dict[str, Any] = {
             "config_store": {"url": self.intent.as_uri()},
+            # One way to run: what is tried with `auto` depends on what is installed.
+            "engine": {"backend": "onnxruntime"},
             "model_store": {"url": str(self.store), "timeout_seconds": 3},
             "pipelines": [],
             "update": {"probation": {"seconds": 1}, "retry_seconds": 1, **update},
