@@ -24,7 +24,8 @@ def facts_from_metadata(
 ) -> WeightFacts:
     """The facts of an exported network, out of its metadata and the shapes of its first input and output.
 
-    None in a shape is a size that the graph leaves open; an empty `output_shape` is unknown altogether.
+    None in a shape is a size that the graph leaves open; an empty `output_shape` is unknown altogether, and so is an
+    empty `input_shape`.
     A missing `task` means detect, as in YOLOv5's exports. Raises WeightsError.
     """
     task = meta.get("task", "detect")
@@ -46,7 +47,15 @@ def facts_from_metadata(
             )
         if output_shape and None not in output_shape[1:]:
             head = choose_head(output_shape, len(names), imgsz, stride).name
-    return WeightFacts(Contract(task, names, imgsz, stride), file_format, head)
+    batches = bool(input_shape) and input_shape[0] is None and not has_nms(meta)
+    return WeightFacts(Contract(task, names, imgsz, stride), file_format, head, batches)
+
+
+def has_nms(meta: Mapping[str, str]) -> bool:
+    """Whether non-maximum suppression was exported with the network. Ultralytics unrolls it for each picture of the
+    export's batch; a further one would get no boxes, silently. Raises WeightsError."""
+    arguments = _literal(meta, "args") if "args" in meta else {}
+    return isinstance(arguments, dict) and bool(arguments.get("nms"))
 
 
 def class_names(value: object) -> tuple[str, ...]:
@@ -87,11 +96,13 @@ def _literal(meta: Mapping[str, str], key: str) -> object:
 
 def _input_size(meta: Mapping[str, str], shape: Sequence[int | None]) -> tuple[int, int]:
     shown = "×".join("?" if n is None else str(n) for n in shape)
-    if len(shape) != 4 or shape[0] not in (1, None) or shape[1] not in (3, None):
+    if shape and (len(shape) != 4 or shape[0] not in (1, None) or shape[1] not in (3, None)):
         raise WeightsError(
-            f"input of shape {shown}", "is not one picture in colour, 1×3×height×width", "export with batch=1"
+            f"input of shape {shown}",
+            "is not one picture in colour, 1×3×height×width",
+            "export with batch=1, or with dynamic=True",
         )
-    height, width = shape[2:]
+    height, width = shape[2:] if shape else (None, None)
     if height is None or width is None:
         size = _literal(meta, "imgsz")
         height, width = (size, size) if isinstance(size, int) else _pair(size)

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING
 
 from edgeagent.core.model import FORMATS
 from edgeagent.engines.facts import facts_from_metadata
+from edgeagent.engines.ir import Parts, ir_facts, parts_beside, read_graph
 from edgeagent.engines.port import WeightFacts
+from edgeagent.engines.torchscript_file import read_script
 from edgeagent.errors import NotFoundError, UnavailableError, WeightsError
 
 if TYPE_CHECKING:
@@ -18,13 +20,23 @@ if TYPE_CHECKING:
 MAX_ONNX_BYTES = (2 << 30) - 1  # what one protobuf message can hold
 
 
-def read_facts(path: Path, fmt: str | None = None) -> WeightFacts:
-    """The facts of a `.onnx` or `.pt` file; `fmt` says which it is, else the file's suffix does.
+_FORMAT_OF_SUFFIX = {".xml": "openvino"}  # the others are called as they end
 
+
+def format_of(path: Path) -> str:
+    """The format that the file's name claims."""
+    suffix = path.suffix.lower()
+    return _FORMAT_OF_SUFFIX.get(suffix, suffix.removeprefix("."))
+
+
+def read_facts(path: Path, fmt: str | None = None, parts: Parts | None = None) -> WeightFacts:
+    """The facts of a weights file; `fmt` says what it is, else the file's suffix does.
+
+    `parts`: for the format `openvino` the files that belong to it, else those beside `path` (`ir.parts_beside`).
     To be called in a process that may be lost: parsing hostile bytes can take memory or time.
     Raises WeightsError (can't be read, unsafe, no detection head), NotFoundError, UnavailableError (disk).
     """
-    fmt = fmt or path.suffix.removeprefix(".").lower()
+    fmt = fmt or format_of(path)
     if not path.is_file():
         raise NotFoundError(f"weights {path}", "no such file", "give the path of a .onnx or .pt file")
     match fmt:
@@ -34,22 +46,37 @@ def read_facts(path: Path, fmt: str | None = None) -> WeightFacts:
             from edgeagent.engines.torch_runtime import read_checkpoint
 
             return read_checkpoint(path)[1]
+        case "openvino":
+            return ir_facts(path, read_graph(path), parts_beside(path) if parts is None else parts)
+        case "torchscript":
+            return read_script(path)[1]
+        case "engine":
+            raise WeightsError(
+                f"weights {path}",
+                "a TensorRT engine fits only the machine that built it",
+                "publish the .onnx or .pt: a node builds its own engine",
+            )
     raise WeightsError(f"weights {path}", f"format {fmt!r} is unknown", f"use one of {', '.join(FORMATS)}")
 
 
-def _onnx_facts(path: Path) -> WeightFacts:
-    import onnx
-    from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
+def refuse_external_data(content: bytes, path: Path) -> None:
+    """Raise WeightsError when a tensor of the ONNX file `content` lies in another file.
 
+    For runtimes that would go and get it. Quick, as such a tensor can't do without the key `location`.
+    """
+    if b"location" in content:
+        _refuse_unsafe(_parse(content, path), path)
+
+
+def _onnx_facts(path: Path) -> WeightFacts:
     try:
         size = path.stat().st_size
         if size > MAX_ONNX_BYTES:
             raise WeightsError(f"weights {path}", f"{size} bytes are more than an ONNX file can hold")
-        model = onnx.load_model_from_string(path.read_bytes())
+        content = path.read_bytes()
     except OSError as e:
         raise UnavailableError(f"weights {path}", str(e)) from e
-    except DecodeError as e:
-        raise WeightsError(f"weights {path}", "are not an ONNX model", "export them anew") from e
+    model = _parse(content, path)
     graph = model.graph
     if not graph.node or not graph.output:
         raise WeightsError(f"weights {path}", "hold no network", "export them anew")
@@ -61,6 +88,16 @@ def _onnx_facts(path: Path) -> WeightFacts:
         raise WeightsError(f"weights {path}", f"the network has {len(inputs)} inputs, not one picture")
     meta = {entry.key: entry.value for entry in model.metadata_props}
     return facts_from_metadata(meta, _shape(inputs[0]), _shape(graph.output[0]), "onnx")
+
+
+def _parse(content: bytes, path: Path) -> ModelProto:
+    import onnx
+    from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
+
+    try:
+        return onnx.load_model_from_string(content)
+    except DecodeError as e:
+        raise WeightsError(f"weights {path}", "are not an ONNX model", "export them anew") from e
 
 
 def _shape(value: ValueInfoProto) -> tuple[int | None, ...]:

@@ -8,10 +8,12 @@ from typing import Any
 
 import numpy as np
 import onnxruntime as ort
+from numpy.typing import NDArray
 from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
 
 from edgeagent.engines.facts import facts_from_metadata
 from edgeagent.engines.port import EngineOptions, Tensor
+from edgeagent.engines.variants import engine_name, split_device
 from edgeagent.errors import UnavailableError, UsageError, WeightsError
 
 _ERRORS = (
@@ -36,57 +38,102 @@ class OnnxRuntime:
     """A session over one `.onnx` file."""
 
     def __init__(self, path: Path, options: EngineOptions) -> None:
-        """Raises WeightsError, UsageError (device), UnavailableError (disk)."""
+        """Raises WeightsError, UsageError (device or precision), UnavailableError (disk)."""
         self._path = path
+        device, index = _device(options.device)
+        if options.precision not in ("fp32", "fp16") or (options.precision == "fp16" and device == "cpu"):
+            raise UsageError(
+                f"engine precision {options.precision}", f"is none of ONNX Runtime on {device}", "use fp32"
+            )
+        self.name = engine_name("onnxruntime", device, options.precision)
         try:
             # Bytes and not the path: what was verified is what runs.
-            self._session = ort.InferenceSession(
-                path.read_bytes(), _session_options(options.threads), providers=_providers(options.device)
-            )
+            content = path.read_bytes()
         except OSError as e:
             raise UnavailableError(f"weights {path}", str(e)) from e
+        try:
+            self._session = ort.InferenceSession(
+                content, _session_options(options.threads, {}), providers=_providers(device, index)
+            )
+            inputs, output = self._session.get_inputs(), self._session.get_outputs()[0]
+            if len(inputs) != 1 or inputs[0].type not in _DTYPES or output.type not in _DTYPES:
+                raise WeightsError(
+                    f"weights {path}",
+                    "the network is not one picture of floats in, floats out",
+                    "export them anew",
+                )
+            self._input, self._output, self._dtype = inputs[0].name, output.name, _DTYPES[inputs[0].type]
+            self.facts = facts_from_metadata(
+                self._session.get_modelmeta().custom_metadata_map,
+                _sizes(inputs[0].shape),
+                _sizes(output.shape),
+                "onnx",
+            )
+            self.max_batch = max(options.max_batch, 1) if self.facts.batches else 1
+            fixed = _open_sizes(inputs[0].shape, (1, 3, *self.facts.contract.imgsz), self.max_batch)
+            if fixed:
+                # A shape that is known is calculated once, not in each run.
+                self._session = ort.InferenceSession(
+                    content, _session_options(options.threads, fixed), providers=_providers(device, index)
+                )
         except _ERRORS as e:
             raise WeightsError(
                 f"weights {path}", f"ONNX Runtime can't load them ({_reason(e)})", "export them anew"
             ) from e
-        used = self._session.get_providers()[0]
-        on_gpu = used == "CUDAExecutionProvider"
-        if options.device.startswith("cuda") and not on_gpu:
+        if device == "cuda" and self._session.get_providers()[0] != "CUDAExecutionProvider":
             raise UsageError(
                 f"engine.device {options.device!r}",
                 "CUDA did not start, see the log above",
                 "use auto or cpu",
             )
-        self.name = "onnxruntime-cuda" if on_gpu else "onnxruntime-cpu"
-        inputs, output = self._session.get_inputs(), self._session.get_outputs()[0]
-        if len(inputs) != 1 or inputs[0].type not in _DTYPES or output.type not in _DTYPES:
-            raise WeightsError(
-                f"weights {path}",
-                "the network is not one picture of floats in, floats out",
-                "export them anew",
-            )
-        self._input, self._output, self._dtype = inputs[0].name, output.name, _DTYPES[inputs[0].type]
-        self.facts = facts_from_metadata(
-            self._session.get_modelmeta().custom_metadata_map,
-            _sizes(inputs[0].shape),
-            _sizes(output.shape),
-            "onnx",
+        self._bound = (
+            _Bound(self._session, self._input, self._output, device, index) if index is not None else None
         )
 
     def run(self, batch: Tensor) -> Tensor:
         """See `Runtime.run`."""
+        picture = np.asarray(batch, self._dtype)
         try:
-            (raw,) = self._session.run([self._output], {self._input: np.asarray(batch, self._dtype)})
+            if self._bound is not None:
+                raw = self._bound.run(picture)
+            else:
+                (raw,) = self._session.run([self._output], {self._input: picture})
         except _ERRORS as e:
             raise WeightsError(f"weights {self._path}", f"ONNX Runtime can't run them ({_reason(e)})") from e
         return np.asarray(raw, dtype=np.float32)
 
     def close(self) -> None:
         """See `Runtime.close`."""
-        del self._session
+        del self._bound, self._session
 
 
-def _session_options(threads: int) -> ort.SessionOptions:
+class _Bound:
+    """Inputs that stay on the device from run to run: nothing is allocated there for a frame."""
+
+    def __init__(
+        self, session: ort.InferenceSession, input_name: str, output_name: str, device: str, index: int
+    ) -> None:
+        self._session, self._input, self._output = session, input_name, output_name
+        self._device, self._index = device, index
+        self._pictures: dict[tuple[int, ...], Any] = {}
+
+    def run(self, picture: NDArray[Any]) -> NDArray[Any]:
+        """The output for one shape of input, on the host."""
+        place = self._pictures.get(picture.shape)
+        if place is None:
+            place = ort.OrtValue.ortvalue_from_numpy(picture, self._device, self._index)
+            self._pictures[picture.shape] = place
+        else:
+            place.update_inplace(picture)
+        binding = self._session.io_binding()
+        binding.bind_ortvalue_input(self._input, place)
+        binding.bind_output(self._output, self._device, self._index)
+        self._session.run_with_iobinding(binding)
+        output: NDArray[Any] = binding.copy_outputs_to_cpu()[0]
+        return output
+
+
+def _session_options(threads: int, sizes: dict[str, int]) -> ort.SessionOptions:
     options = ort.SessionOptions()
     options.intra_op_num_threads = max(threads, 1)
     options.inter_op_num_threads = 1
@@ -99,28 +146,43 @@ def _session_options(threads: int) -> ort.SessionOptions:
     # Measured on YOLOv8n at 640: the same latency, 23 MB less.
     options.enable_mem_pattern = False
     options.log_severity_level = 3
+    for name, size in sizes.items():
+        options.add_free_dimension_override_by_name(name, size)
     return options
 
 
-def _providers(device: str) -> list[str | tuple[str, dict[str, str]]]:
-    kind, _, index = device.partition(":")
-    if kind not in ("auto", "cpu", "cuda") or (index and not (kind == "cuda" and index.isdigit())):
-        raise UsageError(f"engine.device {device!r}", "is unknown", "use auto, cpu, cuda or cuda:0")
+def _device(wanted: str) -> tuple[str, int | None]:
+    """Where to run: `cpu` and None, or `cuda` and the device's number."""
+    kind, index = split_device(wanted)
     available = "CUDAExecutionProvider" in ort.get_available_providers()
     if kind == "cuda" and not available:
         raise UsageError(
-            f"engine.device {device!r}",
+            f"engine.device {wanted!r}",
             "the installed ONNX Runtime has no CUDA",
-            "use auto or cpu, or install onnxruntime-gpu",
+            "use auto or cpu, or replace the package onnxruntime by onnxruntime-gpu",
         )
-    if kind == "cpu" or not available:
+    return ("cpu", None) if kind == "cpu" or not available else ("cuda", index or 0)
+
+
+def _providers(device: str, index: int | None) -> list[str | tuple[str, dict[str, str]]]:
+    if device == "cpu":
         return ["CPUExecutionProvider"]
     cuda = {
-        "device_id": index or "0",
+        "device_id": str(index),
         "arena_extend_strategy": "kSameAsRequested",
         "cudnn_conv_algo_search": "HEURISTIC",
+        "use_tf32": "0",  # "fp32" is meant
     }
     return [("CUDAExecutionProvider", cuda), "CPUExecutionProvider"]
+
+
+def _open_sizes(shape: list[int | str | None], sizes: tuple[int, ...], max_batch: int) -> dict[str, int]:
+    """The named sizes that the graph leaves open, and what they are here; that of the batch only if it is always 1."""
+    return {
+        name: size
+        for axis, (name, size) in enumerate(zip(shape, sizes, strict=True))
+        if isinstance(name, str) and (axis or max_batch == 1)
+    }
 
 
 def _sizes(shape: list[int | str | None]) -> tuple[int | None, ...]:

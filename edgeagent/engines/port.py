@@ -20,21 +20,24 @@ class WeightFacts:
     """What the weights say of themselves (not what a manifest says of them).
 
     head: name of the output layout (a key of `decode.HEADS`); None when only running the network can tell.
+    batches: the network takes any number of pictures at once; else one.
     """
 
     contract: Contract
     format: str
     head: str | None = None
+    batches: bool = False
 
 
 class Runtime(Protocol):
     """Weights loaded into one inference library. Not thread-safe; lives in a worker."""
 
     facts: WeightFacts
-    name: str  # "onnxruntime-cpu", "torch-cpu", ... as status and metrics show it
+    name: str  # "onnxruntime-cpu", "openvino-cpu-bf16", ... as status and metrics show it
+    max_batch: int  # the most pictures in one run
 
     def run(self, batch: Tensor) -> Tensor:
-        """Infer `batch`, N×3×H×W RGB in 0..1, contiguous, H×W as in `facts.contract.imgsz`.
+        """Infer `batch`, N×3×H×W RGB in 0..1, contiguous, N up to `max_batch`, H×W as in `facts.contract.imgsz`.
 
         Returns the raw head output, N×…, float32; may be a view that the next call overwrites.
         Raises WeightsError when the runtime refuses.
@@ -49,10 +52,11 @@ class EngineOptions:
     """How to load.
 
     backend: `auto` or one of `variants.BACKENDS`; device: `auto`, `cpu`, `cuda`, `cuda:0`; threads: 0 is one;
-    precision: `fp32`, `bf16` or `fp16`.
+    precision: `fp32`, `bf16` or `fp16`; max_batch: pictures in one run, where the weights take more than one.
     """
 
     backend: str = "auto"
     device: str = "auto"
     threads: int = 1
     precision: str = "fp32"
+    max_batch: int = 1

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
-"""Ultralytics checkpoints (`.pt`) in torch. The only module that imports torch and ultralytics.
+"""Ultralytics checkpoints (`.pt`) in torch. The only module that imports ultralytics, but for the conversion.
 
 A `.pt` is a pickle, a program for the machine that loads it. It is read with `weights_only=True` and a list of the
 network classes it may name; never in any other way. On top of that no class may be called while it loads (a stock
@@ -35,9 +35,12 @@ with tempfile.TemporaryDirectory(prefix="edgeagent-") as _settings:
     from ultralytics.utils import IterableSimpleNamespace
 
 from edgeagent.core.model import MAX_IMGSZ, Contract
+from edgeagent.engines.cuda_graph import CudaNetwork
 from edgeagent.engines.decode import choose_head
 from edgeagent.engines.facts import class_names
 from edgeagent.engines.port import EngineOptions, Tensor, WeightFacts
+from edgeagent.engines.torch_device import choose_device, set_threads
+from edgeagent.engines.variants import engine_name
 from edgeagent.errors import UsageError, WeightsError
 
 _PLAIN = (
@@ -54,7 +57,7 @@ _PLAIN = (
     torch.dtype,
 )
 # What a broken or hostile pickle can raise has no end: each of its operations may fail in its own way.
-_BROKEN = (
+BROKEN = (
     ArithmeticError,
     AssertionError,
     AttributeError,
@@ -69,31 +72,57 @@ _BROKEN = (
 
 
 class TorchRuntime:
-    """One checkpoint, fused and in float32, in torch's eager mode."""
+    """One checkpoint, fused, in torch's eager mode; on CUDA replayed as a graph."""
 
     def __init__(self, path: Path, options: EngineOptions) -> None:
-        """Sets the thread counts of this process. Raises WeightsError, UsageError (device)."""
-        torch.set_num_threads(max(options.threads, 1))
-        if torch.get_num_interop_threads() != 1:
-            torch.set_num_interop_threads(1)
-        self._device = _device(options.device)
-        self.name = f"torch-{self._device.type}"
+        """Sets the thread counts of this process. Raises WeightsError, UsageError (device or precision)."""
+        set_threads(options.threads)
+        device = choose_device(options.device)
+        half = options.precision == "fp16" and device.type == "cuda"
+        if options.precision != "fp32" and not half:
+            raise UsageError(
+                f"engine precision {options.precision}", f"is none of torch on {device.type}", "use fp32"
+            )
+        self.name = engine_name("torch", device.type, options.precision)
         self._path = path
         self._model, self.facts = read_checkpoint(path)
+        self.max_batch = max(options.max_batch, 1)
         self._model.requires_grad_(False)
-        self._model.to(self._device).to(memory_format=torch.channels_last)
+        if half:
+            _halve(self._model)
+        self._dtype = torch.float16 if half else torch.float32
+        self._model.to(device).to(memory_format=torch.channels_last)
+        self._cuda = CudaNetwork(self._infer, device) if device.type == "cuda" else None
 
     def run(self, batch: Tensor) -> Tensor:
         """See `Runtime.run`."""
+        if self._cuda is not None:
+            try:
+                return self._cuda.run(batch)
+            except RuntimeError as e:
+                raise WeightsError(f"weights {self._path}", f"torch can't run them ({_reason(e)})") from e
         with torch.inference_mode():
-            tensor = torch.from_numpy(batch).to(device=self._device)
-            output = _forward(self._model, tensor.contiguous(memory_format=torch.channels_last), self._path)
-        raw: Tensor = output.float().cpu().numpy()
+            raw: Tensor = self._infer(torch.from_numpy(batch)).numpy()
         return raw
 
     def close(self) -> None:
         """See `Runtime.close`."""
-        del self._model
+        del self._model, self._cuda
+
+    def _infer(self, batch: torch.Tensor) -> torch.Tensor:
+        # The order of a picture's bytes is the network's: channels last.
+        tensor = batch.to(dtype=self._dtype, memory_format=torch.channels_last)
+        return _forward(self._model, tensor, self._path).float()
+
+
+def _halve(model: torch.nn.Module) -> None:
+    """Calculate in float16 up to the last convolutions; boxes in pixels need more digits than it has."""
+    model.half()
+    head: Any = model.model[-1]  # type: ignore[index]
+    head.dfl.float()
+    for name in ("cv2", "cv3", "one2one_cv2", "one2one_cv3"):
+        for branch in getattr(head, name, None) or ():
+            branch.register_forward_hook(lambda _layer, _inputs, output: output.float())
 
 
 def read_checkpoint(path: Path) -> tuple[torch.nn.Module, WeightFacts]:
@@ -121,40 +150,29 @@ def read_checkpoint(path: Path) -> tuple[torch.nn.Module, WeightFacts]:
         imgsz = _trained_size(checkpoint, model, path)
         with torch.inference_mode():
             shape = tuple(_forward(model, torch.zeros(1, 3, *imgsz), path).shape)
-    except _BROKEN as e:
+    except BROKEN as e:
         raise WeightsError(f"weights {path}", f"the network is not whole ({type(e).__name__}: {e})") from e
     head = choose_head(shape, len(names), imgsz, stride)
-    return model, WeightFacts(Contract(str(task or "detect"), names, imgsz, stride), "pt", head.name)
-
-
-def _device(wanted: str) -> torch.device:
-    kind, _, index = wanted.partition(":")
-    if kind not in ("auto", "cpu", "cuda") or (index and not (kind == "cuda" and index.isdigit())):
-        raise UsageError(f"engine.device {wanted!r}", "is unknown", "use auto, cpu, cuda or cuda:0")
-    if kind == "cpu" or (kind == "auto" and not torch.cuda.is_available()):
-        return torch.device("cpu")
-    device = torch.device("cuda", int(index or 0))
-    if device.index >= torch.cuda.device_count():
-        raise UsageError(
-            f"engine.device {wanted!r}",
-            f"torch sees {torch.cuda.device_count()} CUDA devices",
-            "use auto or cpu",
-        )
-    return device
+    return model, WeightFacts(
+        Contract(str(task or "detect"), names, imgsz, stride), "pt", head.name, batches=True
+    )
 
 
 def _forward(model: torch.nn.Module, batch: torch.Tensor, path: Path) -> torch.Tensor:
     try:
         output = model(batch)
     except RuntimeError as e:
-        raise WeightsError(
-            f"weights {path}", f"torch can't run them ({' '.join(str(e).split())[:300]})"
-        ) from e
+        raise WeightsError(f"weights {path}", f"torch can't run them ({_reason(e)})") from e
     # In eval mode ultralytics gives the decoded output first, then the raw parts for the loss.
     first = output[0] if isinstance(output, (tuple, list)) and output else output
     if not isinstance(first, torch.Tensor):
         raise WeightsError(f"weights {path}", f"the network gives a {type(first).__name__}, not a tensor")
     return first
+
+
+def _reason(error: RuntimeError) -> str:
+    """torch's message in one line of bearable length."""
+    return " ".join(str(error).split())[:300]
 
 
 def _trained_size(checkpoint: dict[str, Any], model: DetectionModel, path: Path) -> tuple[int, int]:
@@ -186,7 +204,7 @@ def _unpickle(path: Path) -> dict[str, Any]:
             _refused(e),
             "publish an ultralytics detection checkpoint, or its ONNX export",
         ) from e
-    except _BROKEN as e:
+    except BROKEN as e:
         why = " ".join(str(e).split())[:200]
         raise WeightsError(f"weights {path}", f"can't be read ({type(e).__name__}: {why})") from e
     if not isinstance(loaded, dict):

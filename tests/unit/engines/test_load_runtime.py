@@ -16,7 +16,7 @@ from tests.support import weights
 
 def test_a_backend_that_can_not_read_the_format(tmp_path: Path) -> None:
     """Says which can."""
-    with pytest.raises(UsageError, match=r"use one of auto, onnxruntime$"):
+    with pytest.raises(UsageError, match=r"use one of auto, onnxruntime, openvino$"):
         load_runtime(weights.detection_onnx(tmp_path / "w.onnx"), "onnx", EngineOptions(backend="torch"))
     with pytest.raises(UsageError, match=r"use one of auto, torch$"):
         load_runtime(tmp_path / "w.pt", "pt", EngineOptions(backend="onnxruntime"))
