@@ -58,7 +58,11 @@ def react(state: State, event: Event, now: float, policy: Policy) -> Step:
 
 
 def goal(state: State) -> Goal | None:
-    """What should serve now: at boot the last known good first, then a local wish, then the intent."""
+    """What should serve now: at boot the last known good first, then a local wish, then the intent.
+
+    None: whatever serves is right. So it is after a start until the intent was read: what was wished for before may
+    be what made the node fail, or no longer be wished for.
+    """
     if state.active is None:
         for ref in reversed(state.good):
             if ref.version not in state.boot_failed:
@@ -72,6 +76,8 @@ def goal(state: State) -> Goal | None:
                 )
     if state.override:
         return state.override.goal
+    if state.active and not state.wish_read:
+        return None
     d = state.directive
     return Goal(d.version, d.wish, d.by, d.reason, d.allow_new_contract) if d else None
 
@@ -100,9 +106,11 @@ def _apply(state: State, event: Event, now: float, policy: Policy) -> Step:
     match event:
         case Wished(directive):
             if directive == state.directive:
-                return state, []
-            # Seen again after a restart it is equal, since it was saved whole: holds and quarantines stand.
-            state = replace(state, directive=directive, override=None, rejections=(), last_error="")
+                # Seen again after a restart it is equal, since it was saved whole: holds and quarantines stand.
+                return replace(state, wish_read=True), []
+            state = replace(
+                state, directive=directive, wish_read=True, override=None, rejections=(), last_error=""
+            )
             return state, [Save()]
         case WishInvalid(why):
             return replace(state, last_error=why), []

@@ -84,6 +84,7 @@ class State:
 
     good: versions that became stable, oldest first; the last is the last known good.
     probation_until: monotonic seconds; None when the active version is stable.
+    wish_read: the config store has told its wish since this start; until then `directive` is that of the last run.
     """
 
     model: str
@@ -99,6 +100,7 @@ class State:
     last_error: str = ""
     next_id: int = 1
     boot_failed: frozenset[str] = field(default_factory=frozenset)
+    wish_read: bool = False
 
     @property
     def last_known_good(self) -> Ref | None:

@@ -285,7 +285,6 @@ class Updater:
                 self._recheck = None
                 self.handle(StoreChanged(version))
                 return
-            before = before or now
 
     def _start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.create_task(work)
@@ -310,7 +309,7 @@ class Updater:
         engine = self.slot.engine
         standby = self.standby
         return {
-            "aspired": wanted.version if wanted else None,
+            "aspired": wanted.version if wanted else s.directive and s.directive.version,
             "active": engine and {**_about(engine), "epoch": self.slot.epoch},
             "standby": standby and _about(standby),
             "held": s.override
