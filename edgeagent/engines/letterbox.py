@@ -49,10 +49,10 @@ class Placement:
 class Letterbox:
     """Fills one input tensor, again and again; nothing is allocated while the frame size stays the same."""
 
-    def __init__(self, size: tuple[int, int]) -> None:
-        """`size`: (height, width) of the network's input."""
+    def __init__(self, size: tuple[int, int], tensor: Tensor | None = None) -> None:
+        """`size`: (height, width) of the network's input; `tensor`: 1×3×height×width to fill, else one of its own."""
         self.size = size
-        self.tensor: Tensor = np.empty((1, 3, *size), np.float32)
+        self.tensor: Tensor = np.empty((1, 3, *size), np.float32) if tensor is None else tensor
         self._place((0, 0))
 
     def fill(self, image: Image) -> Placement:

@@ -19,6 +19,7 @@ class FakeRuntime:
     """Gives `output` for every batch, and counts."""
 
     name = "fake"
+    max_batch = 1
     facts = WeightFacts(Contract("detect", ("a", "b"), (64, 64), 32), "onnx")
 
     def __init__(self, output: Tensor) -> None:
