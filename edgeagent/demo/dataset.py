@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import yaml
 
-from edgeagent.demo.conveyor import CLASSES, Conveyor
+from edgeagent.scenes.conveyor import CLASSES, Conveyor
 
 IMGSZ = 320  # the models' input side; a frame of 640×360 arrives there as 320×180
 TRAIN_SEEDS = range(1000, 1040)

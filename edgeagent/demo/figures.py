@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
-from edgeagent.demo.conveyor import Truth
 from edgeagent.demo.scoring import Found, match
+from edgeagent.scenes.conveyor import Truth
 
 FPS_WINDOW_S = 2.0
 

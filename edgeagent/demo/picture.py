@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edgeagent.demo.carton import Image
-from edgeagent.demo.conveyor import CLASSES, Truth
 from edgeagent.demo.figures import Figures, counted, found_in, rolling_recall
 from edgeagent.demo.scoring import match
 from edgeagent.demo.script import Change
+from edgeagent.scenes.carton import Image
+from edgeagent.scenes.conveyor import CLASSES, Truth
 
 PAIR_FRAMES = 60  # how far from the swap a frame of the pair may be
 EDGE_PX = 70  # and the defect from the left and right edge of the frame

@@ -21,13 +21,13 @@ from rich.text import Text
 
 from edgeagent.client import printable
 from edgeagent.demo.bad_versions import copy_with_note, flip_bits, permute_names
-from edgeagent.demo.conveyor import Conveyor
 from edgeagent.demo.figures import Figures, latency_ms, longest_gap_ms
 from edgeagent.demo.picture import draw_before_after, draw_run, find_pair
 from edgeagent.demo.screen import BAD, GOOD, Screen
 from edgeagent.demo.script import CORRUPT, PERMUTED, Pace, Story, judge
 from edgeagent.demo.station import FPS, SEED, Station, take_folder
 from edgeagent.errors import EdgeAgentError
+from edgeagent.scenes.conveyor import Conveyor
 
 WEIGHTS = Path(__file__).parent / "weights"
 FOLDER = Path("demo-run")

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from edgeagent.demo.conveyor import Truth
+from edgeagent.scenes.conveyor import Truth
 
 MATCH_IOU = 0.5
 

@@ -32,7 +32,7 @@ _VERDICT = "verdict.json"
 
 @dataclass(frozen=True)
 class Trial:
-    """What came of trying one variant. ms: of one frame, letterbox to NMS, the least of some; parity: against the first."""
+    """What came of trying one variant. ms: of one frame, letterbox to NMS; parity: against the first."""
 
     variant: str
     ms: float | None

@@ -220,7 +220,7 @@ class Synthetic:
     total, resumable, camera = 0, True, False
 
     def __init__(self, scene: str, query: str) -> None:
-        from edgeagent.demo.conveyor import Conveyor
+        from edgeagent.scenes.conveyor import Conveyor
 
         numbers = {"seed": 0.0, "fps": 30.0, "width": 640.0, "height": 360.0}
         try:

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 import pytest
 
-from edgeagent.demo.conveyor import Conveyor
+from edgeagent.scenes.conveyor import Conveyor
 from edgeagent.workers.sources import Image, Source, SourceError, UnreadableFrameError, open_source
 from tests.support import films
 

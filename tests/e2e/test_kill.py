@@ -151,7 +151,7 @@ def test_killed_twice_on_probation_is_rolled_back(factory: Factory) -> None:
     assert (model["state"], model["aspired"]) == ("REJECTED", "v2")
     assert "v2 refused on probation" in model["last_error"]
     assert "SIGKILL" in model["last_error"]
-    (rolled_back,) = factory.history("rolled back")
+    (rolled_back,) = factory.history("rolled_back")
     assert (rolled_back["from_version"], rolled_back["to_version"]) == ("v2", "v1")
     wait_for(lambda: factory.engine_pid("v2") is None, "v2's worker gone")
     node.stop()

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from edgeagent.demo.conveyor import Truth
 from edgeagent.demo.figures import Figures, latency_ms, longest_gap_ms, rolling_recall
+from edgeagent.scenes.conveyor import Truth
 
 BIG = Truth(cls=0, xyxy=(10, 10, 60, 60), tiny=False, part=1)
 TINY = Truth(cls=1, xyxy=(100, 10, 112, 22), tiny=True, part=1)

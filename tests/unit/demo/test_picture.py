@@ -3,8 +3,8 @@
 
 from __future__ import annotations
 
-from edgeagent.demo.conveyor import Truth
 from edgeagent.demo.picture import find_pair
+from edgeagent.scenes.conveyor import Truth
 from tests.support.demo import TINY, good_run, record
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 
 import pytest
 
-from edgeagent.demo.conveyor import Truth
 from edgeagent.demo.scoring import iou, match
+from edgeagent.scenes.conveyor import Truth
 
 DENT = Truth(cls=1, xyxy=(10, 10, 30, 30), tiny=False, part=3)
 NEIGHBOUR = Truth(cls=1, xyxy=(18, 10, 38, 30), tiny=True, part=3)

@@ -8,9 +8,9 @@ import dataclasses
 import numpy as np
 import pytest
 
-from edgeagent.demo import conveyor
-from edgeagent.demo.carton import MISSING_LABEL, Carton, draw, plan
-from edgeagent.demo.conveyor import CLASSES, VISIBLE_FRACTION, Conveyor, Truth
+from edgeagent.scenes import conveyor
+from edgeagent.scenes.carton import MISSING_LABEL, Carton, draw, plan
+from edgeagent.scenes.conveyor import CLASSES, VISIBLE_FRACTION, Conveyor, Truth
 
 
 def truths(line: Conveyor, frames: range) -> list[Truth]:

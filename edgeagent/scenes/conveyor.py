@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeagent.demo.carton import CLASSES, SIDE, Carton, Image, Sprite, draw, plan
+from edgeagent.scenes.carton import CLASSES, SIDE, Carton, Image, Sprite, draw, plan
 
 __all__ = ["CLASSES", "VISIBLE_FRACTION", "Conveyor", "Truth"]
 
