@@ -91,7 +91,7 @@ class Station:
             "node": {"id": "demo", "state_dir": str(folder / "state")},
             "config_store": {"url": self.config_store},
             "model_store": {"url": str(self.store)},
-            "engine": {"device": "cpu", "threads": 1},
+            "engine": {"backend": "onnxruntime", "device": "cpu", "threads": 1},
             "pipelines": [
                 {
                     "name": PIPELINE,

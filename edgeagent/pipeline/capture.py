@@ -22,9 +22,9 @@ from edgeagent.workers.ring import MAX_FRAME_BYTES, Ring
 
 _log = structlog.get_logger(__name__)
 
-# Two in flight on each of two engines during a swap, one that waits, one being written, the recent one that is
-# kept for the gates, one to spare.
-RING_SLOTS = 8
+# Two in flight on each of two engines during a swap, four that wait (see serving/router.py), one being written, the
+# recent one that is kept for the gates, one to spare.
+RING_SLOTS = 11
 STATES = (
     "starting",  # a worker opens the source
     "running",  # frames come

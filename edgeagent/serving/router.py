@@ -23,6 +23,10 @@ from edgeagent.workers.messages import BOX, Detected
 DEPTH = 2
 """Frames with one engine at a time: one being inferred, one waiting in its worker, so that it never idles."""
 
+BURST, BURST_S = 4, 0.15
+"""Frames that may wait on a live line, and for how long (seconds). Enough for a hiccup of the machine, when frames
+come late and together; an engine that is slower than its camera still sees frames that are nearly new."""
+
 MAX_ATTEMPTS = 2
 """A frame that was with an engine when it died is tried once more; then the frame itself is suspected."""
 
@@ -108,8 +112,8 @@ class Router:
         line.recent = None
 
     def frame(self, line: Line, frame: Frame) -> None:
-        """A frame was captured. On a live line it takes the place of one that waits."""
-        if line.live and line.waiting:
+        """A frame was captured. On a live line it takes the place of those that have waited too long."""
+        while line.live and line.waiting and self._is_stale(line):
             line.waiting.popleft().release()
             engine = self._slot.engine
             line.dropped("busy" if engine and engine.ready else "no_engine", 1)
@@ -165,6 +169,10 @@ class Router:
         for line in self._lines:
             self._flush(line)
         self.pump()
+
+    def _is_stale(self, line: Line) -> bool:
+        """Whether the oldest frame that waits on a live line is to make way for a newer one."""
+        return len(line.waiting) >= BURST or self._clock() - line.waiting[0].mono > BURST_S
 
     def _take(self, engine: Engine, ticket: int) -> _Job | None:
         """The job that this engine has under this ticket; None when its line was removed."""

@@ -8,7 +8,7 @@ import math
 
 import pytest
 
-from edgeagent.serving.router import DEPTH
+from edgeagent.serving.router import BURST, DEPTH
 from tests.support.routing import BOX_OF_A_DENT, Bench
 
 # -- one engine --------------------------------------------------------------------------------------
@@ -132,6 +132,21 @@ def test_a_live_line_drops_the_older_frame_when_the_engine_is_busy() -> None:
     for _ in range(3):
         engine.answers()
     assert line.seqs == [0, 1, 5]
+
+
+def test_a_live_line_bears_a_hiccup() -> None:
+    """Frames that come late and together wait a little; only what is more than a burst is dropped."""
+    bench = Bench()
+    bench.now = 100.0  # the frames are new
+    line = bench.line(live=True)
+    engine = bench.swap("v1")
+    line.captures(2 + BURST)
+    assert not line.dropped
+    line.captures(1)
+    assert line.dropped == {"busy": 1}
+    while engine.has:
+        engine.answers()
+    assert line.seqs == [0, 1, 3, 4, 5, 6]
 
 
 def test_a_live_line_without_an_engine_holds_one_frame() -> None:
