@@ -190,6 +190,7 @@ class Node:
         )
         engine = EngineSettings(
             threads=threads,
+            max_batch=c.engine.max_batch,
             memory_limit=c.engine.memory_limit_mb * _MB,
             candidate_memory_limit=c.update.candidate_memory_mb * _MB,
             hang_s=c.engine.hang_seconds,

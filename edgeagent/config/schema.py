@@ -120,6 +120,7 @@ class EngineConfig(_Section):
     backend: auto tries what is installed and takes the fastest that finds what the source weights find.
 
     threads: of one engine worker; 0 shares all cores but one between the models, at least one each.
+    max_batch: frames of several pipelines that are inferred together, where the weights allow it.
     memory_limit_mb, hang_seconds: a worker that takes more memory, or longer for one frame, is killed and
     started again.
     """
@@ -127,6 +128,7 @@ class EngineConfig(_Section):
     backend: Literal["auto", "onnxruntime", "openvino", "torch", "torchscript", "tensorrt"] = "auto"
     device: Annotated[str, AfterValidator(_device)] = "auto"
     threads: int = Field(default=0, ge=0, le=256)
+    max_batch: int = Field(default=1, ge=1, le=64)
     memory_limit_mb: Megabytes = 4096
     hang_seconds: Seconds = 10.0
     parity: ParityConfig = ParityConfig()

@@ -47,6 +47,7 @@ class EngineSettings:
     """How engine workers run. Memory in bytes, times in seconds; `threads` of one worker."""
 
     threads: int
+    max_batch: int
     memory_limit: int
     candidate_memory_limit: int
     hang_s: float
@@ -83,6 +84,7 @@ class Engine:
         self.name = ""  # of the runtime, once it is ready
         self.ready = False
         self.in_flight = 0
+        self.max_batch = 1  # of the artifact, within the settings; once it is ready
         self.worker: WorkerProcess | None = None
         self._settings = settings
         self._user = user
@@ -143,6 +145,7 @@ class Engine:
                 "weights": str(a.weights),
                 "variant": asdict(a.variant),
                 "threads": s.threads,
+                "max_batch": s.max_batch,
             },
             self._heard,
             self._ended,
@@ -161,7 +164,7 @@ class Engine:
                 if self._faults % MAX_FAULTS == 0:
                     self._user.failed(self, f"{MAX_FAULTS} frames in a row failed: {body['why']}")
             case Control("ready", body):
-                self.name = body["engine"]
+                self.name, self.max_batch = body["engine"], body["max_batch"]
                 self.ready = self._loaded_once = True
                 self._ready_at = time.monotonic()
                 if self._loading and not self._loading.done():

@@ -21,7 +21,8 @@ from edgeagent.serving.slot import Lease, Slot
 from edgeagent.workers.messages import BOX, Detected
 
 DEPTH = 2
-"""Frames with one engine at a time: one being inferred, one waiting in its worker, so that it never idles."""
+"""Batches with one engine at a time: one being inferred, one waiting in its worker, so that it never idles. A live
+line has at most so many frames with its engine, however large the batches: more would only be older."""
 
 BURST, BURST_S = 4, 0.15
 """Frames that may wait on a live line, and for how long (seconds). Enough for a hiccup of the machine, when frames
@@ -123,7 +124,7 @@ class Router:
     def pump(self) -> None:
         """Give the engine that serves as many frames as it should have; to each line its turn."""
         engine = self._slot.engine
-        while engine and engine.ready and engine.in_flight < DEPTH:
+        while engine and engine.ready and engine.in_flight < DEPTH * engine.max_batch:
             job = self._next_job()
             if job is None:
                 return
@@ -188,11 +189,16 @@ class Router:
             for job in line.jobs:
                 if job.lease is None and not job.done:
                     return job
-            if line.waiting:
+            if line.waiting and not (line.live and self._with_engine(line) >= DEPTH):
                 job = _Job(line, line.waiting.popleft())
                 line.jobs.append(job)
                 return job
         return None
+
+    def _with_engine(self, line: Line) -> int:
+        """How many of the line's frames the engine that serves has."""
+        engine = self._slot.engine
+        return sum(1 for job in line.jobs if not job.done and job.lease and job.lease.engine is engine)
 
     def _flush(self, line: Line) -> None:
         """Let out what is done, as far as it is next in frame order."""

@@ -1,13 +1,14 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """The engine worker: one model version, loaded once; a frame's slot in, its detections out.
 
-Settings: weights, variant, threads. Says Control("ready", …) or Control("failed", …) after
+Settings: weights, variant, threads, max_batch. Says Control("ready", …) or Control("failed", …) after
 loading; then answers each Infer with Detected, or with Control("fault", …) for a frame that can't be inferred.
 """
 
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -37,7 +38,9 @@ def serve(channel: WorkerChannel, settings: Control) -> None:
         runtime = load_runtime(
             Path(s["weights"]),
             variant.format,
-            EngineOptions(variant.backend, variant.device, s["threads"], variant.precision),
+            EngineOptions(
+                variant.backend, variant.device, s["threads"], variant.precision, max_batch=s["max_batch"]
+            ),
         )
         detector = Detector(runtime)
         detector.warm()
@@ -46,7 +49,7 @@ def serve(channel: WorkerChannel, settings: Control) -> None:
         return
     if step_back:
         raise_priority(nice)
-    channel.send(Control("ready", {"engine": runtime.name}))
+    channel.send(Control("ready", {"engine": runtime.name, "max_batch": detector.max_batch}))
     _infer_for_ever(channel, detector)
 
 
@@ -54,32 +57,45 @@ def _infer_for_ever(channel: WorkerChannel, detector: Detector) -> None:
     rings: dict[int, RingView] = {}
     turn = 0
     while True:
-        message = channel.receive(_BEAT_S)
-        match message:
-            case None:
-                turn += 1
-                channel.send(Beat(turn))
-            case Infer():
-                _infer(channel, detector, rings, message)
-            case Ring(ring, slots, slot_bytes):
-                rings[ring] = RingView(channel.fds.popleft(), slots, slot_bytes)
-            case DropRing(ring):
-                if ring in rings:
-                    rings.pop(ring).close()
-            case _:
-                raise SystemExit(f"an engine worker has no use for {message!r}")
+        # Frames that wait already go together, as far as the network takes them; none waits for company.
+        jobs: list[Infer] = []
+        while len(jobs) < detector.max_batch:
+            message = channel.receive(0 if jobs else _BEAT_S)
+            match message:
+                case None:
+                    break
+                case Infer():
+                    jobs.append(message)
+                case Ring(ring, slots, slot_bytes):
+                    rings[ring] = RingView(channel.fds.popleft(), slots, slot_bytes)
+                case DropRing(ring):
+                    if ring in rings:
+                        rings.pop(ring).close()
+                case _:
+                    raise SystemExit(f"an engine worker has no use for {message!r}")
+        if jobs:
+            _infer(channel, detector, rings, jobs)
+        else:
+            turn += 1
+            channel.send(Beat(turn))
 
 
-def _infer(channel: WorkerChannel, detector: Detector, rings: dict[int, RingView], job: Infer) -> None:
+def _infer(
+    channel: WorkerChannel, detector: Detector, rings: dict[int, RingView], jobs: Sequence[Infer]
+) -> None:
     try:
-        image = rings[job.ring].image(job.slot, job.height, job.width)
-        found = detector.detect(image, job.confidence, job.iou)
+        images = [rings[job.ring].image(job.slot, job.height, job.width) for job in jobs]
+        found = detector.detect_many(images, [job.confidence for job in jobs], [job.iou for job in jobs])
     except WeightsError as e:
-        channel.send(Control("fault", {"ticket": job.ticket, "why": str(e)}))
+        if len(jobs) == 1:
+            channel.send(Control("fault", {"ticket": jobs[0].ticket, "why": str(e)}))
+        else:  # one frame may be to blame: the others are to have their results
+            for job in jobs:
+                _infer(channel, detector, rings, [job])
         return
-    pre, infer, post = found.timings_ms
-    boxes = np.ascontiguousarray(found.boxes, dtype="<f4").tobytes()
-    channel.send(Detected(job.ticket, pre, infer, post, boxes))
+    for job, result in zip(jobs, found, strict=True):
+        boxes = np.ascontiguousarray(result.boxes, dtype="<f4").tobytes()
+        channel.send(Detected(job.ticket, *result.timings_ms, boxes))
 
 
 if __name__ == "__main__":

@@ -28,6 +28,7 @@ class FakeEngine(Engine):
         self.ref = Ref(version, f"sha256:{version}")
         self.artifact = cast(Artifact, SimpleNamespace(ref=self.ref, contract=CONTRACT))
         self.in_flight = 0
+        self.max_batch = 1
         self.router = router
         self.ready = ready
         self.has: list[tuple[int, Frame]] = []  # ticket, frame

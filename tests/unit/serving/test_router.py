@@ -453,3 +453,34 @@ def test_an_engine_can_t_answer_for_another() -> None:
     assert line.out == []
     engine.answers()
     assert [r["version"] for r in line.out] == ["v1"]
+
+
+# -- batches -----------------------------------------------------------------------------------------
+
+
+def test_an_engine_that_takes_batches_has_two_of_them() -> None:
+    """One being inferred, one waiting; filled from all lines in turn."""
+    bench = Bench()
+    lines = [bench.line(f"line-{i}") for i in range(4)]
+    engine = bench.engine("v1")
+    engine.max_batch = 3
+    bench.slot.swap(engine, 1)
+    for line in lines:
+        line.captures(3)
+    assert engine.in_flight == 2 * 3
+    while engine.has:
+        engine.answers()
+    assert [line.seqs for line in lines] == [[0, 1, 2]] * 4
+
+
+def test_a_live_line_does_not_fill_batches_alone() -> None:
+    """More of its frames with the engine would only be older ones."""
+    bench = Bench()
+    bench.now = 100.0
+    engine = bench.engine("v1")
+    engine.max_batch = 8
+    bench.slot.swap(engine, 1)
+    bench.line("camera", live=True).captures(5)
+    assert engine.in_flight == DEPTH
+    bench.line("file").captures(5)
+    assert engine.in_flight == DEPTH + 5
