@@ -1,0 +1,126 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""Every family of detection models as ultralytics exports it: our boxes against ultralytics' own."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from edgeagent.engines.detector import Detector
+from edgeagent.engines.inspect import read_facts
+from edgeagent.engines.load import load_runtime
+from edgeagent.engines.port import EngineOptions
+from tests.support.families import FAMILIES, NAMES, family_pt, pictures
+
+SIZE = 160
+RECTANGLE = [96, 160]  # height, width
+IOU = 0.45
+CONFIDENCE = 0.25
+PIXEL, SCORE = 1.0, 1e-3
+
+# ultralytics still exports through torch's older way.
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore:.*might cause the trace to be incorrect"),
+]
+
+# What ultralytics is told to export, and the layout that comes of it; for v10 and 26 "one_to_one" is their own
+# way to do without NMS, which the others lack.
+EXPORTS: dict[str, tuple[dict[str, Any], str]] = {
+    "static": ({"imgsz": SIZE}, "v8"),
+    "rectangle": ({"imgsz": RECTANGLE}, "v8"),
+    "dynamic": ({"imgsz": RECTANGLE, "dynamic": True}, "v8"),
+    "nms": ({"imgsz": RECTANGLE, "nms": True, "conf": CONFIDENCE, "iou": IOU}, "end2end"),
+    "dynamic_nms": (
+        {"imgsz": SIZE, "nms": True, "conf": CONFIDENCE, "iou": IOU, "dynamic": True},
+        "end2end",
+    ),
+    "one_to_one": ({"imgsz": RECTANGLE, "nms": False}, "end2end"),
+}
+CASES = [
+    (family, export)
+    for family in FAMILIES
+    for export in EXPORTS
+    if export != "one_to_one" or family in ("yolov10n", "yolo26")
+]
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """Build the checkpoint of a family, once."""
+    folder = tmp_path_factory.mktemp("families")
+
+    def build(family: str) -> Path:
+        path = folder / f"{family}.pt"
+        return path if path.exists() else family_pt(family, path, SIZE)
+
+    return build
+
+
+def theirs(weights: Path, imgsz: int | list[int]) -> list[NDArray[np.float32]]:
+    """What ultralytics finds in each picture, best first: n×6, as ours."""
+    from ultralytics import YOLO
+
+    model = YOLO(str(weights), task="detect")
+    found = model.predict(
+        pictures(), imgsz=imgsz, conf=CONFIDENCE, iou=IOU, rect=False, verbose=False, save=False, device="cpu"
+    )
+    return [np.asarray(f.boxes.data, np.float32) for f in found]
+
+
+def ours(weights: Path, options: EngineOptions) -> tuple[Detector, list[NDArray[np.float32]]]:
+    """What the detector finds in each picture."""
+    detector = Detector(load_runtime(weights, weights.suffix[1:], options))
+    return detector, [detector.detect(picture, CONFIDENCE, IOU).boxes for picture in pictures()]
+
+
+def assert_same(found: list[NDArray[np.float32]], expected: list[NDArray[np.float32]]) -> None:
+    """The same objects in every picture: classes, scores, and boxes within a pixel."""
+    assert sum(len(boxes) for boxes in expected) >= 6, "the oracle finds too little to compare"
+    for mine, oracle in zip(found, expected, strict=True):
+        assert len(mine) == len(oracle)
+        # Objects of equal score may come in any order.
+        left = list(mine)
+        for box in oracle:
+            near = [i for i, other in enumerate(left) if is_same(other, box)]
+            assert near, f"nothing like {box} in {mine[:5]}"
+            left.pop(near[0])
+
+
+def is_same(a: NDArray[np.float32], b: NDArray[np.float32]) -> bool:
+    """The same class, score and box."""
+    return bool(a[5] == b[5] and abs(a[4] - b[4]) <= SCORE and np.abs(a[:4] - b[:4]).max() <= PIXEL)
+
+
+@pytest.mark.parametrize(("family", "export"), CASES)
+def test_an_export_is_read_as_ultralytics_reads_it(
+    family: str, export: str, checkpoint: Callable[[str], Path], tmp_path: Path
+) -> None:
+    """Static, dynamic, rectangular, with and without built-in NMS."""
+    source = tmp_path / f"{family}.pt"
+    os.link(checkpoint(family), source)
+    arguments, head = EXPORTS[export]
+    from ultralytics import YOLO
+
+    exported = Path(YOLO(str(source)).export(format="onnx", simplify=False, verbose=False, **arguments))
+    detector, found = ours(exported, EngineOptions(device="cpu"))
+    facts = read_facts(exported)
+    assert detector.head.name == head
+    assert facts.head in (head, None)
+    assert facts.contract.names == NAMES
+    assert facts.contract.imgsz == tuple(np.broadcast_to(arguments["imgsz"], 2))
+    assert facts.batches == (export == "dynamic")
+    assert_same(found, theirs(exported, arguments["imgsz"]))
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_checkpoint_is_read_as_ultralytics_reads_it(family: str, checkpoint: Callable[[str], Path]) -> None:
+    """The `.pt` itself."""
+    weights = checkpoint(family)
+    assert_same(ours(weights, EngineOptions(device="cpu"))[1], theirs(weights, SIZE))
