@@ -43,8 +43,10 @@ def test_value_is_reported_and_changes_nothing(line: Factory, value: bytes, reas
     assert KEY in model["last_error"]
     assert reason in model["last_error"]
     assert (model["active"]["version"], model["aspired"], model["state"]) == ("v1", "v1", "STABLE")
-    last = line.history("invalid")[-1]
-    assert (last["event"], last["why"]) == ("intent", model["last_error"])
+    last = wait_for(
+        lambda: [r for r in line.history("invalid") if r["why"] == model["last_error"]], "recorded"
+    )
+    assert last[-1]["event"] == "intent"
     line.wait_more(3)
     line.promote("v1")
     wait_for(lambda: line.node.model()["last_error"] is None, "the good value taken")

@@ -109,7 +109,7 @@ def test_node_killed(factory: Factory, stage: str) -> None:
     found = factory.wait_more(10)
     assert time.monotonic() - began < 30
     assert {r["version"] for r in found[:5]} == {"v1"}
-    assert factory.history("swapped")[-1]["event"] == "boot"
+    wait_for(lambda: factory.history("swapped")[-1]["event"] == "boot", "recorded as a boot")
     status = node.status()
     assert not status["config_store"]["connected"]
     assert status["config_store"]["why"]
@@ -151,7 +151,7 @@ def test_killed_twice_on_probation_is_rolled_back(factory: Factory) -> None:
     assert (model["state"], model["aspired"]) == ("REJECTED", "v2")
     assert "v2 refused on probation" in model["last_error"]
     assert "SIGKILL" in model["last_error"]
-    (rolled_back,) = factory.history("rolled_back")
+    (rolled_back,) = wait_for(lambda: factory.history("rolled_back"), "recorded")
     assert (rolled_back["from_version"], rolled_back["to_version"]) == ("v2", "v1")
     wait_for(lambda: factory.engine_pid("v2") is None, "v2's worker gone")
     node.stop()
@@ -203,4 +203,6 @@ def test_candidate_killed_in_fetch_goes_on_where_it_was(factory: Factory, tmp_pa
         store.asked.clear()
         node = factory.start()
         node.wait_active("v2")
-        assert [asked for path, asked in store.asked if "yolo-v2" in path] == ["bytes=1000000-"]
+        asked = [asked for path, asked in store.asked if "yolo-v2" in path]
+        assert asked[0] == "bytes=1000000-"
+        assert asked[1:] in ([], [""])  # its headers may be looked at once more, to know what was fetched

@@ -35,7 +35,7 @@ def test_slow_store_shows_progress(factory: Factory) -> None:
         wait_for(watch, "v2 serving")
     assert seen == sorted(seen)
     assert len({n for n in seen if 0 < n < size}) >= 2
-    swap = factory.history("swapped")[-1]
+    swap = factory.wait_history("swapped", "v2")
     assert swap["stages"]["fetching"] > SIZE / 65536 * 0.05
     assert_seamless(factory.wait_more(3))
 
@@ -54,7 +54,8 @@ def test_broken_off_download_is_resumed(factory: Factory) -> None:
         wait_for(lambda: store.cuts == 0, "cut twice")
         node.wait_active("v2")
         asked = [asked for path, asked in store.asked if "yolo-v2" in path]
-    assert asked == ["", f"bytes={CUT}-", f"bytes={2 * CUT}-"]
+    assert asked[:3] == ["", f"bytes={CUT}-", f"bytes={2 * CUT}-"]
+    assert asked[3:] in ([], [""])  # its headers may be looked at once more, to know what was fetched
     found = factory.wait_more(3)
     assert_seamless(found)
     assert not factory.history("rejected")

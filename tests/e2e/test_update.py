@@ -30,7 +30,7 @@ def test_swap_under_load_loses_nothing(factory: Factory) -> None:
     found = factory.wait_more(20)
     assert_seamless(found)
     assert list(dict.fromkeys((r["version"], r["epoch"]) for r in found)) == [("v1", 1), ("v2", 2), ("v3", 3)]
-    swap = next(r for r in factory.history("swapped") if r["to_version"] == "v2")
+    swap = factory.wait_history("swapped", "v2")
     assert (swap["who"], swap["why"], swap["from_version"]) == ("Kim", "tiny defects", "v1")
     assert swap["digest"] == next(r["digest"] for r in found if r["version"] == "v2")
     assert {"fetching", "gating", "warming"} <= swap["stages"].keys()
@@ -204,7 +204,7 @@ def test_superseded_candidate_never_serves(factory: Factory) -> None:
         factory.wait_state("STABLE")
     assert_seamless(factory.records())
     assert {r["version"] for r in factory.records()} == {"v1", "v3"}
-    assert [r["to_version"] for r in factory.history("superseded")] == ["v2"]
+    factory.wait_history("superseded", "v2")
 
 
 def test_two_pipelines_share_an_engine_and_models_are_independent(factory: Factory) -> None:

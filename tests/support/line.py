@@ -33,7 +33,6 @@ class Factory:
         self.folder, self.store, self.intent = folder, folder / "store", folder / "intent"
         self.store.mkdir(parents=True)
         self.intent.mkdir()
-        self.starts = 0
         self.config: dict[str, Any] = {
             "config_store": {"url": self.intent.as_uri()},
             # One way to run: what is tried with `auto` depends on what is installed.
@@ -112,17 +111,17 @@ class Factory:
         except AssertionError as e:
             raise AssertionError(f"{e}; status: {json.dumps(self.node.model(model), indent=1)}") from None
 
-    def wait_refused(self, version: str, model: str = MODEL) -> dict[str, Any]:
-        """Until this version is refused; the audit record that says so (the last one)."""
-        self.wait_state("REJECTED", model)
+    def wait_history(self, result: str, version: str, model: str = MODEL, after: int = 0) -> dict[str, Any]:
+        """The last audit record with this result and `to_version`, once there are more than `after` of them.
+
+        Records are written by a thread: they may be a moment behind the status.
+        """
 
         def look() -> dict[str, Any] | None:
-            found = [
-                r for r in self.history("rejected") if r["to_version"] == version and r["model"] == model
-            ]
-            return found[-1] if found else None
+            found = [r for r in self.history(result) if (r["model"], r["to_version"]) == (model, version)]
+            return found[-1] if len(found) > after else None
 
-        return wait_for(look, f"{version} refused")
+        return wait_for(look, f"{version} {result} in the history")
 
     def history(self, result: str | None = None) -> list[dict[str, Any]]:
         """The audit records, oldest first; those with this result."""
