@@ -181,6 +181,7 @@ class Node:
             backend=c.engine.backend,
             device=c.engine.device,
             threads=threads,
+            max_batch=c.engine.max_batch,
             fetch_s=c.update.fetch_seconds,
             gate_s=c.update.gate_seconds,
             convert_s=c.update.convert_seconds,

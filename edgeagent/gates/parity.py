@@ -54,25 +54,24 @@ def compare(
     """Match the boxes of each frame by class and IoU, best reference score first.
 
     Both sides hold boxes from well below `confidence`. A box counts when its score is at least that; its partner may
-    lie below by the tolerated difference, so that what stands on the threshold doesn't decide.
+    lie below by the tolerated difference, so that what stands on the threshold doesn't decide. Raises ValueError when
+    the two are not of the same number of frames.
     """
     objects = missing = extra = 0
     least_iou, most_score = 1.0, 0.0
     for ours, theirs in zip(reference, candidate, strict=True):
         free = list(theirs)
-        for box in sorted(ours, key=lambda b: -b[4]):
+        counting = sorted((b for b in ours if b[4] >= confidence), key=lambda b: -b[4])
+        objects += len(counting)
+        for box in counting:
             partner = max((b for b in free if b[5] == box[5]), key=lambda b: _iou(box, b), default=None)
-            paired = partner is not None and _iou(box, partner) >= tolerance.iou
-            if partner is not None and paired:
-                free.remove(partner)
-            if box[4] < confidence:
-                continue
-            objects += 1
-            if partner is None or not paired:
+            overlap = _iou(box, partner) if partner else 0.0
+            if partner is None or not overlap >= tolerance.iou:
                 missing += 1
-            else:
-                least_iou = min(least_iou, _iou(box, partner))
-                most_score = max(most_score, abs(box[4] - partner[4]))
+                continue
+            free.remove(partner)
+            least_iou = min(least_iou, overlap)
+            most_score = max(most_score, abs(box[4] - partner[4]))
         extra += sum(1 for b in free if b[4] >= confidence + tolerance.score)
     return Parity(len(reference), objects, missing, extra, least_iou, most_score)
 

@@ -11,6 +11,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import structlog
+
 from edgeagent.core.lifecycle import Stage
 from edgeagent.core.model import Contract
 from edgeagent.core.state import Goal, Ref
@@ -24,9 +26,11 @@ from edgeagent.serving.tuning import Source, Verdict, has_passed, mark_passed, r
 from edgeagent.store.cache import Cache, describe
 from edgeagent.workers.messages import Control
 
+_log = structlog.get_logger(__name__)
+
 
 class RefusedError(Exception):
-    """The candidate can't go on. `transient`: the network's doing; `fingerprint`: of what the store holds."""
+    """The candidate can't go on. `transient`: network or disk are to blame; `fingerprint`: of what the store holds."""
 
     def __init__(self, why: str, transient: bool = False, fingerprint: str = "") -> None:
         super().__init__(why)
@@ -46,6 +50,7 @@ class PrepareSettings:
     backend: str
     device: str
     threads: int
+    max_batch: int
     fetch_s: float
     gate_s: float
     convert_s: float
@@ -96,20 +101,30 @@ class Preparation:
         self._recent_frames = recent_frames
         self._on_stage = on_stage
         self._refused = refused
-        self._loop = asyncio.get_running_loop()
 
     async def run(self) -> Artifact:
-        """Everything up to the gates. Raises RefusedError. No worker is left when this ends or is cancelled."""
-        fetched = await asyncio.to_thread(self._known) or await self._fetch()
-        source = self._source(fetched)
-        self._enter(Stage.PREPARING)
-        verdict = await self._make_fit(source, fetched)
+        """Everything up to the gates. No worker is left when this ends or is cancelled.
+
+        Raises RefusedError; OSError when there is no process, descriptor or memory to be had.
+        """
+        known = await asyncio.to_thread(self._known)
+        if known:
+            fetched, verdict = known
+            self._enter(Stage.VERIFYING, fetched["digest"])
+            self._enter(Stage.PREPARING)
+        else:
+            fetched = await self._fetch()
+            source = await asyncio.to_thread(self._source, fetched)
+            self._enter(Stage.PREPARING)
+            verdict = await self._make_fit(source, fetched)
         if not self._goal.known_good:
             self._enter(Stage.GATING)
-            prepared, terms = self._settings.prepared, self._terms()
-            if not await asyncio.to_thread(has_passed, source, prepared, terms):
+            if not known:
                 await self._pass_gates(fetched, verdict)
-                await asyncio.to_thread(mark_passed, source, prepared, terms)
+                await asyncio.to_thread(self._mark_passed, source)
+        if not known and verdict.variant not in source.variants:
+            # The gates had nothing against the weights, and yet their way to what was asked for begins with a failure.
+            raise RefusedError(verdict.trials[0].why, fingerprint=fetched["fingerprint"])
         return Artifact(
             ref=Ref(self._goal.version, fetched["digest"]),
             weights=verdict.weights,
@@ -118,37 +133,47 @@ class Preparation:
             trials=verdict.trials,
         )
 
-    def _known(self) -> dict[str, Any] | None:
-        """The version as the cache holds it, if this node has prepared and gated just that before.
+    def _known(self) -> tuple[dict[str, Any], Verdict] | None:
+        """The version as the cache holds it, hashed, if this node has prepared and gated just that before.
 
         Versions are immutable: then there is nothing to ask the store for, and no worker to wait for.
         """
-        cache = Cache(self._settings.cache)
-        cached = cache.lookup(self._model, self._goal.version, self._goal.digest or None)
-        if cached is None or cached.manifest.digest in self._refused:
-            return None
         try:
+            cache = Cache(self._settings.cache)
+            cached = cache.lookup(self._model, self._goal.version, self._goal.digest or None)
+            if cached is None or cached.manifest.digest in self._refused:
+                return None
             fetched = {**describe(cached), "fingerprint": ""}
             source = self._source(fetched)
-            passed = self._goal.known_good or has_passed(source, self._settings.prepared, self._terms())
-            if not passed or recall(source, self._settings.prepared) is None:
+            if not self._goal.known_good and not has_passed(source, self._settings.prepared, self._terms()):
+                return None
+            verdict = recall(source, self._settings.prepared)
+            if verdict is None:
                 return None
             cache.verify(cached)
-        except (EdgeAgentError, RefusedError):
-            return None  # the long way says what is wrong
-        cache.mark_used(cached)
-        self._loop.call_soon_threadsafe(self._enter, Stage.VERIFYING, cached.manifest.digest)
-        return fetched
+            cache.mark_used(cached)
+        except (EdgeAgentError, RefusedError, OSError) as e:
+            _log.info("fetched and prepared anew", model=self._model, version=self.version, why=str(e))
+            return None
+        return fetched, verdict
 
     def _source(self, fetched: dict[str, Any]) -> Source:
+        """Raises RefusedError. Looks at what is installed: not for the event loop."""
         s = self._settings
         try:
             possible = variants(fetched["format"], s.backend, s.device)
+            reference = variants(fetched["format"], device=s.device)[0]
         except EdgeAgentError as e:
             raise RefusedError(str(e), fingerprint=fetched["fingerprint"]) from e
-        weights = Path(fetched["weights"])
         return Source(
-            fetched["digest"], weights, fetched["format"], possible, s.threads, s.confidence, s.tolerance
+            digest=fetched["digest"],
+            weights=Path(fetched["weights"]),
+            format=fetched["format"],
+            reference=reference,
+            variants=possible,
+            threads=s.threads,
+            max_batch=s.max_batch,
+            tolerance=s.tolerance,
         )
 
     def _terms(self) -> str:
@@ -178,22 +203,36 @@ class Preparation:
     async def _make_fit(self, source: Source, fetched: dict[str, Any]) -> Verdict:
         s = self._settings
 
-        async def measure(variant: Variant, folder: Path) -> dict[str, Any]:
+        async def measure(variant: Variant, folder: Path, is_reference: bool) -> dict[str, Any]:
             settings = {
                 "task": "measure",
                 "source": fetched["weights"],
                 "format": fetched["format"],
                 "variant": asdict(variant),
+                "is_reference": is_reference,
                 "threads": s.threads,
+                "max_batch": s.max_batch,
                 "folder": str(folder),
                 "golden": fetched["golden"],
+                "confidence": s.confidence,
+                "tolerance": asdict(s.tolerance),
             }
-            return await self._run(settings, s.convert_s)
+            converts = variant.needs_conversion(fetched["format"])
+            return await self._run(settings, s.convert_s if converts else s.gate_s)
 
         def on_trial(name: str) -> None:
             self.report.trial = name
 
-        return await tune(source, s.prepared, measure, on_trial)
+        try:
+            return await tune(source, s.prepared, measure, on_trial)
+        except TaskFailedError as e:
+            raise RefusedError(e.why, e.transient, fetched["fingerprint"]) from e
+
+    def _mark_passed(self, source: Source) -> None:
+        try:
+            mark_passed(source, self._settings.prepared, self._terms())
+        except OSError as e:
+            _log.warning("gates passed, which can't be remembered", version=self.version, why=str(e))
 
     async def _pass_gates(self, fetched: dict[str, Any], verdict: Verdict) -> None:
         settings = {
@@ -205,6 +244,7 @@ class Preparation:
             "weights": str(verdict.weights),
             "variant": asdict(verdict.variant),
             "threads": self._settings.threads,
+            "max_batch": self._settings.max_batch,
             "allow_new_contract": self._goal.allow_new_contract,
             "active_contract": asdict(self._active_contract) if self._active_contract else None,
         }
@@ -212,7 +252,7 @@ class Preparation:
             await self._run(settings, self._settings.gate_s)
         except TaskFailedError as e:
             why = e.why if e.body else f"gate {self.report.gate}: {e.why}"
-            raise RefusedError(why, fingerprint=fetched["fingerprint"]) from e
+            raise RefusedError(why, e.transient, fetched["fingerprint"]) from e
 
     async def _run(self, settings: dict[str, Any], quiet_s: float) -> dict[str, Any]:
         self.task = Task(settings, quiet_s, self._settings.memory_limit, self._heard, self._recent_frames)
@@ -240,11 +280,11 @@ class Preparation:
 
 
 async def store_fingerprint(model: str, version: str, settings: PrepareSettings) -> str:
-    """What the store holds under a version now; "" when that can't be told."""
+    """What the store holds under a version now; "" when that can't be told just now."""
     asked = {"task": "fingerprint", "model": model, "version": version, **store_settings(settings)}
     try:
         return str((await Task(asked, settings.fetch_s, settings.memory_limit).run())["value"])
-    except TaskFailedError:
+    except (TaskFailedError, OSError):
         return ""
 
 

@@ -24,6 +24,11 @@ class TaskFailedError(Exception):
         self.why = why
         self.body = body or {}
 
+    @property
+    def transient(self) -> bool:
+        """Whether the worker said that it may pass: the network's or the disk's doing."""
+        return bool(self.body.get("transient"))
+
 
 class Task:
     """Settings go in, one answer comes out, and then the worker is gone.
@@ -51,7 +56,10 @@ class Task:
         self._answer: asyncio.Future[dict[str, Any]]
 
     async def run(self) -> dict[str, Any]:
-        """The body of the worker's "done". Raises TaskFailedError. When this ends, however, the worker is gone."""
+        """The body of the worker's "done". When this ends, however, the worker is gone.
+
+        Raises TaskFailedError; OSError when there is no process, descriptor or memory to be had.
+        """
         self._answer = asyncio.get_running_loop().create_future()
         self._heard_at = time.monotonic()
         settings = {"low_priority": True, **self._settings}
@@ -62,11 +70,16 @@ class Task:
                 self._check_limits(self.worker)
             return self._answer.result()
         finally:
-            self._answer.cancel()  # if it is still open, nobody waits for it any more
-            await asyncio.shield(self.worker.end())
-            for frame in self._lent:
-                frame.release()
-            self._lent.clear()
+            self.worker.kill()
+            # If it is still open, nobody waits for it any more; if it has failed just now, nobody asks.
+            if not self._answer.cancel() and not self._answer.cancelled():
+                self._answer.exception()
+            try:
+                await asyncio.shield(self.worker.end())
+            finally:
+                for frame in self._lent:
+                    frame.release()
+                self._lent.clear()
 
     def _heard(self, message: Message) -> None:
         if not isinstance(message, Control) or self._answer.done():

@@ -2,37 +2,48 @@
 """Which way of running a version is fastest on this node: tried once, proved equal to the source, remembered.
 
 The verdict lies under `<cache>/prepared/<key>/` beside the file that it speaks of. The key covers the weights, this
-machine's processor, the runtimes' versions and the options, so a change of any of them asks anew; a roll-back, or
-another start, converts and measures nothing.
+machine's processors, the runtimes' versions and the options, so a change of any of them asks anew; a roll-back, or
+another start, converts and measures nothing. A trouble of the disk costs speed, never the update: then the source is
+served as it is, and nothing is remembered.
 """
 
 from __future__ import annotations
 
 import asyncio
 import hashlib
+import itertools
 import json
 import platform
+import secrets
 import shutil
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 import structlog
 
 from edgeagent.engines.variants import Variant, runtime_versions
-from edgeagent.gates.parity import Box, Parity, Tolerance, compare, threshold
+from edgeagent.gates.parity import Parity, Tolerance
 from edgeagent.serving.task import TaskFailedError
 from edgeagent.store.files import write_durably
 
+P = ParamSpec("P")
+T = TypeVar("T")
 _log = structlog.get_logger(__name__)
-_SCHEMA = 1
+_SCHEMA = 2
 _VERDICT = "verdict.json"
+# One node has the folder (it holds a lock on it): what another start began, nobody goes on with.
+_THIS_START = secrets.token_hex(8)
+_count = itertools.count()
 
 
 @dataclass(frozen=True)
 class Trial:
-    """What came of trying one variant. ms: of one frame, letterbox to NMS; parity: against the first."""
+    """What came of trying one variant.
+
+    ms: of one frame, letterbox to NMS, the least of some, or None with the reason `why`; parity: with the source.
+    """
 
     variant: str
     ms: float | None
@@ -51,56 +62,72 @@ class Verdict:
 
 @dataclass
 class Source:
-    """A verified version, before it is made fit for this node."""
+    """A verified version, before it is made fit for this node.
+
+    variants: to choose from. reference: what the others are compared with; it loads the weights as they are, and need
+    not be one to choose.
+    """
 
     digest: str
     weights: Path
     format: str
+    reference: Variant
     variants: Sequence[Variant]
     threads: int
-    confidence: float
+    max_batch: int
     tolerance: Tolerance
     key: str = field(init=False)
 
     def __post_init__(self) -> None:
+        """Reads what is installed, from disk."""
         what = {
             "schema": _SCHEMA,
             "digest": self.digest,
-            "processor": _processor(),
-            "variants": [[v.name, v.format, runtime_versions(v, self.format)] for v in self.variants],
+            "processors": _processors(),
+            "variants": [[asdict(v), runtime_versions(v, self.format)] for v in self.variants],
+            "reference": [asdict(self.reference), runtime_versions(self.reference, self.format)],
             "threads": self.threads,
+            "max_batch": self.max_batch,
             "tolerance": asdict(self.tolerance),
         }
         self.key = hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:32]
 
 
-Measure = Callable[[Variant, Path], Awaitable[dict[str, Any]]]
-"""Runs one trial in a process of its own; (variant, folder for what it makes) → {weights, ms, boxes}.
-Raises TaskFailedError."""
+Measure = Callable[[Variant, Path, bool], Awaitable[dict[str, Any]]]
+"""Runs one trial in a process of its own: (variant, folder for what it makes and leaves to the next, whether it is the
+reference) → {weights, ms, parity (values of Parity; None for the reference)}. Raises TaskFailedError, OSError."""
 
 
 async def tune(source: Source, root: Path, measure: Measure, on_trial: Callable[[str], None]) -> Verdict:
     """The fastest variant that sees what the source sees; from memory when it was asked before.
 
-    root: `<cache>/prepared`. on_trial: name of each variant as its trial begins. The first variant is the reference;
-    when even that can't be measured it is the verdict all the same, for the gates to say what is wrong with it.
+    root: `<cache>/prepared`. on_trial: name of each variant as its trial begins. When the reference can't be measured
+    nothing proves another right: it is the verdict all the same, even if it is none to choose, for the gates to say
+    what is wrong with it. Raises TaskFailedError when no variant is left. Nothing half-made stays, also when cancelled.
     """
-    folder = root / source.key
     known = await asyncio.to_thread(recall, source, root)
     if known:
         return known
-    work = root / f".{source.key}.tmp"
-    shutil.rmtree(work, ignore_errors=True)
-    await asyncio.to_thread(work.mkdir, parents=True)
+    work = root / f".{_THIS_START}.{next(_count)}.tmp"
+    trials: list[Trial] = []
     try:
-        verdict: Verdict | None = Verdict(source.variants[0], source.weights)
-        if len(source.variants) > 1 or source.variants[0].needs_conversion(source.format):
-            verdict = await _try_all(source, work, measure, on_trial)
-        if verdict is None:
-            return Verdict(source.variants[0], source.weights)
-        return await asyncio.to_thread(_remember, source, verdict, work, folder)
+        await _on_disk(_begin, root, work)
+        if list(source.variants) == [source.reference] and not source.reference.needs_conversion(
+            source.format
+        ):
+            return await _on_disk(_remember, source, Verdict(source.reference, source.weights), root, work)
+        variant, weights = await _try_all(source, work, measure, on_trial, trials)
+        if trials[0].why:
+            return Verdict(variant, weights, tuple(trials))
+        return await _on_disk(_remember, source, Verdict(variant, weights, tuple(trials)), root, work)
+    except OSError as e:
+        return _as_it_is(source, trials, f"this machine lacks something: {e}", e)
+    except TaskFailedError as e:
+        if not e.transient:
+            raise
+        return _as_it_is(source, trials, e.why, e)
     finally:
-        shutil.rmtree(work, ignore_errors=True)
+        await _on_disk(shutil.rmtree, work, True)
 
 
 def recall(source: Source, root: Path) -> Verdict | None:
@@ -140,66 +167,102 @@ def mark_passed(source: Source, root: Path, terms: str) -> None:
 
 def forget_others(root: Path, digests: set[str]) -> None:
     """Remove what was prepared for versions that are not in the cache any more. Raises OSError."""
-    for folder in root.glob("*"):
+    _clear_leftovers(root)
+    for folder in root.glob("[!.]*"):
         try:
-            doc = json.loads((folder / _VERDICT).read_bytes())
-        except (OSError, ValueError):
+            keep = json.loads((folder / _VERDICT).read_bytes())["digest"] in digests
+        except OSError:
             continue
-        if doc.get("digest") not in digests:
+        except (ValueError, KeyError, TypeError):
+            keep = False
+        if not keep:
             shutil.rmtree(folder, ignore_errors=True)
 
 
 async def _try_all(
-    source: Source, work: Path, measure: Measure, on_trial: Callable[[str], None]
-) -> Verdict | None:
-    trials: list[Trial] = []
+    source: Source, work: Path, measure: Measure, on_trial: Callable[[str], None], trials: list[Trial]
+) -> tuple[Variant, Path]:
+    """The best one, and its file. Adds to `trials`, the reference first."""
     best: tuple[float, Variant, Path] | None = None
-    reference: list[list[Box]] | None = None
-    confidence = source.confidence
-    for variant in source.variants:
+    for variant in dict.fromkeys((source.reference, *source.variants)):
         on_trial(variant.name)
+        is_reference = variant == source.reference
         try:
-            result = await measure(variant, work / variant.name)
+            result = await measure(variant, work, is_reference)
         except TaskFailedError as e:
+            if e.transient:
+                raise
             _log.warning("variant not usable", variant=variant.name, why=e.why)
             trials.append(Trial(variant.name, None, e.why))
-            continue
-        boxes: list[list[Box]] = [[(*b[:5], int(b[5])) for b in frame] for frame in result["boxes"]]
-        ms = float(result["ms"])
-        if reference is None:
-            # Only the first is the source itself; without it nothing proves another right.
-            if trials:
-                return None
-            reference, confidence = boxes, threshold(boxes, confidence)
-            parity, why = None, ""
-        else:
-            parity = compare(reference, boxes, confidence, source.tolerance)
-            why = "; ".join(parity.failures(source.tolerance))
+            if not is_reference:
+                continue
+            if variant.needs_conversion(source.format):
+                break
+            return variant, source.weights
+        ms, parity = float(result["ms"]), Parity(**result["parity"]) if result["parity"] else None
+        why = "; ".join(parity.failures(source.tolerance)) if parity else ""
         trials.append(Trial(variant.name, ms, why and f"gate parity: {why}", parity))
         _log.info("variant tried", variant=variant.name, ms=round(ms, 2), refused=why)
-        if not why and (best is None or ms < best[0]):
+        if not why and variant in source.variants and (best is None or ms < best[0]):
             best = ms, variant, Path(result["weights"])
-    return Verdict(best[1], best[2], tuple(trials)) if best else None
+    if best:
+        return best[1], best[2]
+    raise TaskFailedError("; ".join(f"{t.variant}: {t.why}" for t in trials if t.why))
 
 
-def _remember(source: Source, verdict: Verdict, work: Path, folder: Path) -> Verdict:
-    """Move what was made into place; the folder appears whole or not at all."""
-    made = verdict.weights.is_relative_to(work)
-    file = str(verdict.weights.relative_to(work)) if made else ""
+def _serves_as_it_is(source: Source) -> bool:
+    return source.reference in source.variants and not source.reference.needs_conversion(source.format)
+
+
+def _as_it_is(source: Source, trials: list[Trial], why: str, error: Exception) -> Verdict:
+    """The source, unconverted, because of a trouble that may pass."""
+    if not _serves_as_it_is(source):
+        raise TaskFailedError(why, {"transient": True}) from error
+    _log.warning("served as it is", variant=source.reference.name, why=why)
+    return Verdict(source.reference, source.weights, (*trials, Trial(source.reference.name, None, why)))
+
+
+def _begin(root: Path, work: Path) -> None:
+    _clear_leftovers(root)
+    work.mkdir(parents=True)
+
+
+def _remember(source: Source, verdict: Verdict, root: Path, work: Path) -> Verdict:
+    """Move what was made into place; the folder appears whole or not at all. Raises OSError."""
+    made, folder = verdict.weights.is_relative_to(work), root / source.key
     for entry in work.iterdir():
-        if not (made and entry == work / Path(file).parts[0]):
-            shutil.rmtree(entry, ignore_errors=True)
+        if entry != verdict.weights:
+            entry.unlink()
     doc = {
         "digest": source.digest,
         "variant": asdict(verdict.variant),
-        "file": file,
+        "file": verdict.weights.name if made else "",
         "sha256": _sha256(verdict.weights) if made else "",
         "trials": [asdict(t) for t in verdict.trials],
     }
     write_durably(work / _VERDICT, json.dumps(doc, indent=1).encode())
     shutil.rmtree(folder, ignore_errors=True)
     work.rename(folder)
-    return Verdict(verdict.variant, folder / file if made else verdict.weights, verdict.trials)
+    return Verdict(
+        verdict.variant, folder / verdict.weights.name if made else verdict.weights, verdict.trials
+    )
+
+
+def _clear_leftovers(root: Path) -> None:
+    """Remove what a killed node was making."""
+    for leftover in root.glob(".*.tmp"):
+        if _THIS_START not in leftover.name:
+            shutil.rmtree(leftover, ignore_errors=True)
+
+
+async def _on_disk(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """In a thread. When cancelled, ends with the thread all the same: what follows finds the disk at rest."""
+    task = asyncio.ensure_future(asyncio.to_thread(work, *args, **kwargs))
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.gather(task, return_exceptions=True)
+        raise
 
 
 def _sha256(path: Path) -> str:
@@ -207,13 +270,15 @@ def _sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _processor() -> dict[str, str]:
-    found = {"machine": platform.machine()}
-    try:
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            key, _, value = line.partition(":")
-            if key.strip() in ("model name", "flags", "Features", "CPU part"):
-                found.setdefault(key.strip(), value.strip())
-    except OSError:
-        pass
-    return found
+def _processors() -> list[str]:
+    """What they are, as far as Linux tells: model and flags of the CPU, models and driver of NVIDIA's GPUs."""
+    nvidia = Path("/proc/driver/nvidia")
+    found = {platform.machine()}
+    for path in (Path("/proc/cpuinfo"), nvidia / "version", *nvidia.glob("gpus/*/information")):
+        try:
+            lines = path.read_text().splitlines()
+        except OSError:
+            continue
+        said = ("model name", "flags", "Features", "CPU part", "Model", "NVRM version")
+        found.update(line for line in lines if line.partition(":")[0].strip() in said)
+    return sorted(found)

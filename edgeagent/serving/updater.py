@@ -248,7 +248,8 @@ class Updater:
         return self.slot.engine.artifact.contract if self.slot.engine else None
 
     def _recent_frames(self) -> list[Frame]:
-        return [line.recent for line in self.router.lines if line.recent]
+        newest = (line.recent or (line.waiting[-1] if line.waiting else None) for line in self.router.lines)
+        return [frame for frame in newest if frame]
 
     # -- time ----------------------------------------------------------------------------------------
 
@@ -297,8 +298,13 @@ class Updater:
 
     def _done(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
-        if not task.cancelled() and task.exception():
-            _log.error("updater failed", model=self.state.model, exc_info=task.exception())
+        error = None if task.cancelled() else task.exception()
+        if error is None:
+            return
+        # A fault of our own, or a worker that talks nonsense.
+        _log.error("updater failed", model=self.state.model, exc_info=error)
+        if self._work and self._work[1] is task:
+            self.handle(Failed(self._work[0], f"error in edgeagent: {error!r}"))
 
     # -- status --------------------------------------------------------------------------------------
 

@@ -3,7 +3,8 @@
 
 Settings name one task:
 - fetch: bring a version into the cache, whole and hashed; says Control("stage", …), Control("progress", …) as it goes.
-- measure: convert the weights for one variant, if need be, and see how fast it is and what it finds.
+- measure: convert the weights for one variant, if need be, see how fast it is, and compare what it finds with what the
+  reference found, which left its pictures and boxes in the same folder.
 - gates: run the gates; says Control("gate", …) as it goes.
 - fingerprint: what the store holds under a version now, without fetching it.
 - inspect: what a weights file says of itself.
@@ -12,25 +13,29 @@ It answers with Control("done", …) or Control("failed", …). It can be killed
 
 from __future__ import annotations
 
+import json
 import sys
 import time
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from edgeagent.core.lifecycle import Stage
 from edgeagent.core.model import Contract
-from edgeagent.errors import EdgeAgentError, IntegrityError, NotFoundError, UnavailableError, WeightsError
+from edgeagent.errors import EdgeAgentError, IntegrityError, UnavailableError, WeightsError
 from edgeagent.workers.channel import WorkerChannel
 from edgeagent.workers.child import worker_main
 from edgeagent.workers.messages import Control, Ring
 from edgeagent.workers.ring import RingView
 
+if TYPE_CHECKING:
+    from edgeagent.engines.port import EngineOptions
+    from edgeagent.engines.variants import Variant
+
 _FRAMES_S = 5.0
 _MEASURE_ROUNDS, _MEASURE_S = 12, 2.0
 _MAX_PICTURES = 8
-_COMPARED_BOXES = 50
 _LOW_CONFIDENCE = 0.001
 _IOU = 0.7
 Settings = dict[str, Any]
@@ -49,12 +54,18 @@ def serve(channel: WorkerChannel, settings: Control) -> None:
     try:
         channel.send(Control("done", tasks[s["task"]](channel, s)))
     except EdgeAgentError as e:
-        transient = s["task"] == "fetch" and isinstance(e, UnavailableError)
-        fingerprint = _try_fingerprint(s) if s["task"] == "fetch" and not transient else ""
-        parts = {"what": e.what, "why_alone": e.why, "todo": e.todo}
-        channel.send(
-            Control("failed", {"why": str(e), "transient": transient, "fingerprint": fingerprint, **parts})
-        )
+        _fail(channel, s, e)
+    except OSError as e:
+        _fail(channel, s, UnavailableError("disk or memory of this machine", str(e), "look at the disk"))
+
+
+def _fail(channel: WorkerChannel, s: Settings, e: EdgeAgentError) -> None:
+    transient = isinstance(e, UnavailableError)
+    fingerprint = _try_fingerprint(s) if s["task"] == "fetch" and not transient else ""
+    parts = {"what": e.what, "why_alone": e.why, "todo": e.todo}
+    channel.send(
+        Control("failed", {"why": str(e), "transient": transient, "fingerprint": fingerprint, **parts})
+    )
 
 
 # -- fetch -------------------------------------------------------------------------------------------
@@ -120,22 +131,21 @@ def _try_fingerprint(s: Settings) -> str:
 def _measure(channel: WorkerChannel, s: Settings) -> Settings:
     from edgeagent.engines.detector import Detector
     from edgeagent.engines.load import load_runtime
-    from edgeagent.engines.port import EngineOptions
     from edgeagent.engines.variants import Variant
 
     variant = Variant(**s["variant"])
-    options = EngineOptions(variant.backend, variant.device, s["threads"], variant.precision)
-    weights = Path(s["source"])
+    options = _options(variant, s)
+    weights, folder = Path(s["source"]), Path(s["folder"])
     if variant.needs_conversion(s["format"]):
-        from edgeagent.engines.convert import convert
+        from edgeagent.engines.convert import convert, product
 
-        folder = Path(s["folder"])
-        folder.mkdir(parents=True, exist_ok=True)
-        weights = convert(weights, s["format"], variant, folder, options)
+        weights = folder / product(variant)
+        if not weights.exists():  # else another variant, which loads the same, has had it made
+            weights = convert(Path(s["source"]), s["format"], variant, folder, options)
     detector = Detector(load_runtime(weights, variant.format, options))
     detector.warm()
     pictures = _pictures(channel, s, detector.runtime.facts.contract)
-    boxes = [detector.detect(p, _LOW_CONFIDENCE, _IOU).boxes[:_COMPARED_BOXES].tolist() for p in pictures]
+    boxes = [detector.detect(p, _LOW_CONFIDENCE, _IOU).boxes.tolist() for p in pictures]
     times: list[float] = []
     begin = time.perf_counter()
     while len(times) < _MEASURE_ROUNDS and time.perf_counter() - begin < _MEASURE_S:
@@ -143,20 +153,49 @@ def _measure(channel: WorkerChannel, s: Settings) -> Settings:
         detector.detect(pictures[len(times) % len(pictures)], 0.25, _IOU)
         times.append(time.perf_counter() - start)
     # The least, not the median: it runs at the lowest priority, beside the version that serves.
-    return {"weights": str(weights), "ms": min(times) * 1000, "boxes": boxes}
+    return {"weights": str(weights), "ms": min(times) * 1000, "parity": _parity(s, boxes)}
+
+
+def _options(variant: Variant, s: Settings) -> EngineOptions:
+    from edgeagent.engines.port import EngineOptions
+
+    return EngineOptions(
+        variant.backend, variant.device, s["threads"], variant.precision, max_batch=s["max_batch"]
+    )
+
+
+def _parity(s: Settings, boxes: list[list[Any]]) -> Settings | None:
+    """How alike `boxes` are to those of the reference; None for the reference itself, which leaves them."""
+    from edgeagent.gates.parity import Tolerance, compare, threshold
+
+    left = Path(s["folder"], "reference.json")
+    if s["is_reference"]:
+        left.write_text(json.dumps(boxes))
+        return None
+    reference = json.loads(left.read_text())
+    confidence = threshold(reference, s["confidence"])
+    return asdict(compare(reference, boxes, confidence, Tolerance(**s["tolerance"])))
 
 
 def _pictures(channel: WorkerChannel, s: Settings, contract: Contract) -> list[Any]:
-    """The golden pictures, else what the line sees just now, else a test pattern."""
+    """The golden pictures, else what the line saw when the reference was measured, else a test pattern."""
     import cv2
     import numpy as np
 
     golden = [cv2.imread(path, cv2.IMREAD_COLOR) for path in s["golden"][:_MAX_PICTURES]]
-    pictures = [p for p in golden if p is not None] or _recent_frames(channel)
+    pictures = [p for p in golden if p is not None]
+    if pictures:
+        return pictures
+    folder = Path(s["folder"])
+    if not s["is_reference"]:  # the line has moved on: the same pictures, or there is nothing to compare
+        return [np.load(path) for path in sorted(folder.glob("picture-*.npy"))]
+    pictures = _recent_frames(channel)[:_MAX_PICTURES]
     if not pictures:
         height, width = contract.imgsz
         noise = np.random.default_rng(0).integers(0, 256, (height // 8, width // 8, 3), np.uint8)
         pictures = [cv2.resize(noise, (width, height), interpolation=cv2.INTER_CUBIC)]
+    for index, picture in enumerate(pictures):
+        np.save(folder / f"picture-{index}.npy", picture)
     return pictures
 
 
@@ -182,19 +221,16 @@ def _gates(channel: WorkerChannel, s: Settings) -> Settings:
     from edgeagent.engines.detector import Detector
     from edgeagent.engines.inspect import read_facts
     from edgeagent.engines.load import load_runtime
-    from edgeagent.engines.port import EngineOptions
     from edgeagent.engines.variants import Variant
     from edgeagent.gates import contract, smoke
     from edgeagent.store.cache import Cache
 
     cached = Cache(Path(s["cache"])).lookup(s["model"], s["version"], s["digest"])
-    if cached is None:
-        raise NotFoundError(
-            f"version {s['model']}/{s['version']}", "is not in the cache any more", "promote it again"
-        )
+    if cached is None:  # its disk, or somebody's rm: the next try fetches it anew
+        raise UnavailableError(f"version {s['model']}/{s['version']}", "is not in the cache any more")
     active = Contract.from_values(s["active_contract"]) if s["active_contract"] else None
     variant = Variant(**s["variant"])
-    options = EngineOptions(variant.backend, variant.device, s["threads"], variant.precision)
+    options = _options(variant, s)
     gate = "contract"
     try:
         channel.send(Control("gate", {"name": gate}))
