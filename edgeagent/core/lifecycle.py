@@ -32,7 +32,7 @@ TRANSITIONS: Mapping[Stage, frozenset[Stage]] = {
     _S.ASPIRED: frozenset({_S.FETCHING, _S.RETIRED, _S.REJECTED}),
     # Back to ASPIRED: no fault of its own (the store can't be reached, the disk fails); it is tried again later.
     _S.FETCHING: frozenset({_S.VERIFYING, _S.ASPIRED, _S.RETIRED, _S.REJECTED}),
-    _S.VERIFYING: frozenset({_S.PREPARING, _S.WARMING, _S.ASPIRED, _S.RETIRED, _S.REJECTED}),
+    _S.VERIFYING: frozenset({_S.PREPARING, _S.ASPIRED, _S.RETIRED, _S.REJECTED}),
     _S.PREPARING: frozenset({_S.GATING, _S.WARMING, _S.ASPIRED, _S.RETIRED, _S.REJECTED}),
     _S.GATING: frozenset({_S.WARMING, _S.ASPIRED, _S.RETIRED, _S.REJECTED}),
     _S.WARMING: frozenset({_S.READY, _S.ASPIRED, _S.RETIRED, _S.REJECTED}),

@@ -30,7 +30,7 @@ from edgeagent.core.state import Ref, State, from_json, to_json
 
 POLICY = Policy(probation_s=60.0, retry_min_s=1.0, retry_max_s=30.0, keep_good=3)
 UNPROVEN = (Stage.VERIFYING, Stage.PREPARING, Stage.GATING, Stage.WARMING)
-PROVEN = (Stage.VERIFYING, Stage.WARMING)
+PROVEN = (Stage.VERIFYING, Stage.PREPARING, Stage.WARMING)
 Act = Begin | Cancel | Swap | Drop
 
 
@@ -98,6 +98,11 @@ class Playbook:
         """The node was killed and starts again, with what was on disk; the first thing it does."""
         self.state = from_json(self.state.model, self.saved)
         return self.on(Tick())
+
+    def rereads(self) -> list[Act]:
+        """The config store is there after a start, and tells the wish that stood before; what is to be done."""
+        assert self.state.directive is not None
+        return self.on(Wished(self.state.directive))
 
     def serves(self, *versions: str) -> Playbook:
         """Each of these was wished for and became stable, one after the other."""

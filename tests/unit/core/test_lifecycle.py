@@ -29,7 +29,7 @@ def test_the_way_of_an_update() -> None:
 def test_a_version_that_has_served_well_skips_the_gates() -> None:
     """Hashes are checked all the same; probation is not asked of it again."""
     stage = Stage.FETCHING
-    for step in (Stage.VERIFYING, Stage.WARMING, Stage.READY, Stage.STABLE):
+    for step in (Stage.VERIFYING, Stage.PREPARING, Stage.WARMING, Stage.READY, Stage.STABLE):
         stage = advance(stage, step)
 
 

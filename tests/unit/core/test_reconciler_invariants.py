@@ -43,7 +43,7 @@ from edgeagent.errors import ConflictError
 POLICY = Policy(probation_s=10.0, retry_min_s=1.0, retry_max_s=4.0, keep_good=3)
 VERSIONS = st.sampled_from(["v1", "v2", "v3", "v4"])
 UNPROVEN = [Stage.VERIFYING, Stage.PREPARING, Stage.GATING, Stage.WARMING, Stage.READY]
-PROVEN = [Stage.VERIFYING, Stage.WARMING, Stage.READY]
+PROVEN = [Stage.VERIFYING, Stage.PREPARING, Stage.WARMING, Stage.READY]
 
 
 class Work:
@@ -68,6 +68,7 @@ class Node(RuleBasedStateMachine):
         self.epoch = 0
         self.work: Work | None = None
         self.earned: set[Ref] = set()  # once stable
+        self.first = True  # no version was ever good here
         self.proven = False  # whether a stable version has served since the start
         self.content = dict.fromkeys(["v1", "v2", "v3", "v4"], 0)  # of the store
         self.saved: dict[str, Any] = to_json(self.state)
@@ -79,6 +80,7 @@ class Node(RuleBasedStateMachine):
 
     def handle(self, event: Event) -> None:
         """Decide and perform; then tell it again, which must change nothing."""
+        self.first = not self.state.good
         self.state, commands = react(self.state, event, self.now, POLICY)
         for command in commands:
             self.perform(command)
@@ -107,7 +109,7 @@ class Node(RuleBasedStateMachine):
                 assert ref != self.active
                 self.active, self.epoch = ref, epoch
                 if self.state.probation_until is None:
-                    assert ref in self.earned, "trusted without having earned it"
+                    assert self.first or ref in self.earned, "trusted without having earned it"
             case Drop(ref):
                 assert ref != self.active
                 self.live.remove(ref)

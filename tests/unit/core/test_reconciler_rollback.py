@@ -201,22 +201,30 @@ def test_a_start_brings_the_last_known_good_first_then_the_wish() -> None:
     node.on(wish("v2", 2))
     node.passes()
     assert node.restarts() == [Begin(1, boot_goal("v1"))]
-    acts = node.passes()
-    assert acts[0] == Swap(ref("v1"), epoch=3)
-    assert begun(acts) == ["v2"]
+    assert node.passes() == [Swap(ref("v1"), epoch=3)]
+    assert begun(node.rereads()) == ["v2"]
     assert node.passes() == [Swap(ref("v2"), epoch=4)]
     assert node.state.standby == ref("v1")
 
 
 def test_a_start_without_config_store() -> None:
-    """What serves well is enough; the wish from before is remembered."""
-    node = Playbook().serves("v1", "v2")
-    assert node.restarts() == [Begin(1, boot_goal("v2"))]
-    assert node.passes() == [Swap(ref("v2"), epoch=3)]
+    """What serves well is enough; the wish from before starts no update until it is known to stand still."""
+    node = Playbook().serves("v1")
+    node.on(wish("v2", 2))
+    assert node.restarts() == [Begin(1, boot_goal("v1"))]
+    assert node.passes() == [Swap(ref("v1"), epoch=2)]
     assert node.records[-1].event == "boot"
-    wanted = goal(node.state)
-    assert wanted is not None
-    assert wanted.version == "v2"
+    assert node.after(1e6) == []
+    assert goal(node.state) is None
+    assert node.on(wish("v1", 3)) == [], "it no longer stood"
+
+
+def test_a_hold_needs_no_config_store() -> None:
+    """A wish made on the node stands by itself."""
+    node = Playbook().serves("v1", "v2")
+    node.on(PromoteAsked("v3", "api@1", by="Ada"))
+    node.restarts()
+    assert begun(node.passes()) == ["v3"]
 
 
 def test_a_wish_that_comes_during_the_start_waits_for_it() -> None:
@@ -236,9 +244,8 @@ def test_a_last_known_good_that_fails_gives_way_to_the_one_before(transient: boo
     assert begun(node.restarts()) == ["v3"]
     assert begun(node.fails("its file is gone", transient)) == ["v2"]
     assert begun(node.fails("its file is gone", transient)) == ["v1"]
-    acts = node.passes()
-    assert acts[0] == Swap(ref("v1"), epoch=4)
-    assert begun(acts) == ["v3"], "the wish still stands, and passes the gates again"
+    assert node.passes() == [Swap(ref("v1"), epoch=4)]
+    assert begun(node.rereads()) == ["v3"], "the wish still stands, and passes the gates again"
 
 
 def test_when_no_good_version_starts_the_wish_is_tried_through_the_gates() -> None:
@@ -278,19 +285,21 @@ def test_what_failed_at_a_start_can_earn_its_place_again() -> None:
     node.restarts()
     node.fails("weights don't load")
     node.passes()
+    node.rereads()
     assert node.passes() == [Swap(ref("v2"), epoch=4)]
     node.after(POLICY.probation_s)
     assert node.state.good == (ref("v1"), ref("v2"))
 
 
 def test_leave_to_change_the_class_names_outlives_a_restart() -> None:
-    """With the config store away, the gate must not refuse what the operator has allowed."""
+    """The gate must not refuse what the operator has allowed: the wish is saved whole."""
     node = Playbook().serves("v1")
     node.on(wish("v2", 2, allow_new_contract=True))
     node.restarts()
-    acts = node.passes()
-    assert begun(acts) == ["v2"]
-    assert acts[1].goal.allow_new_contract  # type: ignore[union-attr]
+    node.passes()
+    (begin,) = node.rereads()
+    assert isinstance(begin, Begin)
+    assert begin.goal.allow_new_contract
     assert node.on(wish("v2", 2, allow_new_contract=True)) == []
 
 
@@ -304,9 +313,8 @@ def test_killed_at_any_stage_of_an_update_it_serves_the_last_known_good_and_trie
     way = [Stage.FETCHING, Stage.VERIFYING, Stage.PREPARING, Stage.GATING, Stage.WARMING]
     node.reaches(*way[1 : way.index(stage) + 1])
     assert begun(node.restarts()) == ["v1"]
-    acts = node.passes()
-    assert acts[0] == Swap(ref("v1"), epoch=2)
-    assert begun(acts) == ["v2"]
+    assert node.passes() == [Swap(ref("v1"), epoch=2)]
+    assert begun(node.rereads()) == ["v2"]
     assert node.passes() == [Swap(ref("v2"), epoch=3)]
 
 

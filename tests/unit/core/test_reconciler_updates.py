@@ -5,7 +5,18 @@ from __future__ import annotations
 
 import pytest
 
-from edgeagent.core.events import Advanced, Begin, Cancel, Drop, Failed, PromoteAsked, Swap, Tick, WishInvalid
+from edgeagent.core.events import (
+    Advanced,
+    Begin,
+    Cancel,
+    Drop,
+    Failed,
+    PromoteAsked,
+    RollbackAsked,
+    Swap,
+    Tick,
+    WishInvalid,
+)
 from edgeagent.core.lifecycle import IllegalTransitionError, Stage
 from edgeagent.core.reconciler import Policy, next_deadline
 from edgeagent.core.state import Goal
@@ -22,15 +33,26 @@ def test_nothing_is_wished_for_and_nothing_is_done() -> None:
 
 
 def test_the_first_version_of_a_node() -> None:
-    """Wish, preparation, swap, probation, stable: and no standby, since there is nothing to go back to."""
+    """Wish, preparation, swap, stable at once: there is nothing to go back to, so nothing to watch it for."""
     node = Playbook()
     assert node.on(wish("v1", 1)) == [Begin(1, Goal("v1", "/models/yolo/current@1", "etcd"))]
     assert node.reaches(*UNPROVEN) == []
     assert node.reaches(Stage.READY) == [Swap(ref("v1"), epoch=1)]
-    assert node.state.probation_until == node.now + POLICY.probation_s
-    assert node.after(POLICY.probation_s) == []
     assert (node.state.active, node.state.last_known_good) == (ref("v1"), ref("v1"))
+    assert node.state.standby is None
     assert next_deadline(node.state) is None
+    assert [r.result for r in node.records] == ["swapped"]
+
+
+def test_the_second_version_can_go_back_to_the_first_however_soon_it_comes() -> None:
+    """v1 has served for a moment only: it is warm during the probation of v2."""
+    node = Playbook()
+    node.on(wish("v1", 1))
+    node.passes()
+    node.on(wish("v2", 2))
+    assert node.passes() == [Swap(ref("v2"), epoch=2)]
+    assert (node.state.standby, node.state.probation_until) == (ref("v1"), node.now + POLICY.probation_s)
+    assert node.on(RollbackAsked("Ada")) == [Swap(ref("v1"), epoch=3), Drop(ref("v2"))]
 
 
 def test_an_update_keeps_the_version_before_warm_until_probation_ends() -> None:
@@ -72,12 +94,12 @@ def test_the_audit_log_tells_who_what_and_how_long() -> None:
 
 def test_without_probation_the_next_tick_makes_it_stable() -> None:
     """update.probation.seconds: 0."""
-    node = Playbook(policy=Policy(probation_s=0))
-    node.on(wish("v1", 1))
+    node = Playbook(policy=Policy(probation_s=0)).serves("v1")
+    node.on(wish("v2", 2))
     node.passes()
     assert next_deadline(node.state) == node.now
-    node.on(Tick())
-    assert node.state.last_known_good == ref("v1")
+    assert node.on(Tick()) == [Drop(ref("v1"))]
+    assert node.state.last_known_good == ref("v2")
 
 
 def test_only_so_many_good_versions_are_remembered() -> None:
