@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """`make soak`: hundreds of swaps under load. Nothing lost, doubled or out of order; nothing leaked.
 
-Each swap is a whole update: fetch (from the cache after the first), verify, gates, warm, swap, drain, retire. The
-load is open-loop: the camera is live, so a stall would lose frames. Figures of updates and of the quiet time between
-them come from one run, interleaved.
+Each swap is a whole update: fetch, verify, gates, warm, swap, drain, retire. More versions go round than the cache
+keeps, each of other content, so that none is known already. The load is open-loop: the camera is live, so a stall
+would lose frames. Figures of updates and of the quiet time between them come from one run, interleaved.
 """
 
 from __future__ import annotations
@@ -23,12 +23,15 @@ import numpy as np
 import edgeagent.demo
 from bench import full_size
 from bench.processes import Usage, cpu_seconds, usage
+from edgeagent.demo.bad_versions import copy_with_note
 from edgeagent.intent.open import open_config_store
 from edgeagent.store.publish import publish
 from edgeagent.workers.inspect import inspect_weights
-from tests.support.node import NodeProcess, records, wait_for
+from tests.support.node import NodeProcess, children, records, wait_for
 
+ROUND = 8
 QUIET_S = 1.0
+IDLE_S = 10.0
 MAX_RATIO = 1.5
 
 
@@ -60,16 +63,17 @@ class Figures:
 def soak(name: str, weights: dict[str, Path], source: dict[str, Any], swaps: int, folder: Path) -> Figures:
     """Swap to and fro `swaps` times under the given source, and look at every record."""
     store, intent = folder / "store", folder / "intent"
-    for version, path in weights.items():
-        publish(path, "yolo", version, str(store), facts=inspect_weights(path), golden=None, note="soak")
+    folder.mkdir(parents=True, exist_ok=True)
+    versions = _publish(weights, store, folder)
     intent.mkdir(parents=True)
     config_store = open_config_store(f"file://{intent}")
-    config_store.put("/models/yolo/current", b"v1")
+    config_store.put("/models/yolo/current", versions[0].encode())
     out = folder / "out.jsonl"
     config = {
         "config_store": {"url": f"file://{intent}"},
         "model_store": {"url": str(store)},
-        "engine": {"threads": 1},
+        # One runtime, so that an update is no search for the fastest.
+        "engine": {"threads": 1, "backend": "onnxruntime"},
         "pipelines": [
             {
                 "name": "line",
@@ -87,25 +91,29 @@ def soak(name: str, weights: dict[str, Path], source: dict[str, Any], swaps: int
     looks: list[Usage] = []
     with node:
         assert node.process is not None
-        node.wait_active("v1")
+        node.wait_active(versions[0])
         wait_for(node.is_ready, "frames served")
-        time.sleep(5 * QUIET_S)
-        cpu, begin = cpu_seconds(node.process.pid), time.monotonic()
+        pid = node.process.pid
+        time.sleep(2 * QUIET_S)
+        # While nobody asks: polling the status costs more than the frames do.
+        cpu, begin = cpu_seconds(pid), time.monotonic()
+        time.sleep(IDLE_S)
+        figures.node_cpu_percent = 100 * (cpu_seconds(pid) - cpu) / (time.monotonic() - begin)
+        dropped = dict(node.status()["pipelines"]["line"]["dropped_by"])
         for i in range(swaps):
-            version = "v2" if i % 2 == 0 else "v1"
+            version = versions[(i + 1) % len(versions)]
             promoted = time.time()
             config_store.put("/models/yolo/current", version.encode())
             node.wait_active(version, timeout_s=120)
-            wait_for(lambda: len(node.status()["workers"]) == 2, "the version before is retired")
+            wait_for(lambda: len(children(pid)) == 2, "the version before is retired")
             updates.append((promoted, time.time()))
             time.sleep(QUIET_S)
-            looks.append(usage(node.process.pid))
+            looks.append(usage(pid))
             if sys.stderr.isatty() or i % 20 == 19:
                 print(f"{name}: {i + 1}/{swaps} swaps", file=sys.stderr)
-        figures.node_cpu_percent = 100 * (cpu_seconds(node.process.pid) - cpu) / (time.monotonic() - begin)
         status = node.status()
         node.stop()
-    figures.faults = _judge_swaps(status, swaps)
+    figures.faults = _judge_swaps(status, dropped, swaps)
     _judge_records(list(records(out)), updates, figures)
     figures.node_rss_mb = statistics.median(look.node_rss for look in looks)
     figures.all_pss_mb = statistics.median(look.all_pss for look in looks)
@@ -114,13 +122,29 @@ def soak(name: str, weights: dict[str, Path], source: dict[str, Any], swaps: int
     return figures
 
 
-def _judge_swaps(status: dict[str, Any], swaps: int) -> list[str]:
+def _publish(weights: dict[str, Path], store: Path, folder: Path) -> list[str]:
+    """The networks in turn, under names of their own; a note inside makes each a file of its own content."""
+    facts = {name: inspect_weights(path) for name, path in weights.items()}
+    versions = []
+    for i in range(ROUND):
+        name, path = list(weights.items())[i % len(weights)]
+        version = f"{name}-{i}"
+        noted = folder / f"{version}.onnx"
+        copy_with_note(path, noted, f"soak {i}")
+        publish(noted, "yolo", version, str(store), facts=facts[name], golden=None, note="soak")
+        noted.unlink()
+        versions.append(version)
+    return versions
+
+
+def _judge_swaps(status: dict[str, Any], before: dict[str, int], swaps: int) -> list[str]:
     faults = []
     epoch = status["models"]["yolo"]["active"]["epoch"]
     if epoch != swaps + 1:
         faults.append(f"epoch is {epoch} after {swaps} swaps and the first load")
-    if status["pipelines"]["line"]["dropped"]:
-        faults.append(f"{status['pipelines']['line']['dropped_by']} frames dropped")
+    dropped = status["pipelines"]["line"]["dropped_by"]
+    if dropped != before:  # before the first model was there, frames had nowhere to go
+        faults.append(f"frames dropped: {dropped}, of these {before} before the first swap")
     return faults
 
 
@@ -165,7 +189,7 @@ def _slopes(looks: list[Usage]) -> dict[str, float]:
 
 
 def steady_rate(weights: Path, folder: Path, threads: int = 1) -> float:
-    """Frames a second that one thread holds with these weights, at 90 % of what it does at most."""
+    """Frames a second that one thread holds with these weights, at 80 % of what it does at most."""
     from edgeagent.engines.detector import Detector
     from edgeagent.engines.load import load_runtime
     from edgeagent.engines.port import EngineOptions
@@ -178,7 +202,7 @@ def steady_rate(weights: Path, folder: Path, threads: int = 1) -> float:
         start = time.perf_counter()
         detector.detect(image, 0.25, 0.45)
         times.append(time.perf_counter() - start)
-    return 0.9 / float(np.percentile(times, 90))
+    return 0.8 / float(np.percentile(times, 90))
 
 
 def show(name: str, f: Figures) -> bool:

@@ -30,7 +30,7 @@ def wait_for(look: Callable[[], T | None], what: str, timeout_s: float = PATIENC
             return last
         if time.monotonic() > deadline:
             raise AssertionError(f"{what}: not within {timeout_s:g} s; last seen: {last!r}")
-        time.sleep(0.02)
+        time.sleep(0.05)
 
 
 class NodeProcess:
