@@ -28,11 +28,11 @@ class Usage:
 def usage(pid: int) -> Usage:
     """The node `pid` with its workers, now."""
     workers = children(pid)
-    node_pss = _pss_mb(pid)
+    node_pss = pss_mb(pid)
     return Usage(
         node_rss=_status_kb(pid, "VmRSS") / 1024,
         node_pss=node_pss,
-        all_pss=node_pss + sum(_pss_mb(p) for p in workers),
+        all_pss=node_pss + sum(pss_mb(p) for p in workers),
         descriptors=len(os.listdir(f"/proc/{pid}/fd")),
         threads=len(os.listdir(f"/proc/{pid}/task")),
         processes=1 + len(workers),
@@ -46,7 +46,8 @@ def cpu_seconds(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / _TICKS
 
 
-def _pss_mb(pid: int) -> float:
+def pss_mb(pid: int) -> float:
+    """Proportional set size of one process; 0 when it is gone."""
     try:
         for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
             if line.startswith("Pss:"):

@@ -1,0 +1,146 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""What this node is measured against: the bare runtime, and ultralytics' `predict(stream=True)`.
+
+Each is a process that measures when told, and rests otherwise: `python -m bench.contestants`, a line of JSON with the
+arguments of `bare` or `stream` in, a line of JSON out.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+WARM_FRAMES = 10
+
+
+class Contestant:
+    """The host's side of one such process. Used as a context."""
+
+    def __init__(self, folder: Path) -> None:
+        """`folder` takes what ultralytics wants to write."""
+        environment = {
+            **os.environ,
+            "YOLO_AUTOINSTALL": "false",
+            "YOLO_OFFLINE": "true",
+            "YOLO_CONFIG_DIR": str(folder),
+        }
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "bench.contestants"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env=environment,
+            text=True,
+        )
+
+    def measure(self, what: str, **arguments: Any) -> dict[str, float]:
+        """The answer of `bare` or `stream`. Raises RuntimeError when the process ended instead."""
+        assert self._process.stdin
+        assert self._process.stdout
+        self._process.stdin.write(json.dumps([what, arguments]) + "\n")
+        self._process.stdin.flush()
+        answer = self._process.stdout.readline()
+        if not answer:
+            raise RuntimeError(f"{what} {arguments} ended with {self._process.wait()}")
+        result: dict[str, float] = json.loads(answer)
+        return result
+
+    def __enter__(self) -> Contestant:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        assert self._process.stdin
+        self._process.stdin.close()
+        self._process.wait()
+
+
+# --- below: in the process
+
+
+def bare(weights: str, threads: int, seconds: float) -> dict[str, float]:
+    """ONNX Runtime alone, as it comes, on one fixed tensor: nothing is captured, scaled or decoded."""
+    import numpy as np
+    import onnxruntime as ort
+
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    session = ort.InferenceSession(weights, options, providers=["CPUExecutionProvider"])
+    [entry] = session.get_inputs()
+    tensor = np.random.default_rng(0).random(entry.shape, np.float32)
+    for _ in range(WARM_FRAMES):
+        session.run(None, {entry.name: tensor})
+    begin, count = time.perf_counter(), 0
+    while (taken := time.perf_counter() - begin) < seconds:
+        session.run(None, {entry.name: tensor})
+        count += 1
+    return {"fps": count / taken}
+
+
+def stream(
+    weights: str, video: str, imgsz: int, threads: int, batch: int, seconds: float
+) -> dict[str, float]:
+    """`predict(stream=True)` over a video file, boxes taken out of each result as Python values."""
+    import onnxruntime as ort
+    import torch
+    from ultralytics import YOLO
+
+    original = ort.InferenceSession
+
+    def session(path: Any, options: Any = None, **rest: Any) -> Any:
+        options = options or ort.SessionOptions()
+        options.intra_op_num_threads = threads
+        return original(path, options, **rest)
+
+    ort.InferenceSession = session
+    try:
+        model = YOLO(weights, task="detect")
+        results = _endless(model, video, imgsz, batch)
+        for _ in range(WARM_FRAMES):
+            next(results)
+    finally:
+        ort.InferenceSession = original
+    torch.set_num_threads(threads)  # now: setting up a predictor sets it too
+    for _ in range(WARM_FRAMES):
+        next(results)
+    # From the end of one batch to the end of another: results within a batch come at once.
+    while next(results)[1] != batch - 1:
+        pass
+    begin, count, boxes = time.perf_counter(), 0, 0
+    while True:
+        result, place = next(results)
+        boxes += len(result.boxes.data.tolist())
+        count += 1
+        taken = time.perf_counter() - begin
+        if taken >= seconds and place == batch - 1:
+            return {"fps": count / taken, "boxes": boxes / count}
+
+
+def _endless(model: Any, video: str, imgsz: int, batch: int) -> Iterator[tuple[Any, int]]:
+    """Results, each with its place in its batch; the video again and again."""
+    for _ in itertools.count():
+        found = model.predict(
+            video, stream=True, verbose=False, conf=0.25, iou=0.45, imgsz=imgsz, batch=batch, device="cpu"
+        )
+        for index, result in enumerate(found):
+            yield result, index % batch
+
+
+def main() -> None:
+    """Answer until the host closes the pipe."""
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # what libraries print is no answer
+    for line in sys.stdin:
+        what, arguments = json.loads(line)
+        answer = bare(**arguments) if what == "bare" else stream(**arguments)
+        print(json.dumps(answer), file=answers, flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,198 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""On a CUDA machine: YOLOv8s in fp16 at 640, one camera and eight, against the bare engine; and updates under load.
+
+`python -m bench.gpu` runs it alone. Without a CUDA device it says so and has nothing against it.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from bench import networks
+from bench.film import film
+from bench.networks import Network
+from bench.report import Bench, Section, Target, table
+from bench.rig import Rig, result_time
+from bench.strategies import ThisNode, versions
+from bench.update import follow
+from edgeagent.engines.variants import Variant, variants
+from edgeagent.errors import EdgeAgentError
+
+YOLOV8S_640 = Network("yolov8s", 640)
+LIVE_FPS = 60.0
+TITLE = "On a GPU"
+
+
+def run(bench: Bench) -> Section:
+    """Everything, or the reason why not."""
+    wanted = [
+        ("YOLOv8s fp16 at 640 on a GPU: end to end ÷ bare engine", 0.9, ""),
+        ("YOLOv8s fp16 at 640 on a GPU: frames a second", 150.0, ""),
+    ]
+    try:
+        on_gpu = [v for v in variants("pt", "auto", "cuda") if v.precision == "fp16"]
+    except EdgeAgentError as e:
+        text = f"Not measured here: {e.what} {e.why}.\n"
+        return Section(
+            TITLE, text, [Target.at_least(what, limit, None, unit) for what, limit, unit in wanted]
+        )
+    if not on_gpu:
+        text = "Not measured here: there is a CUDA device, but no installed runtime uses it in fp16.\n"
+        return Section(
+            TITLE, text, [Target.at_least(what, limit, None, unit) for what, limit, unit in wanted]
+        )
+    [weights] = networks.build(bench.built / "networks", YOLOV8S_640)
+    rows: list[list[object]] = []
+    data: dict[str, Any] = {}
+    for lines in (1, 8):
+        found = _throughput(bench, weights.pt, lines)
+        data[f"batch {lines}"] = found
+        rows.append(
+            [
+                f"{lines} camera{'s'[: lines - 1]}, batches of up to {lines}",
+                found["engine"],
+                found["bare"],
+                found["fps"],
+                found["fps"] / found["bare"],
+                f"{found['p50']:.1f} / {found['p99']:.1f} ms",
+            ]
+        )
+    latency = _latency(bench, weights.pt)
+    second = networks.build(bench.built / "networks", Network("yolov8s", 640, 1))[0]
+    update = _update(bench, weights.pt, second.pt)
+    data |= {"live": latency, "update": update}
+    one = data["batch 1"]
+    targets = [
+        Target.at_least(wanted[0][0], wanted[0][1], one["fps"] / one["bare"]),
+        Target.at_least(wanted[1][0], wanted[1][1], one["fps"]),
+        Target.at_most(
+            "YOLOv8s fp16 at 640 on a GPU: latency p50, capture to result", 7.0, latency["p50"], " ms"
+        ),
+        Target.at_most(
+            "on a GPU: p99 during updates ÷ p99 before", 1.25, update["p99_during"] / update["p99_before"]
+        ),
+    ]
+    text = (
+        "720p files as fast as they are read, from the `.pt`; the bare engine is what the node chose, on a fixed "
+        "tensor.\n\n"
+        + table(("load", "engine", "bare, frames/s", "end to end", "÷ bare", "latency p50 / p99"), rows)
+        + f"\nLive, {LIVE_FPS:g} frames a second: latency p50 {latency['p50']:.1f} ms, p99 {latency['p99']:.1f} ms. "
+        f"{update['updates']} updates under that load: {update['lost']} frames lost, longest gap "
+        f"{update['longest_gap_ms']:.0f} ms, p99 {update['p99_before']:.1f} ms before and {update['p99_during']:.1f} "
+        "ms during.\n"
+    )
+    return Section(TITLE, text, targets, data)
+
+
+def _throughput(bench: Bench, pt: Path, lines: int) -> dict[str, Any]:
+    folder = bench.scratch / f"gpu-{lines}"
+    source = {"url": str(film(bench.built)), "loop": True}
+    engine = {"backend": "auto", "device": "cuda", "max_batch": lines}
+    with Rig(folder, source, engine=engine, lines=lines) as rig:
+        rig.publish("v1", pt)
+        rig.start("v1", 900)
+        time.sleep(2)
+        begin = time.time()
+        time.sleep(3 if bench.quick else 10)
+        end = time.time()
+        seen = [r for line in range(lines) for r in rig.records(line) if begin <= result_time(r) <= end]
+        name = rig.node.model()["active"]["engine"]
+        rig.stop()
+    latencies = sorted(r["latency_ms"] for r in seen)
+    bare = _bare(pt, name, folder / "node" / "state" / "cache", lines)
+    return {
+        "engine": name,
+        "fps": len(seen) / (end - begin),
+        "bare": bare,
+        "p50": latencies[len(latencies) // 2],
+        "p99": latencies[int(len(latencies) * 0.99)],
+    }
+
+
+def _latency(bench: Bench, pt: Path) -> dict[str, float]:
+    source = {"url": f"synthetic://conveyor?fps={LIVE_FPS}&width=1280&height=720", "live": True}
+    with Rig(bench.scratch / "gpu-live", source, engine={"backend": "auto", "device": "cuda"}) as rig:
+        rig.publish("v1", pt)
+        rig.start("v1", 900)
+        time.sleep(2)
+        begin = time.time()
+        time.sleep(3 if bench.quick else 10)
+        latencies = sorted(r["latency_ms"] for r in rig.records() if r["ts"] >= begin)
+        rig.stop()
+    return {"p50": latencies[len(latencies) // 2], "p99": latencies[int(len(latencies) * 0.99)]}
+
+
+def _update(bench: Bench, first: Path, second: Path) -> dict[str, float]:
+    """To and fro between two versions; both are converted before the measurement, as on a node that had them."""
+    folder = bench.scratch / "gpu-update"
+    files = versions(folder / "weights", first, second)
+    node = ThisNode(folder / "node", files, LIVE_FPS, {"backend": "auto", "device": "cuda"}, patience_s=900)
+    found = follow("this node", node, LIVE_FPS, bench, warm_up=("v2", "v1"))
+    reading = found.reading
+    return {
+        "updates": len(found.updates),
+        "lost": len(reading.lost),
+        "longest_gap_ms": reading.longest_gap_ms,
+        "p99_before": reading.phase([found.before]).p99,
+        "p99_during": reading.phase(found.during).p99,
+    }
+
+
+def _bare(pt: Path, engine: str, cache: Path, batch: int) -> float:
+    """Frames a second of the chosen engine alone, in a process of its own."""
+    from edgeagent.engines.convert import product
+
+    variant = next(v for v in variants("pt", "auto", "cuda") if v.name == engine)
+    weights = pt
+    if variant.needs_conversion("pt"):
+        weights = next((cache / "prepared").rglob(product(variant)))
+    command = [
+        sys.executable,
+        "-m",
+        "bench.gpu",
+        "bare",
+        str(weights),
+        json.dumps(asdict(variant)),
+        str(batch),
+    ]
+    return float(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout.split()[-1])
+
+
+def _measure_bare(weights: Path, variant: Variant, batch: int, seconds: float = 5.0) -> float:
+    import numpy as np
+
+    from edgeagent.engines.load import load_runtime
+    from edgeagent.engines.port import EngineOptions
+
+    options = EngineOptions(variant.backend, variant.device, 1, variant.precision, max_batch=batch)
+    runtime = load_runtime(weights, variant.format, options)
+    batch = min(batch, runtime.max_batch)
+    tensor = np.random.default_rng(0).random((batch, 3, *runtime.facts.contract.imgsz), np.float32)
+    for _ in range(20):
+        runtime.run(tensor)
+    begin, count = time.perf_counter(), 0
+    while (taken := time.perf_counter() - begin) < seconds:
+        runtime.run(tensor)
+        count += batch
+    return count / taken
+
+
+def main() -> int:
+    """The child's entry with arguments; without, this comparison alone."""
+    if sys.argv[1:2] == ["bare"]:
+        print(_measure_bare(Path(sys.argv[2]), Variant(**json.loads(sys.argv[3])), int(sys.argv[4])))
+        return 0
+    from bench.run import main as run_main
+
+    sys.argv[1:] = ["--only", "gpu", *sys.argv[1:]]
+    return run_main()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,70 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""Memory of a node that serves YOLOv8n at 640, by engine: every process, shared pages counted in part (PSS)."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from bench import networks
+from bench.processes import pss_mb
+from bench.report import Bench, Section, Target, table
+from bench.rig import Rig
+from tests.support.node import wait_for
+
+LIMIT_MB = 450.0
+
+
+def run(bench: Bench) -> Section:
+    """Each engine in turn, at rest and through one update."""
+    [weights] = networks.build(bench.built / "networks", networks.YOLOV8N_640)
+    data: dict[str, dict[str, Any]] = {}
+    for backend in ("onnxruntime", "openvino", "auto"):
+        folder = bench.scratch / f"memory-{backend}"
+        source = {"url": "synthetic://conveyor?fps=5&width=1280&height=720", "live": True}
+        with Rig(folder, source, engine={"backend": backend}, update={"probation": {"seconds": 0}}) as rig:
+            rig.publish("v1", weights.onnx)
+            rig.publish("v2", weights.onnx)
+            rig.start("v1", 300)
+            time.sleep(1 if bench.quick else 4)
+            found = _by_kind(rig)
+            engine = rig.node.model()["active"]["engine"]
+            most = 0.0
+            rig.promote("v2")
+            while rig.node.active() != "v2":
+                most = max(most, rig.all_pss_mb())
+                time.sleep(0.05)
+            wait_for(lambda: len(rig.node.status()["workers"]) == 2, "the version before is retired")
+            data[backend] = {"engine": engine, **found, "most": most}
+            rig.stop()
+    rows = [
+        [
+            backend,
+            d["engine"],
+            *(f"{d.get(kind, 0.0):.0f} MB" for kind in ("node", "capture", "engine worker", "all", "most")),
+        ]
+        for backend, d in data.items()
+    ]
+    text = (
+        "One pipeline of 1280×720 at 5 frames a second, one inference thread. `auto` is what the node chose. During an "
+        "update the old engine, the preparing worker and then the new engine are there at once.\n\n"
+        + table(
+            ("engine.backend", "served by", "node", "capture", "engine", "all", "at most during an update"),
+            rows,
+        )
+    )
+    targets = [
+        Target.at_most(f"memory of a node serving YOLOv8n with {d['engine']}", LIMIT_MB, d["all"], " MB")
+        for backend, d in data.items()
+        if backend != "auto"
+    ]
+    return Section("Memory", text, targets, data)
+
+
+def _by_kind(rig: Rig) -> dict[str, float]:
+    found = {"node": pss_mb(rig.pid)}
+    for worker in rig.node.status()["workers"]:
+        kind = "engine worker" if worker["kind"] == "engine" else worker["kind"]
+        found[kind] = found.get(kind, 0.0) + pss_mb(worker["pid"])
+    found["all"] = sum(found.values())
+    return found

@@ -1,0 +1,144 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""How soon a version serves: rolled back, promoted from the cache, fetched, converted."""
+
+from __future__ import annotations
+
+import shutil
+import time
+import zipfile
+from pathlib import Path
+from typing import Any
+
+from bench import networks
+from bench.report import Bench, Section, Target, median, table
+from bench.rig import Rig
+from edgeagent.demo.bad_versions import copy_with_note
+from tests.support.node import wait_for
+
+FPS = 15.0
+PROBATION_S = 1.5
+
+
+def run(bench: Bench) -> Section:
+    """YOLO11n at 320 under a live load, the engine left to the node (`auto`), and pinned to ONNX Runtime."""
+    rounds = 2 if bench.quick else 6
+    [weights] = networks.build(bench.built / "networks", networks.YOLO11N_320)
+    found: dict[str, list[float]] = {}
+    source = {"url": f"synthetic://conveyor?fps={FPS}", "live": True}
+    for backend in ("auto", "onnxruntime"):
+        folder = bench.scratch / backend
+        update = {"probation": {"seconds": PROBATION_S}}
+        with Rig(folder, source, engine={"backend": backend}, update=update) as rig:
+            rig.publish("v1", weights.onnx)
+            rig.publish("v2", _noted(weights.onnx, folder / "v2.onnx"))
+            rig.start("v1")
+            rig.promote("v2")
+            rig.node.wait_active("v2")
+            _stable(rig)
+            rig.promote("v1")
+            rig.node.wait_active("v1")
+            _stable(rig)
+            for i in range(rounds):
+                found.setdefault(f"cached and prepared, {backend}", []).append(_promote(rig, "v2"))
+                rolled, inference = _roll_back(rig)
+                found.setdefault(f"rolled back, {backend}", []).append(rolled)
+                found.setdefault("inference", []).append(inference)
+                _stable(rig)
+                name = f"fresh-{i}"
+                rig.publish(name, _noted(weights.onnx, folder / f"{name}.onnx"))
+                found.setdefault(f"fetched ONNX, {backend}", []).append(_promote(rig, name))
+                _stable(rig)
+                rig.promote("v1")
+                rig.node.wait_active("v1")
+                _stable(rig)
+    for kind, pt in (("demo", networks.demo().pt), ("YOLO11n at 320", weights.pt)):
+        found[f"converted .pt, {kind}"] = _converted(
+            bench, source, kind.split()[0], pt, 1 if bench.quick else 2
+        )
+    return _section(found)
+
+
+def _converted(bench: Bench, source: dict[str, Any], name: str, pt: Path, rounds: int) -> list[float]:
+    folder = bench.scratch / f"pt-{name}"
+    with Rig(
+        folder, source, engine={"backend": "auto"}, update={"probation": {"seconds": PROBATION_S}}
+    ) as rig:
+        rig.publish("v0", pt)
+        rig.start("v0", 300)
+        times = []
+        for i in range(1, rounds + 1):
+            copy = folder / f"v{i}.pt"
+            shutil.copy(pt, copy)
+            with zipfile.ZipFile(copy, "a") as archive:  # another content, the same network
+                archive.writestr(f"{archive.namelist()[0].split('/')[0]}/note", str(i))
+            rig.publish(f"v{i}", copy)
+            times.append(_promote(rig, f"v{i}"))
+            _stable(rig)
+        return times
+
+
+def _promote(rig: Rig, version: str) -> float:
+    return rig.first_result(version, rig.promote(version))
+
+
+def _roll_back(rig: Rig) -> tuple[float, float]:
+    """Seconds from the request to the first result of the version before, and what one frame takes in the median."""
+    assert rig.node.model()["standby"], "nothing is warm"
+    latencies = [r["latency_ms"] / 1000 for r in rig.records()[-20:]]
+    asked = time.time()
+    code, answer = rig.node.post("/rollback")
+    assert code == 200, answer
+    return rig.first_result(answer["to"], asked), median(latencies) or 0.0
+
+
+def _stable(rig: Rig) -> None:
+    wait_for(lambda: rig.node.model()["state"] == "STABLE", "stable")
+
+
+def _noted(weights: Path, target: Path) -> Path:
+    copy_with_note(weights, target, target.stem)
+    return target
+
+
+def _section(found: dict[str, list[float]]) -> Section:
+    inference = median(found.pop("inference")) or 0.0
+    limit = round(1 / FPS + inference, 4)
+    labels = {"auto": "engine auto", "onnxruntime": "ONNX Runtime"}
+    rows: list[list[object]] = []
+    for what, times in found.items():
+        case, _, detail = what.partition(", ")
+        rows.append(
+            [case, labels.get(detail, detail), f"{median(times):.3f} s", f"{max(times):.3f} s", len(times)]
+        )
+    targets = [
+        Target.at_most(
+            "roll-back with a warm standby → first result: a frame interval and an inference",
+            limit,
+            median(found["rolled back, auto"]),
+            " s",
+        ),
+        Target.at_most(
+            "promote → first result, cached and prepared",
+            0.5,
+            median(found["cached and prepared, auto"]),
+            " s",
+        ),
+        Target.at_most(
+            "promote → first result, ONNX to be fetched", 1.5, median(found["fetched ONNX, auto"]), " s"
+        ),
+        Target.at_most(
+            "promote → first result, .pt to be converted",
+            20,
+            max(median(v) or 0.0 for k, v in found.items() if k.startswith("converted")),
+            " s",
+        ),
+    ]
+    text = (
+        f"YOLO11n at 320 under a live load of {FPS:g} frames a second. From the instant before the request or the "
+        f"write to the intent, to the first result of the version. A frame interval is {1000 / FPS:.0f} ms, a frame takes "
+        f"{1000 * inference:.0f} ms from capture to result. The store is a folder on the same machine. With `auto` a "
+        "version that was never here is also tried in every runtime that is installed, and proved equal to its source, "
+        "before it serves; the verdict is kept.\n\n"
+        + table(("what", "engine or network", "median", "worst", "times"), rows)
+    )
+    return Section("How soon a version serves", text, targets, found)

@@ -1,0 +1,217 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""Frames a second from a 720p video file: this node end to end, ultralytics' stream, and the bare runtime."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from bench import networks
+from bench.contestants import Contestant
+from bench.film import film
+from bench.networks import Weights
+from bench.pictures import bars
+from bench.report import Bench, Section, Target, median, ratio, spread, table
+from bench.rig import Rig, result_time
+
+SKIP_RESULTS = 20
+"""Left out at the start of each measurement: what the ring holds in advance comes faster than it is made."""
+
+
+@dataclass
+class _Entry:
+    """One way to run one network. kind: entries of one kind are options of one contestant; the best counts."""
+
+    kind: str
+    label: str
+    measure: Callable[[float], dict[str, Any]]
+    fps: list[float] = field(default_factory=list)
+    last: dict[str, Any] = field(default_factory=dict)
+
+
+def run(bench: Bench) -> Section:
+    """Every network, every contestant."""
+    video = film(bench.built)
+    large = networks.build(bench.built / "networks", networks.YOLO11N_320, networks.YOLOV8N_640)
+    targets: list[Target] = []
+    rows: list[list[object]] = []
+    profile: list[list[object]] = []
+    data: dict[str, Any] = {}
+    with Contestant(bench.scratch) as plain, Contestant(bench.scratch) as stream:
+        for index, weights in enumerate([networks.demo(), *large]):
+            entries = _entries(bench, weights, video, plain, stream, bench.scratch / f"throughput-{index}")
+            _measure(bench, entries)
+            best = {kind: _best(entries, kind) for kind in dict.fromkeys(e.kind for e in entries)}
+            data[weights.name] = {
+                e.label: {"fps": median(e.fps), "rounds": e.fps, **e.last} for e in entries if e.fps
+            }
+            rows += _rows(weights, best)
+            profile.append(_cpu_row(weights, best["node, ONNX"]))
+            targets += _targets(weights, best)
+    bars(bench.pictures / "throughput.png", {n: {k: d["fps"] for k, d in v.items()} for n, v in data.items()})
+    text = (
+        "All on the same cores, from the same file to boxes; each contestant with the best of its options (threads 1 "
+        "and 2; for the `.pt` in ultralytics also batches of 4). ultralytics pads its `.pt` input to the smallest "
+        "rectangle, which is less work than the square that an ONNX file of fixed shape wants. Bare runtime: "
+        "`InferenceSession.run` on one tensor, one thread.\n\n"
+        + table(("network", "contestant", "option", "frames/s", "spread of rounds", "÷ bare"), rows)
+        + "\n![Frames a second](throughput.png)\n\n"
+        "What a frame costs this node in CPU time (one inference thread, ONNX Runtime), by process:\n\n"
+        + table(("network", "engine worker", "capture worker", "node", "engine busy"), profile)
+    )
+    return Section("Throughput", text, targets, data)
+
+
+def _entries(
+    bench: Bench, weights: Weights, video: Path, plain: Contestant, stream: Contestant, folder: Path
+) -> list[_Entry]:
+    seconds_of = {"bare": 2.0, "stream": 3.0}
+
+    def contestant(who: Contestant, what: str, **arguments: Any) -> Callable[[float], dict[str, Any]]:
+        return lambda factor: who.measure(what, seconds=seconds_of[what] * factor, **arguments)
+
+    def ours(name: str, path: Path, **engine: Any) -> Callable[[float], dict[str, Any]]:
+        rig = Rig(folder / name, {"url": str(video), "loop": True}, engine=engine)
+        rig.publish("v1", path)
+        return lambda factor: node_round(rig, 3.0 * factor)
+
+    common = {"video": str(video), "imgsz": weights.imgsz}
+    found = [
+        _Entry("bare", "bare, 1 thread", contestant(plain, "bare", weights=str(weights.onnx), threads=1)),
+        _Entry(
+            "node, ONNX",
+            "node, ONNX, 1 thread",
+            ours("onnx-1", weights.onnx, backend="onnxruntime", threads=1),
+        ),
+        _Entry(
+            "node, ONNX, best",
+            "node, ONNX, 2 threads",
+            ours("onnx-2", weights.onnx, backend="onnxruntime", threads=2),
+        ),
+    ]
+    for threads in (1, 2):
+        found.append(
+            _Entry(
+                "node, .pt, auto",
+                f"node, .pt, auto, {threads} thread{'s'[: threads - 1]}",
+                ours(f"pt-{threads}", weights.pt, backend="auto", threads=threads),
+            )
+        )
+        found.append(
+            _Entry(
+                "ultralytics, ONNX",
+                f"ultralytics, ONNX, {threads} thread{'s'[: threads - 1]}",
+                contestant(stream, "stream", weights=str(weights.onnx), threads=threads, batch=1, **common),
+            )
+        )
+        for batch in (1, 4):
+            found.append(
+                _Entry(
+                    "ultralytics, .pt",
+                    f"ultralytics, .pt, {threads} thread{'s'[: threads - 1]}, batch {batch}",
+                    contestant(
+                        stream, "stream", weights=str(weights.pt), threads=threads, batch=batch, **common
+                    ),
+                )
+            )
+    return found
+
+
+def _measure(bench: Bench, entries: list[_Entry]) -> None:
+    """The first round tries every option; from then on the best option of each kind goes on."""
+    chosen = entries
+    for _ in range(bench.rounds):
+        for entry in chosen:
+            entry.last = entry.measure(0.5 if bench.quick else 1.0)
+            entry.fps.append(entry.last["fps"])
+        chosen = [_best(entries, kind) for kind in dict.fromkeys(e.kind for e in entries)]
+
+
+def _best(entries: list[_Entry], kind: str) -> _Entry:
+    return max((e for e in entries if e.kind == kind), key=lambda e: median(e.fps) or 0.0)
+
+
+def node_round(rig: Rig, seconds: float) -> dict[str, Any]:
+    """Start the node, let it run for so long after its first results, stop it."""
+    rig.forget_records()
+    rig.start("v1")
+    try:
+        before, cpu = None, rig.cpu()
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline:
+            seen = rig.records()
+            if before is None and len(seen) > SKIP_RESULTS:
+                before, cpu = len(seen), rig.cpu()
+            if before and result_time(seen[-1]) - result_time(seen[SKIP_RESULTS]) > seconds:
+                break
+            time.sleep(0.2)
+        spent = {kind: value - cpu.get(kind, 0.0) for kind, value in rig.cpu().items()}
+        frames = len(rig.records()) - (before or 0)
+        engine, memory = rig.node.model()["active"]["engine"], rig.all_pss_mb()
+    finally:
+        rig.stop()
+    times = [result_time(r) for r in rig.records()][SKIP_RESULTS:]
+    return {
+        "fps": (len(times) - 1) / (times[-1] - times[0]),
+        "engine": engine,
+        "memory_mb": memory,
+        "cpu_ms": {kind: 1000 * value / max(frames, 1) for kind, value in spent.items()},
+    }
+
+
+def _rows(weights: Weights, best: dict[str, _Entry]) -> list[list[object]]:
+    ceiling = median(best["bare"].fps)
+    rows: list[list[object]] = []
+    for entry in best.values():
+        fps = median(entry.fps)
+        engine = f" ({entry.last['engine']})" if "engine" in entry.last else ""
+        option = entry.label.removeprefix(entry.kind.removesuffix(", best")).removeprefix(", ")
+        rows.append(
+            [
+                weights.name,
+                entry.kind.removesuffix(", best"),
+                option + engine,
+                fps,
+                f"{spread(entry.fps):.0f} %",
+                ratio(fps, ceiling),
+            ]
+        )
+    return rows
+
+
+def _cpu_row(weights: Weights, entry: _Entry) -> list[object]:
+    cpu, fps = entry.last["cpu_ms"], entry.last["fps"]
+    shown = [f"{cpu.get(kind, 0.0):.2f} ms" for kind in ("engine", "capture", "node")]
+    return [weights.name, *shown, f"{cpu.get('engine', 0.0) * fps / 10:.0f} %"]
+
+
+def _targets(weights: Weights, best: dict[str, _Entry]) -> list[Target]:
+    fps = {kind: median(entry.fps) for kind, entry in best.items()}
+    ours = max(fps["node, ONNX"] or 0.0, fps["node, ONNX, best"] or 0.0)
+    small = weights.name.startswith("demo")
+    found = [
+        Target.at_least(
+            f"{weights.name}: end to end ÷ bare runtime, one thread",
+            0.90,
+            ratio(fps["node, ONNX"], fps["bare"]),
+        )
+    ]
+    if weights.imgsz == 320:
+        found.append(
+            Target.at_least(
+                f"{weights.name}: end to end ÷ ultralytics stream, same ONNX",
+                1.5 if small else 1.15,
+                ratio(ours, fps["ultralytics, ONNX"]),
+            )
+        )
+    found.append(
+        Target.at_least(
+            f"{weights.name}: auto from the .pt ÷ ultralytics stream of the .pt",
+            2.0,
+            ratio(fps["node, .pt, auto"], fps["ultralytics, .pt"]),
+        )
+    )
+    return found
