@@ -189,15 +189,26 @@ class Engine:
         _log.warning("engine worker ended", version=self.ref.version, how=str(how))
         if was_ready and time.monotonic() - self._ready_at > _SOUND_S:
             self._respawn_delay = _RESPAWN_MIN_S
-        asyncio.get_running_loop().call_later(self._respawn_delay, self._respawn)
-        self._respawn_delay = min(_RESPAWN_MAX_S, self._respawn_delay * 2)
+        self._respawn_later()
         self._user.lost(self)
         self._user.failed(self, str(how))
 
     def _respawn(self) -> None:
-        if not self._retired:
-            self._on_restart()
+        if self._retired:
+            return
+        try:
             self._spawn()
+        except (
+            OSError
+        ) as e:  # no process, descriptor or memory to be had just now: the line must not stay dark
+            _log.error("engine worker not started, tried again", version=self.ref.version, why=str(e))
+            self._respawn_later()
+            return
+        self._on_restart()
+
+    def _respawn_later(self) -> None:
+        asyncio.get_running_loop().call_later(self._respawn_delay, self._respawn)
+        self._respawn_delay = min(_RESPAWN_MAX_S, self._respawn_delay * 2)
 
     async def _watch(self) -> None:
         """Kill a worker that hangs, loads for ever, or takes more memory than it may."""

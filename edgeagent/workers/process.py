@@ -11,6 +11,7 @@ import sys
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
@@ -64,7 +65,9 @@ class WorkerProcess:
         self._kill_reason = ""
         self._gone = asyncio.Event()
         ours, theirs = channel_pair()
-        try:
+        # What fails on the way (no descriptors left, settings too long) leaves no process behind.
+        with theirs, ExitStack() as undo:
+            undo.callback(ours.close)
             self._process = subprocess.Popen(
                 [sys.executable, "-m", module, str(theirs.fileno()), str(os.getpid())],
                 pass_fds=[theirs.fileno()],
@@ -74,21 +77,22 @@ class WorkerProcess:
                 start_new_session=True,  # Ctrl-C at the terminal is the node's to handle
                 env={**os.environ, **(environment or {})},
             )
-        except BaseException:
-            ours.close()
-            raise
-        finally:
-            theirs.close()
-        self.pid = self._process.pid
-        assert self._process.stderr is not None
-        self._stderr_fd = self._process.stderr.fileno()
-        os.set_blocking(self._stderr_fd, False)
+            undo.callback(self._process.wait)
+            undo.callback(self._process.kill)
+            self.pid = self._process.pid
+            assert self._process.stderr is not None
+            undo.callback(self._process.stderr.close)
+            self._stderr_fd = self._process.stderr.fileno()
+            os.set_blocking(self._stderr_fd, False)
+            self._pidfd = os.pidfd_open(self.pid)
+            undo.callback(os.close, self._pidfd)
+            self._channel = NodeChannel(ours, self._heard, self._closed)
+            undo.callback(self._channel.close)
+            self.send(Control("settings", settings))
+            undo.pop_all()
         self._loop.add_reader(self._stderr_fd, self._read_stderr)
-        self._pidfd = os.pidfd_open(self.pid)
         self._loop.add_reader(self._pidfd, self._ended)
-        self._channel = NodeChannel(ours, self._heard, self._closed)
         self._alive = True
-        self.send(Control("settings", settings))
 
     @property
     def alive(self) -> bool:

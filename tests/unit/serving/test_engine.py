@@ -1,0 +1,87 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""The node's side of an engine worker, with workers that are none."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+
+from edgeagent.core.model import Contract
+from edgeagent.core.state import Ref
+from edgeagent.engines.variants import Variant
+from edgeagent.serving import engine as engine_module
+from edgeagent.serving.engine import Artifact, Engine, EngineSettings, EngineUser
+from edgeagent.workers.messages import Control, Message
+from edgeagent.workers.process import Exit
+
+ARTIFACT = Artifact(
+    Ref("v1", "sha256:1"),
+    Path("best.onnx"),
+    Contract("detect", ("scratch",), (64, 64), 32),
+    Variant("onnxruntime", "cpu", "fp32", "onnx"),
+)
+SETTINGS = EngineSettings(1, 1, 1 << 40, 1 << 40, 10.0, 10.0)
+
+
+class FakeWorker:
+    """A worker that is ready as soon as it is started."""
+
+    started: list[FakeWorker]
+    errors: list[OSError]
+    alive = True
+
+    def __init__(
+        self,
+        kind: str,
+        module: str,
+        settings: dict[str, Any],
+        on_message: Callable[[Message], None],
+        on_exit: Callable[[Exit], None],
+    ) -> None:
+        if self.errors:
+            raise self.errors.pop()
+        self.on_exit = on_exit
+        self.started.append(self)
+        asyncio.get_running_loop().call_soon(on_message, Control("ready", {"engine": "fake", "max_batch": 1}))
+
+    def die(self) -> None:
+        """As by `kill -9`."""
+        self.alive = False
+        self.on_exit(Exit(-9, ""))
+
+
+class Listener:
+    """Hears of everything, and forgets it."""
+
+    def __getattr__(self, name: str) -> Callable[..., None]:
+        return lambda *args: None
+
+
+def test_a_worker_that_cannot_be_started_just_now_is_started_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No descriptor is free when the worker has died: the line must not stay without an engine for that."""
+    FakeWorker.started, FakeWorker.errors = [], []
+    monkeypatch.setattr(engine_module, "WorkerProcess", FakeWorker)
+    monkeypatch.setattr(engine_module, "_RESPAWN_MIN_S", 0.0)
+    restarts: list[None] = []
+
+    async def run() -> None:
+        user = cast(EngineUser, Listener())
+        engine = Engine(ARTIFACT, SETTINGS, user, lambda: restarts.append(None))
+        await engine.load()
+        FakeWorker.errors = [OSError(errno.EMFILE, "too many open files") for _ in range(3)]
+        FakeWorker.started[0].die()
+        assert not engine.ready
+        async with asyncio.timeout(10):
+            while not engine.ready:
+                await asyncio.sleep(0)
+        FakeWorker.started[1].alive = False
+        await engine.retire()
+
+    asyncio.run(run())
+    assert len(FakeWorker.started) == 2
+    assert len(restarts) == 1
