@@ -115,13 +115,16 @@ class Cache:
                 )
 
     def has_intact(self, file: WeightFile) -> bool:
-        """Whether the content of `file` is here, by hashing it; what is broken is removed."""
+        """Whether the content of `file` is here, by hashing it; what is broken is removed.
+
+        Broken is what isn't what its name says. That a manifest gives it another size is the manifest's fault, and
+        no reason to take it from the versions that serve by it.
+        """
         blob = self._blobs / file.sha256
         try:
             with blob.open("rb") as stream:
-                whole = os.fstat(stream.fileno()).st_size == file.size
-                if whole and hashlib.file_digest(stream, "sha256").hexdigest() == file.sha256:
-                    return True
+                if hashlib.file_digest(stream, "sha256").hexdigest() == file.sha256:
+                    return os.fstat(stream.fileno()).st_size == file.size
         except FileNotFoundError:
             return False
         except OSError as e:  # a failing disk: unreadable is as good as broken

@@ -6,6 +6,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -218,3 +219,11 @@ def test_permissions(cache: Cache) -> None:
     put(cache, "v1")
     for path in cache.root.rglob("*"):
         assert path.stat().st_mode & 0o007 == 0, path
+
+
+def test_a_wrong_size_in_a_manifest_takes_nothing_from_the_cache(cache: Cache) -> None:
+    """A broken or hostile manifest names the content that serves, with another size: that one stays."""
+    v1 = put(cache, "v1")
+    (file,) = v1.manifest.files
+    assert not cache.has_intact(replace(file, size=file.size + 1))
+    assert cache.lookup("yolo", "v1") is not None
