@@ -58,7 +58,8 @@ class AuditLog:
         self._path = folder / FILE_NAME
         self._max_bytes = max_bytes
         self._keep = keep
-        self._lock = threading.Lock()
+        self._lock = threading.Lock()  # held while the disk writes
+        self._tail_lock = threading.Lock()  # never held for long: `tail` is called on the event loop
         self._tail: deque[AuditRecord] = deque(_read_tail(self._files()), TAIL_RECORDS)
         self._unsaved: deque[bytes] = deque(maxlen=TAIL_RECORDS)
 
@@ -71,7 +72,8 @@ class AuditLog:
         """Write a record durably; says whether the disk has it."""
         line = redact(json.dumps(asdict(record), ensure_ascii=False)).encode("utf-8", "replace") + b"\n"
         with self._lock:
-            self._tail.append(record)
+            with self._tail_lock:
+                self._tail.append(record)
             self._unsaved.append(line)
             try:
                 self._rotate()
@@ -83,8 +85,11 @@ class AuditLog:
             return True
 
     def tail(self, count: int) -> list[AuditRecord]:
-        """The last `count` records (1000 at most), oldest first; also from before a restart."""
-        with self._lock:
+        """The last `count` records (1000 at most), oldest first; also from before a restart.
+
+        Never waits for the disk.
+        """
+        with self._tail_lock:
             return list(self._tail)[-count:] if count > 0 else []
 
     def _files(self) -> list[Path]:

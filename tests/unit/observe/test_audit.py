@@ -6,6 +6,8 @@ from __future__ import annotations
 import errno
 import json
 import os
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -141,3 +143,23 @@ def test_passwords_of_urls_are_not_written(tmp_path: Path) -> None:
     assert "https://***@store/x" in text
     assert "pa55" not in text
     assert "abc" not in text
+
+
+def test_history_is_read_while_the_disk_hangs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The event loop asks for the tail: it must not wait for a write in another thread."""
+    log = AuditLog(tmp_path)
+    hangs, goes_on = threading.Event(), threading.Event()
+
+    def slow_fsync(_fd: int) -> None:
+        hangs.set()
+        goes_on.wait(30)
+
+    monkeypatch.setattr(os, "fsync", slow_fsync)
+    with ThreadPoolExecutor(2) as threads:
+        writing = threads.submit(log.append, AuditRecord("swap"))
+        try:
+            assert hangs.wait(30)
+            assert [r.event for r in threads.submit(log.tail, 10).result(5)] == ["swap"]
+            assert not writing.done()
+        finally:
+            goes_on.set()
