@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from typing import Annotated, Any
 
 import orjson
@@ -125,10 +126,19 @@ def _who(request: Request, by: str) -> str:
 
 def _json(content: Any, status: int = 200) -> Response:
     """JSON (not-a-number becomes null) without the passwords that URLs in it may hold."""
-    text = orjson.dumps(
+    try:
+        text = _dumps(content)
+    except TypeError:  # text that is no Unicode, such as the name of a picture in Latin-1
+        text = _dumps(
+            json.loads(json.dumps(content, default=str, ensure_ascii=False).encode("utf-8", "replace"))
+        )
+    return Response(redact(text), status, media_type="application/json")
+
+
+def _dumps(content: Any) -> str:
+    return orjson.dumps(
         content, option=orjson.OPT_NON_STR_KEYS | orjson.OPT_APPEND_NEWLINE, default=str
     ).decode()
-    return Response(redact(text), status, media_type="application/json")
 
 
 def _add_error_answers(app: FastAPI) -> None:

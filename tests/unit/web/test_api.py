@@ -282,3 +282,12 @@ def test_a_header_given_twice_is_refused(node: FakeNode) -> None:
     """Two Host headers could mean one thing to a proxy and another to us."""
     answer = ask(node, "GET", "/api/status", headers=[("host", "localhost"), ("host", "evil.example")])
     assert answer.status_code == 400
+
+
+def test_a_file_name_that_is_no_unicode_does_not_hide_the_status(node: FakeNode) -> None:
+    """A picture whose name is in Latin-1 comes with lone surrogates; numbers stay what they are."""
+    node.status = lambda: {"why": "caf\udce9.jpg: is broken", "epoch": 3}  # type: ignore[method-assign]
+    answer = ask(node, "GET", "/api/status")
+    assert answer.status_code == 200
+    assert answer.json() == {"why": "caf?.jpg: is broken", "epoch": 3}
+    assert '"epoch":3,' in answer.text or '"epoch":3}' in answer.text
