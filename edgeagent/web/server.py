@@ -11,10 +11,15 @@ from collections.abc import Iterator
 
 import uvicorn
 from starlette.types import ASGIApp
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from edgeagent.errors import UnavailableError, UsageError
 
 STOP_SECONDS = 2
+REQUEST_SECONDS = 15.0
+"""Until the head of a request is whole; a client that keeps a connection alive is let go sooner."""
+UNREAD_SECONDS = 30
+"""What was sent to a client that is gone, or doesn't read, may wait for so long until its connection is cut."""
 
 
 class _Uvicorn(uvicorn.Server):
@@ -23,6 +28,35 @@ class _Uvicorn(uvicorn.Server):
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield
+
+
+class _Connection(H11Protocol):
+    """Ends when it asks nothing for a while: connections are few, and whoever hoards them locks the operator out."""
+
+    _patience: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
+        super().connection_made(transport)
+        self._await_request()
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        self._await_request()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self._patience:
+            self._patience.cancel()
+        super().connection_lost(exc)
+
+    def _await_request(self) -> None:
+        if self._patience:
+            self._patience.cancel()
+        self._patience = self.loop.call_later(REQUEST_SECONDS, self._give_up)
+
+    def _give_up(self) -> None:
+        # However its bytes dribble in: uvicorn's own timer stops at the first of them.
+        if self.cycle is None or self.cycle.response_complete:
+            self.transport.abort()
 
 
 class ApiServer:
@@ -34,6 +68,7 @@ class ApiServer:
         self._server = _Uvicorn(
             uvicorn.Config(
                 app,
+                http=_Connection,
                 log_config=None,
                 access_log=False,
                 lifespan="off",
@@ -90,6 +125,8 @@ def listen(host: str, port: int) -> socket.socket:
     sock = socket.socket(family, kind, proto)
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, UNREAD_SECONDS * 1000)
         sock.bind(address)
         sock.listen(128)
     except OSError as e:

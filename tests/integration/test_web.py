@@ -4,10 +4,13 @@
 from __future__ import annotations
 
 import asyncio
+import http.client
 import json
 import signal
 import socket
+import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +20,10 @@ from edgeagent.cli import main
 from edgeagent.client import ask
 from edgeagent.errors import ConflictError, NotFoundError, UnavailableError, UsageError
 from edgeagent.observe.metrics import Metrics
+from edgeagent.web import server as server_module
 from edgeagent.web.app import create_app
 from edgeagent.web.server import ApiServer
+from tests.support.node import wait_for
 
 
 class FakeNode:
@@ -210,3 +215,46 @@ def test_what_is_no_node_is_said_to_be_none() -> None:
         ask("file:///etc/passwd", "")
     with pytest.raises(UnavailableError, match="not that of a node"):
         served(lambda url: ask(url, "/metrics"))
+
+
+def test_who_asks_nothing_does_not_lock_the_others_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Connections are few: those without a whole request are cut, silent or dribbling."""
+    monkeypatch.setattr(server_module, "REQUEST_SECONDS", 0.5)
+
+    def work(url: str) -> Any:
+        address = ("127.0.0.1", int(url.rpartition(":")[2]))
+        with ExitStack() as open_ones:
+            hoard = [open_ones.enter_context(socket.create_connection(address, 10)) for _ in range(130)]
+            hoard[0].sendall(b"GET / HT")
+            assert hoard[0].recv(1000) == b""
+            return wait_for(lambda: _try_to_ask(url), "the API answers", 10)
+
+    assert served(work)["node"] == "n1"
+
+
+def _try_to_ask(url: str) -> Any:
+    try:
+        return ask(url, "/api/status")
+    except UnavailableError:
+        return None
+
+
+def test_a_connection_that_is_in_use_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that asks again in time goes on for longer than the patience with one request."""
+    monkeypatch.setattr(server_module, "REQUEST_SECONDS", 0.5)
+
+    def work(url: str) -> list[int]:
+        connection = http.client.HTTPConnection(url.removeprefix("http://"), timeout=10)
+        connection.connect()
+        same, statuses = connection.sock, []
+        begin = time.monotonic()
+        while time.monotonic() - begin < 1.2:
+            connection.request("GET", "/healthz")
+            answer = connection.getresponse()
+            answer.read()
+            statuses.append(answer.status)
+            assert connection.sock is same
+        connection.close()
+        return statuses
+
+    assert set(served(work)) == {200}
