@@ -16,6 +16,8 @@ MANIFEST_SCHEMA = 1
 MAX_MANIFEST_BYTES = 1 << 20
 MAX_FILES = 64
 MAX_CLASSES = 10_000
+MAX_NAMES_BYTES = 64 * 1024
+"""Of all class names, as JSON in ASCII: with them a message between the node and a worker still fits a datagram."""
 MAX_IMGSZ = 8192
 MAX_NUMBER = 2**53
 """Of bytes, and in metrics: what every reader of JSON takes exactly."""
@@ -212,6 +214,8 @@ def _parse_contract(take: Any, bad: Any) -> Contract:
     names = take("names", list)
     if not 1 <= len(names) <= MAX_CLASSES or not all(isinstance(n, str) and 0 < len(n) <= 200 for n in names):
         raise bad(f"names is not a list of 1 to {MAX_CLASSES} class names")
+    if (size := len(json.dumps(names))) > MAX_NAMES_BYTES:
+        raise bad(f"names take {size} bytes as JSON in ASCII, more than {MAX_NAMES_BYTES}")
     stride = take("stride", int)
     if not 1 <= stride <= 256:
         raise bad("stride is not from 1 to 256")

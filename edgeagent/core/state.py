@@ -9,6 +9,7 @@ from typing import Any
 
 from edgeagent.core.directive import Directive
 from edgeagent.core.lifecycle import Stage
+from edgeagent.core.model import MAX_NUMBER
 
 MAX_REJECTIONS = 32
 STATE_SCHEMA = 1
@@ -144,11 +145,14 @@ def from_json(model: str, doc: Mapping[str, Any]) -> State:
         # The wish as it was before the restart: holds and quarantines refer to it, and the node has something
         # to aspire to while the config store is away.
         directive = Directive(*_wish(d)) if (d := doc["directive"]) else None
+        epoch = int(doc["epoch"])
+        if not 0 <= epoch <= MAX_NUMBER:
+            raise ValueError(f"epoch {epoch:.3g} is none")
         return State(
             model=model,
             directive=directive,
             override=override,
-            epoch=int(doc["epoch"]),
+            epoch=epoch,
             good=tuple(Ref(str(v), str(d)) for v, d in doc["good"]),
             rejections=tuple(
                 Rejection(str(v), str(d), str(w), Stage(s), str(why)) for v, d, w, s, why in doc["rejections"]

@@ -116,6 +116,7 @@ def test_unknown_keys_are_left_alone() -> None:
         ("names", ["scratch", 3]),
         ("names", ["x" * 201]),
         ("names", ["x"] * (MAX_CLASSES + 1)),
+        ("names", ["\u7f3a" * 100] * 150),
         ("stride", 0),
         ("stride", 257),
         ("stride", "32"),

@@ -78,6 +78,13 @@ def test_a_state_of_another_schema_or_model_raises_value_error(change: dict[str,
         from_json("yolo", {**saved(), **change})
 
 
+@pytest.mark.parametrize("epoch", [-1, 10**30])
+def test_an_epoch_that_no_record_can_hold_raises_value_error(epoch: int) -> None:
+    """JSON's readers take integers up to 2**53; records with it would be lost, one and all."""
+    with pytest.raises(ValueError, match="epoch"):
+        from_json("yolo", {**to_json(State("yolo")), "epoch": epoch})
+
+
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=3),
     lambda inner: st.lists(inner, max_size=5) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
