@@ -1,0 +1,171 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""engine.backend auto: every way to run a version is tried beside the line, proved, and remembered."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.e2e.test_torch import publish
+from tests.support import films
+from tests.support.line import Factory, assert_seamless
+from tests.support.node import children, wait_for
+from tests.support.weights import checkpoint_pt
+
+CONVERSION_S = 120.0  # imports torch in several processes, on a machine that is busy with other tests
+
+pytestmark = pytest.mark.skipif(find_spec("openvino") is None, reason="one runtime is no choice")
+
+
+@pytest.fixture(autouse=True)
+def auto(factory: Factory) -> None:
+    """The default, which other tests of a node don't use."""
+    factory.config["engine"] = {"backend": "auto", "device": "cpu"}
+
+
+def said(factory: Factory, event: str) -> list[dict[str, Any]]:
+    """The entries of the node's log, over all its starts, that say this."""
+    entries = [json.loads(line) for line in factory.node.log.read_text().splitlines() if line[:1] == "{"]
+    return [entry for entry in entries if entry["event"] == event]
+
+
+def prepared(factory: Factory) -> Path:
+    """Where the node keeps what it has made."""
+    return Path(factory.config["node"]["state_dir"]) / "cache" / "prepared"
+
+
+def half_made(factory: Factory) -> list[Path]:
+    """Folders that a preparation is at work on, or left."""
+    return list(prepared(factory).glob(".*"))
+
+
+def fastest(engine: dict[str, Any]) -> str:
+    """The one that should serve, by what the status says was tried."""
+    could: list[dict[str, Any]] = [t for t in engine["tried"] if not t["why"]]
+    return str(min(could, key=lambda t: t["ms"])["variant"])
+
+
+def test_tried_proved_and_remembered(factory: Factory) -> None:
+    """Every picture of this film moves the boxes: only the same pictures prove anything."""
+    film = films.video(factory.folder / "film.mkv", 90)
+    factory.config["pipelines"][0]["source"] = {"url": str(film), "fps": 20, "loop": True, "live": False}
+    for version in ("v1", "v2"):
+        factory.publish(version, brightness_moves=20.0)
+    factory.promote("v1")
+    node = factory.start("v1")
+    factory.wait_more(5)
+    factory.swap_to("v2")
+    active = node.model()["active"]
+    reference, *others = active["tried"]
+    assert (reference["variant"], reference["why"], reference["parity"]) == ("onnxruntime-cpu", "", None)
+    assert "openvino-cpu" in [t["variant"] for t in others]
+    for trial in active["tried"]:
+        assert trial["ms"] > 0, trial
+    for trial in (t for t in others if t["variant"] == "openvino-cpu"):
+        assert trial["why"] == ""
+        assert (trial["parity"]["frames"], trial["parity"]["missing"], trial["parity"]["extra"]) == (1, 0, 0)
+        assert trial["parity"]["objects"] > 0
+    assert active["engine"] == fastest(active)
+    trials = len(said(factory, "variant tried"))
+    assert trials == 2 * len(active["tried"])
+
+    # Back, to and fro, and at another start: from memory.
+    assert node.post("/rollback")[0] == 200
+    node.wait_active("v1")
+    factory.swap_to("v2")
+    assert node.model()["active"]["tried"] == active["tried"]
+    assert_seamless(factory.wait_more(5))
+    node.stop()
+    node = factory.start("v2")
+    assert node.model()["active"]["engine"] == active["engine"]
+    factory.swap_to("v1")
+    factory.wait_more(5)
+    assert len(said(factory, "variant tried")) == trials
+    assert not half_made(factory)
+
+
+def test_published_checkpoint_is_served_without_torch(factory: Factory) -> None:
+    """It is converted once; the engine worker that serves it needs none of what converted it."""
+    done = publish(checkpoint_pt(factory.folder / "best.pt"), "pt", factory.store)
+    assert done.returncode == 0, done.stderr
+    factory.promote("pt")
+    node = factory.start()
+    node.wait_active("pt", timeout_s=CONVERSION_S)
+    active = node.model()["active"]
+    assert [t["variant"] for t in active["tried"]][:3] == ["torch-cpu", "onnxruntime-cpu", "openvino-cpu"]
+    assert active["engine"] == fastest(active)
+    assert active["engine"] != "torch-cpu"
+    pid = factory.engine_pid("pt")
+    assert pid is not None
+    assert "libtorch" not in Path(f"/proc/{pid}/maps").read_text()
+    factory.wait_more(5)
+    trials = len(said(factory, "variant tried"))
+    (folder,) = prepared(factory).iterdir()
+    assert len([p for p in folder.iterdir() if p.suffix == ".onnx"]) == 1
+    node.stop()
+    factory.start("pt")
+    assert_seamless(factory.wait_more(5))
+    assert len(said(factory, "variant tried")) == trials
+
+
+def test_node_killed_while_it_prepares(factory: Factory) -> None:
+    """Whatever it was making is gone and made anew; what it had made before is whole, and serves."""
+    factory.publish("v1")
+    done = publish(checkpoint_pt(factory.folder / "best.pt"), "pt", factory.store)
+    assert done.returncode == 0, done.stderr
+    factory.promote("v1")
+    node = factory.start("v1")
+    factory.promote("pt")
+    wait_for(lambda: (node.model()["candidate"] or {}).get("trial") == "onnxruntime-cpu", "it converts")
+    (unfinished,) = half_made(factory)
+    assert node.process is not None
+    workers = children(node.process.pid)
+    node.kill()
+    wait_for(lambda: not any(os.path.exists(f"/proc/{pid}") for pid in workers), "all workers gone", 10)
+    whole = [p.name for p in prepared(factory).glob("[!.]*")]
+    assert len(whole) == 1, "that of v1"
+    before = len(said(factory, "variant tried"))
+
+    node = factory.start("v1")
+    first = factory.wait_more(5)
+    assert {r["version"] for r in first[:5]} == {"v1"}
+    node.wait_active("pt", timeout_s=CONVERSION_S)
+    assert not unfinished.exists()
+    assert not half_made(factory)
+    now = [p.name for p in prepared(factory).iterdir()]
+    assert len(now) == 2
+    assert set(whole) < set(now)
+    tried = node.model()["active"]["tried"]
+    assert len(said(factory, "variant tried")) == before + len([t for t in tried if t["ms"]])
+    assert_seamless(factory.wait_more(5))
+
+
+def test_measuring_worker_killed(factory: Factory) -> None:
+    """Its variant is noted with the reason, the next is tried, and the version serves all the same."""
+    factory.publish("v1")
+    factory.publish("v2")
+    factory.promote("v1")
+    node = factory.start("v1")
+    factory.promote("v2")
+
+    def measuring() -> int | None:
+        status = node.status()
+        candidate = status["models"]["yolo"]["candidate"] or {}
+        found = [w["pid"] for w in status["workers"] if w["kind"] == "prepare"]
+        return found[0] if candidate.get("trial") == "openvino-cpu" and found else None
+
+    os.kill(wait_for(measuring, "openvino on trial"), signal.SIGKILL)
+    node.wait_active("v2")
+    active = node.model()["active"]
+    (killed,) = [t for t in active["tried"] if t["variant"] == "openvino-cpu"]
+    assert killed["ms"] is None
+    assert "SIGKILL" in killed["why"]
+    assert active["engine"] == fastest(active) != "openvino-cpu"
+    assert not half_made(factory)
+    assert_seamless(factory.wait_more(5))
