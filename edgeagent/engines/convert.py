@@ -18,8 +18,7 @@ _SUFFIXES = {"onnx": ".onnx", "torchscript": ".torchscript", "engine": ".engine"
 
 def product(variant: Variant) -> str:
     """The name of the file that `convert` makes for `variant`. Variants with the same name share the file."""
-    half = variant.precision == "fp16" and variant.format != "torchscript"
-    return ("model-fp16" if half else "model") + _SUFFIXES[variant.format]
+    return ("model-fp16" if variant.half_file else "model") + _SUFFIXES[variant.format]
 
 
 def convert(
@@ -72,7 +71,7 @@ def _convert(
 
         export_torchscript(source, target, options)
         return
-    to_engine, half = variant.format == "engine", variant.precision == "fp16"
+    to_engine, half = variant.format == "engine", variant.half_file
     network = source
     if source_fmt == "pt":
         from edgeagent.engines.export_torch import export_onnx

@@ -58,10 +58,15 @@ class Variant:
         """As status and metrics show it: `onnxruntime-cpu`, `openvino-cpu-bf16`, `tensorrt-cuda-fp16`, …"""
         return engine_name(self.backend, self.device, self.precision)
 
+    @property
+    def half_file(self) -> bool:
+        """Whether the file itself must be in float16: these backends calculate in what it says, the others in what
+        they are told."""
+        return self.precision == "fp16" and self.backend in ("onnxruntime", "tensorrt")
+
     def needs_conversion(self, source_format: str) -> bool:
         """Whether weights of `source_format` are converted (`convert.convert`) before this variant loads them."""
-        # ONNX Runtime calculates in what the file says; the others choose at load time.
-        return self.format != source_format or (self.backend == "onnxruntime" and self.precision != "fp32")
+        return self.format != source_format or self.half_file
 
 
 def engine_name(backend: str, device: str, precision: str) -> str:
@@ -101,7 +106,7 @@ def runtime_versions(variant: Variant, source_format: str | None = None) -> dict
     names = set(_DISTRIBUTIONS[variant.backend])
     if source_format is not None and variant.needs_conversion(source_format):
         names.update(_CONVERTERS.get(source_format, ()))
-        names.update(_DISTRIBUTIONS["onnxruntime"] if variant.precision == "fp16" else ())
+        names.update(_DISTRIBUTIONS["onnxruntime"] if variant.half_file else ())
     return {name: version for name in sorted(names) if (version := _version(name))}
 
 
