@@ -1,0 +1,256 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""The way of a candidate up to its gates, with workers on paper: what is asked of them, and what isn't."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from edgeagent.core.lifecycle import Stage
+from edgeagent.core.model import Contract
+from edgeagent.core.state import Goal
+from edgeagent.engines.variants import Variant
+from edgeagent.gates.parity import Parity, Tolerance
+from edgeagent.serving import preparation
+from edgeagent.serving.engine import Artifact
+from edgeagent.serving.preparation import Preparation, PrepareSettings, RefusedError
+from edgeagent.serving.task import TaskFailedError
+from edgeagent.store.cache import Cache, describe
+from edgeagent.store.fetch import fetch_version
+from edgeagent.store.remote import RemoteStore
+from edgeagent.workers.messages import Control
+from tests.support.published import FACTS, publish_bytes
+
+ONNX = Variant("onnxruntime", "cpu", "fp32", "onnx")
+OPENVINO = Variant("openvino", "cpu", "fp32", "onnx")
+SAME = Parity(frames=1, objects=3, missing=0, extra=0, least_iou=0.99, most_score=0.001)
+WISH = Goal("v1", "key@1", "etcd")
+CRASH = TaskFailedError("the preparing worker ended: killed by SIGSEGV")
+
+
+@dataclass
+class Workshop:
+    """A node's preparing side. asked: tasks, in order; stages: what it reports; fail: task → the error it ends with."""
+
+    folder: Path
+    settings: PrepareSettings
+    asked: list[str] = field(default_factory=list)
+    stages: list[str] = field(default_factory=list)
+    fail: dict[str, Exception] = field(default_factory=dict)
+    active: Contract | None = None
+    refused: set[str] = field(default_factory=set)
+
+    def prepare(self, goal: Goal = WISH) -> Artifact:
+        """Run one preparation to its end."""
+        self.asked.clear()
+        self.stages.clear()
+
+        async def run() -> Artifact:
+            made = Preparation(
+                "yolo", goal, self.settings, self.active, lambda: (), self._entered, self.refused
+            )
+            return await made.run()
+
+        return asyncio.run(run())
+
+    def _entered(self, stage: Stage, digest: str) -> None:
+        self.stages.append(stage.value)
+
+    def answer(self, s: dict[str, Any], on_control: Callable[[Control], None]) -> dict[str, Any]:
+        """What a worker does about its task."""
+        name = s["task"] if s["task"] != "measure" else Variant(**s["variant"]).name
+        self.asked.append(name)
+        if name in self.fail:
+            raise self.fail[name]
+        match s["task"]:
+            case "fetch":
+                remote = RemoteStore(s["store_url"], timeout_s=5, storage_options={})
+                cached = fetch_version(
+                    remote, Cache(Path(s["cache"])), s["model"], s["version"], lambda _: None
+                )
+                on_control(Control("stage", {"stage": "VERIFYING", "digest": cached.manifest.digest}))
+                return {**describe(cached), "fingerprint": "f"}
+            case "measure":
+                ms = 10.0 if name == "openvino-cpu" else 20.0
+                parity = None if s["is_reference"] else asdict(SAME)
+                return {"weights": s["source"], "ms": ms, "parity": parity}
+            case "gates":
+                return {}
+        raise AssertionError(s)
+
+
+@pytest.fixture
+def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workshop:
+    """v1 is published; ONNX Runtime and OpenVINO are installed."""
+    store = tmp_path / "store"
+    store.mkdir()
+    publish_bytes(str(store), "v1", b"weights", tmp_path)
+    settings = PrepareSettings(
+        store_url=str(store), storage_options={}, timeout_s=5, cache=tmp_path / "cache", backend="auto",
+        device="cpu", threads=1, max_batch=1, fetch_s=60, gate_s=60, convert_s=300, memory_limit=1 << 30,
+        confidence=0.25, tolerance=Tolerance(),
+    )  # fmt: skip
+    made = Workshop(tmp_path, settings)
+
+    class PaperTask:
+        """Stands for a worker."""
+
+        def __init__(
+            self, settings: dict[str, Any], quiet_s: float, memory_limit: int, on_control: Any, frames: Any
+        ) -> None:
+            self._settings, self._on_control = settings, on_control
+
+        async def run(self) -> dict[str, Any]:
+            return made.answer(self._settings, self._on_control)
+
+    def installed(fmt: str, backend: str = "auto", device: str = "auto") -> list[Variant]:
+        return [v for v in (ONNX, OPENVINO) if backend in ("auto", v.backend)]
+
+    monkeypatch.setattr(preparation, "Task", PaperTask)
+    monkeypatch.setattr(preparation, "variants", installed)
+    return made
+
+
+WHOLE_WAY = ["fetch", "onnxruntime-cpu", "openvino-cpu", "gates"]
+
+
+def test_the_whole_way(shop: Workshop) -> None:
+    """Fetch, each variant, gates; what comes out is the fastest."""
+    artifact = shop.prepare()
+    assert shop.asked == WHOLE_WAY
+    assert shop.stages == ["VERIFYING", "PREPARING", "GATING"]
+    assert (artifact.variant, artifact.ref.version) == (OPENVINO, "v1")
+    assert artifact.contract == FACTS.contract
+    assert [t.variant for t in artifact.trials] == ["onnxruntime-cpu", "openvino-cpu"]
+
+
+def test_the_second_time_no_worker_is_needed(shop: Workshop) -> None:
+    """All is known: not even the store is asked. The stages are the same."""
+    first = shop.prepare()
+    assert shop.prepare() == first
+    assert shop.asked == []
+    assert shop.stages == ["VERIFYING", "PREPARING", "GATING"]
+
+
+def test_a_known_good_version_skips_the_gates(shop: Workshop) -> None:
+    """It is fetched and tuned, if need be."""
+    digest = shop.prepare().ref.digest
+    good = Goal("v1", "boot", "boot", known_good=True, digest=digest)
+    shop.prepare(good)
+    assert (shop.asked, shop.stages) == ([], ["VERIFYING", "PREPARING"])
+    shop.settings = replace(shop.settings, threads=2)
+    shop.prepare(good)
+    assert shop.asked == WHOLE_WAY[:-1]
+
+
+@pytest.mark.parametrize(
+    "change",
+    ["other active version", "leave for a new contract"],
+)
+def test_gates_are_passed_on_their_terms(shop: Workshop, change: str) -> None:
+    """They compare with what serves: beside another version, they are asked again; what was measured still holds."""
+    shop.prepare()
+    goal = WISH
+    if change == "other active version":
+        shop.active = replace(FACTS.contract, names=("dent", "scratch"))
+    else:
+        goal = replace(WISH, allow_new_contract=True)
+    shop.prepare(goal)
+    assert shop.asked == ["fetch", "gates"]
+    shop.prepare(goal)
+    assert shop.asked == []
+
+
+def test_refused_content_is_asked_of_the_store(shop: Workshop) -> None:
+    """What the cache holds under the name is not the last word."""
+    shop.refused = {shop.prepare().ref.digest}
+    shop.prepare()
+    assert shop.asked == ["fetch", "gates"]
+
+
+def test_a_flipped_bit_in_the_cache_is_fetched_anew(shop: Workshop) -> None:
+    """Known is only what is whole."""
+    blob = shop.prepare().weights
+    blob.write_bytes(b"Weights")
+    artifact = shop.prepare()
+    assert shop.asked == ["fetch", "gates"]
+    assert artifact.weights.read_bytes() == b"weights"
+
+
+@pytest.mark.parametrize("trouble", ["mark_used", "verify", "lookup"])
+def test_a_cache_that_fails_is_no_verdict_on_the_version(
+    shop: Workshop, monkeypatch: pytest.MonkeyPatch, trouble: str
+) -> None:
+    """The long way says what is wrong, and whether it may pass."""
+
+    def fails(*_: object) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    shop.prepare()
+    monkeypatch.setattr(Cache, trouble, fails)
+    shop.fail["fetch"] = TaskFailedError("cache: Input/output error", {"transient": True})
+    with pytest.raises(RefusedError) as refused:
+        shop.prepare()
+    assert (shop.asked, refused.value.transient) == (["fetch"], True)
+
+
+def test_a_refusal_says_whose_fault_it_is(shop: Workshop) -> None:
+    """The store's, for now; the weights', for good; and the fingerprint tells when they change."""
+    shop.fail["fetch"] = CRASH
+    with pytest.raises(RefusedError) as refused:
+        shop.prepare()
+    assert (refused.value.transient, refused.value.why) == (True, f"fetching: {CRASH.why}")
+    shop.fail = {"gates": TaskFailedError("gate smoke: NaN", {"why": "gate smoke: NaN"})}
+    with pytest.raises(RefusedError) as refused:
+        shop.prepare()
+    assert (refused.value.transient, refused.value.fingerprint) == (False, "f")
+    assert refused.value.why == "gate smoke: NaN"
+
+
+def test_a_version_that_vanished_from_the_cache_before_its_gates_is_tried_again(shop: Workshop) -> None:
+    """No fault of its own."""
+    shop.fail["gates"] = TaskFailedError("not in the cache any more", {"transient": True})
+    with pytest.raises(RefusedError) as refused:
+        shop.prepare()
+    assert refused.value.transient
+    shop.fail.clear()
+    shop.prepare()
+    assert shop.asked == ["fetch", "gates"]
+
+
+def test_passed_gates_that_cannot_be_remembered_are_passed(
+    shop: Workshop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A full disk; they are asked again the next time."""
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as disk:
+        disk.setattr(preparation, "mark_passed", full)
+        assert shop.prepare().variant == OPENVINO
+    shop.prepare()
+    assert shop.asked == ["fetch", "gates"]
+
+
+def test_a_backend_that_can_not_be_proved_is_refused(shop: Workshop) -> None:
+    """The gates say what is wrong with the weights; if nothing is, the reference's failure is the reason."""
+    shop.settings = replace(shop.settings, backend="openvino")
+    assert shop.prepare().variant == OPENVINO
+    shop.settings = replace(shop.settings, backend="openvino", threads=2)
+    shop.fail["onnxruntime-cpu"] = CRASH
+    with pytest.raises(RefusedError, match="SIGSEGV"):
+        shop.prepare()
+    assert shop.asked == ["fetch", "onnxruntime-cpu", "gates"]
+    shop.fail["gates"] = TaskFailedError("gate contract: unsafe", {"why": ""})
+    with pytest.raises(RefusedError, match="gate contract: unsafe"):
+        shop.prepare()
+    shop.fail = {"openvino-cpu": CRASH}
+    with pytest.raises(RefusedError, match="openvino-cpu: the preparing worker ended"):
+        shop.prepare()

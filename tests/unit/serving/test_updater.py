@@ -1,0 +1,159 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""The updater with preparations and engines on paper: however a candidate ends, the way is free for the next."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+
+from edgeagent.core.directive import Directive
+from edgeagent.core.events import Record, Wished
+from edgeagent.core.lifecycle import Stage
+from edgeagent.core.model import Contract
+from edgeagent.core.reconciler import Policy
+from edgeagent.core.state import Goal, Ref, State
+from edgeagent.engines.variants import Variant
+from edgeagent.serving import preparation, updater
+from edgeagent.serving.engine import Artifact
+from edgeagent.serving.preparation import RefusedError, store_fingerprint
+from edgeagent.serving.updater import Updater
+
+VARIANT = Variant("onnxruntime", "cpu", "fp32", "onnx")
+CONTRACT = Contract("detect", ("scratch",), (64, 64), 32)
+
+
+class Node:
+    """Who is told; and what becomes of each version: None is good, "wait" for ever, or the error of its preparation."""
+
+    def __init__(self, fates: dict[str, Exception | str | None]) -> None:
+        self.fates = fates
+        self.records: list[Record] = []
+        self.cancelled: list[str] = []
+        self.retired: list[str] = []
+
+    def save(self, state: State) -> None:
+        """Nothing to write."""
+
+    def record(self, model: str, record: Record) -> None:
+        """Keep it."""
+        self.records.append(record)
+
+    def worker_restarted(self, kind: str) -> None:
+        """None is."""
+
+    def preparation(self, model: str, goal: Goal, *rest: Any) -> Any:
+        """Stands for Preparation."""
+        node, on_stage = self, rest[3]
+
+        class PaperPreparation:
+            async def run(self) -> Artifact:
+                for stage in (Stage.VERIFYING, Stage.PREPARING, Stage.GATING):
+                    on_stage(stage, f"sha256:{goal.version}")
+                fate = node.fates[goal.version]
+                if fate == "wait":
+                    try:
+                        await asyncio.Event().wait()
+                    finally:
+                        node.cancelled.append(goal.version)
+                if isinstance(fate, Exception):
+                    raise fate
+                return Artifact(Ref(goal.version, f"sha256:{goal.version}"), Path("w"), CONTRACT, VARIANT)
+
+        return PaperPreparation()
+
+    def engine(self, artifact: Artifact, *_: Any) -> Any:
+        """Stands for Engine."""
+        node = self
+
+        class PaperEngine:
+            def __init__(self) -> None:
+                self.artifact, self.ref, self.name, self.ready = artifact, artifact.ref, "paper", True
+                self.in_flight, self.max_batch = 0, 1
+
+            async def load(self) -> None:
+                if artifact.ref.version == "bad":
+                    raise RuntimeError("nobody thought of that")
+
+            async def retire(self) -> None:
+                node.retired.append(artifact.ref.version)
+
+        return PaperEngine()
+
+
+def run(
+    monkeypatch: pytest.MonkeyPatch, node: Node, story: Callable[[Updater], Awaitable[None]], *versions: str
+) -> None:
+    """An updater on which each version is wished for in turn, as soon as the one before has ended; then the story."""
+    monkeypatch.setattr(updater, "Preparation", node.preparation)
+    monkeypatch.setattr(updater, "Engine", node.engine)
+
+    async def live() -> None:
+        u = Updater(State("yolo"), Policy(), cast("Any", None), cast("Any", None), node, 1000.0)
+        for number, version in enumerate(versions):
+            u.handle(Wished(Directive(version, f"key@{number}", "test")))
+            while u.state.candidate and node.fates[version] != "wait" and u.state.candidate.retry_at is None:
+                await asyncio.sleep(0)
+        await story(u)
+        await u.close()
+
+    asyncio.run(live())
+
+
+@pytest.mark.parametrize("version", ["odd", "bad"])
+def test_an_error_that_nobody_thought_of_is_a_refusal(monkeypatch: pytest.MonkeyPatch, version: str) -> None:
+    """In a preparation or an engine; the candidate doesn't stand in the way for ever, and the next wish is served."""
+    node = Node({"v1": None, "odd": KeyError("parity"), "bad": None, "v2": None})
+
+    async def story(u: Updater) -> None:
+        assert u.state.active == Ref("v2", "sha256:v2")
+
+    run(monkeypatch, node, story, "v1", version, "v2")
+    assert [(r.result, r.to_version) for r in node.records] == [
+        ("swapped", "v1"), ("rejected", version), ("swapped", "v2"),
+    ]  # fmt: skip
+    assert "error in edgeagent" in node.records[1].why
+    assert node.retired.count("bad") == (version == "bad")
+
+
+@pytest.mark.parametrize("error", [OSError(11, "no process"), RefusedError("disk full", transient=True)])
+def test_what_the_machine_lacks_is_waited_for(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+    """The version is not refused."""
+    node = Node({"v1": None, "v2": error})
+
+    async def story(u: Updater) -> None:
+        assert u.state.active == Ref("v1", "sha256:v1")
+        assert u.state.candidate is not None
+        assert u.state.candidate.retry_at is not None
+        assert u.state.rejections == ()
+
+    run(monkeypatch, node, story, "v1", "v2")
+
+
+def test_what_is_superseded_or_closed_down_is_cancelled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its work ends with it."""
+    node = Node({"v1": "wait", "v2": "wait"})
+
+    async def story(u: Updater) -> None:
+        assert u.preparation is not None
+
+    run(monkeypatch, node, story, "v1", "v2")
+    assert node.cancelled == ["v1", "v2"]
+    assert [r.result for r in node.records] == ["superseded"]
+
+
+def test_a_fingerprint_that_can_not_be_asked_for_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The watch over a refused version goes on."""
+
+    class NoTask:
+        def __init__(self, *_: object) -> None:
+            raise OSError(11, "no process")
+
+    monkeypatch.setattr(preparation, "Task", NoTask)
+    settings = cast("Any", type("Settings", (), {}))
+    for name in ("store_url", "storage_options", "timeout_s", "fetch_s", "memory_limit"):
+        setattr(settings, name, 0)
+    assert asyncio.run(store_fingerprint("yolo", "v1", settings)) == ""
