@@ -140,6 +140,10 @@ async def _read_body(headers: dict[str, str], receive: Receive) -> bytes:
         async with asyncio.timeout(BODY_SECONDS):
             while True:
                 message = await receive()
+                if (
+                    message["type"] == "http.disconnect"
+                ):  # half a request is none, whatever it has said so far
+                    raise _Refused(400, "the client went away before its body was whole")
                 body += bytes(message.get("body", b""))
                 if len(body) > MAX_BODY_BYTES:
                     raise too_large

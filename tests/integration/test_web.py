@@ -258,3 +258,28 @@ def test_a_connection_that_is_in_use_is_kept(monkeypatch: pytest.MonkeyPatch) ->
         return statuses
 
     assert set(served(work)) == {200}
+
+
+def test_half_a_request_does_nothing() -> None:
+    """A client that goes away in the middle of its body asked for no roll-back."""
+    asked: list[str | None] = []
+
+    class Node(FakeNode):
+        async def rollback(self, model: str | None, by: str) -> dict[str, Any]:
+            asked.append(model)
+            return {}
+
+    async def run() -> None:
+        server = ApiServer(create_app(Node(), Metrics()), "127.0.0.1", 0)
+        await server.start()
+        _, writer = await asyncio.open_connection("127.0.0.1", server.port)
+        writer.write(b"POST /rollback HTTP/1.1\r\nHost: localhost\r\nContent-Length: 30\r\n\r\n")
+        await writer.drain()
+        await asyncio.to_thread(ask, server.url, "/api/status")
+        writer.close()
+        await writer.wait_closed()
+        await asyncio.to_thread(ask, server.url, "/rollback", None, {})  # whatever came before is done then
+        await server.stop()
+
+    asyncio.run(run())
+    assert asked == [None]
