@@ -49,6 +49,7 @@ class Guard:
     def __init__(self, app: ASGIApp, token: str | None) -> None:
         self._app = app
         self._token = None if token is None else token.encode()
+        self._door = asyncio.Lock()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer the request, or refuse it."""
@@ -73,6 +74,8 @@ class Guard:
         except _Refused as refused:
             await _answer(refused, send_with_headers)
             return
+        async with self._door:  # one a turn of the event loop: between two of a crowd, frames get through
+            await asyncio.sleep(0)
         await self._app(scope, receive, send_with_headers)
 
     def _check_host(self, headers: dict[str, str]) -> None:
