@@ -95,6 +95,7 @@ def run(
         u = Updater(State("yolo"), Policy(), cast("Any", None), cast("Any", None), node, 1000.0)
         for number, version in enumerate(versions):
             u.handle(Wished(Directive(version, f"key@{number}", "test")))
+            await asyncio.sleep(0)
             while u.state.candidate and node.fates[version] != "wait" and u.state.candidate.retry_at is None:
                 await asyncio.sleep(0)
         await story(u)
