@@ -49,6 +49,8 @@ def export_onnx(path: Path, target: Path, options: EngineOptions) -> None:
                 output_names=["output0"],
                 dynamic_axes={"images": {0: "batch"}, "output0": {0: "batch"}} if batches else None,
             )
+    except OSError:
+        raise  # the disk's fault
     except BROKEN as e:
         raise _refused(path, "ONNX", e) from e
     model = load_model(target)

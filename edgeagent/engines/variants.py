@@ -106,7 +106,6 @@ def runtime_versions(variant: Variant, source_format: str | None = None) -> dict
     names = set(_DISTRIBUTIONS[variant.backend])
     if source_format is not None and variant.needs_conversion(source_format):
         names.update(_CONVERTERS.get(source_format, ()))
-        names.update(_DISTRIBUTIONS["onnxruntime"] if variant.half_file else ())
     return {name: version for name in sorted(names) if (version := _version(name))}
 
 

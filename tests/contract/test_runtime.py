@@ -183,7 +183,7 @@ def test_a_device_that_can_not_be_had(variant: Variant, device: str, built: dict
 def test_a_precision_that_can_not_be_had(variant: Variant, built: dict[str, Path]) -> None:
     """Refused rather than calculated in another one under a wrong name."""
     if variant.backend == "openvino":
-        pytest.skip("the processor decides: tests/unit/engines/test_openvino_runtime.py")
+        pytest.skip("the processor decides: tests/integration/test_openvino.py")
     with pytest.raises(UsageError, match="fp32"):
         load_runtime(
             built[variant.format],

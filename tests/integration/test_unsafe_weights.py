@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import os
 import pickle
+import warnings
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -147,3 +149,26 @@ def test_an_input_size_that_is_none_is_refused(tmp_path: Path, size: object) -> 
     path = tmp_path / "w.pt"
     torch.save({"model": network}, path)
     assert "input size" in refusal(path)
+
+
+def test_a_script_that_writes_a_file_does_not_run(tmp_path: Path) -> None:
+    """TorchScript's interpreter would do it; it is refused before torch sees it."""
+    harmless, evil, marker = tmp_path / "harmless.pt", tmp_path / "evil.torchscript", tmp_path / "marker"
+    config = {"config.txt": '{"task": "detect", "names": {"0": "a"}, "imgsz": [64, 64], "stride": 32}'}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)
+        torch.jit.save(torch.jit.trace(torch.nn.ReLU(), torch.zeros(1)), str(harmless), _extra_files=config)
+        with zipfile.ZipFile(harmless) as source, zipfile.ZipFile(evil, "w") as target:
+            for name in source.namelist():
+                content = source.read(name)
+                if name.endswith(".py"):
+                    content = content.replace(
+                        b"return", b'torch.save(input, "%s")\n    return' % bytes(marker)
+                    )
+                target.writestr(name, content)
+        torch.jit.load(str(evil))(torch.zeros(1))
+    assert marker.exists(), "the plain way would have written it"
+    marker.unlink()
+    with pytest.raises(WeightsError, match="unsafe"):
+        load_runtime(evil, "torchscript", EngineOptions())
+    assert not marker.exists()

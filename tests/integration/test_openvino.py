@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""What OpenVINO does on its own, and may not do here."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from edgeagent.engines.load import load_runtime
+from edgeagent.engines.port import EngineOptions
+from edgeagent.engines.variants import variants
+from edgeagent.errors import UsageError, WeightsError
+from tests.support import weights
+
+OPENVINO = EngineOptions(backend="openvino", device="cpu")
+
+
+def test_nothing_is_reported_to_anybody(tmp_path: Path) -> None:
+    """Its telemetry is never loaded, and leaves no file in the home folder."""
+    script = (
+        "import sys, edgeagent.engines.openvino_runtime\n"
+        "print([m for m in sys.modules if m.startswith('openvino_telemetry.')])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        env={**os.environ, "HOME": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.strip() == "[]"
+    assert not list(tmp_path.iterdir())
+
+
+def test_weights_in_other_files_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """OpenVINO itself would fetch them from the working folder."""
+    path = weights.external_data_onnx(tmp_path / "w.onnx")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(WeightsError, match="lies in another file"):
+        load_runtime(path, "onnx", OPENVINO)
+
+
+def test_a_class_called_location_is_no_reason(tmp_path: Path) -> None:
+    """The word alone refers to nothing."""
+    path = weights.detection_onnx(tmp_path / "w.onnx", names=("location", "b", "c"))
+    assert load_runtime(path, "onnx", OPENVINO).facts.contract.names[0] == "location"
+
+
+def test_a_precision_that_the_processor_lacks_is_refused(tmp_path: Path) -> None:
+    """OpenVINO would calculate in another one and say nothing."""
+    path = weights.detection_onnx(tmp_path / "w.onnx")
+    possible = {v.precision for v in variants("onnx", "openvino", "cpu")}
+    for precision in {"bf16", "fp16"} - possible:
+        with pytest.raises(UsageError, match="use fp32"):
+            load_runtime(path, "onnx", EngineOptions("openvino", "cpu", 1, precision))
+    for precision in possible:
+        assert load_runtime(path, "onnx", EngineOptions("openvino", "cpu", 1, precision)).run
+
+
+def test_a_bin_file_that_is_cut_off_is_refused(tmp_path: Path) -> None:
+    """The graph says how long it is."""
+    source = weights.openvino_ir(tmp_path / "w.xml", weights.exported_onnx(tmp_path / "w.onnx"))
+    short = tmp_path / "short.xml"
+    shutil.copy(source, short)
+    content = source.with_suffix(".bin").read_bytes()
+    short.with_suffix(".bin").write_bytes(content[: len(content) // 2])
+    with pytest.raises(WeightsError, match="OpenVINO can't load them"):
+        load_runtime(short, "openvino", OPENVINO)
