@@ -92,6 +92,8 @@ class TorchRuntime:
             _halve(self._model)
         self._dtype = torch.float16 if half else torch.float32
         self._model.to(device).to(memory_format=torch.channels_last)
+        # The head keeps its grid for the last shape only, a captured graph reads it for ever.
+        self._grids: dict[torch.Size, Any] = {}
         self._cuda = CudaNetwork(self._infer, device) if device.type == "cuda" else None
 
     def run(self, batch: Tensor) -> Tensor:
@@ -112,7 +114,10 @@ class TorchRuntime:
     def _infer(self, batch: torch.Tensor) -> torch.Tensor:
         # The order of a picture's bytes is the network's: channels last.
         tensor = batch.to(dtype=self._dtype, memory_format=torch.channels_last)
-        return _forward(self._model, tensor, self._path).float()
+        output = _forward(self._model, tensor, self._path)
+        head: Any = self._model.model[-1]  # type: ignore[index]
+        self._grids[batch.shape] = head.anchors, head.strides
+        return output.float()
 
 
 def _halve(model: torch.nn.Module) -> None:

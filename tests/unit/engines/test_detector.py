@@ -124,3 +124,57 @@ def test_warm_runs_the_network() -> None:
     before = runtime.runs
     detector.warm()
     assert runtime.runs > before
+
+
+class BatchRuntime(FakeRuntime):
+    """Takes up to three pictures; the box of each is as high as its picture is bright."""
+
+    max_batch = 3
+
+    def __init__(self) -> None:
+        super().__init__(v8_output())
+        self.sizes: list[int] = []
+
+    def run(self, batch: Tensor) -> Tensor:
+        self.sizes.append(len(batch))
+        assert batch.flags.c_contiguous
+        output = np.zeros((len(batch), 6, CELLS), np.float32)
+        for i, picture in enumerate(batch):
+            output[i, :, 0] = 32, 32, 16, 32 * picture[:, 32, 32].mean(), 0.5, 0.0
+        return output
+
+
+def grey(brightness: int, height: int = 64, width: int = 64) -> NDArray[np.uint8]:
+    return np.full((height, width, 3), brightness, np.uint8)
+
+
+def test_several_frames_in_one_run() -> None:
+    """Each comes back with its own boxes, in its own pixels, by its own threshold."""
+    runtime = BatchRuntime()
+    detector = Detector(runtime)
+    images = [grey(255), grey(51, 128, 128), grey(255)]
+    found = detector.detect_many(images, [0.25, 0.25, 0.6], [0.45] * 3)
+    np.testing.assert_allclose(found[0].boxes, [[24, 16, 40, 48, 0.5, 0]], atol=1e-4)
+    np.testing.assert_allclose(found[1].boxes, [[48, 57.6, 80, 70.4, 0.5, 0]], atol=1e-4)
+    assert found[2].boxes.shape == (0, 6)
+    assert runtime.sizes == [1, 3]
+    alone = detector.detect(images[1], 0.25, 0.45)
+    np.testing.assert_array_equal(alone.boxes, found[1].boxes)
+    assert len(detector.detect_many(images[:2], [0.25] * 2, [0.45] * 2)) == 2
+    assert runtime.sizes == [1, 3, 1, 2]
+
+
+def test_warming_runs_every_size_of_batch() -> None:
+    """Each may have a graph of its own."""
+    runtime = BatchRuntime()
+    Detector(runtime).warm()
+    assert set(runtime.sizes) == {1, 2, 3}
+
+
+def test_a_batch_that_comes_back_short_is_refused() -> None:
+    """A network exported for one picture, whatever it says of itself."""
+    runtime = BatchRuntime()
+    detector = Detector(runtime)
+    runtime.run = lambda batch: v8_output()  # type: ignore[method-assign]
+    with pytest.raises(WeightsError, match="2 pictures"):
+        detector.detect_many([grey(0), grey(0)], [0.25] * 2, [0.45] * 2)

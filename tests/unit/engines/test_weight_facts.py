@@ -98,3 +98,20 @@ def test_an_input_size_that_is_none(imgsz: str) -> None:
     """Needed only where the graph leaves it open."""
     with pytest.raises(WeightsError, match="imgsz"):
         facts_from_metadata({**META, "imgsz": imgsz}, (1, 3, None, None), OUTPUT, "onnx")
+
+
+def test_an_open_batch_takes_several_pictures() -> None:
+    """Unless NMS is built in: it would look at the first only, and say nothing."""
+    assert facts_from_metadata(META, (None, 3, 640, 320), OUTPUT, "onnx").batches
+    assert not facts_from_metadata(META, INPUT, OUTPUT, "onnx").batches
+    built_in = {**META, "args": "{'dynamic': True, 'nms': True}"}
+    assert not facts_from_metadata(built_in, (None, 3, 640, 320), (None, 300, 6), "onnx").batches
+    for args in ("{'nms': None}", "{'nms': False}", "{}"):
+        assert facts_from_metadata({**META, "args": args}, (None, 3, 640, 320), OUTPUT, "onnx").batches
+
+
+def test_shapes_that_are_not_known_at_all() -> None:
+    """TorchScript: the size is in the metadata, the head shows when it runs."""
+    facts = facts_from_metadata(META, (), (), "torchscript")
+    assert facts.contract.imgsz == (640, 320)
+    assert (facts.head, facts.batches) == (None, False)
