@@ -19,7 +19,7 @@ def run(bench: Bench) -> Section:
     """Each engine in turn, at rest and through one update."""
     [weights] = networks.build(bench.built / "networks", networks.YOLOV8N_640)
     data: dict[str, dict[str, Any]] = {}
-    for backend in ("onnxruntime", "openvino", "auto"):
+    for backend in ("onnxruntime", "openvino"):
         folder = bench.scratch / f"memory-{backend}"
         source = {"url": "synthetic://conveyor?fps=5&width=1280&height=720", "live": True}
         with Rig(folder, source, engine={"backend": backend}, update={"probation": {"seconds": 0}}) as rig:
@@ -46,8 +46,8 @@ def run(bench: Bench) -> Section:
         for backend, d in data.items()
     ]
     text = (
-        "One pipeline of 1280×720 at 5 frames a second, one inference thread. `auto` is what the node chose. During an "
-        "update the old engine, the preparing worker and then the new engine are there at once.\n\n"
+        "One pipeline of 1280×720 at 5 frames a second, one inference thread. During an update "
+        "the old engine, the preparing worker and then the new engine are there at once.\n\n"
         + table(
             ("engine.backend", "served by", "node", "capture", "engine", "all", "at most during an update"),
             rows,
@@ -56,7 +56,6 @@ def run(bench: Bench) -> Section:
     targets = [
         Target.at_most(f"memory of a node serving YOLOv8n with {d['engine']}", LIMIT_MB, d["all"], " MB")
         for backend, d in data.items()
-        if backend != "auto"
     ]
     return Section("Memory", text, targets, data)
 

@@ -24,7 +24,7 @@ from bench.strategies import BAD, Rival, Strategy, ThisNode, versions
 UPDATES = 50
 BAD_EVERY = 5
 LOAD = 0.6  # of what one thread does at most with the slower of the two runtimes
-PAUSE_S = 0.4
+PAUSE_S = 0.3
 SETTLE_S = 0.3
 
 
@@ -91,7 +91,7 @@ def run(bench: Bench) -> Section:
 
 def follow(name: str, strategy: Strategy, fps: float, bench: Bench, warm_up: Sequence[str] = ()) -> Run:
     """Quiet, then the series of updates, then quiet again. warm_up: versions to serve once before all that."""
-    quiet_s = 2.0 if bench.quick else 7.0
+    quiet_s = 2.0 if bench.quick else 5.0
     result = Run(name, fps)
     strategy.start("v1")
     try:
