@@ -22,7 +22,9 @@ _QUIET = ("asyncio", "watchfiles", "fsspec", "aiohttp", "urllib3", "botocore", "
 _SECRETS = (
     (re.compile(r"(\w://)[^/\s\"'@]*@"), r"\1***@"),
     (
-        re.compile(r"(?i)([?&][\w.-]*(?:token|secret|signature|password|credential|key)[\w.-]*=)[^&\s\"']+"),
+        re.compile(
+            r"(?i)([?&][\w.-]*(?:token|secret|signature|password|credential|key)[\w.-]*=)(?:\\.|[^&\s\"'\\])+"
+        ),
         r"\1***",
     ),
     (re.compile(r"(?i)(\bbearer )[\w.~+/=-]+"), r"\1***"),
@@ -32,7 +34,10 @@ _listener: logging.handlers.QueueListener | None = None
 
 
 def redact(text: str) -> str:
-    """`text` without the user and password of URLs, signed query values and bearer tokens."""
+    """`text` without the user and password of URLs, signed query values and bearer tokens.
+
+    JSON stays JSON: an escaped character, such as a quote, goes as a whole or stays.
+    """
     for pattern, replacement in _SECRETS:
         text = pattern.sub(replacement, text)
     return text

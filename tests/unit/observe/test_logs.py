@@ -12,6 +12,8 @@ from typing import Any
 
 import pytest
 import structlog
+from hypothesis import given
+from hypothesis import strategies as st
 
 from edgeagent.observe.logs import QUEUE_LINES, redact, setup_logging, stop_logging
 
@@ -102,6 +104,17 @@ def test_set_up_again_writes_once() -> None:
 def test_redact(text: str, safe: str) -> None:
     """Secrets go, the rest stays."""
     assert redact(text) == safe
+
+
+@given(
+    st.lists(
+        st.sampled_from(["https://", "a:b@", "?token=", "&key=", "Bearer ", '"', "'", "\\", "x", "\n", " "])
+    )
+)
+def test_redacted_json_is_json(parts: list[str]) -> None:
+    """Status, history and audit log are redacted as JSON: an escaped quote must not become the end of a text."""
+    doc = {"reason": "".join(parts), "n": 1}
+    assert json.loads(redact(json.dumps(doc))).keys() == doc.keys()
 
 
 def test_secrets_do_not_reach_a_line() -> None:
