@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import fcntl
 import json
 import os
@@ -154,7 +155,7 @@ class Node:
         folder = self._state_dir
         try:
             (folder / "models").mkdir(parents=True, exist_ok=True)
-            self._lock_fd = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
+            self._lock_fd = _open_lock(folder / "lock")
         except OSError as e:
             raise UnavailableError(
                 f"state folder {folder}", str(e), "let this user write there, or set node.state_dir"
@@ -412,3 +413,13 @@ class Node:
             "active": status["active"] and status["active"]["version"],
             "held": status["held"],
         }
+
+
+def _open_lock(path: Path) -> int:
+    """A descriptor to lock. On a disk that the kernel has made read-only, what is there already will do."""
+    try:
+        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
+    except OSError as e:
+        if e.errno != errno.EROFS:
+            raise
+        return os.open(path, os.O_RDONLY | os.O_CLOEXEC)

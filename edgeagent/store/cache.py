@@ -68,7 +68,8 @@ class Cache:
         try:
             for folder in (self._blobs, self._partial, self._versions):
                 folder.mkdir(mode=0o750, parents=True, exist_ok=True)
-            (root / "lock").touch(mode=0o640)
+            if not (root / "lock").exists():
+                (root / "lock").touch(mode=0o640)
             fsync_folder(root)
             for folder in self._versions.iterdir():
                 remove_stale_temps(folder)
@@ -102,6 +103,8 @@ class Cache:
         try:
             os.utime(self._manifest_path(cached.manifest))
         except OSError as e:
+            if e.errno == errno.EROFS:  # then nothing is evicted either, and what is there can still serve
+                return
             raise _unusable(self.root, e) from e
 
     def verify(self, cached: CachedVersion) -> None:

@@ -227,3 +227,19 @@ def test_a_wrong_size_in_a_manifest_takes_nothing_from_the_cache(cache: Cache) -
     (file,) = v1.manifest.files
     assert not cache.has_intact(replace(file, size=file.size + 1))
     assert cache.lookup("yolo", "v1") is not None
+
+
+def test_what_is_cached_serves_from_a_read_only_disk(cache: Cache, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A kernel that met a disk error mounts it so: the last known good must still be found and used."""
+    put(cache, "v1")
+
+    def refuse(*_args: object, **_kwargs: object) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    monkeypatch.setattr(os, "utime", refuse)
+    monkeypatch.setattr(Path, "touch", refuse)
+    again = Cache(cache.root)
+    found = again.lookup("yolo", "v1")
+    assert found is not None
+    again.verify(found)
+    again.mark_used(found)
