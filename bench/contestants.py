@@ -76,11 +76,11 @@ def bare(weights: str, threads: int, seconds: float) -> dict[str, float]:
     tensor = np.random.default_rng(0).random(entry.shape, np.float32)
     for _ in range(WARM_FRAMES):
         session.run(None, {entry.name: tensor})
-    begin, count = time.perf_counter(), 0
+    begin, cpu, count = time.perf_counter(), time.process_time(), 0
     while (taken := time.perf_counter() - begin) < seconds:
         session.run(None, {entry.name: tensor})
         count += 1
-    return {"fps": count / taken}
+    return {"fps": count / taken, "cpu_ms": 1000 * (time.process_time() - cpu) / count}
 
 
 def stream(

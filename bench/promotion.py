@@ -24,6 +24,7 @@ def run(bench: Bench) -> Section:
     rounds = 1 if bench.quick else 4
     [weights] = networks.build(bench.built / "networks", networks.YOLO11N_320)
     found: dict[str, list[float]] = {}
+    stages: dict[str, list[dict[str, float]]] = {}
     source = {"url": f"synthetic://conveyor?fps={FPS}", "live": True}
     for backend in ("auto", "onnxruntime"):
         folder = bench.scratch / backend
@@ -39,33 +40,39 @@ def run(bench: Bench) -> Section:
             rig.node.wait_active("v1")
             _stable(rig)
             for i in range(rounds):
-                found.setdefault(f"cached and prepared, {backend}", []).append(_promote(rig, "v2"))
+                case = f"cached and prepared, {backend}"
+                found.setdefault(case, []).append(_promote(rig, "v2"))
+                stages.setdefault(case, []).append(_stages(rig, "v2"))
                 rolled, inference = _roll_back(rig)
                 found.setdefault(f"rolled back, {backend}", []).append(rolled)
                 found.setdefault("inference", []).append(inference)
                 _stable(rig)
                 name = f"fresh-{i}"
                 rig.publish(name, _noted(weights.onnx, folder / f"{name}.onnx"))
-                found.setdefault(f"fetched ONNX, {backend}", []).append(_promote(rig, name))
+                case = f"fetched ONNX, {backend}"
+                found.setdefault(case, []).append(_promote(rig, name))
+                stages.setdefault(case, []).append(_stages(rig, name))
                 _stable(rig)
                 rig.promote("v1")
                 rig.node.wait_active("v1")
                 _stable(rig)
     for kind, pt in (("demo", networks.demo().pt), ("YOLO11n at 320", weights.pt)):
-        found[f"converted .pt, {kind}"] = _converted(
-            bench, source, kind.split()[0], pt, 1 if bench.quick else 2
-        )
-    return _section(found)
+        case = f"converted .pt, {kind}"
+        seconds, of_stages = _converted(bench, source, kind.split()[0], pt, 1 if bench.quick else 2)
+        found[case], stages[case] = seconds, of_stages
+    return _section(found, stages)
 
 
-def _converted(bench: Bench, source: dict[str, Any], name: str, pt: Path, rounds: int) -> list[float]:
+def _converted(
+    bench: Bench, source: dict[str, Any], name: str, pt: Path, rounds: int
+) -> tuple[list[float], list[dict[str, float]]]:
     folder = bench.scratch / f"pt-{name}"
     with Rig(
         folder, source, engine={"backend": "auto"}, update={"probation": {"seconds": PROBATION_S}}
     ) as rig:
         rig.publish("v0", pt)
         rig.start("v0", 300)
-        times = []
+        times, stages = [], []
         for i in range(1, rounds + 1):
             copy = folder / f"v{i}.pt"
             shutil.copy(pt, copy)
@@ -73,12 +80,27 @@ def _converted(bench: Bench, source: dict[str, Any], name: str, pt: Path, rounds
                 archive.writestr(f"{archive.namelist()[0].split('/')[0]}/note", str(i))
             rig.publish(f"v{i}", copy)
             times.append(_promote(rig, f"v{i}"))
+            stages.append(_stages(rig, f"v{i}"))
             _stable(rig)
-        return times
+        return times, stages
 
 
 def _promote(rig: Rig, version: str) -> float:
     return rig.first_result(version, rig.promote(version))
+
+
+def _stages(rig: Rig, version: str) -> dict[str, float]:
+    """Seconds of each stage of the last update to `version`, as the node's own history tells them."""
+
+    def look() -> dict[str, float] | None:
+        found = [
+            r["stages"]
+            for r in rig.node.get("/api/history")["history"]
+            if r["to_version"] == version and r["stages"]
+        ]
+        return found[-1] if found else None
+
+    return wait_for(look, f"{version} in the history")
 
 
 def _roll_back(rig: Rig) -> tuple[float, float]:
@@ -100,7 +122,7 @@ def _noted(weights: Path, target: Path) -> Path:
     return target
 
 
-def _section(found: dict[str, list[float]]) -> Section:
+def _section(found: dict[str, list[float]], stages: dict[str, list[dict[str, float]]]) -> Section:
     inference = median(found.pop("inference")) or 0.0
     limit = round(1 / FPS + inference, 4)
     labels = {"auto": "engine auto", "onnxruntime": "ONNX Runtime"}
@@ -110,6 +132,17 @@ def _section(found: dict[str, list[float]]) -> Section:
         rows.append(
             [case, labels.get(detail, detail), f"{median(times):.3f} s", f"{max(times):.3f} s", len(times)]
         )
+    names = list(dict.fromkeys(name for all_of in stages.values() for one in all_of for name in one))
+    by_stage = [
+        [
+            case,
+            *(
+                f"{value:.2f}" if (value := median([one.get(n, 0.0) for one in all_of])) else "–"
+                for n in names
+            ),
+        ]
+        for case, all_of in stages.items()
+    ]
     targets = [
         Target.at_most(
             "roll-back with a warm standby → first result: a frame interval and an inference",
@@ -135,10 +168,12 @@ def _section(found: dict[str, list[float]]) -> Section:
     ]
     text = (
         f"YOLO11n at 320 under a live load of {FPS:g} frames a second. From the instant before the request or the "
-        f"write to the intent, to the first result of the version. A frame interval is {1000 / FPS:.0f} ms, a frame "
-        f"takes {1000 * inference:.0f} ms from capture to result. The store is a folder on the same machine. With `auto` "
-        "a version that was never here is also tried in every runtime that is installed, and proved equal to its source, "
-        "before it serves; the verdict is kept.\n\n"
+        "write to the intent, to the first result of the version. A frame interval is "
+        f"{1000 / FPS:.0f} ms, a frame takes {1000 * inference:.0f} ms from capture to result. The store is a folder "
+        "on the same machine. With `auto` a version that was never here is also tried in every runtime that is "
+        "installed, and proved equal to its source, before it serves; the verdict is kept.\n\n"
         + table(("what", "engine or network", "median", "worst", "times"), rows)
+        + "\nSeconds by stage, as the node's history has them (medians); the rest of the time above is noticing the "
+        "wish and the first frame:\n\n" + table(("what", *(n.lower() for n in names)), by_stage)
     )
-    return Section("How soon a version serves", text, targets, found)
+    return Section("How soon a version serves", text, targets, {"seconds": found, "stages": stages})

@@ -9,13 +9,14 @@ import tempfile
 import time
 from pathlib import Path
 
-from bench import gpu, growth, memory, promotion, throughput, update
+from bench import gpu, growth, memory, promotion, stages, throughput, update
 from bench.machine import NoiseMeter, describe
 from bench.report import Bench, Comparison, save, write_page
 
 ROOT = Path(__file__).parent.parent
 COMPARISONS: dict[str, Comparison] = {
     "throughput": throughput.run,
+    "stages": stages.run,
     "update": update.run,
     "promotion": promotion.run,
     "growth": growth.run,
