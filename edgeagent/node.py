@@ -10,7 +10,7 @@ import json
 import os
 import signal
 import time
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -26,18 +26,16 @@ from edgeagent.errors import ConflictError, EdgeAgentError, NotFoundError, Unava
 from edgeagent.gates.parity import Tolerance
 from edgeagent.intent.open import open_config_store
 from edgeagent.intent.wishes import Wishes
-from edgeagent.observe.audit import AuditLog, AuditRecord
 from edgeagent.observe.logs import setup_logging, stop_logging
 from edgeagent.observe.metrics import Metrics
 from edgeagent.observe.systemd import SystemdNotifier, watchdog_interval
 from edgeagent.serving.engine import EngineSettings
-from edgeagent.serving.memory import load_state, save_state
+from edgeagent.serving.ledger import Ledger
+from edgeagent.serving.memory import load_state
 from edgeagent.serving.pipeline import Pipeline
 from edgeagent.serving.preparation import PrepareSettings
 from edgeagent.serving.report import Report
-from edgeagent.serving.tuning import forget_others
 from edgeagent.serving.updater import Updater
-from edgeagent.store.cache import Cache
 from edgeagent.web.app import create_app
 from edgeagent.web.server import ApiServer
 
@@ -88,11 +86,7 @@ class Node:
         self._wishes: Wishes | None = None
         self._state_dir = config.node.state_dir
         self._lock_fd = -1
-        self._audit: AuditLog
-        self._cache: Cache
-        # One thread: what is written first is on disk first.
-        self._disk = ThreadPoolExecutor(1, "disk")
-        self._disk_error = ""
+        self._ledger: Ledger | None = None
         self._notifier = SystemdNotifier()
         self._chores: list[asyncio.Task[None]] = []
 
@@ -104,10 +98,17 @@ class Node:
         Raises UsageError or UnavailableError when the node can't run at all: state folder, API address.
         """
         self._open_state_dir()
-        self._audit = AuditLog(self._state_dir)
-        self._cache = Cache(self._state_dir / "cache")
+        self._ledger = Ledger(
+            self._state_dir,
+            self.config.model_store.url,
+            self.config.update.keep_versions,
+            self.updaters,
+            self.metrics,
+        )
         for model in sorted({p.model for p in self.config.pipelines}):
-            self.updaters[model] = self._build_updater(load_state(self._state_dir / "models", model))
+            self.updaters[model] = self._build_updater(
+                load_state(self._state_dir / "models", model), self._ledger
+            )
         for config in self.config.pipelines:
             updater = self.updaters[config.model]
             pipeline = Pipeline(config, updater.router, self.metrics, updater.forget_ring)
@@ -126,8 +127,8 @@ class Node:
             pipeline.start()
         wishes.start()
         self._chores = [
-            asyncio.create_task(self._keep_house(wishes)),
-            asyncio.create_task(self._announce_for_ever(wishes)),
+            asyncio.create_task(self._for_ever(self._keep_house, wishes)),
+            asyncio.create_task(self._for_ever(self._announce, wishes)),
         ]
         self._notifier.ready("starting")
         _log.info(
@@ -145,7 +146,8 @@ class Node:
             await self.api.stop()
         await asyncio.gather(*(p.stop() for p in self.pipelines.values()))
         await asyncio.gather(*(u.close() for u in self.updaters.values()))
-        self._disk.shutdown(wait=True)
+        if self._ledger:
+            self._ledger.close()
         if self._lock_fd >= 0:
             os.close(self._lock_fd)
             self._lock_fd = -1
@@ -169,7 +171,7 @@ class Node:
                 "stop that one, or give this one its own node.state_dir",
             ) from e
 
-    def _build_updater(self, state: State) -> Updater:
+    def _build_updater(self, state: State, ledger: Ledger) -> Updater:
         c = self.config
         # One core stays for the cameras and the node; the models share the others.
         models = len({p.model for p in c.pipelines})
@@ -199,7 +201,7 @@ class Node:
             load_s=c.update.load_seconds,
         )
         policy = Policy(probation_s=c.update.probation.seconds, retry_max_s=c.update.retry_seconds)
-        return Updater(state, policy, prepare, engine, self, recheck_s=c.update.retry_seconds)
+        return Updater(state, policy, prepare, engine, ledger, recheck_s=c.update.retry_seconds)
 
     async def _start_api(self) -> None:
         api = self.config.api
@@ -237,9 +239,19 @@ class Node:
         _log.error("intent not understood", key=key, why=why)
         self.metrics.intent_invalid(model)
         self.updaters[model].handle(WishInvalid(why))
-        self.record(model, Record("intent", "invalid", "config store", why=why))
+        if self._ledger:
+            self._ledger.record(model, Record("intent", "invalid", "config store", why=why))
 
-    async def _announce_for_ever(self, wishes: Wishes) -> None:
+    async def _for_ever(self, chore: Callable[[Wishes], Awaitable[None]], wishes: Wishes) -> None:
+        """A fault in a chore is logged, and the chore begun again: the line doesn't depend on it, operators do."""
+        while True:
+            try:
+                await chore(wishes)
+            except Exception:  # noqa: BLE001  (whatever it is, the watchdog must go on being fed)
+                _log.exception("chore failed, beginning again", chore=chore.__name__)
+                await asyncio.sleep(_HOUSEKEEPING_S)
+
+    async def _announce(self, wishes: Wishes) -> None:
         """Keep this node's presence and status in the config store, under a lease."""
         key = f"/edgeagent/nodes/{self.config.node.id}"
         while True:
@@ -251,81 +263,6 @@ class Node:
                 except EdgeAgentError as e:
                     _log.warning("presence not written", why=str(e))
             await asyncio.sleep(_PRESENCE_S if connected else _HOUSEKEEPING_S)
-
-    # -- what updaters say (UpdaterObserver) ---------------------------------------------------------
-
-    def save(self, state: State) -> None:
-        """Write a model's state, off the event loop."""
-        self._on_disk(save_state, self._state_dir / "models", state)
-
-    def record(self, model: str, record: Record) -> None:
-        """Into audit log, metrics and log; a swap also makes room in the cache."""
-        if record.event != "intent":
-            self.metrics.swap(model, record.result)
-        for stage, seconds in record.stages.items():
-            self.metrics.update_stage(model, stage, seconds)
-        stages = {k: round(v, 4) for k, v in record.stages.items()}
-        _log.info(
-            "audit",
-            event_name=record.event,
-            model=model,
-            result=record.result,
-            by=record.by,
-            from_version=record.from_version,
-            to_version=record.to_version,
-            why=record.why,
-            stages=stages,
-        )
-        self._on_disk(
-            self._audit.append,
-            AuditRecord(
-                event=record.event,
-                model=model,
-                who=record.by,
-                from_version=record.from_version,
-                to_version=record.to_version,
-                source_url=f"{self.config.model_store.url.rstrip('/')}/{model}/{record.to_version}"
-                if record.to_version
-                else "",
-                digest=record.digest,
-                result=record.result,
-                why=record.why,
-                stages=stages,
-            ),
-        )
-        if record.result in ("swapped", "stable"):
-            self._on_disk(self._make_room, self._protected())
-
-    def worker_restarted(self, kind: str) -> None:
-        """Count it."""
-        self.metrics.worker_restart(kind)
-
-    def _make_room(self, protected: set[tuple[str, str]]) -> None:
-        """Off the event loop: drop old versions from the cache, and what was prepared for them."""
-        self._cache.evict(self.config.update.keep_versions, protected)
-        forget_others(self._state_dir / "cache" / "prepared", self._cache.digests())
-
-    def _protected(self) -> set[tuple[str, str]]:
-        """Versions that the cache must keep: active, standby, candidate, last known good, the one to roll back to."""
-        kept: set[tuple[str, str]] = set()
-        for model, updater in self.updaters.items():
-            s = updater.state
-            refs: list[Ref | None] = [s.active, s.standby, *s.good[-2:]]
-            kept |= {(model, r.version) for r in refs if r}
-            if s.candidate:
-                kept.add((model, s.candidate.goal.version))
-        return kept
-
-    def _on_disk(self, write: Any, *args: Any) -> None:
-        def work() -> None:
-            try:
-                write(*args)
-                self._disk_error = ""
-            except (OSError, EdgeAgentError) as e:
-                self._disk_error = str(e)
-                _log.error("not written to disk", why=str(e))
-
-        self._disk.submit(work)
 
     # -- housekeeping --------------------------------------------------------------------------------
 
@@ -362,12 +299,12 @@ class Node:
             },
             "model_store": {"url": self.config.model_store.url},
             **self._report.status(),
-            "disk_error": self._disk_error or None,
+            "disk_error": (self._ledger.error if self._ledger else "") or None,
         }
 
     def history(self, limit: int) -> list[dict[str, Any]]:
         """The last audit records, oldest first."""
-        return [vars(r) for r in self._audit.tail(limit)]
+        return self._ledger.history(limit) if self._ledger else []
 
     def ready(self) -> tuple[bool, str]:
         """Whether each pipeline gives results, or has come to its source's end; and if not, why."""

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgeagent.core.lifecycle import Stage
-from edgeagent.core.model import Contract
+from edgeagent.core.model import MAX_NAMES_BYTES, Contract
 from edgeagent.errors import EdgeAgentError, IntegrityError, UnavailableError, WeightsError
 from edgeagent.workers.channel import WorkerChannel
 from edgeagent.workers.child import worker_main
@@ -255,6 +255,11 @@ def _inspect(_: WorkerChannel, s: Settings) -> Settings:
     from edgeagent.engines.inspect import read_facts
 
     facts = read_facts(Path(s["weights"]))
+    size = len(json.dumps(facts.contract.names))
+    if size > MAX_NAMES_BYTES:  # nor would a node take its manifest
+        raise WeightsError(
+            f"weights {s['weights']}", f"the class names take {size} bytes, more than {MAX_NAMES_BYTES}"
+        )
     return {"contract": asdict(facts.contract), "format": facts.format}
 
 
