@@ -5,8 +5,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Protocol
 
@@ -40,6 +40,7 @@ class Artifact:
     contract: Contract
     variant: Variant
     trials: tuple[Trial, ...] = ()
+    parts: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -143,6 +144,7 @@ class Engine:
             "edgeagent.workers.engine",
             {
                 "weights": str(a.weights),
+                "parts": dict(a.parts),
                 "variant": asdict(a.variant),
                 "threads": s.threads,
                 "max_batch": s.max_batch,

@@ -131,6 +131,7 @@ class Preparation:
             contract=Contract.from_values(fetched["contract"]),
             variant=verdict.variant,
             trials=verdict.trials,
+            parts=fetched["parts"],
         )
 
     def _known(self) -> tuple[dict[str, Any], Verdict] | None:
@@ -214,6 +215,7 @@ class Preparation:
                 "max_batch": s.max_batch,
                 "folder": str(folder),
                 "golden": fetched["golden"],
+                "parts": fetched["parts"],
                 "confidence": s.confidence,
                 "tolerance": asdict(s.tolerance),
             }

@@ -55,7 +55,15 @@ def describe(cached: CachedVersion) -> dict[str, Any]:
         "digest": manifest.digest,
         "contract": asdict(manifest.contract),
         "golden": [str(cached.files[path]) for path in manifest.golden],
+        "parts": parts_of(cached),
     }
+
+
+def parts_of(cached: CachedVersion) -> dict[str, str]:
+    """Where the files lie that belong to the weights (the numbers of an OpenVINO graph), by format."""
+    m = cached.manifest
+    others = (f for f in m.files if f.path != m.weights.path and f.path not in m.golden)
+    return {f.format: str(cached.files[f.path]) for f in others}
 
 
 class Cache:

@@ -17,11 +17,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgeagent.core.model import FORMATS, MAX_FILES, Manifest, WeightFile, check_name, parse_manifest
+from edgeagent.engines.ir import parts_beside
 from edgeagent.errors import IntegrityError, UsageError
 from edgeagent.store.remote import RemoteStore, already_published
 
 if TYPE_CHECKING:  # numpy comes with it
     from edgeagent.engines.port import WeightFacts
+
+
+_GOLDEN = "golden-"
 
 
 @dataclass(frozen=True)
@@ -32,6 +36,7 @@ class _Source:
     sha256: str
     size: int
     mtime_ns: int
+    format: str
 
 
 def publish(
@@ -64,18 +69,14 @@ def publish(
     if store.has_version(model, version):
         raise already_published(model, version, store.name)
     sources = _sources(weights, facts.format, golden)
-    first, *others = sources
     manifest = Manifest(
         model=model,
         version=version,
         sequence=1 + max((_sequence(store, model, v) for v in store.versions(model)), default=0),
         created=created or datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
         contract=facts.contract,
-        files=tuple(
-            WeightFile(path, s.sha256, s.size, facts.format if path == first else _format(s.path))
-            for path, s in sources.items()
-        ),
-        golden=tuple(others),
+        files=tuple(WeightFile(path, s.sha256, s.size, s.format) for path, s in sources.items()),
+        golden=tuple(path for path in sources if path.startswith(_GOLDEN)),
         metrics=dict(metrics or {}),
         source=dict(source or {}),
         note=note,
@@ -95,30 +96,38 @@ def publish(
 
 
 def _sources(weights: Path, weights_format: str, golden: Path | None) -> dict[str, _Source]:
-    """Path in the version's folder → local file; the weights first."""
+    """Path in the version's folder → local file; the weights first, then what belongs to them."""
     if weights_format not in FORMATS:
         raise UsageError(
             f"weights {weights}", f"format {weights_format!r}", f"use one of {', '.join(FORMATS)}"
         )
-    first = _hash(weights)
-    sources = {f"{weights.stem}-{first.sha256[:12]}{weights.suffix}": first}
+    files = {weights_format: weights}
+    if weights_format == "openvino":
+        files |= parts_beside(weights)
+    sources = {
+        f"{path.stem}-{hashed.sha256[:12]}{path.suffix}": hashed
+        for fmt, path in files.items()
+        for hashed in [_hash(path, fmt)]
+    }
     if golden is None:
         return sources
     if not golden.is_dir():
         raise UsageError(f"golden set {golden}", "is not a folder", "name the folder that holds its files")
     found = sorted(path for path in golden.rglob("[!.]*") if path.is_file())
-    if not 1 <= len(found) < MAX_FILES:
+    if not 1 <= len(found) <= MAX_FILES - len(sources):
         raise UsageError(
-            f"golden set {golden}", f"holds {len(found)} files", f"allowed are 1 to {MAX_FILES - 1}"
+            f"golden set {golden}",
+            f"holds {len(found)} files",
+            f"allowed are 1 to {MAX_FILES - len(sources)}",
         )
-    hashed = {path.relative_to(golden).as_posix(): _hash(path) for path in found}
+    hashed = {path.relative_to(golden).as_posix(): _hash(path, _format(path)) for path in found}
     whole = hashlib.sha256(
         "".join(f"{name}\0{s.sha256}\0" for name, s in hashed.items()).encode()
     ).hexdigest()
-    return sources | {f"golden-{whole[:12]}/{name}": s for name, s in hashed.items()}
+    return sources | {f"{_GOLDEN}{whole[:12]}/{name}": s for name, s in hashed.items()}
 
 
-def _hash(path: Path) -> _Source:
+def _hash(path: Path, fmt: str) -> _Source:
     try:
         with path.open("rb") as stream:
             size, mtime_ns = _stamp(path)
@@ -127,7 +136,7 @@ def _hash(path: Path) -> _Source:
         raise UsageError(f"file {path}", e.strerror or str(e), "name a file that can be read") from e
     if not size:
         raise UsageError(f"file {path}", "is empty", "export or render it again")
-    return _Source(path, sha256, size, mtime_ns)
+    return _Source(path, sha256, size, mtime_ns, fmt)
 
 
 def _stamp(path: Path) -> tuple[int, int]:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """The engine worker: one model version, loaded once; a frame's slot in, its detections out.
 
-Settings: weights, variant, threads, max_batch. Says Control("ready", …) or Control("failed", …) after
+Settings: weights, parts, variant, threads, max_batch. Says Control("ready", …) or Control("failed", …) after
 loading; then answers each Infer with Detected, or with Control("fault", …) for a frame that can't be inferred.
 """
 
@@ -41,6 +41,7 @@ def serve(channel: WorkerChannel, settings: Control) -> None:
             EngineOptions(
                 variant.backend, variant.device, s["threads"], variant.precision, max_batch=s["max_batch"]
             ),
+            {fmt: Path(path) for fmt, path in s["parts"].items()},
         )
         detector = Detector(runtime)
         detector.warm()

@@ -16,7 +16,7 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -117,6 +117,11 @@ def _fingerprint(s: Settings) -> str:
     return value
 
 
+def paths(parts: Mapping[str, str]) -> dict[str, Path]:
+    """The files that belong to weights, as they travelled in a message."""
+    return {fmt: Path(path) for fmt, path in parts.items()}
+
+
 def _try_fingerprint(s: Settings) -> str:
     try:
         return _fingerprint(s)
@@ -142,7 +147,7 @@ def _measure(channel: WorkerChannel, s: Settings) -> Settings:
         weights = folder / product(variant)
         if not weights.exists():  # else another variant, which loads the same, has had it made
             weights = convert(Path(s["source"]), s["format"], variant, folder, options)
-    detector = Detector(load_runtime(weights, variant.format, options))
+    detector = Detector(load_runtime(weights, variant.format, options, paths(s["parts"])))
     detector.warm()
     pictures = _pictures(channel, s, detector.runtime.facts.contract)
     boxes = [detector.detect(p, _LOW_CONFIDENCE, _IOU).boxes.tolist() for p in pictures]
@@ -223,7 +228,7 @@ def _gates(channel: WorkerChannel, s: Settings) -> Settings:
     from edgeagent.engines.load import load_runtime
     from edgeagent.engines.variants import Variant
     from edgeagent.gates import contract, smoke
-    from edgeagent.store.cache import Cache
+    from edgeagent.store.cache import Cache, parts_of
 
     cached = Cache(Path(s["cache"])).lookup(s["model"], s["version"], s["digest"])
     if cached is None:  # its disk, or somebody's rm: the next try fetches it anew
@@ -234,12 +239,13 @@ def _gates(channel: WorkerChannel, s: Settings) -> Settings:
     gate = "contract"
     try:
         channel.send(Control("gate", {"name": gate}))
-        facts = read_facts(cached.weights, cached.manifest.weights.format)
+        parts = paths(parts_of(cached))
+        facts = read_facts(cached.weights, cached.manifest.weights.format, parts)
         failures = contract.check(cached.manifest, facts, active, s["allow_new_contract"])
         if not failures:
             gate = "smoke"
             channel.send(Control("gate", {"name": gate}))
-            detector = Detector(load_runtime(Path(s["weights"]), variant.format, options))
+            detector = Detector(load_runtime(Path(s["weights"]), variant.format, options, parts))
             failures = smoke.check(detector, _recent_frames(channel))
     except WeightsError as e:
         failures = [str(e)]

@@ -16,7 +16,7 @@ from tests.e2e.test_torch import publish
 from tests.support import films
 from tests.support.line import Factory, assert_seamless
 from tests.support.node import children, wait_for
-from tests.support.weights import checkpoint_pt
+from tests.support.weights import checkpoint_pt, openvino_ir
 
 CONVERSION_S = 120.0  # imports torch in several processes, on a machine that is busy with other tests
 
@@ -112,6 +112,24 @@ def test_published_checkpoint_is_served_without_torch(factory: Factory) -> None:
     factory.start("pt")
     assert_seamless(factory.wait_more(5))
     assert len(said(factory, "variant tried")) == trials
+
+
+def test_published_graph_with_its_numbers_in_a_file_of_their_own(factory: Factory) -> None:
+    """OpenVINO's own format is two files: both are published, fetched, gated and loaded from the cache."""
+    factory.publish("v1")
+    graph = openvino_ir(factory.folder / "best.xml", factory.folder / "yolo-v1.onnx")
+    assert publish(graph, "ir", factory.store).returncode == 0
+    manifest = json.loads((factory.store / "yolo" / "ir" / "manifest.json").read_text())
+    assert [f["format"] for f in manifest["files"]] == ["openvino", "openvino-bin"]
+    factory.promote("v1")
+    node = factory.start("v1")
+    factory.promote("ir")
+    node.wait_active("ir", timeout_s=CONVERSION_S)
+    assert node.model()["active"]["engine"].startswith("openvino-cpu")
+    found = factory.wait_more(20)
+    assert {r["version"] for r in found} == {"v1", "ir"}
+    assert all(r["detections"] for r in found)
+    assert_seamless(found)
 
 
 def test_node_killed_while_it_prepares(factory: Factory) -> None:
