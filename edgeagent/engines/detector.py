@@ -16,7 +16,7 @@ from edgeagent.engines.nms import MAX_DETECTIONS, best_first, suppress
 from edgeagent.engines.port import Image, Runtime, Tensor
 from edgeagent.errors import WeightsError
 
-_WARM_ROUNDS = 3
+_WARM_ROUNDS = 2
 
 
 @dataclass(frozen=True)
