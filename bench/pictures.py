@@ -88,7 +88,8 @@ def lines(
         for (name, values), colour in zip(series.items(), (OURS, INK, BAD, FAINT), strict=False):
             axes.plot(x, values, marker="o", markersize=4, color=colour, label=name)
         axes.set_title(title, loc="left", fontsize=10, fontweight="bold", color=INK)
-        axes.set_ylim(bottom=0)
+        axes.set_ylim(0, 1.15 * max((v for values in series.values() for v in values), default=1.0))
+        axes.set_xticks(list(x))
         axes.set_xlabel(xlabel, fontsize=9)
         axes.tick_params(labelsize=8)
         if len(series) > 1:

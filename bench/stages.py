@@ -69,7 +69,7 @@ def run(bench: Bench) -> Section:
         ["capture worker", "to BGR, into the ring's slot", *_same(common["retrieve"], found)],
         [
             "all three",
-            "a message: encode, send, wake, receive, decode; five a frame",
+            "a message: encode, send, wake, receive, decode; four a frame",
             *_same(common["message"], found),
         ],
         ["engine worker", "letterbox: scale", *(f"{e['resize']:.0f}" for e in engines.values())],
