@@ -26,15 +26,17 @@ class Track:
 
 def bars(path: Path, figures: Mapping[str, Mapping[str, float | None]]) -> None:
     """Frames a second: one panel a network, one bar a contestant and option."""
-    figure = _figure(11, 2.1 + 0.0 * len(figures) + 2.4)
+    names = sorted({name for values in figures.values() for name in values}, reverse=True)
+    names = [*(n for n in names if not n.startswith("bare")), *(n for n in names if n.startswith("bare"))]
+    colours = [INK if n.startswith("bare") else OURS if n.startswith("node") else THEIRS for n in names]
+    figure = _figure(11, 4.5)
     panels = figure.subplots(1, len(figures), squeeze=False, sharey=True)[0]
     for axes, (network, values) in zip(panels, figures.items(), strict=True):
-        names = list(values)[::-1]
-        shown = [values[name] or 0.0 for name in names]
-        colours = [INK if n.startswith("bare") else OURS if n.startswith("node") else THEIRS for n in names]
-        axes.barh(names, shown, color=colours)
+        shown = [values.get(name) or 0.0 for name in names]
+        axes.barh(range(len(names)), shown, color=colours)
+        axes.set_yticks(range(len(names)), names)
         for i, value in enumerate(shown):
-            axes.text(value, i, f" {value:.0f}", va="center", fontsize=8, color=INK)
+            axes.text(value, i, f" {value:.0f}" if value else "", va="center", fontsize=8, color=INK)
         axes.set_title(network, loc="left", fontsize=10, fontweight="bold", color=INK)
         axes.set_xlim(0, max(shown) * 1.15)
         axes.tick_params(labelsize=8)
