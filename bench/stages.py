@@ -85,7 +85,7 @@ def run(bench: Bench) -> Section:
         ],
         ["engine worker", "decode the head", *(f"{e['decode']:.0f}" for e in engines.values())],
         ["engine worker", "NMS", *(f"{e['nms']:.0f}" for e in engines.values())],
-        ["node", "seven metrics", *_same(common["metrics"], found)],
+        ["node", "six metrics", *_same(common["metrics"], found)],
         ["node", "the record as JSON", *_same(common["record"], found)],
     ]
     ceilings = {
