@@ -221,10 +221,13 @@ def _swap_in(state: State, c: Candidate, now: float, policy: Policy) -> Step:
             stages=c.durations(now),
         )
     )
+    # What kept this version away is over; what was said of another, or of the key, stays.
+    is_over = c.attempt > 1 or state.last_error.startswith(f"{new.version} refused")
     state = replace(
         state,
         active=new,
         epoch=epoch,
+        last_error="" if is_over else state.last_error,
         standby=standby,
         candidate=None,
         probation_until=now + policy.probation_s,

@@ -16,6 +16,7 @@ from edgeagent.core.events import (
     StoreChanged,
     Swap,
     Tick,
+    WishInvalid,
 )
 from edgeagent.core.lifecycle import Stage
 from edgeagent.core.reconciler import goal, next_deadline, rejection_of
@@ -97,6 +98,21 @@ def test_a_new_wish_for_the_same_version_does_not_wait() -> None:
     acts = node.on(wish("v1", 2))
     assert acts[0] == Cancel(1)
     assert begun(acts) == ["v1"]
+
+
+def test_what_kept_a_version_away_is_forgotten_once_it_serves() -> None:
+    """But not what is wrong with the key, which is still to be mended."""
+    node = Playbook()
+    node.on(wish("v1", 1))
+    node.fails("store away", transient=True)
+    assert node.state.last_error == "store away"
+    node.after(1.0)
+    node.passes()
+    assert node.state.last_error == ""
+    node.on(wish("v2", 2))
+    node.on(WishInvalid("key: broken"))
+    node.passes()
+    assert node.state.last_error == "key: broken"
 
 
 def test_what_serves_goes_on_while_the_store_is_away() -> None:
