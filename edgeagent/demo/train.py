@@ -75,6 +75,8 @@ def strip(checkpoint: Path, target: Path) -> None:
     model = (content["ema"] or content["model"]).half()
     model.args = {"imgsz": IMGSZ, "task": "detect"}
     model.yaml["yaml_file"] = LAYOUT.name
+    if hasattr(model, "pt_path"):  # of the weights that it was started from, on the machine that trained it
+        model.pt_path = Path(model.pt_path).name
     for parameter in model.parameters():
         parameter.requires_grad = False
     kept = {"model": model, "train_args": dict(model.args), "version": content["version"], "epoch": -1}
