@@ -11,6 +11,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from edgeagent.config import Config, JsonlSink, PipelineConfig, read_secret
@@ -52,7 +53,7 @@ def examine(config: Config) -> Iterator[Finding]:
     yield from _model_store(config, wishes)
     yield from _runtimes(config)
     for pipeline in config.pipelines:
-        yield _try(f"source of {pipeline.name}", lambda p=pipeline: probe_source(p.source))  # type: ignore[misc]
+        yield _try(f"source of {pipeline.name}", partial(probe_source, pipeline.source))
         yield from _sinks(pipeline)
     if not config.pipelines:
         yield Finding("warn", "pipelines", "there are none, so this node will serve nothing; add one")
@@ -104,7 +105,7 @@ def _sinks(pipeline: PipelineConfig) -> Iterator[Finding]:
     for sink in pipeline.sinks:
         if isinstance(sink, JsonlSink):
             folder = sink.path.absolute().parent
-            yield _try(f"sink of {pipeline.name}", lambda f=folder: _writable(f))  # type: ignore[misc]
+            yield _try(f"sink of {pipeline.name}", partial(_writable, folder))
 
 
 def _secrets(config: Config) -> Iterator[Finding]:
@@ -114,7 +115,12 @@ def _secrets(config: Config) -> Iterator[Finding]:
     }
     for name, path in files.items():
         if path is not None:
-            yield _try(name, lambda p=path: read_secret(p) and "readable, and closed to others")  # type: ignore[misc]
+            yield _try(name, partial(_secret, path))
+
+
+def _secret(path: Path) -> str:
+    read_secret(path)
+    return "readable, and closed to others"
 
 
 def _config_store(config: Config, wishes: dict[str, Directive]) -> Iterator[Finding]:
@@ -163,7 +169,7 @@ def _model_store(config: Config, wishes: dict[str, Directive]) -> Iterator[Findi
     for model in _models(config):
         subject = f"model store, {model}"
         if model in wishes:
-            yield _try(subject, lambda m=model: _manifest(store, m, wishes[m].version))  # type: ignore[misc]
+            yield _try(subject, partial(_manifest, store, model, wishes[model].version))
             continue
         try:
             yield Finding("ok", subject, f"holds {', '.join(store.versions(model)) or 'no version yet'}")
@@ -185,7 +191,7 @@ def _runtimes(config: Config) -> Iterator[Finding]:
     for name, code in _RUNTIMES.items():
         if wanted not in ("auto", name):
             continue
-        finding = _try(f"runtime {name}", lambda n=name, c=code: _import(n, c))  # type: ignore[misc]
+        finding = _try(f"runtime {name}", partial(_import, name, code))
         works |= finding.level == "ok"
         if (
             finding.level == "ok"

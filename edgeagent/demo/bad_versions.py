@@ -6,6 +6,10 @@ from __future__ import annotations
 import ast
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from onnx import ModelProto
 
 _FLIPS = 3
 
@@ -49,7 +53,7 @@ def flip_bits(path: Path) -> list[int]:
     return offsets
 
 
-def _load(weights: Path):  # type: ignore[no-untyped-def]
+def _load(weights: Path) -> ModelProto:
     import onnx
 
     return onnx.load_model_from_string(weights.read_bytes())

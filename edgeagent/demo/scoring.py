@@ -5,22 +5,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from edgeagent.gates.parity import iou
 from edgeagent.scenes.conveyor import Truth
 
 MATCH_IOU = 0.5
 
 Box = tuple[float, float, float, float]  # x0, y0, x1, y1 in pixels of the frame
 Found = tuple[int, float, Box]  # class, confidence, box
-
-
-def iou(a: Box, b: Box) -> float:
-    """Intersection over union of two boxes x0, y0, x1, y1."""
-    width = min(a[2], b[2]) - max(a[0], b[0])
-    height = min(a[3], b[3]) - max(a[1], b[1])
-    if width <= 0 or height <= 0:
-        return 0.0
-    both = width * height
-    return both / ((a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1]) - both)
 
 
 def match(truths: Sequence[Truth], found: Iterable[Found]) -> list[Truth]:

@@ -64,8 +64,8 @@ def compare(
         counting = sorted((b for b in ours if b[4] >= confidence), key=lambda b: -b[4])
         objects += len(counting)
         for box in counting:
-            partner = max((b for b in free if b[5] == box[5]), key=lambda b: _iou(box, b), default=None)
-            overlap = _iou(box, partner) if partner else 0.0
+            partner = max((b for b in free if b[5] == box[5]), key=lambda b: iou(box, b), default=None)
+            overlap = iou(box, partner) if partner else 0.0
             if partner is None or not overlap >= tolerance.iou:
                 missing += 1
                 continue
@@ -87,7 +87,8 @@ def threshold(reference: Sequence[Sequence[Box]], confidence: float, at_least: i
     return min(confidence, scores[at_least - 1])
 
 
-def _iou(a: Box, b: Box) -> float:
+def iou(a: Sequence[float], b: Sequence[float]) -> float:
+    """Intersection over union of two boxes that begin with x1, y1, x2, y2."""
     width = min(a[2], b[2]) - max(a[0], b[0])
     height = min(a[3], b[3]) - max(a[1], b[1])
     if width <= 0 or height <= 0:

@@ -130,11 +130,9 @@ class Updater:
         self._closed = True
         if self._timer:
             self._timer.cancel()
-        for task in [*self._tasks, *([self._work[1]] if self._work else [])]:
+        for task in self._tasks:
             task.cancel()
         await asyncio.gather(*(e.retire() for e in self.engines))
-        if self._work:
-            await asyncio.wait([self._work[1]])
         if self._tasks:
             await asyncio.wait(self._tasks)
 
@@ -172,9 +170,7 @@ class Updater:
         match command:
             case Begin(id, wanted):
                 self._cancel_work()
-                task = asyncio.create_task(self._bring_in(id, wanted))
-                self._work = (id, task)
-                self._keep(task)
+                self._work = (id, self._start(self._bring_in(id, wanted)))
             case Cancel(id):
                 if self._work and self._work[0] == id:
                     self._cancel_work()
@@ -289,12 +285,9 @@ class Updater:
 
     def _start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.create_task(work)
-        self._keep(task)
-        return task
-
-    def _keep(self, task: asyncio.Task[None]) -> None:
         self._tasks.add(task)
         task.add_done_callback(self._done)
+        return task
 
     def _done(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)

@@ -47,7 +47,6 @@ def probe_source(source: SourceConfig, timeout_s: float = 10.0) -> str:
 
 async def _probe(source: SourceConfig, timeout_s: float) -> str:
     result: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-    gone = asyncio.Event()
     unreadable = ""
 
     def failed(why: str) -> None:
@@ -71,7 +70,6 @@ async def _probe(source: SourceConfig, timeout_s: float) -> str:
 
     def ended(how: Exit) -> None:
         failed(f"the worker that tried it ended: {how}")
-        gone.set()
 
     worker = start_capture_worker(source, 0, heard, ended)
     try:
@@ -81,5 +79,4 @@ async def _probe(source: SourceConfig, timeout_s: float) -> str:
             "source", f"no frame within {timeout_s:g} s", "check that it sends video"
         ) from None
     finally:
-        worker.kill("tried")
-        await gone.wait()
+        await worker.end("tried")
