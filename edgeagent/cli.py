@@ -142,6 +142,14 @@ def publish(
     store: Annotated[
         str, typer.Option(metavar="URL", help="The model store: a folder or a URL.", show_default=False)
     ],
+    ready: Annotated[
+        list[Path] | None,
+        typer.Option(
+            metavar="FILE",
+            help="The same network in another format, ready to run; once for each.",
+            show_default=False,
+        ),
+    ] = None,
     golden: Annotated[
         Path | None,
         typer.Option(metavar="DIR", help="Images that say what it must find.", show_default=False),
@@ -158,16 +166,29 @@ def publish(
         raise UsageError("--sign", "signing is not in this release", "publish without it")
     check_name("model", model)
     check_name("version", version)
-    if not weights.is_file():
-        raise UsageError(f"weights {weights}", "no such file", "give a .pt or .onnx file")
+    ready = ready or []
+    for path in (weights, *ready):
+        if not path.is_file():
+            raise UsageError(f"weights {path}", "no such file", "give a .pt or .onnx file")
+        if path.suffix.lower() == ".engine":
+            why = "a TensorRT engine fits only the machine that built it"
+            raise UsageError(f"weights {path}", why, "give the .onnx or .pt: a node builds its own engine")
     if golden is not None and not golden.is_dir():
         raise UsageError(f"golden {golden}", "no such folder", "give a folder of images")
 
     from edgeagent.store.publish import publish as put_into_store
     from edgeagent.workers.inspect import inspect_weights
 
-    facts = inspect_weights(weights)
-    manifest = put_into_store(weights, model, version, store, facts=facts, golden=golden, note=note)
+    manifest = put_into_store(
+        weights,
+        model,
+        version,
+        store,
+        facts=inspect_weights(weights),
+        ready=[(path, inspect_weights(path)) for path in ready],
+        golden=golden,
+        note=note,
+    )
     contract = manifest.contract
     size = "x".join(str(n) for n in contract.imgsz)
     typer.echo(f"published {model}/{version}: {len(contract.names)} classes, {size} px, {manifest.digest}")

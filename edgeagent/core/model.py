@@ -116,8 +116,14 @@ class Manifest:
 
     @property
     def weights(self) -> WeightFile:
-        """The file that holds the network: the first with a known weight format."""
+        """The file that holds the network: the first with a known weight format. A node proves `ready` equal to it."""
         return next(f for f in self.files if f.format in FORMATS)
+
+    @property
+    def ready(self) -> tuple[WeightFile, ...]:
+        """The same network in further weight formats, ready to run; one file each, none in the golden set."""
+        others = (f for f in self.files if f.format in FORMATS and f.path not in self.golden)
+        return tuple(f for f in others if f != self.weights)
 
     def to_json(self) -> bytes:
         """The manifest as it stands in the store: readable, keys in a fixed order, newline at the end."""
@@ -190,7 +196,7 @@ def parse_manifest(data: bytes, model: str, version: str) -> Manifest:
     source = take("source", dict, {})
     if not all(isinstance(v, str) for v in source.values()):
         raise bad("source: a value is not text")
-    return Manifest(
+    manifest = Manifest(
         model=model,
         version=version,
         sequence=sequence,
@@ -202,6 +208,10 @@ def parse_manifest(data: bytes, model: str, version: str) -> Manifest:
         source=source,
         note=take("note", str, ""),
     )
+    formats = [f.format for f in (manifest.weights, *manifest.ready)]
+    if twice := [fmt for fmt in FORMATS if formats.count(fmt) > 1]:
+        raise bad(f"files: more than one has the format {twice[0]}")
+    return manifest
 
 
 def _parse_contract(take: Any, bad: Any) -> Contract:

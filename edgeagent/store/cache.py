@@ -56,13 +56,15 @@ def describe(cached: CachedVersion) -> dict[str, Any]:
         "contract": asdict(manifest.contract),
         "golden": [str(cached.files[path]) for path in manifest.golden],
         "parts": parts_of(cached),
+        "ready": {f.format: str(cached.files[f.path]) for f in manifest.ready},
     }
 
 
 def parts_of(cached: CachedVersion) -> dict[str, str]:
-    """Where the files lie that belong to the weights (the numbers of an OpenVINO graph), by format."""
+    """Where the files lie that belong to the OpenVINO graph of the version (its numbers, …), by format."""
     m = cached.manifest
-    others = (f for f in m.files if f.path != m.weights.path and f.path not in m.golden)
+    networks = {m.weights, *m.ready}
+    others = (f for f in m.files if f not in networks and f.path not in m.golden)
     return {f.format: str(cached.files[f.path]) for f in others}
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -46,6 +46,7 @@ def publish(
     store_url: str,
     *,
     facts: WeightFacts,
+    ready: Sequence[tuple[Path, WeightFacts]] = (),
     golden: Path | None = None,
     note: str = "",
     metrics: Mapping[str, float] | None = None,
@@ -55,12 +56,13 @@ def publish(
 ) -> Manifest:
     """Publish `weights`, and the files under the folder `golden`, as `<store>/<model>/<version>`.
 
-    facts: what the weights say of themselves. created: ISO 8601 in UTC; now by default. Returns the manifest
-    as it stands in the store; its sequence is one more than the highest there. (Two versions of a model that
-    are published at the same instant may get the same one.)
+    facts: what the weights say of themselves. ready: the same network in further formats, each with what it says of
+    itself: task, class names and stride must be those of `facts`, the input size may be another. created: ISO 8601 in
+    UTC; now by default. Returns the manifest as it stands in the store; its sequence is one more than the highest
+    there. (Two versions of a model that are published at the same instant may get the same one.)
 
-    Raises UsageError (names, no such file, too many, a read-only store), ConflictError (the version exists),
-    UnavailableError, MissingExtraError.
+    Raises UsageError (names, no such file, too many, ready files that don't go with `weights`, a read-only store),
+    ConflictError (the version exists), UnavailableError, MissingExtraError.
     """
     check_name("model", model)
     check_name("version", version)
@@ -68,7 +70,9 @@ def publish(
     store.prepare_to_publish()
     if store.has_version(model, version):
         raise already_published(model, version, store.name)
-    sources = _sources(weights, facts.format, golden)
+    networks = [(weights, facts), *ready]
+    _check_alike(networks)
+    sources = _sources(networks, golden)
     manifest = Manifest(
         model=model,
         version=version,
@@ -76,7 +80,7 @@ def publish(
         created=created or datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
         contract=facts.contract,
         files=tuple(WeightFile(path, s.sha256, s.size, s.format) for path, s in sources.items()),
-        golden=tuple(path for path in sources if path.startswith(_GOLDEN)),
+        golden=tuple(path for path in sources if "/" in path),  # only they lie in a folder
         metrics=dict(metrics or {}),
         source=dict(source or {}),
         note=note,
@@ -95,15 +99,38 @@ def publish(
     return manifest
 
 
-def _sources(weights: Path, weights_format: str, golden: Path | None) -> dict[str, _Source]:
-    """Path in the version's folder → local file; the weights first, then what belongs to them."""
-    if weights_format not in FORMATS:
-        raise UsageError(
-            f"weights {weights}", f"format {weights_format!r}", f"use one of {', '.join(FORMATS)}"
-        )
-    files = {weights_format: weights}
-    if weights_format == "openvino":
-        files |= parts_beside(weights)
+def _check_alike(networks: Sequence[tuple[Path, WeightFacts]]) -> None:
+    """Raise UsageError unless all are in known formats, each in its own, and agree on what a pipeline relies on."""
+    weights, source = networks[0]
+    seen: dict[str, Path] = {}
+    for path, facts in networks:
+        if facts.format not in FORMATS:
+            raise UsageError(
+                f"weights {path}", f"format {facts.format!r}", f"use one of {', '.join(FORMATS)}"
+            )
+        if facts.format in seen:
+            raise UsageError(
+                f"ready file {path}",
+                f"in the same format as {seen[facts.format]}: {facts.format}",
+                "give one file of each format",
+            )
+        seen[facts.format] = path
+        for what in ("task", "names", "stride"):
+            if getattr(facts.contract, what) != getattr(source.contract, what):
+                raise UsageError(
+                    f"ready file {path}",
+                    f"not the same {what} as {weights}",
+                    "export both from one network, or publish it as a version of its own",
+                )
+
+
+def _sources(networks: Sequence[tuple[Path, WeightFacts]], golden: Path | None) -> dict[str, _Source]:
+    """Path in the version's folder → local file; the networks first, each with what belongs to it."""
+    files: dict[str, Path] = {}
+    for weights, facts in networks:
+        files[facts.format] = weights
+        if facts.format == "openvino":
+            files |= parts_beside(weights)
     sources = {
         f"{path.stem}-{hashed.sha256[:12]}{path.suffix}": hashed
         for fmt, path in files.items()

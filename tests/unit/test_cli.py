@@ -57,6 +57,10 @@ def replace(monkeypatch: pytest.MonkeyPatch) -> Replace:
             ["publish", "/no/w.pt", "--model", "m", "--version", "v", "--store", "s"],
             "error: weights /no/w.pt: no such",
         ),
+        (
+            ["publish", __file__, "--ready", "/no/w.onnx", "--model", "m", "--version", "v", "--store", "s"],
+            "error: weights /no/w.onnx: no such",
+        ),
     ],
 )
 def test_wrong_arguments(args: list[str], start: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -136,14 +140,27 @@ def test_publish(tmp_path: Path, replace: Replace, capsys: pytest.CaptureFixture
 
     replace("edgeagent.workers.inspect", inspect_weights=lambda path: f"facts of {path.name}")
     replace("edgeagent.store.publish", publish=publish)
-    weights = tmp_path / "w.pt"
-    weights.write_bytes(b"x")
+    weights, onnx, graph = (tmp_path / name for name in ("w.pt", "w.onnx", "w.xml"))
+    for path in (weights, onnx, graph):
+        path.write_bytes(b"x")
     args = ["publish", str(weights), "--model", "yolo", "--version", "v1", "--store", "/s", "--note", "first"]
     assert main(args) == 0
-    assert seen == [
-        ((weights, "yolo", "v1", "/s"), {"facts": "facts of w.pt", "golden": None, "note": "first"})
-    ]
+    told = {"facts": "facts of w.pt", "ready": [], "golden": None, "note": "first"}
+    assert seen == [((weights, "yolo", "v1", "/s"), told)]
     assert capsys.readouterr().out == f"published yolo/v1: 2 classes, 320x640 px, {manifest.digest}\n"
+    assert main([*args, "--ready", str(onnx), "--ready", str(graph)]) == 0
+    assert seen[1][1] == told | {"ready": [(onnx, "facts of w.onnx"), (graph, "facts of w.xml")]}
+
+
+@pytest.mark.parametrize("ready", [True, False])
+def test_publish_refuses_an_engine(ready: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """It is of use on one machine only; said before any file is read."""
+    engine, onnx = tmp_path / "w.engine", tmp_path / "w.onnx"
+    for path in (engine, onnx):
+        path.write_bytes(b"x")
+    files = [str(onnx), "--ready", str(engine)] if ready else [str(engine)]
+    assert main(["publish", *files, "--model", "m", "--version", "v", "--store", str(tmp_path / "s")]) == 2
+    assert "w.engine: a TensorRT engine fits only the machine that built it; " in capsys.readouterr().err
 
 
 @dataclass

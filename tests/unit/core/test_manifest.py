@@ -276,6 +276,35 @@ def test_bytes_of_any_kind_only_give_integrity_errors(data: bytes) -> None:
         parse_manifest(data, "yolo", "v2")
 
 
+def network(fmt: str, path: str = "") -> dict[str, Any]:
+    """An entry of `files`."""
+    return {**WEIGHTS, "path": path or f"best.{fmt}", "format": fmt}
+
+
+def test_ready_files_are_the_further_networks_in_their_order() -> None:
+    """Not the source, not what belongs to a graph, not golden files, whatever their format."""
+    files = [WEIGHTS, network("metadata"), network("torchscript"), network("pt"), network("openvino-bin")]
+    golden = [network("onnx", "golden/1.onnx"), network("pt", "golden/2.pt"), IMAGE]
+    m = parse({**GOOD, "files": files + golden, "golden": [f["path"] for f in golden]})
+    assert m.weights.path == "best.onnx"
+    assert [f.path for f in m.ready] == ["best.torchscript", "best.pt"]
+    assert parse(GOOD).ready == ()
+
+
+@pytest.mark.parametrize("formats", [["onnx", "onnx"], ["pt", "onnx", "onnx"], ["onnx", "png", "pt", "onnx"]])
+def test_two_files_of_one_weight_format_are_refused(formats: list[str]) -> None:
+    """Which of them would a node take?"""
+    files = [network(fmt, f"{i}.bin") for i, fmt in enumerate(formats)]
+    with pytest.raises(IntegrityError, match="files: more than one has the format onnx"):
+        parse({**GOOD, "files": files, "golden": []})
+
+
+def test_weights_that_are_golden_too_are_taken_as_ever() -> None:
+    """As `publish` once wrote it for weights called `golden-….pt`."""
+    m = parse({**GOOD, "files": [WEIGHTS], "golden": [WEIGHTS["path"]]})
+    assert (m.weights.path, m.ready) == ("best.onnx", ())
+
+
 def test_round_trip_is_readable_and_ends_in_a_newline() -> None:
     """A person reads it too."""
     m = replace(parse(GOOD), note="größer")

@@ -14,17 +14,19 @@ import pytest
 from edgeagent.core.model import Contract, Manifest, WeightFile
 from edgeagent.errors import IntegrityError, UnavailableError, UsageError
 from edgeagent.store import cache as cache_module
-from edgeagent.store.cache import Cache, CachedVersion
+from edgeagent.store.cache import Cache, CachedVersion, describe
 
 CONTRACT = Contract("detect", ("scratch",), (320, 320), 32)
 
 
 def manifest_of(version: str, files: dict[str, bytes], model: str = "yolo") -> Manifest:
-    """A version with these files, the first being the weights."""
+    """A version with these files, the first being the weights; formats by suffix, golden by folder."""
     listed = tuple(
-        WeightFile(path, hashlib.sha256(data).hexdigest(), len(data), "onnx") for path, data in files.items()
+        WeightFile(path, hashlib.sha256(data).hexdigest(), len(data), path.rpartition(".")[2])
+        for path, data in files.items()
     )
-    return Manifest(model, version, 1, "2026-01-31T12:00:00Z", CONTRACT, listed)
+    golden = tuple(path for path in files if path.startswith("golden/"))
+    return Manifest(model, version, 1, "2026-01-31T12:00:00Z", CONTRACT, listed, golden)
 
 
 def put(
@@ -64,6 +66,25 @@ def test_whole_version_is_found_again(cache: Cache) -> None:
     assert found.files["golden/a.png"].read_bytes() == b"picture"
     assert cache.lookup("yolo", "v2") is None
     assert cache.lookup("other", "v1") is None
+
+
+def test_description_tells_networks_parts_and_golden_files_apart(cache: Cache) -> None:
+    """The files beside an OpenVINO graph belong to it, be it the source or ready; other networks are no parts."""
+    graph = {"best.openvino": b"xml", "best.openvino-bin": b"bin", "metadata.metadata": b"yaml"}
+    golden = {"golden/a.onnx": b"no network"}
+    for version, files, source, ready in (
+        ("v1", {"best.pt": b"pt", "best.onnx": b"onnx", **graph, **golden}, "pt", {"onnx", "openvino"}),
+        ("v2", {**graph, "best.onnx": b"onnx", **golden}, "openvino", {"onnx"}),
+    ):
+        cached = put(cache, version, files)
+        told = describe(cached)
+        assert told["format"] == source
+        assert told["ready"] == {fmt: str(cached.files[f"best.{fmt}"]) for fmt in ready}
+        assert told["parts"] == {
+            "openvino-bin": str(cached.files["best.openvino-bin"]),
+            "metadata": str(cached.files["metadata.metadata"]),
+        }
+        assert told["golden"] == [str(cached.files["golden/a.onnx"])]
 
 
 @pytest.mark.parametrize("damage", ["gone", "short", "long"])

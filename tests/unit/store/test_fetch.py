@@ -56,7 +56,7 @@ class MemoryStore:
 def store_with(files: dict[str, bytes], promised: dict[str, bytes] | None = None) -> MemoryStore:
     """A store of version v1 whose manifest describes `promised`, by default truly."""
     listed = tuple(
-        WeightFile(path, hashlib.sha256(data).hexdigest(), len(data), "onnx")
+        WeightFile(path, hashlib.sha256(data).hexdigest(), len(data), path.rpartition(".")[2])
         for path, data in (promised or files).items()
     )
     manifest = Manifest("yolo", "v1", 1, "2026-01-31T12:00:00Z", CONTRACT, listed)

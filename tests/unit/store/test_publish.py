@@ -60,6 +60,64 @@ def test_manifest_describes_what_is_there(weights: Path, store: Path, tmp_path: 
     assert (store / "yolo/v1" / picture.path).read_bytes() == b"picture"
 
 
+def facts_of(fmt: str, **contract: object) -> WeightFacts:
+    """Of the network of FACTS in another format."""
+    return replace(FACTS, format=fmt, contract=replace(FACTS.contract, **contract))  # type: ignore[arg-type]
+
+
+def test_ready_files_are_published_behind_the_source(weights: Path, store: Path, tmp_path: Path) -> None:
+    """With what belongs to an OpenVINO graph; the contract is the source's, and the digest covers them."""
+    folder = tmp_path / "best_openvino_model"
+    folder.mkdir()
+    for name in ("best.xml", "best.bin", "metadata.yaml"):
+        (folder / name).write_text(name)
+    checkpoint = tmp_path / "best.pt"
+    checkpoint.write_bytes(b"checkpoint")
+    ready = [(folder / "best.xml", facts_of("openvino")), (weights, facts_of("onnx", imgsz=(192, 320)))]
+    manifest = publish(checkpoint, "yolo", "v1", str(store), facts=facts_of("pt"), ready=ready)
+    assert parse_manifest((store / "yolo/v1/manifest.json").read_bytes(), "yolo", "v1") == manifest
+    assert [f.format for f in manifest.files] == ["pt", "openvino", "openvino-bin", "metadata", "onnx"]
+    assert manifest.weights.format == "pt"
+    assert [f.format for f in manifest.ready] == ["openvino", "onnx"]
+    assert manifest.contract == FACTS.contract
+    assert (store / "yolo/v1" / manifest.ready[1].path).read_bytes() == b"weights"
+    alone = publish(checkpoint, "yolo", "v2", str(store), facts=facts_of("pt"))
+    assert alone.digest != manifest.digest
+
+
+def test_network_is_not_taken_for_a_golden_file_by_its_name(store: Path, tmp_path: Path) -> None:
+    """Golden is what lies in the folder, not what is called so."""
+    source, ready = tmp_path / "golden-best.pt", tmp_path / "golden-best.onnx"
+    for path in (source, ready):
+        path.write_bytes(b"weights")
+    manifest = publish(
+        source, "yolo", "v1", str(store), facts=facts_of("pt"), ready=[(ready, facts_of("onnx"))]
+    )
+    assert manifest.golden == ()
+    assert [f.format for f in manifest.ready] == ["onnx"]
+
+
+@pytest.mark.parametrize(
+    ("facts", "why"),
+    [
+        (facts_of("pt"), "in the same format as .*best.onnx: pt"),
+        (facts_of("openvino", names=("dent", "scratch")), "not the same names as .*best.onnx"),
+        (facts_of("openvino", stride=16), "not the same stride as"),
+        (facts_of("openvino", task="segment"), "not the same task as"),
+        (facts_of("engine"), "format 'engine'; use one of"),
+    ],
+)
+def test_ready_file_that_does_not_go_with_the_source(
+    weights: Path, store: Path, tmp_path: Path, facts: WeightFacts, why: str
+) -> None:
+    """Refused by its name, before anything is written."""
+    other = tmp_path / "other.bin"
+    other.write_bytes(b"x")
+    with pytest.raises(UsageError, match=rf"other\.bin: {why}"):
+        publish(weights, "yolo", "v1", str(store), facts=facts_of("pt"), ready=[(other, facts)])
+    assert not (store / "yolo").exists()
+
+
 def test_sequence_grows(weights: Path, store: Path) -> None:
     """By one over the highest there, whatever the names; a broken version does not stop it."""
     assert publish(weights, "yolo", "v9", str(store), facts=FACTS).sequence == 1
