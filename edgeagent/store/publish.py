@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import reprlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -116,10 +117,11 @@ def _check_alike(networks: Sequence[tuple[Path, WeightFacts]]) -> None:
             )
         seen[facts.format] = path
         for what in ("task", "names", "stride"):
-            if getattr(facts.contract, what) != getattr(source.contract, what):
+            has, expected = getattr(facts.contract, what), getattr(source.contract, what)
+            if has != expected:
                 raise UsageError(
                     f"ready file {path}",
-                    f"not the same {what} as {weights}",
+                    f"{what} {reprlib.repr(has)}, not {reprlib.repr(expected)} as in {weights}",
                     "export both from one network, or publish it as a version of its own",
                 )
 

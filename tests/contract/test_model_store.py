@@ -8,7 +8,7 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -18,11 +18,12 @@ import pytest
 
 from edgeagent.core.model import MAX_MANIFEST_BYTES, Manifest, parse_manifest
 from edgeagent.errors import ConflictError, IntegrityError, NotFoundError, UnavailableError, UsageError
-from edgeagent.store.cache import Cache
+from edgeagent.store.cache import Cache, describe
 from edgeagent.store.fetch import fetch_version
+from edgeagent.store.publish import publish
 from edgeagent.store.remote import RemoteStore
 from tests.support.http_store import http_store
-from tests.support.published import publish_bytes, some_bytes
+from tests.support.published import FACTS, publish_bytes, some_bytes
 from tests.support.s3_store import s3_server, s3_store
 
 WEIGHTS = some_bytes(1_500_000)
@@ -98,6 +99,29 @@ def test_published_version_can_be_fetched(store: Store, tmp_path: Path) -> None:
     assert cached.manifest == manifest
     assert cached.weights.read_bytes() == WEIGHTS
     assert cached.files[manifest.golden[0]].read_bytes() == b"picture"
+
+
+def test_ready_files_are_fetched_with_the_source(store: Store, tmp_path: Path) -> None:
+    """A node finds each under its format, and what belongs to a graph among its parts."""
+    checkpoint, graph, numbers = (tmp_path / name for name in ("best.pt", "best.xml", "best.bin"))
+    for path in (checkpoint, graph, numbers):
+        path.write_text(path.name)
+    facts, ready = replace(FACTS, format="pt"), [(graph, replace(FACTS, format="openvino"))]
+    publish(
+        checkpoint,
+        "yolo",
+        "v1",
+        store.write_url,
+        facts=facts,
+        ready=ready,
+        storage_options=store.options,
+    )
+    told = describe(fetch_version(store.remote, Cache(tmp_path / "cache"), "yolo", "v1", lambda _: None))
+    assert Path(told["weights"]).read_text() == "best.pt"
+    assert {fmt: Path(path).read_text() for fmt, path in told["ready"].items()} == {"openvino": "best.xml"}
+    assert {fmt: Path(path).read_text() for fmt, path in told["parts"].items()} == {
+        "openvino-bin": "best.bin"
+    }
 
 
 def test_reads_from_any_offset(store: Store, tmp_path: Path) -> None:

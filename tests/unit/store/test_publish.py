@@ -101,9 +101,12 @@ def test_network_is_not_taken_for_a_golden_file_by_its_name(store: Path, tmp_pat
     ("facts", "why"),
     [
         (facts_of("pt"), "in the same format as .*best.onnx: pt"),
-        (facts_of("openvino", names=("dent", "scratch")), "not the same names as .*best.onnx"),
-        (facts_of("openvino", stride=16), "not the same stride as"),
-        (facts_of("openvino", task="segment"), "not the same task as"),
+        (
+            facts_of("openvino", names=("dent", "scratch")),
+            r"names \('dent', 'scratch'\), not \('scratch', 'dent'\) as in .*best",
+        ),
+        (facts_of("openvino", stride=16), "stride 16, not 32 as in"),
+        (facts_of("openvino", task="segment"), "task 'segment', not 'detect' as in"),
         (facts_of("engine"), "format 'engine'; use one of"),
     ],
 )
