@@ -3,11 +3,13 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 
 import torch
 
 from edgeagent.engines.port import Tensor
+from edgeagent.errors import UnavailableError, WeightsError, WorkerError
 
 _WARM_ROUNDS = 3  # before capture: libraries choose their kernels in the first runs
 
@@ -26,33 +28,64 @@ class CudaNetwork:
         self._device = device
         self._capture = capture
         self._stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+        # Shared: the graphs run one at a time, and each takes its output to the host before it ends.
+        self._pool = torch.cuda.graph_pool_handle()
         self._sizes: dict[tuple[int, ...], _Size] = {}
 
     def run(self, batch: Tensor) -> Tensor:
-        """The output for `batch`; a view that the next call with as many pictures overwrites. Raises RuntimeError."""
-        with torch.inference_mode(), torch.cuda.device(self._device), torch.cuda.stream(self._stream):
-            size = self._sizes.get(batch.shape)
-            if size is None:
-                size = self._sizes[batch.shape] = _Size(batch.shape, self._device)
-                self._prepare(size)
-            size.host_in.numpy()[...] = batch
-            if size.graph is not None:
-                size.graph.replay()
-            else:
-                self._there_and_back(size)
-            self._stream.synchronize()
-            output: Tensor = size.host_out.numpy()
+        """The output for `batch`; a view that the next call with as many pictures overwrites.
+
+        Raises RuntimeError, UnavailableError (the device's memory is taken), WorkerError: the device is lost to this
+        process, whatever the weights; only another process can go on.
+        """
+        try:
+            with torch.inference_mode(), torch.cuda.device(self._device), torch.cuda.stream(self._stream):
+                return self._run(batch)
+        except torch.OutOfMemoryError as e:
+            raise UnavailableError(
+                f"memory of {self._device}", _reason(e), "see with nvidia-smi what else uses it"
+            ) from e
+        except RuntimeError as e:
+            if self._is_lost():
+                raise WorkerError(
+                    f"GPU {self._device}", _reason(e), "see what nvidia-smi and dmesg say"
+                ) from e
+            raise
+
+    def _run(self, batch: Tensor) -> Tensor:
+        size = self._sizes.get(batch.shape)
+        if size is None:
+            size = self._sizes[batch.shape] = self._prepared(batch.shape)
+        size.host_in.numpy()[...] = batch
+        if size.graph is not None:
+            size.graph.replay()
+        else:
+            self._there_and_back(size)
+        self._stream.synchronize()
+        output: Tensor = size.host_out.numpy()
         return output
 
-    def _prepare(self, size: _Size) -> None:
+    def _prepared(self, shape: tuple[int, ...]) -> _Size:
+        size = _Size(shape, self._device)
         for _ in range(_WARM_ROUNDS):
             self._there_and_back(size)
         self._stream.synchronize()
         if self._capture:
-            graph = torch.cuda.CUDAGraph()
-            with torch.cuda.graph(graph, stream=self._stream):
+            size.graph = self._captured(size)
+        return size
+
+    def _captured(self, size: _Size) -> torch.cuda.CUDAGraph | None:
+        """None when the network does what no graph can hold: it runs all the same, launched piece by piece."""
+        graph = torch.cuda.CUDAGraph()
+        try:
+            # Of this thread alone: what threads of a runtime do meanwhile is no fault.
+            with torch.cuda.graph(graph, self._pool, self._stream, capture_error_mode="thread_local"):
                 self._there_and_back(size)
-            size.graph = graph
+        except (RuntimeError, WeightsError) as e:
+            sys.stderr.write(f"runs without a CUDA graph: {_reason(e)}\n")
+            self._capture = False  # after a failed capture the pool takes no other
+            return None
+        return graph
 
     def _there_and_back(self, size: _Size) -> None:
         size.device_in.copy_(size.host_in, non_blocking=True)
@@ -60,6 +93,14 @@ class CudaNetwork:
         if size.host_out.shape != output.shape:
             size.host_out = torch.empty(output.shape, dtype=torch.float32, pin_memory=True)
         size.host_out.copy_(output, non_blocking=True)
+
+    def _is_lost(self) -> bool:
+        """After an error that no call survives: GPU off the bus, illegal access, driver gone."""
+        try:
+            torch.cuda.synchronize(self._device)
+        except RuntimeError:
+            return True
+        return False
 
 
 class _Size:
@@ -70,3 +111,8 @@ class _Size:
         self.device_in = torch.zeros(shape, dtype=torch.float32, device=device)
         self.host_out = torch.empty(0)
         self.graph: torch.cuda.CUDAGraph | None = None
+
+
+def _reason(error: Exception) -> str:
+    """CUDA's message, without the advice to a programmer below it."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]

@@ -8,6 +8,9 @@ says for which, and what the network is; the engine follows.
 from __future__ import annotations
 
 import json
+import os
+import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,11 +22,29 @@ from edgeagent.engines.inspect import refuse_external_data
 from edgeagent.engines.port import EngineOptions, WeightFacts
 from edgeagent.engines.torch_device import choose_device
 from edgeagent.engines.variants import Variant
-from edgeagent.errors import UnavailableError, WeightsError
+from edgeagent.errors import UnavailableError, UsageError, WeightsError
 
 MAX_HEADER_BYTES = 16 << 20
 _MARK = "edgeagent-tensorrt-1"
-LOGGER = trt.Logger(trt.Logger.WARNING)
+
+
+class _Log(trt.ILogger):  # type: ignore[misc]
+    """TensorRT's messages on stderr (its own logger takes stdout, where nobody looks); the last error is kept, for
+    its calls say that they failed and not why."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.error = "it gives no reason"
+
+    def log(self, severity: Any, message: str) -> None:
+        """TensorRT calls it, from any thread."""
+        if severity <= trt.ILogger.ERROR:
+            self.error = " ".join(message.split())[:300]
+        if severity <= trt.ILogger.WARNING:
+            sys.stderr.write(f"TensorRT: {message}\n")
+
+
+LOGGER = _Log()
 
 
 class EngineFile(NamedTuple):
@@ -40,37 +61,40 @@ def build_engine(
 
     It calculates in what `source` says: for float16 give it `onnx_half`'s output. timing_cache: measurements of
     kernels, read and written, so that the next network of this kind takes a fraction of the time.
-    Raises WeightsError (TensorRT can't), UsageError (no such GPU), OSError.
+    Raises WeightsError (TensorRT can't), UsageError (no such GPU, or TensorRT does not start on it), OSError.
     """
     device = choose_device(variant.device)
     content = source.read_bytes()
     refuse_external_data(content, source)
     with torch.cuda.device(device):
-        builder = trt.Builder(LOGGER)
+        builder = start(trt.Builder)
         network = builder.create_network(_flags())
         parser = trt.OnnxParser(network, LOGGER)
         if not parser.parse(content):
             errors = "; ".join(str(parser.get_error(i)) for i in range(parser.num_errors))
             raise _failed(source, errors)
+        if network.num_inputs != 1:
+            raise _failed(source, f"it takes {network.num_inputs} inputs, not one picture")
+        for i in range(network.num_outputs - 1, 0, -1):  # the first is read, as in the other runtimes
+            network.unmark_output(network.get_output(i))
         metadata = _metadata(content)
         taken, given = (_shape(tensor.shape) for tensor in (network.get_input(0), network.get_output(0)))
         facts = facts_from_metadata(metadata, taken, given, "engine")
         config = builder.create_builder_config()
-        if hasattr(trt.BuilderFlag, "TF32"):
-            config.clear_flag(trt.BuilderFlag.TF32)  # "fp32" is meant
+        config.clear_flag(trt.BuilderFlag.TF32)  # "fp32" is meant
         if None in taken:
             profile = builder.create_optimization_profile()
             one = (1, 3, *facts.contract.imgsz)
             most = (max(options.max_batch, 1) if facts.batches else 1, *one[1:])
             profile.set_shape(network.get_input(0).name, min=one, opt=most, max=most)
             config.add_optimization_profile(profile)
-        known = timing_cache.read_bytes() if timing_cache is not None and timing_cache.is_file() else b""
-        config.set_timing_cache(config.create_timing_cache(known), ignore_mismatch=False)
+        if timing_cache is not None:
+            _use_timings(config, timing_cache)
         engine = builder.build_serialized_network(network, config)
         if engine is None:
-            raise _failed(source, "it gives no engine, see the log above")
+            raise _failed(source, LOGGER.error)
         if timing_cache is not None:
-            timing_cache.write_bytes(bytes(config.get_timing_cache().serialize()))
+            _keep_timings(config, timing_cache)
         header = {**_here(device), "metadata": metadata, "input": taken, "output": given}
     with target.open("wb") as file:
         file.write(json.dumps(header).encode() + b"\n")
@@ -99,6 +123,34 @@ def read_engine(path: Path, device: torch.device) -> EngineFile:
             raise _foreign(path, f"was built for {key} {header.get(key)}, here it is {here}")
     facts = facts_from_metadata(header["metadata"], tuple(header["input"]), tuple(header["output"]), "engine")
     return EngineFile(engine, facts)
+
+
+def start(part: Callable[[Any], Any]) -> Any:
+    """A `trt.Builder` or `trt.Runtime`. Raises UsageError when TensorRT can't use the GPU or its driver."""
+    try:
+        return part(LOGGER)
+    except TypeError as e:  # what the bindings make of a null pointer
+        raise UsageError(
+            "TensorRT",
+            f"does not start ({LOGGER.error})",
+            "see whether its package, tensorrt-cu12 or tensorrt-cu13, fits the CUDA version that nvidia-smi shows",
+        ) from e
+
+
+def _use_timings(config: Any, path: Path) -> None:
+    known = path.read_bytes() if path.is_file() else b""
+    for content in (known, b""):  # those of another TensorRT or GPU are refused: begin anew
+        cache = config.create_timing_cache(content)
+        if cache is not None and config.set_timing_cache(cache, ignore_mismatch=False):
+            return
+
+
+def _keep_timings(config: Any, path: Path) -> None:
+    cache = config.get_timing_cache()
+    if cache is not None:
+        partial = path.with_name(f"{path.name}.{os.getpid()}.part")
+        partial.write_bytes(bytes(cache.serialize()))
+        os.replace(partial, path)
 
 
 def _here(device: torch.device) -> dict[str, str]:

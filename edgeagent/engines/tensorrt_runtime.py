@@ -11,10 +11,12 @@ import torch
 
 from edgeagent.engines.cuda_graph import CudaNetwork
 from edgeagent.engines.port import EngineOptions, Tensor
-from edgeagent.engines.tensorrt_engine import LOGGER, read_engine
+from edgeagent.engines.tensorrt_engine import LOGGER, read_engine, start
 from edgeagent.engines.torch_device import choose_device
 from edgeagent.engines.variants import engine_name
 from edgeagent.errors import UsageError, WeightsError
+
+_DTYPES = {trt.float32: torch.float32, trt.float16: torch.float16}
 
 
 class TensorRtRuntime:
@@ -29,19 +31,21 @@ class TensorRtRuntime:
         content, self.facts = read_engine(path, device)
         self.name = engine_name("tensorrt", "cuda", options.precision)
         with torch.cuda.device(device):
-            self._runtime = trt.Runtime(LOGGER)
+            self._runtime = start(trt.Runtime)
             self._engine: Any = self._runtime.deserialize_cuda_engine(content)
         if self._engine is None:
-            raise WeightsError(
-                f"weights {path}", "TensorRT can't load them, see the log above", "build them anew"
-            )
+            raise WeightsError(f"weights {path}", f"TensorRT can't load them ({LOGGER.error})")
         names = [self._engine.get_tensor_name(i) for i in range(self._engine.num_io_tensors)]
         self._input, self._output = (
             next(name for name in names if self._engine.get_tensor_mode(name) == mode)
             for mode in (trt.TensorIOMode.INPUT, trt.TensorIOMode.OUTPUT)
         )
-        most = self._engine.get_tensor_profile_shape(self._input, 0)[2][0]
-        self.max_batch = min(int(most), max(options.max_batch, 1)) if self.facts.batches else 1
+        self._input_dtype, self._output_dtype = (self._dtype(name) for name in (self._input, self._output))
+        self.max_batch = 1
+        if self.facts.batches:
+            most = self._engine.get_tensor_profile_shape(self._input, 0)[2][0]
+            self.max_batch = min(int(most), max(options.max_batch, 1))
+        self._memory: torch.Tensor | None = None
         self._prepared: dict[tuple[int, ...], tuple[Any, torch.Tensor]] = {}
         self._network = CudaNetwork(self._infer, device)
 
@@ -55,27 +59,38 @@ class TensorRtRuntime:
 
     def close(self) -> None:
         """See `Runtime.close`."""
-        del self._network, self._prepared, self._engine
+        del self._network, self._prepared, self._engine, self._memory
+
+    def _dtype(self, name: str) -> torch.dtype:
+        kind = self._engine.get_tensor_dtype(name)
+        if kind not in _DTYPES:
+            raise WeightsError(f"weights {self._path}", f"{name} of the network is {kind}, not floats")
+        return _DTYPES[kind]
 
     def _infer(self, batch: torch.Tensor) -> torch.Tensor:
         shape = tuple(batch.shape)
+        picture = batch.to(self._input_dtype)
         if shape not in self._prepared:
             self._prepared[shape] = self._prepare(shape)
         context, output = self._prepared[shape]
-        context.set_tensor_address(self._input, batch.data_ptr())
+        context.set_tensor_address(self._input, picture.data_ptr())
         context.set_tensor_address(self._output, output.data_ptr())
         if not context.execute_async_v3(torch.cuda.current_stream(self._device).cuda_stream):
-            raise RuntimeError("the execution was refused, see the log above")
+            raise RuntimeError(LOGGER.error)
         return output
 
     def _prepare(self, shape: tuple[int, ...]) -> tuple[Any, torch.Tensor]:
         """A context for one shape (a captured graph ends when its context changes shape), and its output."""
-        context = self._engine.create_execution_context()
-        if context is None or not context.set_input_shape(self._input, shape):
+        context = self._engine.create_execution_context(trt.ExecutionContextAllocationStrategy.USER_MANAGED)
+        if context is None:
+            raise RuntimeError(LOGGER.error)
+        if self._memory is None:  # for what lies between the layers; of all contexts one runs at a time
+            size = max(self._engine.device_memory_size_v2, 1)
+            self._memory = torch.empty(size, dtype=torch.uint8, device=self._device)
+        context.set_device_memory(self._memory.data_ptr(), self._memory.nbytes)
+        if not context.set_input_shape(self._input, shape):
             raise RuntimeError(f"an input of shape {shape} is not what the engine was built for")
         sizes = tuple(context.get_tensor_shape(self._output))
-        kind = self._engine.get_tensor_dtype(self._output)
-        if min(sizes) < 0 or kind not in (trt.float32, trt.float16):
-            raise RuntimeError("the output is not floats of a known shape")
-        dtype = torch.float16 if kind == trt.float16 else torch.float32
-        return context, torch.empty(sizes, dtype=dtype, device=self._device)
+        if min(sizes) < 0:
+            raise RuntimeError("the shape of the output depends on what the picture shows")
+        return context, torch.empty(sizes, dtype=self._output_dtype, device=self._device)

@@ -16,16 +16,21 @@ def choose_device(wanted: str) -> torch.device:
         return torch.device("cpu")
     device = torch.device("cuda", index or 0)
     if device.index >= torch.cuda.device_count():
-        raise UsageError(
-            f"engine.device {wanted!r}",
-            f"torch sees {torch.cuda.device_count()} CUDA devices",
-            "use auto or cpu",
-        )
+        raise UsageError(f"engine.device {wanted!r}", _why_not(), "use auto or cpu")
     # "fp32" is meant: TensorFloat-32 would keep 10 bits.
     torch.backends.cuda.matmul.allow_tf32 = False
     torch.backends.cudnn.allow_tf32 = False
     torch.backends.cudnn.benchmark = True  # one input size for ever
     return device
+
+
+def _why_not() -> str:
+    """Often the driver is too old for the CUDA that torch was built with; only torch says so."""
+    try:
+        torch.cuda.init()  # type: ignore[no-untyped-call]
+    except (AssertionError, RuntimeError) as e:
+        return f"torch can't use CUDA ({' '.join(str(e).split())[:200]})"
+    return f"torch sees {torch.cuda.device_count()} CUDA devices"
 
 
 def set_threads(threads: int) -> None:

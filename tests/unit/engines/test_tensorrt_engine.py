@@ -17,9 +17,17 @@ import torch
 
 from edgeagent.core.model import Contract
 from edgeagent.engines.inspect import read_facts
-from edgeagent.errors import UnavailableError, WeightsError
+from edgeagent.errors import UnavailableError, UsageError, WeightsError
 
 HERE = {"mark": "edgeagent-tensorrt-1", "TensorRT": "11.4.0", "GPU": "NVIDIA L4", "compute capability": "8.9"}
+
+
+class Logger:
+    """TensorRT's base of loggers."""
+
+    ERROR, WARNING, INFO = 1, 2, 3
+
+
 NETWORK = {
     "metadata": {"task": "detect", "names": "{0: 'a', 1: 'b'}", "stride": "32", "imgsz": "[64, 64]"},
     "input": [None, 3, 64, 64],
@@ -32,6 +40,7 @@ def module(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
     """The module, on a machine with an L4 and TensorRT 11.4.0."""
     fake: Any = MagicMock()
     fake.__version__ = "11.4.0"
+    fake.ILogger = Logger
     monkeypatch.setitem(sys.modules, "tensorrt", fake)
     monkeypatch.delitem(sys.modules, "edgeagent.engines.tensorrt_engine", raising=False)
     loaded = importlib.import_module("edgeagent.engines.tensorrt_engine")
@@ -81,3 +90,33 @@ def test_an_engine_is_nothing_to_publish(tmp_path: Path) -> None:
     """It fits one machine."""
     with pytest.raises(WeightsError, match="fits only the machine that built it"):
         read_facts(engine_file(tmp_path / "w.engine"))
+
+
+def test_tensorrt_that_does_not_start_says_why(module: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    """Its bindings turn a null pointer into a TypeError; the reason stands only in its log, which goes to stderr."""
+
+    def part(logger: Any) -> None:
+        logger.log(Logger.INFO, "hello")
+        logger.log(Logger.ERROR, "CUDA initialization failure with error: 35")
+        raise TypeError("pybind11::init(): factory function returned nullptr")
+
+    with pytest.raises(UsageError, match=r"does not start .*error: 35.*; see whether its package"):
+        module.start(part)
+    printed = capsys.readouterr()
+    assert (printed.out, printed.err) == ("", "TensorRT: CUDA initialization failure with error: 35\n")
+
+
+@pytest.mark.parametrize("refused", [None, "a mismatch"])
+def test_timings_of_another_gpu_are_begun_anew(module: Any, tmp_path: Path, refused: str | None) -> None:
+    """Broken ones give no cache at all; those of another TensorRT or GPU one that is not taken."""
+    path = tmp_path / "timings"
+    path.write_bytes(b"old")
+    config = MagicMock()
+    config.create_timing_cache.side_effect = lambda content: refused if content == b"old" else "fresh"
+    config.set_timing_cache.side_effect = lambda cache, ignore_mismatch: cache == "fresh"
+    config.get_timing_cache.return_value.serialize.return_value = b"new"
+    module._use_timings(config, path)
+    assert config.set_timing_cache.call_args.args == ("fresh",)
+    module._keep_timings(config, path)
+    assert path.read_bytes() == b"new"
+    assert list(tmp_path.iterdir()) == [path]
