@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -49,11 +50,14 @@ class GpuCollector(Collector):
             pynvml.nvmlInit()
             for number in range(pynvml.nvmlDeviceGetCount()):
                 handle: Any = pynvml.nvmlDeviceGetHandleByIndex(number)
-                memory = pynvml.nvmlDeviceGetMemoryInfo(handle)
                 label = [str(number)]
-                use.add_metric(label, pynvml.nvmlDeviceGetUtilizationRates(handle).gpu / 100)
-                used.add_metric(label, float(memory.used))
-                total.add_metric(label, float(memory.total))
+                # A GPU that is divided (MIG) has no use of its own to tell, one with the host's memory no memory.
+                with suppress(pynvml.NVMLError_NotSupported):
+                    use.add_metric(label, pynvml.nvmlDeviceGetUtilizationRates(handle).gpu / 100)
+                with suppress(pynvml.NVMLError_NotSupported):
+                    memory = pynvml.nvmlDeviceGetMemoryInfo(handle)
+                    used.add_metric(label, float(memory.used))
+                    total.add_metric(label, float(memory.total))
         except pynvml.NVMLError as e:
             if not self._failed:
                 _log.warning("gpu_not_read", why=str(e))

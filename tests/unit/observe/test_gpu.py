@@ -16,12 +16,17 @@ class NVMLError(Exception):
     """What pynvml raises."""
 
 
+class NVMLError_NotSupported(NVMLError):
+    """For what a GPU has no answer to."""
+
+
 @pytest.fixture
 def pynvml(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     """Two GPUs, the second half busy."""
     module = ModuleType("pynvml")
     content = {
         "NVMLError": NVMLError,
+        "NVMLError_NotSupported": NVMLError_NotSupported,
         "nvmlInit": lambda: None,
         "nvmlDeviceGetCount": lambda: 2,
         "nvmlDeviceGetHandleByIndex": lambda number: number,
@@ -45,6 +50,23 @@ def test_each_gpu_has_its_values(pynvml: ModuleType, tmp_path: Path) -> None:
         ("edgeagent_gpu_memory_total_bytes", "0"): 100,
         ("edgeagent_gpu_memory_total_bytes", "1"): 100,
     }
+
+
+def test_what_a_gpu_can_not_tell_is_left_out(
+    pynvml: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As with one that is divided: the rest is there, and so is the other GPU."""
+
+    def use(handle: int) -> SimpleNamespace:
+        if handle == 0:
+            raise NVMLError_NotSupported("Not Supported")
+        return SimpleNamespace(gpu=50)
+
+    monkeypatch.setattr(pynvml, "nvmlDeviceGetUtilizationRates", use)
+    found = [
+        (s.name.split("_")[2], s.labels["gpu"]) for m in GpuCollector(tmp_path).collect() for s in m.samples
+    ]
+    assert found == [("utilization", "1"), ("memory", "0"), ("memory", "1"), ("memory", "0"), ("memory", "1")]
 
 
 def test_no_gpu_or_a_failing_one_has_none(
