@@ -9,7 +9,7 @@ from collections.abc import Callable
 import torch
 
 from edgeagent.engines.port import Tensor
-from edgeagent.errors import UnavailableError, WeightsError, WorkerError
+from edgeagent.errors import WeightsError, WorkerError
 
 _WARM_ROUNDS = 3  # before capture: libraries choose their kernels in the first runs
 
@@ -35,21 +35,15 @@ class CudaNetwork:
     def run(self, batch: Tensor) -> Tensor:
         """The output for `batch`; a view that the next call with as many pictures overwrites.
 
-        Raises RuntimeError, UnavailableError (the device's memory is taken), WorkerError: the device is lost to this
-        process, whatever the weights; only another process can go on.
+        Raises RuntimeError; WorkerError when the device is full or lost, whatever the weights: another process may
+        go on, this one can't.
         """
         try:
             with torch.inference_mode(), torch.cuda.device(self._device), torch.cuda.stream(self._stream):
                 return self._run(batch)
-        except torch.OutOfMemoryError as e:
-            raise UnavailableError(
-                f"memory of {self._device}", _reason(e), "see with nvidia-smi what else uses it"
-            ) from e
         except RuntimeError as e:
-            if self._is_lost():
-                raise WorkerError(
-                    f"GPU {self._device}", _reason(e), "see what nvidia-smi and dmesg say"
-                ) from e
+            if isinstance(e, torch.OutOfMemoryError) or self._is_lost():
+                raise WorkerError(f"GPU {self._device}", _reason(e), "see what nvidia-smi says") from e
             raise
 
     def _run(self, batch: Tensor) -> Tensor:

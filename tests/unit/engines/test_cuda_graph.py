@@ -14,7 +14,7 @@ import torch
 
 from edgeagent.engines import cuda_graph
 from edgeagent.engines.cuda_graph import CudaNetwork
-from edgeagent.errors import UnavailableError, WeightsError, WorkerError
+from edgeagent.errors import WeightsError, WorkerError
 
 CPU = torch.device("cpu")
 
@@ -73,12 +73,12 @@ def test_what_no_graph_can_hold_runs_without(
 
 
 def test_whose_fault_it_is(cuda: Any) -> None:
-    """Memory may come back; a lost GPU needs another process; the rest is the network's."""
+    """A full or lost GPU ends the process, so that another one begins anew; the rest is the network's."""
 
     def failing(error: Exception) -> CudaNetwork:
         return CudaNetwork(MagicMock(side_effect=error), CPU)
 
-    with pytest.raises(UnavailableError, match="memory of cpu: CUDA out of memory"):
+    with pytest.raises(WorkerError, match="GPU cpu: CUDA out of memory; see"):
         failing(torch.OutOfMemoryError("CUDA out of memory\nadvice")).run(batch(1))
     with pytest.raises(RuntimeError, match="shapes differ"):
         failing(RuntimeError("shapes differ")).run(batch(1))
