@@ -41,7 +41,9 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("variant", on_gpu(), ids=lambda v: f"{v.name}-{v.format}")
-def test_the_gpu_finds_what_the_processor_finds(variant: Variant, checkpoint: Path, tmp_path: Path) -> None:
+def test_the_gpu_finds_what_the_processor_finds(
+    variant: Variant, checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """Raw numbers, one picture after the other and in batches, again and again from the same graph."""
     options = EngineOptions(variant.backend, variant.device, 1, variant.precision, max_batch=3)
     path = checkpoint
@@ -61,6 +63,7 @@ def test_the_gpu_finds_what_the_processor_finds(variant: Variant, checkpoint: Pa
         limits = (0.05, 1e-3) if variant.precision == "fp32" else (1.0, 0.02)
         assert np.quantile(difference[:, :4], 0.99) < limits[0]
         assert np.quantile(difference[:, 4:], 0.99) < limits[1]
+    assert "without a CUDA graph" not in capsys.readouterr().err
 
 
 def test_a_graph_keeps_nothing_between_frames(checkpoint: Path) -> None:
