@@ -6,7 +6,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -83,6 +83,18 @@ class Contract:
         """The contract that `dataclasses.asdict` and JSON took apart."""
         height, width = values["imgsz"]
         return cls(values["task"], tuple(values["names"]), (height, width), values["stride"])
+
+    def fitted(self, frames: Collection[tuple[int, int]]) -> tuple[int, int]:
+        """The smallest input (height, width) of whole strides that shows frames of these sizes (height, width) as large
+        as `imgsz` does: what ultralytics' `LetterBox(auto=True)` pads to. `imgsz` itself without frames."""
+        if not frames:
+            return self.imgsz
+        scaled = []
+        for height, width in frames:
+            ratio = min(self.imgsz[0] / height, self.imgsz[1] / width)
+            scaled.append((round(height * ratio), round(width * ratio)))
+        high, wide = (max(max(sides), 1) for sides in zip(*scaled, strict=True))
+        return -(-high // self.stride) * self.stride, -(-wide // self.stride) * self.stride
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-from edgeagent.engines.torch_runtime import BROKEN, read_checkpoint
+from edgeagent.engines.torch_runtime import BROKEN, at_size, read_checkpoint
 
 # isort: split
 # The line above decides how ultralytics may behave, so it comes first.
@@ -80,6 +80,7 @@ def _ready(path: Path, fmt: str, options: EngineOptions) -> tuple[Any, WeightFac
     set_threads(options.threads)
     network: Any
     network, facts = read_checkpoint(path)
+    facts = at_size(facts, options.imgsz)
     network.requires_grad_(False)
     head = network.model[-1]
     head.export, head.format, head.dynamic = True, fmt, False

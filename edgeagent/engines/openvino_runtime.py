@@ -18,6 +18,7 @@ import openvino as ov
 from edgeagent.engines.facts import facts_from_metadata
 from edgeagent.engines.inspect import refuse_external_data
 from edgeagent.engines.ir import BIN, Parts, ir_facts, parts_beside, read_graph
+from edgeagent.engines.openvino_compiled import read_compiled, write_compiled
 from edgeagent.engines.port import EngineOptions, Tensor, WeightFacts
 from edgeagent.engines.variants import engine_name, split_device
 from edgeagent.errors import UnavailableError, UsageError, WeightsError
@@ -40,20 +41,11 @@ class OpenVinoRuntime:
             )
         self._path = path
         core = ov.Core()
-        try:
-            model, self.facts = _read(core, path, fmt, parts)
-            if model.inputs[0].element_type not in _DTYPES:
-                raise WeightsError(f"weights {path}", "the network does not take a picture of floats")
-            self._dtype = _DTYPES[model.inputs[0].element_type]
-            self.max_batch = max(options.max_batch, 1) if self.facts.batches else 1
-            pictures = ov.Dimension(1, self.max_batch) if self.max_batch > 1 else ov.Dimension(1)
-            # A shape that is known compiles to faster code.
-            model.reshape(ov.PartialShape([pictures, 3, *self.facts.contract.imgsz]))
-            compiled = core.compile_model(model, "CPU", _settings(options))
-        except RuntimeError as e:
-            raise WeightsError(
-                f"weights {path}", f"OpenVINO can't load them ({_reason(e)})", "export them anew"
-            ) from e
+        compiled, self.facts = _load_compiled(core, options) or _compile(core, path, fmt, options, parts)
+        if compiled.inputs[0].element_type not in _DTYPES:
+            raise WeightsError(f"weights {path}", "the network does not take a picture of floats")
+        self._dtype = _DTYPES[compiled.inputs[0].element_type]
+        self.max_batch = _max_batch(self.facts, options)
         if compiled.get_property("INFERENCE_PRECISION_HINT") != _PRECISIONS[options.precision]:
             raise UsageError(
                 f"engine precision {options.precision}", "this processor can't calculate in it", "use fp32"
@@ -75,6 +67,44 @@ class OpenVinoRuntime:
     def close(self) -> None:
         """See `Runtime.close`."""
         del self._request
+
+
+def _load_compiled(core: ov.Core, options: EngineOptions) -> tuple[ov.CompiledModel, WeightFacts] | None:
+    """What an earlier worker compiled from the same weights with the same options; None when it can't be had."""
+    if options.compiled is None or not options.compiled.exists():
+        return None
+    try:
+        content, facts = read_compiled(options.compiled)
+        return core.import_model(content, "CPU", _settings(options)), facts
+    except (OSError, ValueError, RuntimeError) as e:  # it costs time, no more
+        sys.stderr.write(f"compiled anew, for {options.compiled} can't be used: {e}\n")
+        return None
+
+
+def _compile(
+    core: ov.Core, path: Path, fmt: str, options: EngineOptions, parts: Parts | None
+) -> tuple[ov.CompiledModel, WeightFacts]:
+    try:
+        model, facts = _read(core, path, fmt, parts)
+        most = _max_batch(facts, options)
+        pictures = ov.Dimension(1, most) if most > 1 else ov.Dimension(1)
+        # A shape that is known compiles to faster code.
+        model.reshape(ov.PartialShape([pictures, 3, *facts.contract.imgsz]))
+        compiled = core.compile_model(model, "CPU", _settings(options))
+    except RuntimeError as e:
+        raise WeightsError(
+            f"weights {path}", f"OpenVINO can't load them ({_reason(e)})", "export them anew"
+        ) from e
+    if options.compiled is not None:
+        try:
+            write_compiled(options.compiled, compiled.export_model().getvalue(), facts)
+        except (OSError, RuntimeError) as e:
+            sys.stderr.write(f"what was compiled is not kept: {e}\n")
+    return compiled, facts
+
+
+def _max_batch(facts: WeightFacts, options: EngineOptions) -> int:
+    return max(options.max_batch, 1) if facts.batches else 1
 
 
 def _read(core: ov.Core, path: Path, fmt: str, parts: Parts | None) -> tuple[ov.Model, WeightFacts]:

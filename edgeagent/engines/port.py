@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
@@ -53,6 +54,8 @@ class EngineOptions:
 
     backend: `auto` or one of `variants.BACKENDS`; device: `auto`, `cpu`, `cuda`, `cuda:0`; threads: 0 is one;
     precision: `fp32`, `bf16` or `fp16`; max_batch: pictures in one run, where the weights take more than one.
+    imgsz: (height, width) of the input, where the weights leave it open (`.pt`); else, and with None, it is theirs.
+    compiled: where OpenVINO keeps what it has compiled for the next to load; read if it is there, else written.
     """
 
     backend: str = "auto"
@@ -60,3 +63,5 @@ class EngineOptions:
     threads: int = 1
     precision: str = "fp32"
     max_batch: int = 1
+    imgsz: tuple[int, int] | None = None
+    compiled: Path | None = None

@@ -17,6 +17,7 @@ import tempfile
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from types import ModuleType
@@ -85,7 +86,8 @@ class TorchRuntime:
             )
         self.name = engine_name("torch", device.type, options.precision)
         self._path = path
-        self._model, self.facts = read_checkpoint(path)
+        self._model, facts = read_checkpoint(path)
+        self.facts = at_size(facts, options.imgsz)
         self.max_batch = max(options.max_batch, 1)
         self._model.requires_grad_(False)
         if half:
@@ -161,6 +163,11 @@ def read_checkpoint(path: Path) -> tuple[torch.nn.Module, WeightFacts]:
     return model, WeightFacts(
         Contract(str(task or "detect"), names, imgsz, stride), "pt", head.name, batches=True
     )
+
+
+def at_size(facts: WeightFacts, imgsz: tuple[int, int] | None) -> WeightFacts:
+    """The facts of a checkpoint, which takes pictures of any size, when it is used at `imgsz`."""
+    return facts if imgsz is None else replace(facts, contract=replace(facts.contract, imgsz=imgsz))
 
 
 def _forward(model: torch.nn.Module, batch: torch.Tensor, path: Path) -> torch.Tensor:

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from importlib import metadata
 from importlib.util import find_spec
@@ -64,9 +64,9 @@ class Variant:
         they are told."""
         return self.precision == "fp16" and self.backend in ("onnxruntime", "tensorrt")
 
-    def needs_conversion(self, source_format: str) -> bool:
-        """Whether weights of `source_format` are converted (`convert.convert`) before this variant loads them."""
-        return self.format != source_format or self.half_file
+    def needs_conversion(self, formats: Collection[str]) -> bool:
+        """Whether a version that has files of these formats is converted (`convert.convert`) before this loads it."""
+        return self.format not in formats or self.half_file
 
 
 def engine_name(backend: str, device: str, precision: str) -> str:
@@ -74,8 +74,12 @@ def engine_name(backend: str, device: str, precision: str) -> str:
     return "-".join((backend, device.partition(":")[0], *(() if precision == "fp32" else (precision,))))
 
 
-def variants(fmt: str, backend: str = "auto", device: str = "auto") -> list[Variant]:
+def variants(
+    fmt: str, backend: str = "auto", device: str = "auto", ready: Collection[str] = ()
+) -> list[Variant]:
     """Every way in which this node could serve weights of format `fmt`, the nearest to the source first.
+
+    ready: further formats in which the version has them; what is there is not made from the source.
 
     Reads installed packages, processor flags and device files; imports no runtime, so a variant may still fail to
     load. TorchScript made here from a `.pt` is only among them when asked for: it is never faster than the others.
@@ -89,22 +93,22 @@ def variants(fmt: str, backend: str = "auto", device: str = "auto") -> list[Vari
     found = [
         variant
         for d in devices
-        for variant in _possible(fmt, d)
+        for variant in _possible(fmt, d, ready)
         if backend in ("auto", variant.backend) and _installed(variant.backend)
     ]
     if backend == "auto" and fmt == "pt":
         found = [v for v in found if v.backend != "torchscript"]
     if not found:
         raise UsageError(f"weights in format {fmt!r}", *_why_none(fmt, backend, device))
-    # A stable sort: float32 first, and within that the source's own format.
-    return sorted(found, key=lambda v: (v.precision != "fp32", v.needs_conversion(fmt)))
+    # A stable sort: float32 first, and within that the source's own format, then those that are ready.
+    return sorted(found, key=lambda v: (v.precision != "fp32", v.needs_conversion((fmt, *ready))))
 
 
 def runtime_versions(variant: Variant, source_format: str | None = None) -> dict[str, str]:
     """Versions of the installed packages that decide what `variant` does, for cache keys; with `source_format` also
     of those that convert it. Imports none of them."""
     names = set(_DISTRIBUTIONS[variant.backend])
-    if source_format is not None and variant.needs_conversion(source_format):
+    if source_format is not None and variant.needs_conversion((source_format,)):
         names.update(_CONVERTERS.get(source_format, ()))
     return {name: version for name in sorted(names) if (version := _version(name))}
 
@@ -127,10 +131,11 @@ def missing(backend: str) -> MissingExtraError:
     )
 
 
-def _possible(fmt: str, device: str) -> Iterator[Variant]:
-    """By format and device alone, whatever is installed."""
+def _possible(fmt: str, device: str, ready: Collection[str]) -> Iterator[Variant]:
+    """By formats and device alone, whatever is installed."""
     on_gpu = device != "cpu"
-    for loaded in (fmt, *CONVERSIONS.get(fmt, ())):
+    formats = (fmt, *ready)
+    for loaded in dict.fromkeys((*formats, *(to for f in formats for to in CONVERSIONS.get(f, ())))):
         for backend in READS.get(loaded, ()):
             match backend:
                 case "openvino":

@@ -4,9 +4,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from edgeagent.core.model import TASKS, Contract, Manifest
-from edgeagent.engines.port import WeightFacts
+
+if TYPE_CHECKING:  # numpy comes with it, and the node asks `changes`
+    from edgeagent.engines.port import WeightFacts
 
 
 def check(
@@ -30,8 +33,18 @@ def check(
     if any(side % real.stride for side in real.imgsz):
         failures.append(f"input {_size(real)} is no multiple of stride {real.stride}")
     if active and not allow_new_contract:
-        failures += _differences("the active version", active, "the candidate", real)
+        failures += changes(active, real)
     return failures
+
+
+def changes(active: Contract, candidate: Contract) -> list[str]:
+    """What pipelines that rely on `active` would find changed: task, class names in order."""
+    return _differences("the active version", active, "the candidate", candidate)
+
+
+def check_form(manifest: Manifest, form: WeightFacts) -> list[str]:
+    """The same, between the manifest and the form of the weights that is to serve."""
+    return _differences("the manifest", manifest.contract, f"its {form.format} form", form.contract)
 
 
 def _differences(one: str, a: Contract, other: str, b: Contract) -> list[str]:

@@ -41,6 +41,8 @@ class Artifact:
     variant: Variant
     trials: tuple[Trial, ...] = ()
     parts: Mapping[str, str] = field(default_factory=dict)
+    imgsz: tuple[int, int] | None = None
+    compiled: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -148,6 +150,8 @@ class Engine:
                 "variant": asdict(a.variant),
                 "threads": s.threads,
                 "max_batch": s.max_batch,
+                "imgsz": a.imgsz,
+                "compiled": str(a.compiled or ""),
             },
             self._heard,
             self._ended,

@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -18,6 +19,7 @@ from edgeagent.core.model import Contract
 from edgeagent.core.state import Goal, Ref
 from edgeagent.engines.variants import Variant, variants
 from edgeagent.errors import EdgeAgentError
+from edgeagent.gates import contract as contract_gate
 from edgeagent.gates.parity import Tolerance
 from edgeagent.pipeline.frame import Frame
 from edgeagent.serving.engine import Artifact
@@ -27,6 +29,16 @@ from edgeagent.store.cache import Cache, describe
 from edgeagent.workers.messages import Control
 
 _log = structlog.get_logger(__name__)
+_FILM_S, _LOOK_S = 5.0, 0.05
+"""How long a version that can be made for the frames waits for a camera that hasn't sent one yet."""
+
+
+@dataclass(frozen=True)
+class Film:
+    """Sizes (height, width) of the frames that the pipelines of a model see; `complete` when all have sent some."""
+
+    sizes: frozenset[tuple[int, int]] = frozenset()
+    complete: bool = True
 
 
 class RefusedError(Exception):
@@ -87,10 +99,16 @@ class Preparation:
         settings: PrepareSettings,
         active_contract: Contract | None,
         recent_frames: Callable[[], Sequence[Frame]],
+        film: Callable[[], Film],
         on_stage: Callable[[Stage, str], None],
         refused: set[str],
+        exact_size: bool = False,
     ) -> None:
-        """refused: digests that this node won't serve; what the cache holds of them is not the last word."""
+        """refused: digests that this node won't serve; what the cache holds of them is not the last word.
+
+        exact_size: a known good version, too, is to be made for the frames as they are now; otherwise what was
+        prepared for frames of another shape serves at once.
+        """
         self.report = Report()
         self.version = goal.version
         self.task: Task | None = None
@@ -99,8 +117,10 @@ class Preparation:
         self._settings = settings
         self._active_contract = active_contract
         self._recent_frames = recent_frames
+        self._film = film
         self._on_stage = on_stage
         self._refused = refused
+        self._exact_size = exact_size
 
     async def run(self) -> Artifact:
         """Everything up to the gates. No worker is left when this ends or is cancelled.
@@ -114,14 +134,18 @@ class Preparation:
             self._enter(Stage.PREPARING)
         else:
             fetched = await self._fetch()
-            source = await asyncio.to_thread(self._source, fetched)
             self._enter(Stage.PREPARING)
+            self._check_claim(fetched)
+            if _takes_any_size(fetched):
+                await self._wait_for_film()
+            source = await asyncio.to_thread(self._source, fetched)
             verdict = await self._make_fit(source, fetched)
         if not self._goal.known_good:
             self._enter(Stage.GATING)
             if not known:
-                await self._pass_gates(fetched, verdict)
-                await asyncio.to_thread(self._mark_passed, source)
+                if not verdict.gated:
+                    await self._pass_gates(fetched, verdict)
+                await asyncio.to_thread(self._mark_passed, verdict)
         if not known and verdict.variant not in source.variants:
             # The gates had nothing against the weights, and yet their way to what was asked for begins with a failure.
             raise RefusedError(verdict.trials[0].why, fingerprint=fetched["fingerprint"])
@@ -132,6 +156,8 @@ class Preparation:
             variant=verdict.variant,
             trials=verdict.trials,
             parts=fetched["parts"],
+            imgsz=verdict.imgsz,
+            compiled=verdict.compiled,
         )
 
     def _known(self) -> tuple[dict[str, Any], Verdict] | None:
@@ -146,10 +172,9 @@ class Preparation:
                 return None
             fetched = {**describe(cached), "fingerprint": ""}
             source = self._source(fetched)
-            if not self._goal.known_good and not has_passed(source, self._settings.prepared, self._terms()):
-                return None
-            verdict = recall(source, self._settings.prepared)
-            if verdict is None:
+            any_size = not self._film().sizes or (self._goal.known_good and not self._exact_size)
+            verdict = recall(source, self._settings.prepared, any_size)
+            if verdict is None or not (self._goal.known_good or has_passed(verdict, self._terms())):
                 return None
             cache.verify(cached)
             cache.mark_used(cached)
@@ -160,12 +185,13 @@ class Preparation:
 
     def _source(self, fetched: dict[str, Any]) -> Source:
         """Raises RefusedError. Looks at what is installed: not for the event loop."""
-        s = self._settings
+        s, ready = self._settings, fetched["ready"]
         try:
-            possible = variants(fetched["format"], s.backend, s.device)
-            reference = variants(fetched["format"], device=s.device)[0]
+            possible = variants(fetched["format"], s.backend, s.device, ready)
+            reference = variants(fetched["format"], device=s.device, ready=ready)[0]
         except EdgeAgentError as e:
             raise RefusedError(str(e), fingerprint=fetched["fingerprint"]) from e
+        contract = Contract.from_values(fetched["contract"])
         return Source(
             digest=fetched["digest"],
             weights=Path(fetched["weights"]),
@@ -175,7 +201,26 @@ class Preparation:
             threads=s.threads,
             max_batch=s.max_batch,
             tolerance=s.tolerance,
+            contract=contract,
+            imgsz=contract.fitted(self._film().sizes) if _takes_any_size(fetched) else None,
+            ready={fmt: Path(path) for fmt, path in ready.items()},
         )
+
+    async def _wait_for_film(self) -> None:
+        """Until every pipeline knows how large its frames are, or their cameras have had their time."""
+        until = time.monotonic() + _FILM_S
+        while not self._film().complete and time.monotonic() < until:
+            await asyncio.sleep(_LOOK_S)
+
+    def _check_claim(self, fetched: dict[str, Any]) -> None:
+        """What the manifest says must be welcome before anything is converted; that it is true the gates will see.
+
+        Raises RefusedError."""
+        if self._goal.known_good or self._goal.allow_new_contract or not self._active_contract:
+            return
+        failures = contract_gate.changes(self._active_contract, Contract.from_values(fetched["contract"]))
+        if failures:
+            raise RefusedError(f"gate contract: {'; '.join(failures)}", fingerprint=fetched["fingerprint"])
 
     def _terms(self) -> str:
         """What the gates judge by, beside the version itself: what serves, and leave to change it."""
@@ -202,59 +247,82 @@ class Preparation:
             raise RefusedError(why, transient, e.body.get("fingerprint", "")) from e
 
     async def _make_fit(self, source: Source, fetched: dict[str, Any]) -> Verdict:
-        s = self._settings
-
-        async def measure(variant: Variant, folder: Path, is_reference: bool) -> dict[str, Any]:
-            settings = {
-                "task": "measure",
-                "source": fetched["weights"],
-                "format": fetched["format"],
-                "variant": asdict(variant),
-                "is_reference": is_reference,
-                "threads": s.threads,
-                "max_batch": s.max_batch,
-                "folder": str(folder),
-                "golden": fetched["golden"],
-                "parts": fetched["parts"],
-                "confidence": s.confidence,
-                "tolerance": asdict(s.tolerance),
-            }
-            converts = variant.needs_conversion(fetched["format"])
-            return await self._run(settings, s.convert_s if converts else s.gate_s)
-
-        def on_trial(name: str) -> None:
-            self.report.trial = name
-
+        self._source_of_trials, self._fetched = source, fetched
         try:
-            return await tune(source, s.prepared, measure, on_trial)
+            return await tune(source, self._settings.prepared, self)
         except TaskFailedError as e:
             raise RefusedError(e.why, e.transient, fetched["fingerprint"]) from e
 
-    def _mark_passed(self, source: Source) -> None:
+    async def measure(self, variant: Variant, folder: Path, is_reference: bool) -> dict[str, Any]:
+        """See `Workshop`."""
+        self.report.trial = variant.name
+        trial = {"task": "measure", "variant": asdict(variant), "is_reference": is_reference}
+        return await self._run({**self._trial_settings(folder), **trial}, self._patience(variant))
+
+    async def prove(self, variant: Variant, folder: Path) -> list[dict[str, Any]]:
+        """See `Workshop`."""
+        trial = {
+            "task": "prove",
+            "reference": asdict(self._source_of_trials.reference),
+            "variant": asdict(variant),
+        }
+        settings = {**self._gate_settings(self._fetched), **self._trial_settings(folder), **trial}
+        results: list[dict[str, Any]] = (await self._run(settings, self._patience(variant)))["results"]
+        return results
+
+    def _trial_settings(self, folder: Path) -> dict[str, Any]:
+        s, source, fetched = self._settings, self._source_of_trials, self._fetched
+        return {
+            "source": fetched["weights"],
+            "format": fetched["format"],
+            "ready": fetched["ready"],
+            "parts": fetched["parts"],
+            "golden": fetched["golden"],
+            "imgsz": source.imgsz,
+            "threads": s.threads,
+            "max_batch": s.max_batch,
+            "folder": str(folder),
+            "confidence": s.confidence,
+            "tolerance": asdict(s.tolerance),
+        }
+
+    def _patience(self, variant: Variant) -> float:
+        """How long the worker that tries it may say nothing, in seconds."""
+        converts = variant.needs_conversion(self._source_of_trials.formats)
+        return self._settings.convert_s if converts else self._settings.gate_s
+
+    def _mark_passed(self, verdict: Verdict) -> None:
         try:
-            mark_passed(source, self._settings.prepared, self._terms())
+            mark_passed(verdict, self._terms())
         except OSError as e:
             _log.warning("gates passed, which can't be remembered", version=self.version, why=str(e))
 
     async def _pass_gates(self, fetched: dict[str, Any], verdict: Verdict) -> None:
         settings = {
             "task": "gates",
-            "cache": str(self._settings.cache),
-            "model": self._model,
-            "version": self._goal.version,
-            "digest": fetched["digest"],
+            **self._gate_settings(fetched),
             "weights": str(verdict.weights),
             "variant": asdict(verdict.variant),
             "threads": self._settings.threads,
             "max_batch": self._settings.max_batch,
-            "allow_new_contract": self._goal.allow_new_contract,
-            "active_contract": asdict(self._active_contract) if self._active_contract else None,
+            "imgsz": verdict.imgsz,
+            "compiled": str(verdict.compiled or ""),
         }
         try:
             await self._run(settings, self._settings.gate_s)
         except TaskFailedError as e:
             why = e.why if e.body else f"gate {self.report.gate}: {e.why}"
             raise RefusedError(why, e.transient, fetched["fingerprint"]) from e
+
+    def _gate_settings(self, fetched: dict[str, Any]) -> dict[str, Any]:
+        return {
+            "cache": str(self._settings.cache),
+            "model": self._model,
+            "version": self._goal.version,
+            "digest": fetched["digest"],
+            "allow_new_contract": self._goal.allow_new_contract,
+            "active_contract": asdict(self._active_contract) if self._active_contract else None,
+        }
 
     async def _run(self, settings: dict[str, Any], quiet_s: float) -> dict[str, Any]:
         self.task = Task(settings, quiet_s, self._settings.memory_limit, self._heard, self._recent_frames)
@@ -269,6 +337,8 @@ class Preparation:
         match message.op:
             case "stage":
                 self._enter(Stage(body["stage"]), body["digest"])
+            case "trial":
+                self.report.trial = body["name"]
             case "gate":
                 self.report.gate = body["name"]
             case "progress":
@@ -279,6 +349,11 @@ class Preparation:
                     body["total"],
                     body["resumed"],
                 )
+
+
+def _takes_any_size(fetched: dict[str, Any]) -> bool:
+    """Whether the version can be made for frames of any shape; files that are ready have the size that they have."""
+    return fetched["format"] == "pt" and not fetched["ready"]
 
 
 async def store_fingerprint(model: str, version: str, settings: PrepareSettings) -> str:

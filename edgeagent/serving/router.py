@@ -32,6 +32,10 @@ MAX_ATTEMPTS = 2
 """A frame that was with an engine when it died is tried once more; then the frame itself is suspected."""
 
 
+MAX_SIZES = 64
+"""A camera has one size of frames, or a few; a folder of pictures may have as many as there are files."""
+
+
 @dataclass(frozen=True, slots=True)
 class Timing:
     """Where the time of one frame went, in seconds."""
@@ -62,7 +66,8 @@ class Line:
     """One pipeline, as the router sees it.
 
     emit: called with each record in frame order, and its timing. dropped: called with a reason and a number.
-    recent: the last frame that gave a result, kept for the gates of a candidate.
+    recent: the last frame that gave a result, kept for the gates of a candidate. sizes: (height, width) of the frames
+    that came until now, the first MAX_SIZES of them.
     """
 
     name: str
@@ -74,13 +79,22 @@ class Line:
     waiting: deque[Frame] = field(default_factory=deque)
     jobs: deque[_Job] = field(default_factory=deque)
     recent: Frame | None = None
+    sizes: set[tuple[int, int]] = field(default_factory=set)
 
 
 class Router:
     """Routes the frames of all lines on one model. Runs on the event loop's thread; never blocks."""
 
-    def __init__(self, model: str, slot: Slot, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        model: str,
+        slot: Slot,
+        clock: Callable[[], float] = time.monotonic,
+        resized: Callable[[], None] = lambda: None,
+    ) -> None:
+        """resized: called when a line has a frame of a size that it didn't have before."""
         self._model = model
+        self._resized = resized
         self._slot = slot
         self._clock = clock
         self._lines: deque[Line] = deque()
@@ -114,6 +128,10 @@ class Router:
 
     def frame(self, line: Line, frame: Frame) -> None:
         """A frame was captured. On a live line it takes the place of those that have waited too long."""
+        size = frame.height, frame.width
+        if size not in line.sizes and len(line.sizes) < MAX_SIZES:
+            line.sizes.add(size)
+            self._resized()
         while line.live and line.waiting and self._is_stale(line):
             line.waiting.popleft().release()
             engine = self._slot.engine

@@ -33,7 +33,13 @@ from edgeagent.core.state import Candidate, Goal, Ref, State
 from edgeagent.errors import EdgeAgentError
 from edgeagent.pipeline.frame import Frame
 from edgeagent.serving.engine import Engine, EngineSettings
-from edgeagent.serving.preparation import Preparation, PrepareSettings, RefusedError, store_fingerprint
+from edgeagent.serving.preparation import (
+    Film,
+    Preparation,
+    PrepareSettings,
+    RefusedError,
+    store_fingerprint,
+)
 from edgeagent.serving.router import Router
 from edgeagent.serving.slot import Slot
 from edgeagent.workers.messages import Detected
@@ -70,7 +76,7 @@ class Updater:
         self.state = state
         self.slot = Slot()
         self.slot.epoch = state.epoch
-        self.router = Router(state.model, self.slot)
+        self.router = Router(state.model, self.slot, resized=self._refit_if_needed)
         self._policy = policy
         self._prepare_settings = prepare
         self._engine_settings = engine
@@ -81,6 +87,8 @@ class Updater:
         self._work: tuple[int, asyncio.Task[None]] | None = None
         self._preparation: Preparation | None = None
         self._warming: Engine | None = None
+        self._fitting: Engine | None = None
+        self._refit: asyncio.Task[None] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._timer: asyncio.TimerHandle | None = None
         self._failures: list[float] = []
@@ -107,8 +115,8 @@ class Updater:
     @property
     def engines(self) -> list[Engine]:
         """Every engine with a worker: serving, standby, warming, draining."""
-        warming = [self._warming] if self._warming else []
-        return [*self._engines.values(), *warming, *self._draining]
+        loading = [engine for engine in (self._warming, self._fitting) if engine]
+        return [*self._engines.values(), *loading, *self._draining]
 
     @property
     def preparation(self) -> Preparation | None:
@@ -179,10 +187,9 @@ class Updater:
                 self.slot.swap(self._engines[ref], epoch)
                 _log.info("swapped", model=self.state.model, version=ref.version, epoch=epoch)
                 self.router.pump()
+                self._refit_if_needed()
             case Drop(ref):
-                engine = self._engines.pop(ref)
-                self._draining.add(engine)
-                self._start(self._drain(engine))
+                self._drop(self._engines.pop(ref))
             case Save():
                 self._observer.save(self.state)
             case Record():
@@ -202,6 +209,7 @@ class Updater:
             self._prepare_settings,
             self._active_contract(),
             self._recent_frames,
+            self._film,
             lambda stage, digest: self.handle(Advanced(id, stage, digest)),
             {r.digest for r in self.state.rejections},
         )
@@ -234,6 +242,57 @@ class Updater:
                     self._warming = None
                 await asyncio.shield(engine.retire())
 
+    def _refit_if_needed(self) -> None:
+        """Make the version that serves anew when there are frames of another shape than those it was made for.
+
+        Until then it sees these smaller than it should. Nothing else changes: version, digest and epoch stay."""
+        engine, film = self.slot.engine, self._film()
+        made_for = engine.artifact.imgsz if engine else None
+        if engine is None or made_for is None or not film.complete or self._closed:
+            return
+        if (self._refit is None or self._refit.done()) and (
+            engine.artifact.contract.fitted(film.sizes) != made_for
+        ):
+            self._refit = self._start(self._fit(engine))
+
+    async def _fit(self, engine: Engine) -> None:
+        ref, model = engine.ref, self.state.model
+        goal = Goal(ref.version, "refit", "node", known_good=True, digest=ref.digest)
+        preparation = Preparation(
+            model,
+            goal,
+            self._prepare_settings,
+            self._active_contract(),
+            self._recent_frames,
+            self._film,
+            lambda stage, digest: None,
+            set(),
+            exact_size=True,
+        )
+        try:
+            artifact = await preparation.run()
+            self._fitting = Engine(
+                artifact, self._engine_settings, self, lambda: self._observer.worker_restarted("engine")
+            )
+            await self._fitting.load()
+            if self._engines.get(ref) is engine:
+                self._engines[ref], self._fitting = self._fitting, None
+                if self.slot.engine is engine:
+                    self.slot.swap(self._engines[ref], self.slot.epoch)
+                    self.router.pump()
+                self._drop(engine)
+                _log.info("made anew for the frames", model=model, version=ref.version, input=artifact.imgsz)
+        except (OSError, RefusedError, EdgeAgentError) as e:
+            _log.warning("not made anew for the frames", model=model, version=ref.version, why=str(e))
+        finally:
+            fitting, self._fitting = self._fitting, None
+            if fitting:
+                await asyncio.shield(fitting.retire())
+
+    def _drop(self, engine: Engine) -> None:
+        self._draining.add(engine)
+        self._start(self._drain(engine))
+
     async def _drain(self, engine: Engine) -> None:
         await self.slot.drained(engine)
         await engine.retire()
@@ -242,6 +301,10 @@ class Updater:
 
     def _active_contract(self) -> Any:
         return self.slot.engine.artifact.contract if self.slot.engine else None
+
+    def _film(self) -> Film:
+        sizes = [line.sizes for line in self.router.lines]
+        return Film(frozenset().union(*sizes), all(sizes))
 
     def _recent_frames(self) -> list[Frame]:
         newest = (line.recent or (line.waiting[-1] if line.waiting else None) for line in self.router.lines)
@@ -354,6 +417,7 @@ def _about(engine: Engine) -> dict[str, Any]:
         "version": engine.ref.version,
         "digest": engine.ref.digest,
         "engine": engine.name,
+        "input": list(engine.artifact.imgsz or engine.artifact.contract.imgsz),
         "ready": engine.ready,
         "tried": [
             {**asdict(trial), "ms": trial.ms and round(trial.ms, 2)} for trial in engine.artifact.trials

@@ -6,6 +6,7 @@ Settings name one task:
 - measure: convert the weights for one variant, if need be, see how fast it is, and compare what it finds with what the
   reference found, which left its pictures and boxes in the same folder.
 - gates: run the gates; says Control("gate", …) as it goes.
+- prove: the reference, the variant that served the version before it best, and the gates, in one process.
 - fingerprint: what the store holds under a version now, without fetching it.
 - inspect: what a weights file says of itself.
 It answers with Control("done", …) or Control("failed", …). It can be killed at any instant; the cache stays valid.
@@ -16,7 +17,8 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,8 +32,11 @@ from edgeagent.workers.messages import Control, Ring
 from edgeagent.workers.ring import RingView
 
 if TYPE_CHECKING:
+    from edgeagent.core.model import Manifest
+    from edgeagent.engines.detector import Detector
     from edgeagent.engines.port import EngineOptions
     from edgeagent.engines.variants import Variant
+    from edgeagent.store.cache import CachedVersion
 
 _FRAMES_S = 5.0
 _MEASURE_ROUNDS, _MEASURE_S = 12, 2.0
@@ -48,6 +53,7 @@ def serve(channel: WorkerChannel, settings: Control) -> None:
         "fetch": _fetch,
         "measure": _measure,
         "gates": _gates,
+        "prove": _prove,
         "fingerprint": lambda _, s: {"value": _fingerprint(s)},
         "inspect": _inspect,
     }
@@ -134,22 +140,26 @@ def _try_fingerprint(s: Settings) -> str:
 
 
 def _measure(channel: WorkerChannel, s: Settings) -> Settings:
-    from edgeagent.engines.detector import Detector
-    from edgeagent.engines.load import load_runtime
     from edgeagent.engines.variants import Variant
 
-    variant = Variant(**s["variant"])
-    options = _options(variant, s)
-    weights, folder = Path(s["source"]), Path(s["folder"])
-    if variant.needs_conversion(s["format"]):
-        from edgeagent.engines.convert import convert, product
+    return _try(channel, s, Variant(**s["variant"]), s["is_reference"])[0]
 
-        weights = folder / product(variant)
-        if not weights.exists():  # else another variant, which loads the same, has had it made
-            weights = convert(Path(s["source"]), s["format"], variant, folder, options)
+
+def _try(
+    channel: WorkerChannel, s: Settings, variant: Variant, is_reference: bool
+) -> tuple[Settings, Detector]:
+    """What came of one variant, and what it was tried with."""
+    from edgeagent.engines.detector import Detector
+    from edgeagent.engines.load import load_runtime
+    from edgeagent.workers.options import engine_options
+
+    channel.send(Control("trial", {"name": variant.name}))
+    compiled = str(Path(s["folder"], f"{variant.name}.compiled")) if variant.backend == "openvino" else ""
+    options = engine_options(variant, {**s, "compiled": compiled})
+    weights = _weights(s, variant, options)
     detector = Detector(load_runtime(weights, variant.format, options, paths(s["parts"])))
     detector.warm()
-    pictures = _pictures(channel, s, detector.runtime.facts.contract)
+    pictures = _pictures(channel, s, detector.runtime.facts.contract, is_reference)
     boxes = [detector.detect(p, _LOW_CONFIDENCE, _IOU).boxes.tolist() for p in pictures]
     times: list[float] = []
     begin = time.perf_counter()
@@ -157,24 +167,43 @@ def _measure(channel: WorkerChannel, s: Settings) -> Settings:
         start = time.perf_counter()
         detector.detect(pictures[len(times) % len(pictures)], 0.25, _IOU)
         times.append(time.perf_counter() - start)
-    # The least, not the median: it runs at the lowest priority, beside the version that serves.
-    return {"weights": str(weights), "ms": min(times) * 1000, "parity": _parity(s, boxes)}
+    result = {
+        "weights": str(weights),
+        "compiled": compiled,
+        # The least, not the median: it runs at the lowest priority, beside the version that serves.
+        "ms": min(times) * 1000,
+        "parity": _parity(s, boxes, is_reference),
+    }
+    return result, detector
 
 
-def _options(variant: Variant, s: Settings) -> EngineOptions:
-    from edgeagent.engines.port import EngineOptions
+def _weights(s: Settings, variant: Variant, options: EngineOptions) -> Path:
+    """What `variant` loads: a file of the version, or what is made from one here."""
+    from edgeagent.engines.convert import convert, product
+    from edgeagent.engines.variants import CONVERSIONS
 
-    return EngineOptions(
-        variant.backend, variant.device, s["threads"], variant.precision, max_batch=s["max_batch"]
+    files = {s["format"]: s["source"], **s["ready"]}
+    if not variant.needs_conversion(files):
+        return Path(files[variant.format])
+    folder = Path(s["folder"])
+    made = folder / product(variant)
+    if made.exists():  # another variant, which loads the same, has had it made
+        return made
+    # From ONNX where there is some: that needs no torch.
+    base = next(
+        fmt
+        for fmt in ("onnx", *files)
+        if fmt in files and (variant.format == fmt or variant.format in CONVERSIONS.get(fmt, ()))
     )
+    return convert(Path(files[base]), base, variant, folder, options)
 
 
-def _parity(s: Settings, boxes: list[list[Any]]) -> Settings | None:
+def _parity(s: Settings, boxes: list[list[Any]], is_reference: bool) -> Settings | None:
     """How alike `boxes` are to those of the reference; None for the reference itself, which leaves them."""
     from edgeagent.gates.parity import Tolerance, compare, threshold
 
     left = Path(s["folder"], "reference.json")
-    if s["is_reference"]:
+    if is_reference:
         left.write_text(json.dumps(boxes))
         return None
     reference = json.loads(left.read_text())
@@ -182,7 +211,7 @@ def _parity(s: Settings, boxes: list[list[Any]]) -> Settings | None:
     return asdict(compare(reference, boxes, confidence, Tolerance(**s["tolerance"])))
 
 
-def _pictures(channel: WorkerChannel, s: Settings, contract: Contract) -> list[Any]:
+def _pictures(channel: WorkerChannel, s: Settings, contract: Contract, is_reference: bool) -> list[Any]:
     """The golden pictures, else what the line saw when the reference was measured, else a test pattern."""
     import cv2
     import numpy as np
@@ -192,7 +221,7 @@ def _pictures(channel: WorkerChannel, s: Settings, contract: Contract) -> list[A
     if pictures:
         return pictures
     folder = Path(s["folder"])
-    if not s["is_reference"]:  # the line has moved on: the same pictures, or there is nothing to compare
+    if not is_reference:  # the line has moved on: the same pictures, or there is nothing to compare
         return [np.load(path) for path in sorted(folder.glob("picture-*.npy"))]
     pictures = _recent_frames(channel)[:_MAX_PICTURES]
     if not pictures:
@@ -224,34 +253,78 @@ def _recent_frames(channel: WorkerChannel) -> list[Any]:
 
 def _gates(channel: WorkerChannel, s: Settings) -> Settings:
     from edgeagent.engines.detector import Detector
-    from edgeagent.engines.inspect import read_facts
     from edgeagent.engines.load import load_runtime
     from edgeagent.engines.variants import Variant
-    from edgeagent.gates import contract, smoke
-    from edgeagent.store.cache import Cache, parts_of
+    from edgeagent.store.cache import parts_of
+    from edgeagent.workers.options import engine_options
+
+    cached = _cached(s)
+    variant = Variant(**s["variant"])
+
+    def load() -> Detector:
+        options = engine_options(variant, s)
+        return Detector(load_runtime(Path(s["weights"]), variant.format, options, paths(parts_of(cached))))
+
+    _pass_contract(channel, s, cached)
+    _pass_smoke(channel, cached.manifest, load)
+    return {}
+
+
+def _prove(channel: WorkerChannel, s: Settings) -> Settings:
+    from edgeagent.engines.variants import Variant
+
+    cached = _cached(s)
+    _pass_contract(channel, s, cached)
+    reference, variant = Variant(**s["reference"]), Variant(**s["variant"])
+    result, detector = _try(channel, s, reference, is_reference=True)
+    results = [result]
+    if variant != reference:
+        result, detector = _try(channel, s, variant, is_reference=False)
+        results.append(result)
+    _pass_smoke(channel, cached.manifest, lambda: detector)
+    return {"results": results}
+
+
+def _cached(s: Settings) -> CachedVersion:
+    from edgeagent.store.cache import Cache
 
     cached = Cache(Path(s["cache"])).lookup(s["model"], s["version"], s["digest"])
     if cached is None:  # its disk, or somebody's rm: the next try fetches it anew
         raise UnavailableError(f"version {s['model']}/{s['version']}", "is not in the cache any more")
+    return cached
+
+
+def _pass_contract(channel: WorkerChannel, s: Settings, cached: CachedVersion) -> None:
+    from edgeagent.engines.inspect import read_facts
+    from edgeagent.gates import contract
+    from edgeagent.store.cache import parts_of
+
     active = Contract.from_values(s["active_contract"]) if s["active_contract"] else None
-    variant = Variant(**s["variant"])
-    options = _options(variant, s)
-    gate = "contract"
+    with _gate(channel, "contract") as failures:
+        facts = read_facts(cached.weights, cached.manifest.weights.format, paths(parts_of(cached)))
+        failures += contract.check(cached.manifest, facts, active, s["allow_new_contract"])
+
+
+def _pass_smoke(channel: WorkerChannel, manifest: Manifest, load: Callable[[], Detector]) -> None:
+    from edgeagent.gates import contract, smoke
+
+    with _gate(channel, "smoke") as failures:
+        detector = load()
+        failures += contract.check_form(manifest, detector.runtime.facts)
+        failures += smoke.check(detector, _recent_frames(channel))
+
+
+@contextmanager
+def _gate(channel: WorkerChannel, name: str) -> Iterator[list[str]]:
+    """Says which gate runs; raises WeightsError with what it found, or what went wrong in it."""
+    channel.send(Control("gate", {"name": name}))
+    failures: list[str] = []
     try:
-        channel.send(Control("gate", {"name": gate}))
-        parts = paths(parts_of(cached))
-        facts = read_facts(cached.weights, cached.manifest.weights.format, parts)
-        failures = contract.check(cached.manifest, facts, active, s["allow_new_contract"])
-        if not failures:
-            gate = "smoke"
-            channel.send(Control("gate", {"name": gate}))
-            detector = Detector(load_runtime(Path(s["weights"]), variant.format, options, parts))
-            failures = smoke.check(detector, _recent_frames(channel))
+        yield failures
     except WeightsError as e:
-        failures = [str(e)]
+        failures.append(str(e))
     if failures:
-        raise WeightsError(f"gate {gate}", "; ".join(failures))
-    return {}
+        raise WeightsError(f"gate {name}", "; ".join(failures))
 
 
 # -- inspect -----------------------------------------------------------------------------------------

@@ -12,11 +12,13 @@ from typing import Any
 
 import pytest
 
+from edgeagent.core.model import Contract
+from edgeagent.engines.port import WeightFacts
 from tests.e2e.test_torch import publish
 from tests.support import films
 from tests.support.line import Factory, assert_seamless
 from tests.support.node import children, wait_for
-from tests.support.weights import checkpoint_pt, openvino_ir
+from tests.support.weights import NAMES, STRIDE, checkpoint_pt, openvino_ir
 
 CONVERSION_S = 120.0  # imports torch in several processes, on a machine that is busy with other tests
 
@@ -60,7 +62,6 @@ def test_tried_proved_and_remembered(factory: Factory) -> None:
     factory.promote("v1")
     node = factory.start("v1")
     factory.wait_more(5)
-    factory.swap_to("v2")
     active = node.model()["active"]
     reference, *others = active["tried"]
     assert (reference["variant"], reference["why"], reference["parity"]) == ("onnxruntime-cpu", "", None)
@@ -72,8 +73,15 @@ def test_tried_proved_and_remembered(factory: Factory) -> None:
         assert (trial["parity"]["frames"], trial["parity"]["missing"], trial["parity"]["extra"]) == (1, 0, 0)
         assert trial["parity"]["objects"] > 0
     assert active["engine"] == fastest(active)
+    assert len(said(factory, "variant tried")) == len(active["tried"])
+
+    # The next version is shaped like this one: tried in what is fastest for it, in one worker, gates and all.
+    factory.swap_to("v2")
+    like = node.model()["active"]
+    assert [t["variant"] for t in like["tried"]] == list(dict.fromkeys(["onnxruntime-cpu", active["engine"]]))
+    assert like["engine"] == active["engine"]
+    active = like
     trials = len(said(factory, "variant tried"))
-    assert trials == 2 * len(active["tried"])
 
     # Back, to and fro, and at another start: from memory.
     assert node.post("/rollback")[0] == 200
@@ -92,7 +100,7 @@ def test_tried_proved_and_remembered(factory: Factory) -> None:
 
 def test_published_checkpoint_is_served_without_torch(factory: Factory) -> None:
     """It is converted once; the engine worker that serves it needs none of what converted it."""
-    done = publish(checkpoint_pt(factory.folder / "best.pt"), "pt", factory.store)
+    done = publish(checkpoint_pt(factory.folder / "best.pt", size=128), "pt", factory.store)
     assert done.returncode == 0, done.stderr
     factory.promote("pt")
     node = factory.start()
@@ -108,10 +116,23 @@ def test_published_checkpoint_is_served_without_torch(factory: Factory) -> None:
     trials = len(said(factory, "variant tried"))
     (folder,) = prepared(factory).iterdir()
     assert len([p for p in folder.iterdir() if p.suffix == ".onnx"]) == 1
+    assert active["input"] == [96, 128]  # the conveyor is 16:9
     node.stop()
-    factory.start("pt")
+    node = factory.start("pt")
     assert_seamless(factory.wait_more(5))
     assert len(said(factory, "variant tried")) == trials
+
+    # Another camera: what is there serves it at once, and is made anew for its frames meanwhile.
+    node.stop()
+    factory.config["pipelines"][0]["source"]["url"] = "synthetic://conveyor?fps=30&width=192&height=320"
+    node = factory.start("pt")
+    epoch = node.model()["active"]["epoch"]
+    wait_for(lambda: node.model()["active"]["input"] == [128, 96], "made for tall frames", CONVERSION_S)
+    assert len(said(factory, "variant tried")) > trials
+    now = node.model()["active"]
+    assert (now["version"], now["epoch"], now["engine"]) == ("pt", epoch, active["engine"])
+    assert_seamless(factory.wait_more(5))
+    assert len(list(prepared(factory).iterdir())) == 2
 
 
 def test_published_graph_with_its_numbers_in_a_file_of_their_own(factory: Factory) -> None:
@@ -167,7 +188,8 @@ def test_node_killed_while_it_prepares(factory: Factory) -> None:
 def test_measuring_worker_killed(factory: Factory) -> None:
     """Its variant is noted with the reason, the next is tried, and the version serves all the same."""
     factory.publish("v1")
-    factory.publish("v2")
+    larger = WeightFacts(Contract("detect", tuple(NAMES), (96, 96), STRIDE), "onnx")
+    factory.publish("v2", size=96, facts=larger)  # not shaped like v1, so that all is tried
     factory.promote("v1")
     node = factory.start("v1")
     factory.promote("v2")

@@ -157,10 +157,10 @@ def test_products_are_shared_where_they_are_the_same() -> None:
 
 def test_what_needs_a_conversion() -> None:
     """Another format; float16 where the file decides."""
-    assert not Variant("onnxruntime", "cpu", "fp32", "onnx").needs_conversion("onnx")
-    assert not Variant("openvino", "cpu", "fp16", "onnx").needs_conversion("onnx")
-    assert Variant("onnxruntime", "cuda:0", "fp16", "onnx").needs_conversion("onnx")
-    assert Variant("openvino", "cpu", "fp32", "onnx").needs_conversion("pt")
+    assert not Variant("onnxruntime", "cpu", "fp32", "onnx").needs_conversion(("onnx",))
+    assert not Variant("openvino", "cpu", "fp16", "onnx").needs_conversion(("onnx",))
+    assert Variant("onnxruntime", "cuda:0", "fp16", "onnx").needs_conversion(("onnx",))
+    assert Variant("openvino", "cpu", "fp32", "onnx").needs_conversion(("pt",))
 
 
 def test_devices() -> None:

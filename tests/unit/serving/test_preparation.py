@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -19,14 +19,16 @@ from edgeagent.engines.variants import Variant
 from edgeagent.gates.parity import Parity, Tolerance
 from edgeagent.serving import preparation
 from edgeagent.serving.engine import Artifact
-from edgeagent.serving.preparation import Preparation, PrepareSettings, RefusedError
+from edgeagent.serving.preparation import Film, Preparation, PrepareSettings, RefusedError
 from edgeagent.serving.task import TaskFailedError
 from edgeagent.store.cache import Cache, describe
 from edgeagent.store.fetch import fetch_version
+from edgeagent.store.publish import publish
 from edgeagent.store.remote import RemoteStore
 from edgeagent.workers.messages import Control
 from tests.support.published import FACTS, publish_bytes
 
+TORCH = Variant("torch", "cpu", "fp32", "pt")
 ONNX = Variant("onnxruntime", "cpu", "fp32", "onnx")
 OPENVINO = Variant("openvino", "cpu", "fp32", "onnx")
 SAME = Parity(frames=1, objects=3, missing=0, extra=0, least_iou=0.99, most_score=0.001)
@@ -45,19 +47,32 @@ class Workshop:
     fail: dict[str, Exception] = field(default_factory=dict)
     active: Contract | None = None
     refused: set[str] = field(default_factory=set)
+    sizes: list[tuple[int, int] | None] = field(default_factory=list)
+    film: list[Film] = field(default_factory=lambda: [Film()])
 
-    def prepare(self, goal: Goal = WISH) -> Artifact:
+    def prepare(self, goal: Goal = WISH, exact_size: bool = False) -> Artifact:
         """Run one preparation to its end."""
         self.asked.clear()
         self.stages.clear()
 
         async def run() -> Artifact:
             made = Preparation(
-                "yolo", goal, self.settings, self.active, lambda: (), self._entered, self.refused
+                "yolo",
+                goal,
+                self.settings,
+                self.active,
+                lambda: (),
+                self._film,
+                self._entered,
+                self.refused,
+                exact_size,
             )
             return await made.run()
 
         return asyncio.run(run())
+
+    def _film(self) -> Film:
+        return self.film.pop(0) if len(self.film) > 1 else self.film[0]
 
     def _entered(self, stage: Stage, digest: str) -> None:
         self.stages.append(stage.value)
@@ -78,11 +93,22 @@ class Workshop:
                 return {**describe(cached), "fingerprint": "f"}
             case "measure":
                 ms = 10.0 if name == "openvino-cpu" else 20.0
-                parity = None if s["is_reference"] else asdict(SAME)
-                return {"weights": s["source"], "ms": ms, "parity": parity}
+                return self._result(s, ms, s["is_reference"])
+            case "prove":
+                on_control(Control("trial", {"name": Variant(**s["variant"]).name}))
+                return {"results": [self._result(s, 20.0, True), self._result(s, 10.0, False)]}
             case "gates":
                 return {}
         raise AssertionError(s)
+
+    def _result(self, s: dict[str, Any], ms: float, is_reference: bool) -> dict[str, Any]:
+        self.sizes.append(s["imgsz"])
+        parity = None if is_reference else asdict(SAME)
+        weights = s["source"]
+        if s["format"] == "pt" and not is_reference:
+            weights = Path(s["folder"], "model.onnx")
+            weights.write_bytes(b"converted")
+        return {"weights": str(weights), "compiled": "", "ms": ms, "parity": parity}
 
 
 @pytest.fixture
@@ -109,8 +135,11 @@ def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workshop:
         async def run(self) -> dict[str, Any]:
             return made.answer(self._settings, self._on_control)
 
-    def installed(fmt: str, backend: str = "auto", device: str = "auto") -> list[Variant]:
-        return [v for v in (ONNX, OPENVINO) if backend in ("auto", v.backend)]
+    def installed(
+        fmt: str, backend: str = "auto", device: str = "auto", ready: Collection[str] = ()
+    ) -> list[Variant]:
+        ways = (TORCH, ONNX, OPENVINO) if fmt == "pt" else (ONNX, OPENVINO)
+        return [v for v in ways if backend in ("auto", v.backend)]
 
     monkeypatch.setattr(preparation, "Task", PaperTask)
     monkeypatch.setattr(preparation, "variants", installed)
@@ -158,13 +187,84 @@ def test_gates_are_passed_on_their_terms(shop: Workshop, change: str) -> None:
     shop.prepare()
     goal = WISH
     if change == "other active version":
-        shop.active = replace(FACTS.contract, names=("dent", "scratch"))
+        shop.active = FACTS.contract
     else:
         goal = replace(WISH, allow_new_contract=True)
     shop.prepare(goal)
     assert shop.asked == ["fetch", "gates"]
     shop.prepare(goal)
     assert shop.asked == []
+
+
+def test_a_version_like_the_one_before_is_proved_in_one_worker(shop: Workshop) -> None:
+    """Fetched, then tried and gated in what served its kin best; remembered like any other."""
+    shop.prepare()
+    publish_bytes(str(shop.folder / "store"), "v2", b"weights".upper(), shop.folder)
+    artifact = shop.prepare(replace(WISH, version="v2"))
+    assert shop.asked == ["fetch", "prove"]
+    assert shop.stages == ["VERIFYING", "PREPARING", "GATING"]
+    assert artifact.variant == OPENVINO
+    assert shop.prepare(replace(WISH, version="v2")) == artifact
+    assert shop.asked == []
+
+
+def test_classes_that_are_not_welcome_are_refused_before_anything_is_tried(shop: Workshop) -> None:
+    """By what the manifest says; that it is true the gates would see."""
+    shop.active = replace(FACTS.contract, names=("dent", "scratch"))
+    with pytest.raises(RefusedError, match=r"gate contract: class names .*another order") as refused:
+        shop.prepare()
+    assert shop.asked == ["fetch"]
+    assert (refused.value.transient, refused.value.fingerprint) == (False, "f")
+    assert shop.prepare(replace(WISH, allow_new_contract=True)).variant == OPENVINO
+
+
+WIDE, HIGH = Film(frozenset({(720, 1280)})), Film(frozenset({(1280, 720)}))
+UNKNOWN = Film(frozenset(), complete=False)
+
+
+@pytest.fixture
+def checkpoint(shop: Workshop) -> Workshop:
+    """v1 is a checkpoint, which takes pictures of any size."""
+    path = shop.folder / "best.pt"
+    path.write_bytes(b"weights")
+    facts = replace(FACTS, format="pt")
+    (shop.folder / "pt").mkdir()
+    publish(path, "yolo", "v1", str(shop.folder / "pt"), facts=facts)
+    shop.settings = replace(shop.settings, store_url=str(shop.folder / "pt"))
+    return shop
+
+
+def test_a_checkpoint_is_made_for_the_frames(checkpoint: Workshop) -> None:
+    """As soon as the cameras have sent some; an ONNX file has the size that it has."""
+    checkpoint.film = [UNKNOWN, UNKNOWN, WIDE]
+    assert checkpoint.prepare().imgsz == (192, 320)
+    assert {*checkpoint.sizes} == {(192, 320)}
+
+
+def test_frames_that_never_come_are_not_waited_for(
+    checkpoint: Workshop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The square then; or what was made for those that the camera sent before."""
+    monkeypatch.setattr(preparation, "_FILM_S", 0.0)
+    checkpoint.film = [UNKNOWN]
+    assert checkpoint.prepare().imgsz == (320, 320)
+    checkpoint.film = [WIDE]
+    assert checkpoint.prepare().imgsz == (192, 320)
+    checkpoint.film = [UNKNOWN]
+    assert checkpoint.prepare().imgsz in {(192, 320), (320, 320)}
+    assert checkpoint.asked == []
+
+
+def test_a_known_good_version_serves_at_once_as_it_is(checkpoint: Workshop) -> None:
+    """Also for other frames: a line that waits sees nothing. Made anew, it fits them."""
+    checkpoint.film = [WIDE]
+    first = checkpoint.prepare()
+    checkpoint.film = [HIGH]
+    good = replace(WISH, known_good=True, digest=first.ref.digest)
+    assert checkpoint.prepare(good) == first
+    assert checkpoint.asked == []
+    assert checkpoint.prepare(good, exact_size=True).imgsz == (320, 192)
+    assert checkpoint.prepare(WISH).imgsz == (320, 192)
 
 
 def test_refused_content_is_asked_of_the_store(shop: Workshop) -> None:

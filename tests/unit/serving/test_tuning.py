@@ -15,15 +15,26 @@ from typing import Any
 
 import pytest
 
+from edgeagent.core.model import Contract
 from edgeagent.engines.variants import Variant
 from edgeagent.gates.parity import Parity, Tolerance
 from edgeagent.serving import tuning
 from edgeagent.serving.task import TaskFailedError
-from edgeagent.serving.tuning import Source, Trial, Verdict, forget_others, has_passed, mark_passed, tune
+from edgeagent.serving.tuning import (
+    Source,
+    Trial,
+    Verdict,
+    forget_others,
+    has_passed,
+    mark_passed,
+    recall,
+    tune,
+)
 
 TORCH = Variant("torch", "cpu", "fp32", "pt")
 ONNX = Variant("onnxruntime", "cpu", "fp32", "onnx")
 OPENVINO = Variant("openvino", "cpu", "fp32", "onnx")
+CONTRACT = Contract("detect", ("scratch",), (320, 320), 32)
 SAME = Parity(frames=1, objects=3, missing=0, extra=0, least_iou=0.99, most_score=0.001)
 BLIND = replace(SAME, missing=3)
 CRASH = TaskFailedError("the preparing worker ended: killed by SIGSEGV")
@@ -40,17 +51,19 @@ def installed(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
 
 @dataclass
 class Bench:
-    """Measures on paper. say: milliseconds of a variant, the error that its trial ends with, or its bad parity too."""
+    """A workshop on paper. say: milliseconds of a variant, the error of its trial, or its bad parity too."""
 
     folder: Path
     say: dict[Variant, float | Exception | tuple[float, Parity]]
     tried: list[str] = field(default_factory=list)
+    proved: list[str] = field(default_factory=list)
+    gates: TaskFailedError | None = None
     source: Source = field(init=False)
 
     def __post_init__(self) -> None:
         weights = self.folder / "blob"
         weights.write_bytes(b"source")
-        self.source = Source("sha256:1", weights, "pt", TORCH, list(self.say), 2, 1, Tolerance())
+        self.source = Source("sha256:1", weights, "pt", TORCH, list(self.say), 2, 1, Tolerance(), CONTRACT)
 
     @property
     def root(self) -> Path:
@@ -58,22 +71,42 @@ class Bench:
 
     async def measure(self, variant: Variant, folder: Path, is_reference: bool) -> dict[str, Any]:
         """What a preparing worker does: the product, what it leaves to the next, and the figures."""
+        return self.made(variant, folder)
+
+    async def prove(self, variant: Variant, folder: Path) -> list[dict[str, Any]]:
+        """Reference, variant and gates in one."""
+        self.proved.append(variant.name)
+        results = [self.made(v, folder) for v in dict.fromkeys((TORCH, variant))]
+        if self.gates:
+            raise self.gates
+        return results
+
+    def made(self, variant: Variant, folder: Path) -> dict[str, Any]:
+        """The result of a trial."""
+        self.tried.append(variant.name)
         said = self.say.get(variant, 50.0)
         weights = self.source.weights
         (folder / "picture-0.npy").write_bytes(b"seen")
-        if variant.needs_conversion("pt"):
+        if variant.needs_conversion(("pt",)):
             weights = folder / "model.onnx"
             weights.write_bytes(b"converted")
         if isinstance(said, Exception):
             raise said
+        compiled = folder / f"{variant.name}.compiled" if variant.backend == "openvino" else None
+        if compiled:
+            compiled.write_bytes(b"compiled")
         ms, parity = said if isinstance(said, tuple) else (said, SAME)
-        assert is_reference == (variant == TORCH)
-        return {"weights": str(weights), "ms": ms, "parity": None if is_reference else asdict(parity)}
+        return {
+            "weights": str(weights),
+            "compiled": str(compiled or ""),
+            "ms": ms,
+            "parity": None if variant == TORCH else asdict(parity),
+        }
 
     def tune(self, source: Source | None = None) -> Verdict:
         """The verdict; nothing half-made is left, whatever it is."""
         try:
-            return asyncio.run(tune(source or self.source, self.root, self.measure, self.tried.append))
+            return asyncio.run(tune(source or self.source, self.root, self))
         finally:
             assert self.left(".") == []
 
@@ -169,7 +202,8 @@ def test_a_reference_that_fails_is_no_choice_but_the_gates_are_to_see_it(tmp_pat
 def test_one_way_only_is_not_measured(tmp_path: Path) -> None:
     """There is nothing to choose; it is remembered, for the gates' sake."""
     bench = Bench(tmp_path, {TORCH: 40.0})
-    assert bench.tune() == Verdict(TORCH, bench.source.weights)
+    folder = bench.root / bench.source.key
+    assert bench.tune() == Verdict(TORCH, bench.source.weights, folder=folder)
     assert bench.tried == []
     assert bench.left() == [bench.source.key]
 
@@ -200,6 +234,140 @@ def test_when_nothing_that_was_asked_for_is_left_the_version_is_refused(
         bench.tune()
     assert not failed.value.transient
     assert bench.left() == []
+
+
+# -- kin -------------------------------------------------------------------------------------------
+
+
+def retrained(source: Source, **changes: Any) -> Source:
+    """The next version: other content of the same shape."""
+    return replace(source, **{"digest": "sha256:2", **changes})
+
+
+def test_retrained_weights_are_tried_in_what_was_fastest_before(bench: Bench) -> None:
+    """In one worker, gates and all; the numbers are those of this version."""
+    bench.tune()
+    bench.tried.clear()
+    verdict = bench.tune(retrained(bench.source))
+    assert (bench.proved, bench.tried) == (["openvino-cpu"], ["torch-cpu", "openvino-cpu"])
+    assert (verdict.variant, verdict.gated) == (OPENVINO, True)
+    assert verdict.trials == (Trial("torch-cpu", 40.0), Trial("openvino-cpu", 10.0, "", SAME))
+    assert verdict.compiled is not None
+    assert verdict.compiled.read_bytes() == b"compiled"
+    bench.tried.clear()
+    assert bench.tune(retrained(bench.source)) == verdict
+    assert bench.tried == []
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"threads": 4},
+        {"contract": replace(CONTRACT, imgsz=(640, 640))},
+        {"contract": replace(CONTRACT, names=("scratch", "dent"))},
+        {"format": "onnx"},
+        {"variants": [TORCH, ONNX]},
+    ],
+)
+def test_another_shape_or_question_is_no_kin(bench: Bench, changes: dict[str, Any]) -> None:
+    """What is fastest for one network says nothing of another."""
+    bench.tune()
+    bench.tune(retrained(bench.source, **changes))
+    assert bench.proved == []
+
+
+def test_another_size_of_file_is_no_kin(bench: Bench) -> None:
+    """YOLO n, s and m have the same input and classes."""
+    bench.source.weights.write_bytes(b"." * 1000)
+    bench.tune()
+    bench.source.weights.write_bytes(b"." * 1010)
+    bench.tune(retrained(bench.source))
+    assert bench.proved == ["openvino-cpu"]
+    bench.source.weights.write_bytes(b"." * 1500)
+    bench.tune(retrained(bench.source, digest="sha256:3"))
+    assert bench.proved == ["openvino-cpu"]
+
+
+@pytest.mark.parametrize("why", ["parity", "speed", "crash", "gate"])
+def test_what_turns_out_not_to_be_like_its_kin_is_tuned_from_the_start(bench: Bench, why: str) -> None:
+    """And its gates run by themselves, to say what is wrong."""
+    bench.tune()
+    match why:
+        case "parity":
+            bench.say[OPENVINO] = (10.0, BLIND)
+        case "speed":
+            bench.say[OPENVINO] = 41.0
+        case "crash":
+            bench.say[OPENVINO] = CRASH
+        case "gate":
+            bench.gates = TaskFailedError("gate smoke: scores are not within 0..1", {"transient": False})
+    bench.tried.clear()
+    verdict = bench.tune(retrained(bench.source))
+    assert bench.proved == ["openvino-cpu"]
+    assert bench.tried[2:] == ["torch-cpu", "onnxruntime-cpu", "openvino-cpu"]
+    assert verdict.variant == (OPENVINO if why == "gate" else ONNX)
+    assert not verdict.gated
+
+
+def test_a_full_disk_while_it_is_proved(bench: Bench) -> None:
+    """As at any other trial."""
+    bench.tune()
+    bench.gates = FULL
+    verdict = bench.tune(retrained(bench.source))
+    assert (verdict.variant, verdict.trials[-1].why) == (TORCH, FULL.why)
+
+
+def test_a_version_served_by_its_own_format_is_proved_at_once_too(bench: Bench) -> None:
+    """The reference alone."""
+    bench.say[TORCH] = 5.0
+    bench.tune()
+    bench.tried.clear()
+    assert bench.tune(retrained(bench.source)).variant == TORCH
+    assert bench.tried == ["torch-cpu"]
+
+
+# -- the shape of frames -----------------------------------------------------------------------------
+
+
+def test_each_input_size_has_a_verdict_of_its_own(bench: Bench) -> None:
+    """And serves again when the frames do."""
+    wide = bench.tune(replace(bench.source, imgsz=(192, 320)))
+    assert wide.imgsz == (192, 320)
+    high = bench.tune(replace(bench.source, imgsz=(320, 192)))
+    bench.tried.clear()
+    assert bench.tune(replace(bench.source, imgsz=(192, 320))) == wide
+    assert bench.tune(replace(bench.source, imgsz=(320, 192))) == high
+    assert bench.tried == []
+
+
+def test_a_known_good_version_may_be_had_as_it_was_made_for_other_frames(bench: Bench) -> None:
+    """The last one first; content is what must be the same."""
+    bench.tune(replace(bench.source, imgsz=(320, 192)))
+    bench.proved.clear()
+    wide = bench.tune(replace(bench.source, imgsz=(192, 320)))
+    assert bench.proved == ["openvino-cpu"]  # what was fastest for one shape
+    os.utime(bench.root / f"{bench.source.key}-320x192", (1, 1))
+    square = replace(bench.source, imgsz=(320, 320))
+    assert recall(square, bench.root) is None
+    assert recall(square, bench.root, any_size=True) == wide
+    assert recall(retrained(square), bench.root, any_size=True) is None
+
+
+# -- files that are ready ----------------------------------------------------------------------------
+
+
+def test_a_ready_file_is_served_from_where_it_lies(bench: Bench) -> None:
+    """Only what is made is kept with the verdict."""
+    ready = bench.folder / "ready.onnx"
+    ready.write_bytes(b"ready")
+    source = replace(bench.source, variants=[TORCH, ONNX], ready={"onnx": ready})
+    assert source.weights_for(ONNX) == ready
+    assert source.weights_for(TORCH) == source.weights
+    bench.say = {TORCH: CRASH}
+    source = replace(source, reference=ONNX, variants=[ONNX])
+    verdict = bench.tune(source)
+    assert (verdict.variant, verdict.weights) == (ONNX, ready)
+    assert bench.tune(source) == verdict
 
 
 # -- memory ------------------------------------------------------------------------------------------
@@ -265,6 +433,7 @@ def spoil(path: Path) -> None:
     [
         lambda folder: spoil(folder / "model.onnx"),
         lambda folder: (folder / "model.onnx").unlink(),
+        lambda folder: spoil(folder / "openvino-cpu.compiled"),
         lambda folder: (folder / "verdict.json").write_text("{"),
         lambda folder: (folder / "verdict.json").write_text("[]"),
         lambda folder: (folder / "verdict.json").write_text("{}"),
@@ -275,31 +444,33 @@ def test_what_broke_on_the_disk_is_prepared_anew(bench: Bench, damage: Callable[
     """It is hashed whenever it is asked for, and nothing of the broken folder is used."""
     first = bench.tune()
     folder = first.weights.parent
-    mark_passed(bench.source, bench.root, "terms")
+    mark_passed(first, "terms")
     damage(folder)
     bench.tried.clear()
-    assert bench.tune() == first
-    assert len(bench.tried) == 3
+    again = bench.tune()
+    assert (again.variant, again.weights) == (first.variant, first.weights)
+    assert bench.tried[-1] == "openvino-cpu"
     assert first.weights.read_bytes() == b"converted"
-    assert not has_passed(bench.source, bench.root, "terms")
+    assert not has_passed(first, "terms")
 
 
 def test_passed_gates_are_remembered_on_their_terms(bench: Bench) -> None:
     """What another version served beside it, or under other leave, was another question."""
-    bench.tune()
-    assert not has_passed(bench.source, bench.root, "a")
-    mark_passed(bench.source, bench.root, "a")
-    assert has_passed(bench.source, bench.root, "a")
-    assert not has_passed(bench.source, bench.root, "b")
-    assert not has_passed(replace(bench.source, threads=4), bench.root, "a")
+    verdict = bench.tune()
+    assert not has_passed(verdict, "a")
+    mark_passed(verdict, "a")
+    assert has_passed(verdict, "a")
+    assert has_passed(bench.tune(), "a")
+    assert not has_passed(verdict, "b")
+    assert not has_passed(bench.tune(replace(bench.source, threads=4)), "a")
 
 
 def test_gates_passed_without_a_verdict_are_not_remembered(bench: Bench) -> None:
     """There is nothing that the mark could speak of."""
     bench.say[TORCH] = CRASH
-    bench.tune()
-    mark_passed(bench.source, bench.root, "a")
-    assert not has_passed(bench.source, bench.root, "a")
+    verdict = bench.tune()
+    mark_passed(verdict, "a")
+    assert not has_passed(verdict, "a")
 
 
 def test_what_the_cache_has_no_more_is_forgotten(bench: Bench) -> None:
@@ -318,23 +489,28 @@ def test_what_the_cache_has_no_more_is_forgotten(bench: Bench) -> None:
 
 
 @pytest.mark.parametrize("by", ["the next preparation", "house-keeping"])
-def test_what_a_killed_node_was_making_is_cleared_away(bench: Bench, by: str) -> None:
+def test_what_a_killed_node_was_making_is_cleared_away(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, by: str
+) -> None:
     """What this node is making now stays."""
     leftover = bench.root / ".0123456789abcdef.0.tmp"
     leftover.mkdir(parents=True)
     (leftover / "model.onnx.part").write_bytes(b"half")
     ours: list[Path] = []
 
-    async def measure(variant: Variant, folder: Path, is_reference: bool) -> dict[str, Any]:
+    made = bench.made
+
+    def look(variant: Variant, folder: Path) -> dict[str, Any]:
         if by == "house-keeping":
             leftover.mkdir(exist_ok=True)
             forget_others(bench.root, set())
         assert not leftover.exists()
         ours.append(folder)
         assert folder.is_dir()
-        return await bench.measure(variant, folder, is_reference)
+        return made(variant, folder)
 
-    asyncio.run(tune(bench.source, bench.root, measure, bench.tried.append))
+    monkeypatch.setattr(bench, "made", look)
+    bench.tune()
     assert len(ours) == 3
     assert bench.left() == [bench.source.key]
 
@@ -343,9 +519,7 @@ def test_two_preparations_of_one_content_do_not_disturb_each_other(bench: Bench)
     """Two models of the same weights: whoever is last, the verdict is whole."""
 
     async def both() -> list[Verdict]:
-        return await asyncio.gather(
-            *(tune(bench.source, bench.root, bench.measure, bench.tried.append) for _ in range(2))
-        )
+        return await asyncio.gather(*(tune(bench.source, bench.root, bench) for _ in range(2)))
 
     first, second = asyncio.run(both())
     assert first == second
@@ -362,13 +536,17 @@ def test_cancelled_at_any_step_it_leaves_nothing_half_made(
     async def cancelled() -> None:
         loop = asyncio.get_running_loop()
 
-        async def measure(*args: Any) -> dict[str, Any]:
-            if step == "measure" and len(bench.tried) == 2:
+        measure = bench.measure
+
+        async def cancelled_on_the_way(*args: Any) -> dict[str, Any]:
+            if len(bench.tried) == 1:
                 task.cancel()
                 await asyncio.sleep(0)
-            return await bench.measure(*args)
+            return await measure(*args)
 
-        if step != "measure":
+        if step == "measure":
+            patched.setattr(bench, "measure", cancelled_on_the_way)
+        else:
             real = getattr(tuning, step)
 
             def at_work(*args: Any) -> Any:
@@ -379,7 +557,7 @@ def test_cancelled_at_any_step_it_leaves_nothing_half_made(
                 return real(*args)
 
             patched.setattr(tuning, step, at_work)
-        task = asyncio.ensure_future(tune(bench.source, bench.root, measure, bench.tried.append))
+        task = asyncio.ensure_future(tune(bench.source, bench.root, bench))
         await asyncio.wait([task])
         assert task.cancelled()
 
@@ -388,9 +566,8 @@ def test_cancelled_at_any_step_it_leaves_nothing_half_made(
     assert bench.left(".") == []
     if step == "_remember":
         (folder,) = bench.root.iterdir()
-        assert (
-            folder / json.loads((folder / "verdict.json").read_bytes())["file"]
-        ).read_bytes() == b"converted"
+        made = json.loads((folder / "verdict.json").read_bytes())["made"]
+        assert (folder / made["weights"][0]).read_bytes() == b"converted"
     else:
         assert bench.left() == []
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -20,6 +21,7 @@ from edgeagent.engines.variants import Variant
 from edgeagent.serving import preparation, updater
 from edgeagent.serving.engine import Artifact
 from edgeagent.serving.preparation import RefusedError, store_fingerprint
+from edgeagent.serving.router import Line
 from edgeagent.serving.updater import Updater
 
 VARIANT = Variant("onnxruntime", "cpu", "fp32", "onnx")
@@ -34,6 +36,8 @@ class Node:
         self.records: list[Record] = []
         self.cancelled: list[str] = []
         self.retired: list[str] = []
+        self.asked: list[Goal] = []
+        self.contract = CONTRACT
 
     def save(self, state: State) -> None:
         """Nothing to write."""
@@ -45,9 +49,10 @@ class Node:
     def worker_restarted(self, kind: str) -> None:
         """None is."""
 
-    def preparation(self, model: str, goal: Goal, *rest: Any) -> Any:
+    def preparation(self, model: str, goal: Goal, *rest: Any, exact_size: bool = False) -> Any:
         """Stands for Preparation."""
-        node, on_stage = self, rest[3]
+        node, film, on_stage = self, rest[3], rest[4]
+        self.asked.append(goal)
 
         class PaperPreparation:
             async def run(self) -> Artifact:
@@ -61,7 +66,13 @@ class Node:
                         node.cancelled.append(goal.version)
                 if isinstance(fate, Exception):
                     raise fate
-                return Artifact(Ref(goal.version, f"sha256:{goal.version}"), Path("w"), CONTRACT, VARIANT)
+                return Artifact(
+                    Ref(goal.version, f"sha256:{goal.version}"),
+                    Path("w"),
+                    node.contract,
+                    VARIANT,
+                    imgsz=node.contract.fitted(film().sizes) if node.contract is not CONTRACT else None,
+                )
 
         return PaperPreparation()
 
@@ -71,7 +82,7 @@ class Node:
 
         class PaperEngine:
             def __init__(self) -> None:
-                self.artifact, self.ref, self.name, self.ready = artifact, artifact.ref, "paper", True
+                self.artifact, self.ref, self.name, self.ready = artifact, artifact.ref, "paper", False
                 self.in_flight, self.max_batch = 0, 1
 
             async def load(self) -> None:
@@ -144,6 +155,85 @@ def test_what_is_superseded_or_closed_down_is_cancelled(monkeypatch: pytest.Monk
     run(monkeypatch, node, story, "v1", "v2")
     assert node.cancelled == ["v1", "v2"]
     assert [r.result for r in node.records] == ["superseded"]
+
+
+def line() -> Line:
+    """A pipeline whose camera has sent nothing yet."""
+    return Line("line", True, 0.5, 0.5, cast("Any", None), lambda *_: None)
+
+
+def film(u: Updater, line: Line, height: int, width: int) -> None:
+    """A frame of this size comes."""
+    frame = cast(
+        "Any", SimpleNamespace(height=height, width=width, mono=0.0, release=lambda: None, ring=None)
+    )
+    u.router.frame(line, frame)
+
+
+async def input_of(u: Updater, size: tuple[int, int]) -> None:
+    """Return when the engine that serves has this input."""
+    while u.slot.engine is None or u.slot.engine.artifact.imgsz != size:
+        await asyncio.sleep(0)
+
+
+@pytest.fixture
+def shaped() -> Node:
+    """A node whose versions are made for the frames."""
+    node = Node({"v1": None})
+    node.contract = Contract("detect", ("scratch",), (320, 320), 32)
+    return node
+
+
+def test_other_frames_have_the_version_made_anew(monkeypatch: pytest.MonkeyPatch, shaped: Node) -> None:
+    """Beside the engine that serves, which goes then; version, epoch and history stay as they are."""
+
+    async def story(u: Updater) -> None:
+        epoch, first, second = u.slot.epoch, line(), line()
+        await input_of(u, (320, 320))  # there was no camera yet
+        u.router.add_line(first)
+        film(u, first, 720, 1280)
+        await input_of(u, (192, 320))
+        film(u, first, 360, 640)  # of the same shape
+        u.router.add_line(second)
+        film(u, first, 1280, 720)  # what the second will send is not known: one for both, then
+        await asyncio.sleep(0)
+        assert len(shaped.asked) == 2
+        film(u, second, 720, 1280)
+        await input_of(u, (320, 320))  # holds all that came until now
+        film(u, first, 360, 640)
+        film(u, first, 1280, 720)
+        await asyncio.sleep(0)
+        assert len(shaped.asked) == 3
+        while shaped.retired != ["v1", "v1"]:
+            await asyncio.sleep(0)
+        assert (u.slot.epoch, u.state.active) == (epoch, Ref("v1", "sha256:v1"))
+        assert (shaped.asked[-1].known_good, shaped.asked[-1].digest) == (True, "sha256:v1")
+
+    run(monkeypatch, shaped, story, "v1")
+    assert [r.result for r in shaped.records] == ["swapped"]
+
+
+def test_a_version_that_can_not_be_made_anew_goes_on_serving(
+    monkeypatch: pytest.MonkeyPatch, shaped: Node
+) -> None:
+    """As it is; nothing of the attempt is left. The next frames of another size are another chance."""
+
+    async def story(u: Updater) -> None:
+        camera = line()
+        u.router.add_line(camera)
+        shaped.fates["v1"] = RefusedError("disk full", transient=True)
+        film(u, camera, 720, 1280)
+        while len(shaped.asked) < 2:
+            await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        assert u.slot.engine is not None
+        assert u.slot.engine.artifact.imgsz == (320, 320)
+        shaped.fates["v1"] = None
+        film(u, camera, 360, 640)
+        await input_of(u, (192, 320))
+
+    run(monkeypatch, shaped, story, "v1")
+    assert shaped.records[0].result == "swapped"
 
 
 def test_a_fingerprint_that_can_not_be_asked_for_is_none(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -61,10 +61,10 @@ def test_the_reference_leaves_what_the_others_are_compared_with(tmp_path: Path) 
     """Boxes go through a file: there may be more of them than a message holds."""
     settings = {"folder": str(tmp_path), "confidence": 0.25, "tolerance": {"iou": 0.9, "score": 0.02}}
     boxes = [[[1.0 * i, 1.0, 1.0 * i + 50, 50.0, 0.5, 0.0] for i in range(0, 30_000, 100)]]
-    assert prepare._parity({**settings, "is_reference": True}, boxes) is None
-    found = prepare._parity({**settings, "is_reference": False}, boxes)
+    assert prepare._parity(settings, boxes, is_reference=True) is None
+    found = prepare._parity(settings, boxes, is_reference=False)
     assert found is not None
     assert (found["objects"], found["missing"], found["extra"]) == (300, 0, 0)
-    found = prepare._parity({**settings, "is_reference": False}, [boxes[0][:-1]])
+    found = prepare._parity(settings, [boxes[0][:-1]], is_reference=False)
     assert found is not None
     assert found["missing"] == 1
