@@ -14,7 +14,7 @@ from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
 from edgeagent.engines.facts import facts_from_metadata
 from edgeagent.engines.port import EngineOptions, Tensor
 from edgeagent.engines.variants import engine_name, split_device
-from edgeagent.errors import UnavailableError, UsageError, WeightsError
+from edgeagent.errors import UnavailableError, UsageError, WeightsError, WorkerError
 
 _ERRORS = (
     ort_errors.EPFail,
@@ -99,6 +99,8 @@ class OnnxRuntime:
             else:
                 (raw,) = self._session.run([self._output], {self._input: picture})
         except _ERRORS as e:
+            if "CUDA failure" in str(e):  # lost or full: the next worker may have it again
+                raise WorkerError("GPU", _reason(e), "see what nvidia-smi says") from e
             raise WeightsError(f"weights {self._path}", f"ONNX Runtime can't run them ({_reason(e)})") from e
         return np.asarray(raw, dtype=np.float32)
 
@@ -154,12 +156,15 @@ def _session_options(threads: int, sizes: dict[str, int]) -> ort.SessionOptions:
 def _device(wanted: str) -> tuple[str, int | None]:
     """Where to run: `cpu` and None, or `cuda` and the device's number."""
     kind, index = split_device(wanted)
+    if kind != "cpu" and hasattr(ort, "preload_dlls"):
+        # CUDA's libraries lie in the packages that torch brings, where the loader does not look.
+        ort.preload_dlls()
     available = "CUDAExecutionProvider" in ort.get_available_providers()
     if kind == "cuda" and not available:
         raise UsageError(
             f"engine.device {wanted!r}",
             "the installed ONNX Runtime has no CUDA",
-            "use auto or cpu, or replace the package onnxruntime by onnxruntime-gpu",
+            "use auto or cpu, or replace the package onnxruntime by onnxruntime-gpu[cuda,cudnn]",
         )
     return ("cpu", None) if kind == "cpu" or not available else ("cuda", index or 0)
 

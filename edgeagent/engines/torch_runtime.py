@@ -42,7 +42,7 @@ from edgeagent.engines.facts import class_names
 from edgeagent.engines.port import EngineOptions, Tensor, WeightFacts
 from edgeagent.engines.torch_device import choose_device, set_threads
 from edgeagent.engines.variants import engine_name
-from edgeagent.errors import UsageError, WeightsError
+from edgeagent.errors import UsageError, WeightsError, WorkerError
 
 _PLAIN = (
     type(None),
@@ -93,20 +93,23 @@ class TorchRuntime:
         if half:
             _halve(self._model)
         self._dtype = torch.float16 if half else torch.float32
-        self._model.to(device).to(memory_format=torch.channels_last)
+        try:
+            self._model.to(device).to(memory_format=torch.channels_last)
+        except torch.OutOfMemoryError as e:
+            raise WorkerError(f"GPU {device}", _reason(e), "see what nvidia-smi says") from e
         # The head keeps its grid for the last shape only, a captured graph reads it for ever.
         self._grids: dict[torch.Size, Any] = {}
         self._cuda = CudaNetwork(self._infer, device) if device.type == "cuda" else None
 
     def run(self, batch: Tensor) -> Tensor:
         """See `Runtime.run`."""
-        if self._cuda is not None:
-            try:
+        try:
+            if self._cuda is not None:
                 return self._cuda.run(batch)
-            except RuntimeError as e:
-                raise WeightsError(f"weights {self._path}", f"torch can't run them ({_reason(e)})") from e
-        with torch.inference_mode():
-            raw: Tensor = self._infer(torch.from_numpy(batch)).numpy()
+            with torch.inference_mode():
+                raw: Tensor = self._infer(torch.from_numpy(batch)).numpy()
+        except RuntimeError as e:
+            raise WeightsError(f"weights {self._path}", f"torch can't run them ({_reason(e)})") from e
         return raw
 
     def close(self) -> None:
@@ -171,10 +174,7 @@ def at_size(facts: WeightFacts, imgsz: tuple[int, int] | None) -> WeightFacts:
 
 
 def _forward(model: torch.nn.Module, batch: torch.Tensor, path: Path) -> torch.Tensor:
-    try:
-        output = model(batch)
-    except RuntimeError as e:
-        raise WeightsError(f"weights {path}", f"torch can't run them ({_reason(e)})") from e
+    output = model(batch)
     # In eval mode ultralytics gives the decoded output first, then the raw parts for the loss.
     first = output[0] if isinstance(output, (tuple, list)) and output else output
     if not isinstance(first, torch.Tensor):

@@ -188,9 +188,11 @@ class Preparation:
         s, ready = self._settings, fetched["ready"]
         try:
             possible = variants(fetched["format"], s.backend, s.device, ready)
-            reference = variants(fetched["format"], device=s.device, ready=ready)[0]
+            all_here = variants(fetched["format"], device=s.device, ready=ready)
         except EdgeAgentError as e:
             raise RefusedError(str(e), fingerprint=fetched["fingerprint"]) from e
+        # A GPU may be there and of no use; what the others are compared with is sure to run.
+        reference = next((v for v in all_here if v.device == "cpu"), all_here[0])
         contract = Contract.from_values(fetched["contract"])
         return Source(
             digest=fetched["digest"],

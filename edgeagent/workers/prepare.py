@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 
 _FRAMES_S = 5.0
 _MEASURE_ROUNDS, _MEASURE_S = 12, 2.0
+_PROOF_ROUNDS = 3  # nothing is to be chosen any more, only confirmed
 _MAX_PICTURES = 8
 _LOW_CONFIDENCE = 0.001
 _IOU = 0.7
@@ -142,11 +143,11 @@ def _try_fingerprint(s: Settings) -> str:
 def _measure(channel: WorkerChannel, s: Settings) -> Settings:
     from edgeagent.engines.variants import Variant
 
-    return _try(channel, s, Variant(**s["variant"]), s["is_reference"])[0]
+    return _try(channel, s, Variant(**s["variant"]), s["is_reference"], _MEASURE_ROUNDS)[0]
 
 
 def _try(
-    channel: WorkerChannel, s: Settings, variant: Variant, is_reference: bool
+    channel: WorkerChannel, s: Settings, variant: Variant, is_reference: bool, rounds: int
 ) -> tuple[Settings, Detector]:
     """What came of one variant, and what it was tried with."""
     from edgeagent.engines.detector import Detector
@@ -163,7 +164,7 @@ def _try(
     boxes = [detector.detect(p, _LOW_CONFIDENCE, _IOU).boxes.tolist() for p in pictures]
     times: list[float] = []
     begin = time.perf_counter()
-    while len(times) < _MEASURE_ROUNDS and time.perf_counter() - begin < _MEASURE_S:
+    while len(times) < rounds and time.perf_counter() - begin < _MEASURE_S:
         start = time.perf_counter()
         detector.detect(pictures[len(times) % len(pictures)], 0.25, _IOU)
         times.append(time.perf_counter() - start)
@@ -195,7 +196,9 @@ def _weights(s: Settings, variant: Variant, options: EngineOptions) -> Path:
         for fmt in ("onnx", *files)
         if fmt in files and (variant.format == fmt or variant.format in CONVERSIONS.get(fmt, ()))
     )
-    return convert(Path(files[base]), base, variant, folder, options)
+    # Beside the folders of versions: what TensorRT measured for one network it knows of the next.
+    timings = folder.parent / ".tensorrt-timings"
+    return convert(Path(files[base]), base, variant, folder, options, timings)
 
 
 def _parity(s: Settings, boxes: list[list[Any]], is_reference: bool) -> Settings | None:
@@ -276,10 +279,10 @@ def _prove(channel: WorkerChannel, s: Settings) -> Settings:
     cached = _cached(s)
     _pass_contract(channel, s, cached)
     reference, variant = Variant(**s["reference"]), Variant(**s["variant"])
-    result, detector = _try(channel, s, reference, is_reference=True)
+    result, detector = _try(channel, s, reference, True, _PROOF_ROUNDS)
     results = [result]
     if variant != reference:
-        result, detector = _try(channel, s, variant, is_reference=False)
+        result, detector = _try(channel, s, variant, False, _PROOF_ROUNDS)
         results.append(result)
     _pass_smoke(channel, cached.manifest, lambda: detector)
     return {"results": results}

@@ -12,10 +12,12 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from edgeagent.engines.convert import convert
 from edgeagent.engines.detector import Detector
 from edgeagent.engines.inspect import read_facts
 from edgeagent.engines.load import load_runtime
 from edgeagent.engines.port import EngineOptions
+from edgeagent.engines.variants import Variant
 from tests.support.families import FAMILIES, NAMES, family_pt, pictures
 
 SIZE = 160
@@ -63,14 +65,18 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path
     return build
 
 
-def theirs(weights: Path, imgsz: int | list[int]) -> list[NDArray[np.float32]]:
-    """What ultralytics finds in each picture, best first: n×6, as ours."""
+def theirs(weights: Path, imgsz: int | list[int], rect: bool = False) -> list[NDArray[np.float32]]:
+    """What ultralytics finds in each picture, best first: n×6, as ours. rect: as it does unless told otherwise, each
+    picture in the smallest rectangle."""
     from ultralytics import YOLO
 
     model = YOLO(str(weights), task="detect")
-    found = model.predict(
-        pictures(), imgsz=imgsz, conf=CONFIDENCE, iou=IOU, rect=False, verbose=False, save=False, device="cpu"
-    )
+    found = [
+        model.predict(
+            picture, imgsz=imgsz, conf=CONFIDENCE, iou=IOU, rect=rect, verbose=False, save=False, device="cpu"
+        )[0]
+        for picture in pictures()
+    ]
     return [np.asarray(f.boxes.data, np.float32) for f in found]
 
 
@@ -132,3 +138,25 @@ def test_a_checkpoint_is_read_as_ultralytics_reads_it(family: str, checkpoint: C
     """The `.pt` itself; its bytes lie in another order here, so the last digits differ."""
     weights = checkpoint(family)
     assert_same(ours(weights, EngineOptions(device="cpu"))[1], theirs(weights, SIZE), on_the_edge=1)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_checkpoint_made_for_the_frames_finds_what_ultralytics_finds(
+    family: str, checkpoint: Callable[[str], Path], tmp_path: Path
+) -> None:
+    """In torch and as ONNX: the smallest rectangle that holds the picture, as ultralytics pads a checkpoint's input."""
+    weights = checkpoint(family)
+    expected = theirs(weights, SIZE, rect=True)
+    contract = read_facts(weights).contract
+    in_torch, converted = [], []
+    for number, picture in enumerate(pictures()):
+        options = EngineOptions(device="cpu", imgsz=contract.fitted([picture.shape[:2]]))
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        onnx = convert(weights, "pt", Variant("onnxruntime", "cpu", "fp32", "onnx"), folder, options)
+        for found, path in ((in_torch, weights), (converted, onnx)):
+            detector = Detector(load_runtime(path, path.suffix[1:], options))
+            assert detector.runtime.facts.contract.imgsz == options.imgsz
+            found.append(detector.detect(picture, CONFIDENCE, IOU).boxes)
+    assert_same(in_torch, expected, on_the_edge=1)
+    assert_same(converted, expected, on_the_edge=1)

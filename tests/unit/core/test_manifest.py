@@ -398,3 +398,20 @@ def test_bad_names(name: object) -> None:
     """Refused with what is allowed."""
     with pytest.raises(UsageError, match="use letters, digits"):
         check_name("version", name)
+
+
+@pytest.mark.parametrize(
+    ("frames", "fitted"),
+    [
+        ([], (640, 640)),
+        ([(720, 1280)], (384, 640)),  # 360 scaled, and whole strides
+        ([(1280, 720)], (640, 384)),
+        ([(480, 640)], (480, 640)),
+        ([(720, 1280), (360, 640), (480, 640)], (480, 640)),
+        ([(720, 1280), (1280, 720)], (640, 640)),
+        ([(10, 5000)], (32, 640)),
+    ],
+)
+def test_an_input_that_fits_the_frames(frames: list[tuple[int, int]], fitted: tuple[int, int]) -> None:
+    """As large as in the square, in whole strides, for all of them."""
+    assert Contract("detect", ("scratch",), (640, 640), 32).fitted(frames) == fitted

@@ -94,3 +94,20 @@ def test_an_input_that_is_no_multiple_of_the_stride_is_refused() -> None:
     """Its grids would not cover the picture."""
     (failure,) = check(replace(ACTIVE, imgsz=(650, 640)))
     assert "650×640 is no multiple of stride 32" in failure
+
+
+def test_what_a_manifest_claims_is_judged_before_the_weights_are_there() -> None:
+    """By what pipelines rely on, not by the size of the input."""
+    assert contract.changes(ACTIVE, replace(ACTIVE, imgsz=(320, 320))) == []
+    (failure,) = contract.changes(ACTIVE, replace(ACTIVE, names=("dent", "scratch", "label")))
+    assert "another order" in failure
+
+
+def test_the_form_that_serves_must_be_of_the_same_classes() -> None:
+    """A ready file is not the weights that the manifest speaks of; its input may be another."""
+    form = WeightFacts(replace(ACTIVE, imgsz=(384, 640)), "onnx", "v8")
+    assert contract.check_form(manifest(ACTIVE, "pt"), form) == []
+    (failure,) = contract.check_form(
+        manifest(ACTIVE, "pt"), replace(form, contract=replace(ACTIVE, names=("scratch", "dent")))
+    )
+    assert "its onnx form" in failure
