@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeagent.engines.decode import Candidates, choose_head, decode
-from edgeagent.engines.letterbox import Letterbox, Placement
+from edgeagent.engines.letterbox import Pictures, Placement
 from edgeagent.engines.nms import MAX_DETECTIONS, best_first, suppress
 from edgeagent.engines.port import Image, Runtime, Tensor
 from edgeagent.errors import WeightsError
@@ -32,7 +32,10 @@ class Detections:
 
 
 class Detector:
-    """A runtime with what stands before and behind it. Not thread-safe; reuses its input buffer."""
+    """A runtime with what stands before and behind it. Not thread-safe; reuses its input.
+
+    pictures: that input. Who fills another one while the network runs on this may give it to `infer` next.
+    """
 
     def __init__(self, runtime: Runtime) -> None:
         """Runs the network once, on plain grey, to see which head it has. Raises WeightsError."""
@@ -40,18 +43,19 @@ class Detector:
         contract = runtime.facts.contract
         self.classes = len(contract.names)
         self.max_batch = runtime.max_batch
-        self._pictures: Tensor = np.empty((self.max_batch, 3, *contract.imgsz), np.float32)
-        self._letterboxes = [
-            Letterbox(contract.imgsz, self._pictures[i : i + 1]) for i in range(self.max_batch)
-        ]
-        self._shape = runtime.run(self._pictures[:1]).shape
+        self.pictures = self.another_input()
+        self._shape = runtime.run(self.pictures.tensor[:1]).shape
         self.head = choose_head(self._shape, self.classes, contract.imgsz, contract.stride)
+
+    def another_input(self) -> Pictures:
+        """Room for `max_batch` frames of the network's size."""
+        return Pictures(self.max_batch, self.runtime.facts.contract.imgsz)
 
     def warm(self) -> None:
         """Run the network, with every size of batch, until its first, slow runs are over. Raises WeightsError."""
-        for pictures in range(self.max_batch, 0, -1):
-            for _ in range(_WARM_ROUNDS if pictures in (1, self.max_batch) else 1):
-                self._infer(pictures)
+        for count in range(self.max_batch, 0, -1):
+            for _ in range(_WARM_ROUNDS if count in (1, self.max_batch) else 1):
+                self._run(self.pictures.tensor[:count])
 
     def detect(self, image: Image, confidence: float, iou: float) -> Detections:
         """Find objects in `image` (H×W×3, BGR) that score above `confidence`; `iou` is the threshold of NMS (0..1).
@@ -65,37 +69,44 @@ class Detector:
     ) -> list[Detections]:
         """The same for 1 to `max_batch` images in one run of the network, each with thresholds of its own.
 
-        Images that come in the same order again, by size, are placed faster. Raises WeightsError, as `detect`.
+        Raises WeightsError, as `detect`.
         """
-        placements: list[Placement] = []
-        filled = [perf_counter()]
-        for letterbox, image in zip(self._letterboxes, images, strict=False):
-            placements.append(letterbox.fill(image))
-            filled.append(perf_counter())
-        raw = self._infer(len(images))
-        done = inferred = perf_counter()
+        self.pictures.clear()
+        for image in images:
+            self.pictures.add(image)
+        return self.infer(self.pictures, confidences, ious)
+
+    def infer(
+        self, pictures: Pictures, confidences: Sequence[float], ious: Sequence[float], first: int = 0
+    ) -> list[Detections]:
+        """The same for frames that stand in `pictures` already: from `first` on, as many as there are thresholds."""
+        begun = perf_counter()
+        raw = self._run(pictures.tensor[first : first + len(confidences)])
+        done = perf_counter()
+        infer_ms = (done - begun) * 1e3
         results = []
-        for i, (placement, confidence, iou) in enumerate(zip(placements, confidences, ious, strict=True)):
-            boxes = self._boxes(raw[i], placement, confidence, iou)
+        for i, (confidence, iou) in enumerate(zip(confidences, ious, strict=True)):
+            boxes = self._boxes(raw[i], pictures.placements[first + i], confidence, iou)
             begun, done = done, perf_counter()
-            seconds = filled[i + 1] - filled[i], inferred - filled[-1], done - begun
-            results.append(Detections(boxes, (seconds[0] * 1e3, seconds[1] * 1e3, seconds[2] * 1e3)))
+            timings_ms = pictures.letterbox_ms[first + i], infer_ms, (done - begun) * 1e3
+            results.append(Detections(boxes, timings_ms))
         return results
 
     def candidates(self, image: Image) -> Candidates:
         """Every row of the network's output for `image`, before threshold, NMS and clipping; boxes in pixels of the
         frame. For gates. Raises WeightsError."""
-        placement = self._letterboxes[0].fill(image)
-        found = decode(self.head, self._infer(1)[0], -np.inf)
-        return found._replace(boxes=placement.to_frame(found.boxes))
+        self.pictures.clear()
+        self.pictures.add(image)
+        found = decode(self.head, self._run(self.pictures.tensor[:1])[0], -np.inf)
+        return found._replace(boxes=self.pictures.placements[0].to_frame(found.boxes))
 
-    def _infer(self, pictures: int) -> Tensor:
-        raw = self.runtime.run(self._pictures[:pictures])
+    def _run(self, batch: Tensor) -> Tensor:
+        raw = self.runtime.run(batch)
         # Built-in NMS may give a row for each detection.
-        if len(raw) != pictures or (raw.shape[1:] != self._shape[1:] and not self.head.ranked):
+        if len(raw) != len(batch) or (raw.shape[1:] != self._shape[1:] and not self.head.ranked):
             raise WeightsError(
                 "output of the network",
-                f"changed its shape from {self._shape} to {raw.shape} for {pictures} pictures",
+                f"changed its shape from {self._shape} to {raw.shape} for {len(batch)} pictures",
             )
         return raw
 

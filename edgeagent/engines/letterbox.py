@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from time import perf_counter
 
 import cv2
 import numpy as np
@@ -81,3 +82,31 @@ class Letterbox:
         self._targets = [
             self.tensor[0, channel, top : top + height, left : left + width] for channel in (2, 1, 0)
         ]
+
+
+class Pictures:
+    """One input of the network: 1 to `room` frames, letterboxed one after the other into memory allocated once.
+
+    tensor: room×3×height×width; placements and letterbox_ms: of each frame that was added, in order.
+    """
+
+    def __init__(self, room: int, size: tuple[int, int]) -> None:
+        """`size`: (height, width) of the network's input."""
+        self.tensor: Tensor = np.empty((room, 3, *size), np.float32)
+        self._letterboxes = [Letterbox(size, self.tensor[i : i + 1]) for i in range(room)]
+        self.placements: list[Placement] = []
+        self.letterbox_ms: list[float] = []
+
+    def add(self, image: Image) -> None:
+        """Letterbox `image` (H×W×3, BGR) behind the others; it is not read afterwards. IndexError without room.
+
+        Images that come in the same order again, by size, are placed faster.
+        """
+        begun = perf_counter()
+        self.placements.append(self._letterboxes[len(self.placements)].fill(image))
+        self.letterbox_ms.append((perf_counter() - begun) * 1e3)
+
+    def clear(self) -> None:
+        """Make room for others."""
+        self.placements.clear()
+        self.letterbox_ms.clear()

@@ -127,12 +127,16 @@ class NodeGoneError(Exception):
 
 
 class WorkerChannel:
-    """The worker's end: blocking, used from one thread."""
+    """The worker's end: blocking; one thread at a time receives."""
 
     def __init__(self, sock: socket.socket) -> None:
         self._sock = sock
         # Descriptors received, in order; whoever handles the message takes them.
         self.fds: deque[int] = deque()
+
+    def fileno(self) -> int:
+        """The socket's descriptor, for `select`."""
+        return self._sock.fileno()
 
     def send(self, message: Message) -> None:
         """Send. Raises NodeGoneError."""

@@ -8,19 +8,24 @@ loading; then answers each Infer with Detected, or with Control("fault", …) fo
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+import select
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
 from edgeagent.engines.detector import Detector
+from edgeagent.engines.letterbox import Pictures
 from edgeagent.engines.load import load_runtime
-from edgeagent.engines.port import EngineOptions
 from edgeagent.engines.variants import Variant
 from edgeagent.errors import EdgeAgentError, WeightsError
 from edgeagent.workers.channel import WorkerChannel
 from edgeagent.workers.child import can_raise_priority, lower_priority, raise_priority, worker_main
-from edgeagent.workers.messages import Beat, Control, Detected, DropRing, Infer, Ring
+from edgeagent.workers.messages import Beat, Control, Detected, DropRing, Infer, Message, Ring
+from edgeagent.workers.options import engine_options
 from edgeagent.workers.ring import RingView
 
 _BEAT_S = 1.0
@@ -38,9 +43,7 @@ def serve(channel: WorkerChannel, settings: Control) -> None:
         runtime = load_runtime(
             Path(s["weights"]),
             variant.format,
-            EngineOptions(
-                variant.backend, variant.device, s["threads"], variant.precision, max_batch=s["max_batch"]
-            ),
+            engine_options(variant, s),
             {fmt: Path(path) for fmt, path in s["parts"].items()},
         )
         detector = Detector(runtime)
@@ -54,45 +57,102 @@ def serve(channel: WorkerChannel, settings: Control) -> None:
     _infer_for_ever(channel, detector)
 
 
+@dataclass
+class _Batch:
+    """Frames that go through the network together: what was asked, and their pixels, letterboxed."""
+
+    pictures: Pictures
+    jobs: list[Infer] = field(default_factory=list)
+
+    def clear(self) -> None:
+        self.pictures.clear()
+        self.jobs.clear()
+
+
+class _Inbox:
+    """What the node says: frames go into a batch, the rest is done. One thread at a time reads it."""
+
+    def __init__(self, channel: WorkerChannel, max_batch: int) -> None:
+        self._channel = channel
+        self._max_batch = max_batch
+        self._rings: dict[int, RingView] = {}
+        self._helper = ThreadPoolExecutor(1)
+        self._stop = os.eventfd(0)
+
+    def fill(self, batch: _Batch, wait_s: float) -> None:
+        """Add the frames that wait, until the batch is full; when it is empty, wait (seconds) for the first."""
+        while len(batch.jobs) < self._max_batch:
+            message = self._channel.receive(0 if batch.jobs else wait_s)
+            if message is None:
+                break
+            self._handle(message, batch)
+
+    @contextmanager
+    def filling(self, batch: _Batch) -> Iterator[None]:
+        """While in here, another thread adds frames as they come. What that raises is raised at the end."""
+        ahead = self._helper.submit(self._fill_until_stopped, batch)
+        try:
+            yield
+        finally:
+            os.eventfd_write(self._stop, 1)
+        ahead.result()
+        os.eventfd_read(self._stop)
+
+    def _fill_until_stopped(self, batch: _Batch) -> None:
+        while len(batch.jobs) < self._max_batch:
+            if self._stop in select.select([self._channel.fileno(), self._stop], [], [])[0]:
+                break
+            self._handle(self._channel.receive(), batch)
+
+    def _handle(self, message: Message | None, batch: _Batch) -> None:
+        match message:
+            case Infer():
+                image = self._rings[message.ring].image(message.slot, message.height, message.width)
+                batch.pictures.add(image)
+                batch.jobs.append(message)
+            case Ring(ring, slots, slot_bytes):
+                self._rings[ring] = RingView(self._channel.fds.popleft(), slots, slot_bytes)
+            case DropRing(ring):
+                if ring in self._rings:
+                    self._rings.pop(ring).close()
+            case _:
+                raise SystemExit(f"an engine worker has no use for {message!r}")
+
+
 def _infer_for_ever(channel: WorkerChannel, detector: Detector) -> None:
-    rings: dict[int, RingView] = {}
+    """The network runs in this thread alone, whichever fills the batches: runtimes keep things by thread."""
+    inbox = _Inbox(channel, detector.max_batch)
+    batch, following = _Batch(detector.pictures), _Batch(detector.another_input())
     turn = 0
     while True:
-        # Frames that wait already go together, as far as the network takes them; none waits for company.
-        jobs: list[Infer] = []
-        while len(jobs) < detector.max_batch:
-            message = channel.receive(0 if jobs else _BEAT_S)
-            match message:
-                case None:
-                    break
-                case Infer():
-                    jobs.append(message)
-                case Ring(ring, slots, slot_bytes):
-                    rings[ring] = RingView(channel.fds.popleft(), slots, slot_bytes)
-                case DropRing(ring):
-                    if ring in rings:
-                        rings.pop(ring).close()
-                case _:
-                    raise SystemExit(f"an engine worker has no use for {message!r}")
-        if jobs:
-            _infer(channel, detector, rings, jobs)
-        else:
+        # Frames that wait already go together; none waits for company.
+        inbox.fill(batch, 0)
+        queued = bool(batch.jobs)
+        if not queued:
+            inbox.fill(batch, _BEAT_S)
+        if not batch.jobs:
             turn += 1
             channel.send(Beat(turn))
+            continue
+        # A frame that found the worker idle rarely has one behind it, and waking the other thread costs it 0.1 ms.
+        with inbox.filling(following) if queued else nullcontext():
+            _infer(channel, detector, batch.pictures, batch.jobs)
+        batch.clear()
+        batch, following = following, batch
 
 
 def _infer(
-    channel: WorkerChannel, detector: Detector, rings: dict[int, RingView], jobs: Sequence[Infer]
+    channel: WorkerChannel, detector: Detector, pictures: Pictures, jobs: Sequence[Infer], first: int = 0
 ) -> None:
+    """Answer `jobs`, whose frames stand in `pictures` from `first` on."""
     try:
-        images = [rings[job.ring].image(job.slot, job.height, job.width) for job in jobs]
-        found = detector.detect_many(images, [job.confidence for job in jobs], [job.iou for job in jobs])
+        found = detector.infer(pictures, [job.confidence for job in jobs], [job.iou for job in jobs], first)
     except WeightsError as e:
         if len(jobs) == 1:
             channel.send(Control("fault", {"ticket": jobs[0].ticket, "why": str(e)}))
         else:  # one frame may be to blame: the others are to have their results
-            for job in jobs:
-                _infer(channel, detector, rings, [job])
+            for i, job in enumerate(jobs):
+                _infer(channel, detector, pictures, [job], i)
         return
     for job, result in zip(jobs, found, strict=True):
         boxes = np.ascontiguousarray(result.boxes, dtype="<f4").tobytes()

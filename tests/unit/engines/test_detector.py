@@ -164,6 +164,24 @@ def test_several_frames_in_one_run() -> None:
     assert runtime.sizes == [1, 3, 1, 2]
 
 
+def test_frames_that_stand_in_another_input() -> None:
+    """Filled while the detector's own is in use; all of them in one run, or some of them in another."""
+    runtime = BatchRuntime()
+    detector = Detector(runtime)
+    ahead = detector.another_input()
+    for brightness in (255, 51, 102):
+        ahead.add(grey(brightness, 128, 128))
+    own = detector.detect(grey(204), 0.25, 0.45)
+    np.testing.assert_allclose(own.boxes[0, :4], [24, 19.2, 40, 44.8], atol=1e-4)
+    found = detector.infer(ahead, [0.25] * 3, [0.45] * 3)
+    np.testing.assert_allclose(found[1].boxes, [[48, 57.6, 80, 70.4, 0.5, 0]], atol=1e-4)
+    last = detector.infer(ahead, [0.25] * 2, [0.45] * 2, first=1)
+    assert runtime.sizes == [1, 1, 3, 2]
+    for before, after in zip(found[1:], last, strict=True):
+        np.testing.assert_array_equal(before.boxes, after.boxes)
+        assert before.timings_ms[0] == after.timings_ms[0]
+
+
 def test_warming_runs_every_size_of_batch() -> None:
     """Each may have a graph of its own."""
     runtime = BatchRuntime()

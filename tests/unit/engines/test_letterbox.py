@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgeagent.engines.letterbox import PADDING, Letterbox, Placement
+from edgeagent.engines.letterbox import PADDING, Letterbox, Pictures, Placement
 
 
 @pytest.mark.parametrize(
@@ -59,6 +59,27 @@ def test_the_buffer_is_filled_in_place() -> None:
     letterbox.fill(np.zeros((20, 30, 3), np.uint8))
     letterbox.fill(np.full((40, 30, 3), 255, np.uint8))
     assert letterbox.tensor is before
+
+
+def test_pictures_stand_one_behind_the_other() -> None:
+    """Each in its own place, until there is no room; cleared, the same memory takes others."""
+    pictures = Pictures(2, (64, 64))
+    memory = pictures.tensor
+    pictures.add(np.full((64, 64, 3), 255, np.uint8))
+    pictures.add(np.full((32, 64, 3), 51, np.uint8))
+    np.testing.assert_array_equal(pictures.tensor[0], 1.0)
+    np.testing.assert_allclose(pictures.tensor[1, :, 16:48], 0.2, atol=1e-6)
+    assert pictures.placements == [Placement.of((64, 64), (64, 64)), Placement.of((32, 64), (64, 64))]
+    assert len(pictures.letterbox_ms) == 2
+    with pytest.raises(IndexError):
+        pictures.add(np.zeros((64, 64, 3), np.uint8))
+
+    pictures.clear()
+    pictures.add(np.full((32, 64, 3), 102, np.uint8))
+    np.testing.assert_allclose(pictures.tensor[0, :, 16:48], 0.4, atol=1e-6)
+    assert pictures.placements == [Placement.of((32, 64), (64, 64))]
+    assert len(pictures.letterbox_ms) == 1
+    assert pictures.tensor is memory
 
 
 sides = st.integers(1, 3000)
