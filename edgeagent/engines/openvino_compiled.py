@@ -2,7 +2,7 @@
 """What OpenVINO has compiled, as a file: the next worker that serves the network loads it in half the time.
 
 The first line is JSON, the facts of the network; OpenVINO's own form follows, which it refuses itself when another
-version or processor made it. The node keeps the file beside its verdict, under a hash (`serving.tuning`).
+version or processor made it. The node keeps the file beside its verdict, under a hash (`serving.verdicts`).
 """
 
 from __future__ import annotations

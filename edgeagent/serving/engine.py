@@ -17,7 +17,7 @@ from edgeagent.core.state import Ref
 from edgeagent.engines.variants import Variant
 from edgeagent.errors import WeightsError, WorkerError
 from edgeagent.pipeline.frame import Frame
-from edgeagent.serving.tuning import Trial
+from edgeagent.serving.verdicts import Trial
 from edgeagent.workers.messages import Control, Detected, DropRing, Infer, Message, Ring
 from edgeagent.workers.process import Exit, WorkerProcess
 

@@ -16,7 +16,7 @@ from edgeagent.errors import EdgeAgentError
 from edgeagent.observe.audit import AuditLog, AuditRecord
 from edgeagent.observe.metrics import Metrics
 from edgeagent.serving.memory import save_state
-from edgeagent.serving.tuning import forget_others
+from edgeagent.serving.verdicts import forget_others
 from edgeagent.store.cache import Cache
 
 if TYPE_CHECKING:

@@ -24,7 +24,8 @@ from edgeagent.gates.parity import Tolerance
 from edgeagent.pipeline.frame import Frame
 from edgeagent.serving.engine import Artifact
 from edgeagent.serving.task import Task, TaskFailedError
-from edgeagent.serving.tuning import Source, Verdict, has_passed, mark_passed, recall, tune
+from edgeagent.serving.tuning import tune
+from edgeagent.serving.verdicts import Source, Verdict, has_passed, mark_passed, recall
 from edgeagent.store.cache import Cache, describe
 from edgeagent.workers.messages import Control
 

@@ -18,9 +18,10 @@ import pytest
 from edgeagent.core.model import Contract
 from edgeagent.engines.variants import Variant
 from edgeagent.gates.parity import Parity, Tolerance
-from edgeagent.serving import tuning
+from edgeagent.serving import tuning, verdicts
 from edgeagent.serving.task import TaskFailedError
-from edgeagent.serving.tuning import (
+from edgeagent.serving.tuning import tune
+from edgeagent.serving.verdicts import (
     Source,
     Trial,
     Verdict,
@@ -28,7 +29,6 @@ from edgeagent.serving.tuning import (
     has_passed,
     mark_passed,
     recall,
-    tune,
 )
 
 TORCH = Variant("torch", "cpu", "fp32", "pt")
@@ -45,7 +45,7 @@ FULL = TaskFailedError("disk: full", {"transient": True})
 def installed(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
     """What is installed, as the test says."""
     versions = {"onnxruntime": "1.32.0"}
-    monkeypatch.setattr(tuning, "runtime_versions", lambda variant, fmt: versions)
+    monkeypatch.setattr(verdicts, "runtime_versions", lambda variant, fmt: versions)
     return versions
 
 
@@ -415,7 +415,7 @@ def test_another_version_of_a_runtime_is_measured_anew(bench: Bench, installed: 
 def test_another_processor_is_measured_anew(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     """The disk was moved into another machine."""
     bench.tune()
-    monkeypatch.setattr(tuning, "_processors", lambda: ["model name : another"])
+    monkeypatch.setattr(verdicts, "_processors", lambda: ["model name : another"])
     bench.tried.clear()
     bench.tune(replace(bench.source))
     assert len(bench.tried) == 3
@@ -527,7 +527,7 @@ def test_two_preparations_of_one_content_do_not_disturb_each_other(bench: Bench)
     assert bench.left() == [bench.source.key]
 
 
-@pytest.mark.parametrize("step", ["recall", "_begin", "measure", "_remember"])
+@pytest.mark.parametrize("step", ["recall", "begin", "measure", "remember"])
 def test_cancelled_at_any_step_it_leaves_nothing_half_made(
     bench: Bench, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:
@@ -564,7 +564,7 @@ def test_cancelled_at_any_step_it_leaves_nothing_half_made(
     with monkeypatch.context() as patched:
         asyncio.run(cancelled())
     assert bench.left(".") == []
-    if step == "_remember":
+    if step == "remember":
         (folder,) = bench.root.iterdir()
         made = json.loads((folder / "verdict.json").read_bytes())["made"]
         assert (folder / made["weights"][0]).read_bytes() == b"converted"
@@ -585,13 +585,13 @@ def test_a_full_disk_costs_speed_and_not_the_update(
     with monkeypatch.context() as full:
         match at:
             case "mkdir":
-                full.setattr(tuning, "_begin", no_space)
+                full.setattr(tuning, "begin", no_space)
             case "write":
-                full.setattr(tuning, "write_durably", no_space)
+                full.setattr(verdicts, "write_durably", no_space)
             case "rename":
                 full.setattr(Path, "rename", no_space)
             case "hash":
-                full.setattr(tuning, "_sha256", no_space)
+                full.setattr(verdicts, "_sha256", no_space)
         verdict = bench.tune()
     assert (verdict.variant, verdict.weights) == (TORCH, bench.source.weights)
     assert (verdict.trials[-1].variant, verdict.trials[-1].ms) == ("torch-cpu", None)
