@@ -35,6 +35,7 @@ from edgeagent.serving.memory import load_state
 from edgeagent.serving.pipeline import Pipeline
 from edgeagent.serving.preparation import PrepareSettings
 from edgeagent.serving.report import Report
+from edgeagent.serving.status import model_status
 from edgeagent.serving.updater import Updater
 from edgeagent.web.app import create_app
 from edgeagent.web.server import ApiServer
@@ -341,7 +342,7 @@ class Node:
         return self.updaters[model]
 
     def _outcome(self, model: str, before: Ref | None) -> dict[str, Any]:
-        status = self.updaters[model].status()
+        status = model_status(self.updaters[model])
         return {
             "model": model,
             "from": before.version if before else None,

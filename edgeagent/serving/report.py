@@ -9,6 +9,7 @@ from typing import Any
 
 from edgeagent.observe.metrics import Metrics
 from edgeagent.serving.pipeline import Pipeline
+from edgeagent.serving.status import model_status, state_name
 from edgeagent.serving.updater import Updater
 from edgeagent.workers.process import WorkerProcess
 
@@ -28,7 +29,7 @@ class Report:
     def status(self) -> dict[str, Any]:
         """The parts `models`, `pipelines` and `workers` of `/api/status`."""
         return {
-            "models": {m: u.status() for m, u in self._updaters.items()},
+            "models": {m: model_status(u) for m, u in self._updaters.items()},
             "pipelines": {n: p.status() for n, p in self._pipelines.items()},
             "workers": self._workers(),
         }
@@ -48,7 +49,7 @@ class Report:
     def summary(self) -> str:
         """One line, for `systemctl status`."""
         models = ", ".join(
-            f"{m} {u.state.active.version if u.state.active else 'none'} {u.status()['state']}"
+            f"{m} {u.state.active.version if u.state.active else 'none'} {state_name(u.state)}"
             for m, u in self._updaters.items()
         )
         return f"{models}; {sum(p.capture.fps for p in self._pipelines.values()):.0f} frames/s"

@@ -6,7 +6,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Coroutine
-from dataclasses import asdict, replace
+from dataclasses import replace
 from typing import Any, Protocol
 
 import structlog
@@ -29,7 +29,7 @@ from edgeagent.core.events import (
 from edgeagent.core.lifecycle import Stage
 from edgeagent.core.probation import disappointing
 from edgeagent.core.reconciler import Policy, goal, next_deadline, react, rejection_of
-from edgeagent.core.state import Candidate, Goal, Ref, State
+from edgeagent.core.state import Goal, Ref, State
 from edgeagent.errors import EdgeAgentError
 from edgeagent.pipeline.frame import Frame
 from edgeagent.serving.engine import Engine, EngineSettings
@@ -361,76 +361,3 @@ class Updater:
         _log.error("updater failed", model=self.state.model, exc_info=error)
         if self._work and self._work[1] is task:
             self.handle(Failed(self._work[0], f"error in edgeagent: {error!r}"))
-
-    # -- status --------------------------------------------------------------------------------------
-
-    def status(self) -> dict[str, Any]:
-        """This model's part of `/api/status`."""
-        s = self.state
-        wanted = goal(s)
-        engine = self.slot.engine
-        standby = self.standby
-        return {
-            "aspired": wanted.version if wanted else s.directive and s.directive.version,
-            "active": engine and {**_about(engine), "epoch": self.slot.epoch},
-            "standby": standby and _about(standby),
-            "held": s.override
-            and {
-                "kind": s.override.kind,
-                "version": s.override.goal.version,
-                "by": s.override.goal.by,
-                "reason": s.override.goal.reason,
-                "until": "the intent changes",
-            },
-            "state": _state_name(s),
-            "candidate": s.candidate and self._candidate_status(s.candidate),
-            "previous": [asdict(r) for r in s.good if r != s.active],
-            "rejected": [
-                {"version": r.version, "digest": r.digest, "stage": r.stage.value, "why": r.why}
-                for r in s.rejections
-                if r.version
-            ],
-            "last_error": s.last_error or None,
-        }
-
-    def _candidate_status(self, c: Candidate) -> dict[str, Any]:
-        now = time.monotonic()
-        status: dict[str, Any] = {
-            "version": c.goal.version,
-            "digest": c.digest or None,
-            "stage": c.stage.value,
-            "attempt": c.attempt,
-            "seconds": {k: round(v, 3) for k, v in c.durations(now).items()},
-            "error": c.error or None,
-            "retry_in_seconds": None if c.retry_at is None else round(max(0.0, c.retry_at - now), 1),
-        }
-        if self._preparation and c.retry_at is None:
-            r = self._preparation.report
-            status["gate"], status["trial"] = r.gate or None, r.trial or None
-            if r.file:
-                status["fetch"] = {"file": r.file, "bytes": r.done, "of": r.total, "resumed_from": r.resumed}
-        return status
-
-
-def _about(engine: Engine) -> dict[str, Any]:
-    return {
-        "version": engine.ref.version,
-        "digest": engine.ref.digest,
-        "engine": engine.name,
-        "input": list(engine.artifact.imgsz or engine.artifact.contract.imgsz),
-        "ready": engine.ready,
-        "tried": [
-            {**asdict(trial), "ms": trial.ms and round(trial.ms, 2)} for trial in engine.artifact.trials
-        ],
-    }
-
-
-def _state_name(s: State) -> str:
-    if s.candidate:
-        return s.candidate.stage.value
-    wanted = goal(s)
-    if wanted and rejection_of(s, wanted):
-        return Stage.REJECTED.value
-    if s.active is None:
-        return Stage.ASPIRED.value
-    return (Stage.STABLE if s.probation_until is None else Stage.PROBATION).value
