@@ -10,8 +10,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from xml.etree import ElementTree
 
-import yaml
-
 from edgeagent.engines.facts import facts_from_metadata
 from edgeagent.engines.port import WeightFacts
 from edgeagent.errors import NotFoundError, UnavailableError, WeightsError
@@ -81,6 +79,8 @@ def _metadata(file: Path | None, path: Path) -> dict[str, str]:
             "do not say what they detect, and no metadata.yaml is beside them",
             "publish the folder as ultralytics exports it",
         )
+    import yaml  # slow to import, and most graphs say it themselves
+
     try:
         read: object = yaml.safe_load(file.read_text("utf-8"))
     except OSError as e:

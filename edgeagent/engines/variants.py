@@ -5,7 +5,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
-from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -205,6 +204,8 @@ def _installed(backend: str) -> bool:
 
 
 def _version(distribution: str) -> str | None:
+    from importlib import metadata  # slow to import, and a worker that serves asks nothing
+
     try:
         return metadata.version(distribution)
     except metadata.PackageNotFoundError:

@@ -28,6 +28,7 @@ log = structlog.get_logger(__name__)
 MAX_VALUE_BYTES = 1 << 20
 _ABSENT = "absent"
 _SETTLE_MS = 50  # `echo v2 > file` empties the file first
+_STEP_MS = 20  # how often it is looked for changes, and how long none must come: one to two steps after a write
 _GROUP_MS = 200  # a burst of changes is one change, at most this late
 
 
@@ -124,7 +125,7 @@ class _FileWatch(WatchThread):
         with notify:
             while not self._closed.is_set() and self._leading_folders() == folders:
                 self._report_all()
-                changes = notify.watch(_GROUP_MS, _SETTLE_MS, int(self._read_every_s * 1000), self._closed)
+                changes = notify.watch(_GROUP_MS, _STEP_MS, int(self._read_every_s * 1000), self._closed)
                 self._backoff.reset()
                 if isinstance(changes, set) and not folders.keys().isdisjoint(path for _, path in changes):
                     return  # a folder itself went; its successor may bear the same inode number

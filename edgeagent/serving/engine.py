@@ -23,6 +23,7 @@ from edgeagent.workers.process import Exit, WorkerProcess
 
 _log = structlog.get_logger(__name__)
 
+_KIND, _MODULE = "engine", "edgeagent.workers.engine"
 _RESPAWN_MIN_S, _RESPAWN_MAX_S = 0.1, 15.0
 _SOUND_S = 30.0
 """A worker that lived so long (seconds) after getting ready starts its back-off anew."""
@@ -76,6 +77,14 @@ class EngineUser(Protocol):
         """The worker ended, or failed on several frames in a row, after it was ready once."""
 
 
+def start_ahead() -> WorkerProcess:
+    """An engine worker for whatever `Engine` takes it: it imports while its version is still prepared.
+
+    Raises OSError when there is no process, descriptor or memory to be had.
+    """
+    return WorkerProcess(_KIND, _MODULE, None, lambda message: None, lambda how: None)
+
+
 class Engine:
     """One version in one engine worker. `load` once; then it is kept alive until `retire`."""
 
@@ -101,14 +110,14 @@ class Engine:
         self._ready_at = 0.0
         self._watching: asyncio.Task[None] | None = None
 
-    async def load(self) -> None:
-        """Start the worker and wait until it has loaded and inferred once.
+    async def load(self, ahead: WorkerProcess | None = None) -> None:
+        """Start the worker, or take one from `start_ahead`, and wait until it has loaded and inferred once.
 
         Raises WeightsError when the weights are refused, WorkerError when the worker ends, takes too long or too
         much memory. Whatever the outcome, `retire` frees it.
         """
         self._loading = asyncio.get_running_loop().create_future()
-        self._spawn()
+        self._spawn(ahead)
         self._watching = asyncio.create_task(self._watch())
         await self._loading
 
@@ -137,25 +146,24 @@ class Engine:
         if self.worker and self.worker.alive:
             await self.worker.end("retired")
 
-    def _spawn(self) -> None:
+    def _spawn(self, ahead: WorkerProcess | None = None) -> None:
         a, s = self.artifact, self._settings
         self._rings.clear()
         self.in_flight = self._faults = 0
-        self.worker = WorkerProcess(
-            "engine",
-            "edgeagent.workers.engine",
-            {
-                "weights": str(a.weights),
-                "parts": dict(a.parts),
-                "variant": asdict(a.variant),
-                "threads": s.threads,
-                "max_batch": s.max_batch,
-                "imgsz": a.imgsz,
-                "compiled": str(a.compiled or ""),
-            },
-            self._heard,
-            self._ended,
-        )
+        settings = {
+            "weights": str(a.weights),
+            "parts": dict(a.parts),
+            "variant": asdict(a.variant),
+            "threads": s.threads,
+            "max_batch": s.max_batch,
+            "imgsz": a.imgsz,
+            "compiled": str(a.compiled or ""),
+        }
+        if ahead and ahead.alive:
+            ahead.adopt(settings, self._heard, self._ended)
+            self.worker = ahead
+        else:
+            self.worker = WorkerProcess(_KIND, _MODULE, settings, self._heard, self._ended)
 
     def _heard(self, message: Message) -> None:
         match message:

@@ -32,7 +32,7 @@ from edgeagent.core.reconciler import Policy, goal, next_deadline, react, reject
 from edgeagent.core.state import Goal, Ref, State
 from edgeagent.errors import EdgeAgentError
 from edgeagent.pipeline.frame import Frame
-from edgeagent.serving.engine import Engine, EngineSettings
+from edgeagent.serving.engine import Engine, EngineSettings, start_ahead
 from edgeagent.serving.preparation import (
     Film,
     Preparation,
@@ -202,7 +202,7 @@ class Updater:
 
     async def _bring_in(self, id: int, wanted: Goal) -> None:
         """The way of a candidate from FETCHING to READY. Cancelled when it is superseded."""
-        engine = None
+        engine = ahead = None
         preparation = Preparation(
             self.state.model,
             wanted,
@@ -215,13 +215,14 @@ class Updater:
         )
         self._preparation = preparation
         try:
+            ahead = start_ahead()
             artifact = await preparation.run()
             self.handle(Advanced(id, Stage.WARMING, artifact.ref.digest))
             engine = Engine(
                 artifact, self._engine_settings, self, lambda: self._observer.worker_restarted("engine")
             )
-            self._warming = engine
-            await engine.load()
+            self._warming, worker, ahead = engine, ahead, None
+            await engine.load(worker)
             self._engines[engine.ref] = engine
             self._warming, ready, engine = None, engine, None
             self._work = None
@@ -237,6 +238,8 @@ class Updater:
         finally:
             if self._preparation is preparation:
                 self._preparation = None
+            if ahead:
+                await asyncio.shield(ahead.end())
             if engine:
                 if self._warming is engine:
                     self._warming = None

@@ -17,8 +17,9 @@ from typing import Any
 
 import structlog
 
-from edgeagent.workers.channel import NodeChannel, channel_pair
+from edgeagent.workers.channel import channel_pair
 from edgeagent.workers.messages import Control, Message
+from edgeagent.workers.node_channel import NodeChannel
 
 _log = structlog.get_logger(__name__)
 _STDERR_LINES = 20
@@ -43,14 +44,14 @@ class WorkerProcess:
 
     on_message(message) is called for each message; on_exit(exit) exactly once, when the process has ended and
     is reaped, so that nothing of it touches shared memory any more. There is no gentle stop: a worker
-    holds nothing that a kill could spoil.
+    holds nothing that a kill could spoil. Without `settings` it imports what it needs and waits for `adopt`.
     """
 
     def __init__(
         self,
         kind: str,
         module: str,
-        settings: dict[str, Any],
+        settings: dict[str, Any] | None,
         on_message: Callable[[Message], None],
         on_exit: Callable[[Exit], None],
         environment: dict[str, str] | None = None,
@@ -88,11 +89,23 @@ class WorkerProcess:
             undo.callback(os.close, self._pidfd)
             self._channel = NodeChannel(ours, self._heard, self._closed)
             undo.callback(self._channel.close)
-            self.send(Control("settings", settings))
+            if settings is not None:
+                self.send(Control("settings", settings))
             undo.pop_all()
         self._loop.add_reader(self._stderr_fd, self._read_stderr)
         self._loop.add_reader(self._pidfd, self._ended)
         self._alive = True
+
+    def adopt(
+        self,
+        settings: dict[str, Any],
+        on_message: Callable[[Message], None],
+        on_exit: Callable[[Exit], None],
+    ) -> None:
+        """Give a worker that waits, and is alive, its settings, and those who hear of it from now on."""
+        self.started = self.last_heard = time.monotonic()
+        self._on_message, self._on_exit = on_message, on_exit
+        self.send(Control("settings", settings))
 
     @property
     def alive(self) -> bool:

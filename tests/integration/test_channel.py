@@ -12,8 +12,9 @@ from collections.abc import Callable
 
 import pytest
 
-from edgeagent.workers.channel import NodeChannel, NodeGoneError, WorkerChannel, channel_pair
+from edgeagent.workers.channel import NodeGoneError, WorkerChannel, channel_pair
 from edgeagent.workers.messages import Beat, Control, DropRing, Message, Ring
+from edgeagent.workers.node_channel import NodeChannel
 
 
 async def _until(fulfilled: Callable[[], bool]) -> None:

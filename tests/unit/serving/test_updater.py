@@ -38,6 +38,7 @@ class Node:
         self.retired: list[str] = []
         self.asked: list[Goal] = []
         self.contract = CONTRACT
+        self.ahead: list[Any] = []  # workers that wait for a version
 
     def save(self, state: State) -> None:
         """Nothing to write."""
@@ -76,6 +77,17 @@ class Node:
 
         return PaperPreparation()
 
+    def start_ahead(self) -> Any:
+        """Stands for a worker that waits."""
+        node = self
+
+        class Waiting:
+            async def end(self) -> None:
+                node.ahead.remove(self)
+
+        self.ahead.append(Waiting())
+        return self.ahead[-1]
+
     def engine(self, artifact: Artifact, *_: Any) -> Any:
         """Stands for Engine."""
         node = self
@@ -85,7 +97,9 @@ class Node:
                 self.artifact, self.ref, self.name, self.ready = artifact, artifact.ref, "paper", False
                 self.in_flight, self.max_batch = 0, 1
 
-            async def load(self) -> None:
+            async def load(self, ahead: Any = None) -> None:
+                if ahead:
+                    node.ahead.remove(ahead)
                 if artifact.ref.version == "bad":
                     raise RuntimeError("nobody thought of that")
 
@@ -101,6 +115,7 @@ def run(
     """An updater on which each version is wished for in turn, as soon as the one before has ended; then the story."""
     monkeypatch.setattr(updater, "Preparation", node.preparation)
     monkeypatch.setattr(updater, "Engine", node.engine)
+    monkeypatch.setattr(updater, "start_ahead", node.start_ahead)
 
     async def live() -> None:
         u = Updater(State("yolo"), Policy(), cast("Any", None), cast("Any", None), node, 1000.0)
@@ -111,6 +126,7 @@ def run(
                 await asyncio.sleep(0)
         await story(u)
         await u.close()
+        assert node.ahead == []
 
     asyncio.run(live())
 
