@@ -28,7 +28,9 @@ log = structlog.get_logger(__name__)
 MAX_VALUE_BYTES = 1 << 20
 _ABSENT = "absent"
 _SETTLE_MS = 50  # `echo v2 > file` empties the file first
-_STEP_MS = 20  # how often it is looked for changes, and how long none must come: one to two steps after a write
+_STEP_MS = (
+    20  # how often it is looked for changes, and how long none must come: one to two steps after a write
+)
 _GROUP_MS = 200  # a burst of changes is one change, at most this late
 
 

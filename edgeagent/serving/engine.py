@@ -4,9 +4,11 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Protocol
 
@@ -18,6 +20,7 @@ from edgeagent.engines.variants import Variant
 from edgeagent.errors import WeightsError, WorkerError
 from edgeagent.pipeline.frame import Frame
 from edgeagent.serving.verdicts import Trial
+from edgeagent.workers.child import can_raise_priority
 from edgeagent.workers.messages import Control, Detected, DropRing, Infer, Message, Ring
 from edgeagent.workers.process import Exit, WorkerProcess
 
@@ -82,7 +85,15 @@ def start_ahead() -> WorkerProcess:
 
     Raises OSError when there is no process, descriptor or memory to be had.
     """
-    return WorkerProcess(_KIND, _MODULE, None, lambda message: None, lambda how: None)
+    return WorkerProcess(
+        _KIND, _MODULE, None, lambda message: None, lambda how: None, low_priority=_can_step_back()
+    )
+
+
+@cache
+def _can_step_back() -> bool:
+    """Whether workers may load at low priority, beside the version that serves, and come forward again to serve."""
+    return can_raise_priority()
 
 
 class Engine:
@@ -148,6 +159,8 @@ class Engine:
 
     def _spawn(self, ahead: WorkerProcess | None = None) -> None:
         a, s = self.artifact, self._settings
+        # One that is started again has no version beside it that serves: it is in a hurry.
+        steps_back = _can_step_back() and not self._loaded_once
         self._rings.clear()
         self.in_flight = self._faults = 0
         settings = {
@@ -158,12 +171,15 @@ class Engine:
             "max_batch": s.max_batch,
             "imgsz": a.imgsz,
             "compiled": str(a.compiled or ""),
+            "nice": os.getpriority(os.PRIO_PROCESS, 0) if steps_back else None,
         }
         if ahead and ahead.alive:
             ahead.adopt(settings, self._heard, self._ended)
             self.worker = ahead
         else:
-            self.worker = WorkerProcess(_KIND, _MODULE, settings, self._heard, self._ended)
+            self.worker = WorkerProcess(
+                _KIND, _MODULE, settings, self._heard, self._ended, low_priority=steps_back
+            )
 
     def _heard(self, message: Message) -> None:
         match message:

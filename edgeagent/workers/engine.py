@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """The engine worker: one model version, loaded once; a frame's slot in, its detections out.
 
-Settings: weights, parts, variant, threads, max_batch. Says Control("ready", …) or Control("failed", …) after
-loading; then answers each Infer with Detected, or with Control("fault", …) for a frame that can't be inferred.
+Settings: weights, parts, variant, threads, max_batch, imgsz, compiled, and nice: the priority to come back to after
+loading, or null. Says Control("ready", …) or Control("failed", …) then; answers each Infer with Detected, or with
+Control("fault", …) for a frame that can't be inferred.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from edgeagent.engines.load import load_runtime
 from edgeagent.engines.variants import Variant
 from edgeagent.errors import EdgeAgentError, WeightsError
 from edgeagent.workers.channel import WorkerChannel
-from edgeagent.workers.child import can_raise_priority, lower_priority, raise_priority, worker_main
+from edgeagent.workers.child import lower_priority, raise_priority, worker_main
 from edgeagent.workers.messages import Beat, Control, Detected, DropRing, Infer, Message, Ring
 from edgeagent.workers.options import engine_options
 from edgeagent.workers.ring import RingView
@@ -35,8 +36,8 @@ def serve(channel: WorkerChannel, settings: Control) -> None:
     """Load, say so, then infer until the node is gone."""
     s = settings.body
     # Loading competes with the version that serves: it steps back where it may come forward again afterwards.
-    step_back, nice = can_raise_priority(), os.getpriority(os.PRIO_PROCESS, 0)
-    if step_back:
+    nice = s["nice"]
+    if nice is not None:
         lower_priority()
     variant = Variant(**s["variant"])
     try:
@@ -51,7 +52,7 @@ def serve(channel: WorkerChannel, settings: Control) -> None:
     except EdgeAgentError as e:
         channel.send(Control("failed", {"why": str(e)}))
         return
-    if step_back:
+    if nice is not None:
         raise_priority(nice)
     channel.send(Control("ready", {"engine": runtime.name, "max_batch": detector.max_batch}))
     _infer_for_ever(channel, detector)

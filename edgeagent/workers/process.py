@@ -11,13 +11,14 @@ import sys
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from typing import Any
 
 import structlog
 
 from edgeagent.workers.channel import channel_pair
+from edgeagent.workers.child import LOW_PRIORITY
 from edgeagent.workers.messages import Control, Message
 from edgeagent.workers.node_channel import NodeChannel
 
@@ -45,6 +46,7 @@ class WorkerProcess:
     on_message(message) is called for each message; on_exit(exit) exactly once, when the process has ended and
     is reaped, so that nothing of it touches shared memory any more. There is no gentle stop: a worker
     holds nothing that a kill could spoil. Without `settings` it imports what it needs and waits for `adopt`.
+    low_priority: from its first instant; starting Python and importing would cost the line frames, too.
     """
 
     def __init__(
@@ -55,6 +57,7 @@ class WorkerProcess:
         on_message: Callable[[Message], None],
         on_exit: Callable[[Exit], None],
         environment: dict[str, str] | None = None,
+        low_priority: bool = False,
     ) -> None:
         self.kind = kind
         self.started = self.last_heard = time.monotonic()
@@ -75,12 +78,17 @@ class WorkerProcess:
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.PIPE,
-                start_new_session=True,  # Ctrl-C at the terminal is the node's to handle
+                # Ctrl-C at the terminal is the node's to handle. No session of its own: where the kernel shares the
+                # processor out by session (autogroup), a low priority would count for nothing between two of them.
+                process_group=0,
                 env={**os.environ, **(environment or {})},
             )
             undo.callback(self._process.wait)
             undo.callback(self._process.kill)
             self.pid = self._process.pid
+            if low_priority:
+                with suppress(ProcessLookupError):  # killed already
+                    os.setpriority(os.PRIO_PROCESS, self.pid, LOW_PRIORITY)
             assert self._process.stderr is not None
             undo.callback(self._process.stderr.close)
             self._stderr_fd = self._process.stderr.fileno()

@@ -100,6 +100,7 @@ class Line:
             "parts": {},
             "variant": {"backend": "onnxruntime", "device": "cpu", "precision": "fp32", "format": "onnx"},
             "threads": 1,
+            "nice": None,
             "max_batch": self.runtime.max_batch,
             "imgsz": None,
             "compiled": "",
@@ -158,7 +159,6 @@ def line(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Ite
     """A worker, not started yet, whose network takes one frame at a time, or as many as the test says."""
     line = Line(GatedRuntime(getattr(request, "param", 1)))
     monkeypatch.setattr(engine, "load_runtime", lambda *_: line.runtime)
-    monkeypatch.setattr(engine, "can_raise_priority", lambda: False)
     line.ring(1)
     yield line
     line.close()

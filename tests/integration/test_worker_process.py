@@ -9,7 +9,9 @@ import os
 import psutil  # type: ignore[import-untyped]
 import pytest
 
-from edgeagent.workers.process import WorkerProcess
+from edgeagent.workers.child import LOW_PRIORITY
+from edgeagent.workers.messages import Control, Message
+from edgeagent.workers.process import Exit, WorkerProcess
 
 MODULE = "edgeagent.workers.capture"
 
@@ -23,5 +25,51 @@ def test_a_worker_that_cannot_be_told_its_settings_leaves_nothing_behind() -> No
             WorkerProcess("capture", MODULE, {"url": "x" * (1 << 20)}, lambda message: None, lambda how: None)
         assert len(os.listdir("/proc/self/fd")) == before
         assert not [p for p in psutil.Process().children() if MODULE in " ".join(p.cmdline())]
+
+    asyncio.run(run())
+
+
+def test_a_low_priority_counts_beside_the_line() -> None:
+    """From the first instant; and in the node's own session, for Linux may weigh sessions before processes."""
+
+    async def run() -> None:
+        worker = WorkerProcess(
+            "capture", MODULE, None, lambda message: None, lambda how: None, low_priority=True
+        )
+        try:
+            assert os.getpriority(os.PRIO_PROCESS, worker.pid) == LOW_PRIORITY
+            assert os.getsid(worker.pid) == os.getsid(0)
+            assert os.getpgid(worker.pid) != os.getpgid(0)  # Ctrl-C is not for it
+        finally:
+            await worker.end()
+
+    asyncio.run(run())
+
+
+def test_a_worker_started_ahead_hears_its_settings_when_it_is_adopted() -> None:
+    """Until then it does nothing; who adopts it hears of its end."""
+
+    async def run() -> None:
+        ends: asyncio.Queue[Exit] = asyncio.Queue()
+        worker = WorkerProcess(
+            "engine", "edgeagent.workers.engine", None, lambda message: None, lambda how: None
+        )
+        heard: asyncio.Queue[Message] = asyncio.Queue()
+        settings = {
+            "weights": "/nowhere.onnx",
+            "parts": {},
+            "variant": {"backend": "onnxruntime", "device": "cpu", "precision": "fp32", "format": "onnx"},
+            "threads": 1,
+            "max_batch": 1,
+            "imgsz": None,
+            "compiled": "",
+            "nice": None,
+        }
+        worker.adopt(settings, heard.put_nowait, ends.put_nowait)
+        async with asyncio.timeout(60):
+            message = await heard.get()
+            assert isinstance(message, Control)
+            assert (message.op, "nowhere.onnx" in message.body["why"]) == ("failed", True)
+            assert (await ends.get()).code == 0
 
     asyncio.run(run())

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
@@ -42,9 +43,11 @@ class FakeWorker:
         settings: dict[str, Any],
         on_message: Callable[[Message], None],
         on_exit: Callable[[Exit], None],
+        low_priority: bool,
     ) -> None:
         if self.errors:
             raise self.errors.pop()
+        self.low_priority, self.settings = low_priority, settings
         self.on_exit = on_exit
         self.started.append(self)
         asyncio.get_running_loop().call_soon(on_message, Control("ready", {"engine": "fake", "max_batch": 1}))
@@ -85,3 +88,32 @@ def test_a_worker_that_cannot_be_started_just_now_is_started_later(monkeypatch: 
     asyncio.run(run())
     assert len(FakeWorker.started) == 2
     assert len(restarts) == 1
+
+
+@pytest.mark.parametrize("may", [True, False])
+def test_a_version_loads_in_the_background_and_comes_back_in_a_hurry(
+    monkeypatch: pytest.MonkeyPatch, may: bool
+) -> None:
+    """Beside the one that serves it steps back, where it may come forward again; after a crash nothing serves."""
+    FakeWorker.started, FakeWorker.errors = [], []
+    monkeypatch.setattr(engine_module, "WorkerProcess", FakeWorker)
+    monkeypatch.setattr(engine_module, "_can_step_back", lambda: may)
+    monkeypatch.setattr(engine_module, "_RESPAWN_MIN_S", 0.0)
+
+    async def run() -> None:
+        engine = Engine(ARTIFACT, SETTINGS, cast(EngineUser, Listener()), lambda: None)
+        await engine.load()
+        FakeWorker.started[0].die()
+        async with asyncio.timeout(10):
+            while len(FakeWorker.started) < 2:
+                await asyncio.sleep(0)
+        engine.worker = None
+        await engine.retire()
+
+    asyncio.run(run())
+    first, second = FakeWorker.started
+    assert (first.low_priority, first.settings["nice"]) == (
+        may,
+        os.getpriority(os.PRIO_PROCESS, 0) if may else None,
+    )
+    assert (second.low_priority, second.settings["nice"]) == (False, None)
