@@ -94,10 +94,10 @@ def run(bench: Bench) -> Section:
     }
     reach = ", ".join(f"{name} {value:.3f}" for name, value in ceilings.items())
     text = (
-        "Processor time in µs a frame, medians; 1280×720 in, the engine worker has one inference thread. It letterboxes "
-        "the next frame while the network runs on this one, where there is a core for it; inference, decode, NMS and "
-        "two messages come one after the other. The share of inference in these is what end to end can reach of the "
-        f"bare runtime: {reach}.\n\n" + table(("process", "stage", *engines), rows)
+        "Processor time in µs a frame, medians; 1280×720 in, the engine worker has one inference thread. It "
+        "letterboxes the next frame while the network runs on this one, where there is a core for it; inference, "
+        "decode, NMS and two messages come one after the other. The share of inference in these is what end to end can "
+        f"reach of the bare runtime: {reach}.\n\n" + table(("process", "stage", *engines), rows)
     )
     return Section(
         "Stages of a frame", text, [], {"common": common, "engines": engines, "ceilings": ceilings}
