@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""Versions with files that are ready: a node takes the best that fits, and trusts none unseen."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from edgeagent.core.model import Contract
+from edgeagent.engines.port import WeightFacts
+from edgeagent.store.publish import publish
+from tests.support.line import Factory, assert_seamless
+from tests.support.weights import NAMES, SIZE, STRIDE, checkpoint_pt, detection_onnx, exported_onnx
+
+FACTS = Contract("detect", tuple(NAMES), (SIZE, SIZE), STRIDE)
+CONVERSION_S = 120.0
+
+
+@pytest.fixture(autouse=True)
+def auto(factory: Factory) -> None:
+    """The default, which other tests of a node don't use."""
+    factory.config["engine"] = {"backend": "auto", "device": "cpu"}
+
+
+def tried(engine: dict[str, Any]) -> dict[str, str]:
+    """Each way that was tried, and what spoke against it."""
+    return {trial["variant"]: trial["why"] for trial in engine["tried"]}
+
+
+def test_a_ready_file_spares_the_conversion(factory: Factory) -> None:
+    """The checkpoint is what it is compared with; what serves is the published file, or what was compiled from it."""
+    checkpoint = checkpoint_pt(factory.folder / "best.pt")
+    exported = exported_onnx(factory.folder / "best.onnx")
+    done = subprocess.run(
+        [
+            *(sys.executable, "-m", "edgeagent", "publish", str(checkpoint), "--ready", str(exported)),
+            *("--model", "yolo", "--version", "ready", "--store", str(factory.store)),
+        ],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    factory.promote("ready")
+    node = factory.start()
+    node.wait_active("ready", timeout_s=CONVERSION_S)
+    active = node.model()["active"]
+    ways = tried(active)
+    assert next(iter(ways)) == "torch-cpu"
+    assert ways["onnxruntime-cpu"] == ""
+    made = Path(factory.config["node"]["state_dir"]) / "cache" / "prepared"
+    assert not list(made.rglob("*.onnx")), "nothing was converted"
+    assert active["input"] == [SIZE, SIZE]
+    assert_seamless(factory.wait_more(5))
+
+
+@pytest.mark.parametrize("fault", ["sees something else", "other classes", "no weights at all"])
+def test_a_ready_file_that_is_not_the_same_network_does_not_serve(factory: Factory, fault: str) -> None:
+    """It is named with the reason; the source serves."""
+    checkpoint = checkpoint_pt(factory.folder / "best.pt")
+    wrong = factory.folder / "wrong.onnx"
+    match fault:
+        case "sees something else":
+            detection_onnx(wrong)
+        case "other classes":
+            detection_onnx(wrong, names=("x", "y", "z"))
+        case _:
+            wrong.write_bytes(b"these are no weights")
+    ready = [(wrong, WeightFacts(FACTS, "onnx"))]
+    publish(checkpoint, "yolo", "ready", str(factory.store), facts=WeightFacts(FACTS, "pt"), ready=ready)
+    factory.promote("ready")
+    node = factory.start()
+    node.wait_active("ready", timeout_s=CONVERSION_S)
+    active = node.model()["active"]
+    assert active["engine"] == "torch-cpu"
+    ways = tried(active)
+    assert ways.pop("torch-cpu") == ""
+    assert ways
+    assert all(ways.values()), ways
+    assert_seamless(factory.wait_more(5))
