@@ -37,7 +37,8 @@ MAX_FAULTS = 3
 
 @dataclass(frozen=True)
 class Artifact:
-    """A prepared version: what an engine worker loads."""
+    """A prepared version: what an engine worker loads. provisional: as it was published, for want of a verdict on what
+    is fastest here."""
 
     ref: Ref
     weights: Path
@@ -47,6 +48,7 @@ class Artifact:
     parts: Mapping[str, str] = field(default_factory=dict)
     imgsz: tuple[int, int] | None = None
     compiled: Path | None = None
+    provisional: bool = False
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ from edgeagent.gates.parity import Tolerance
 from edgeagent.pipeline.frame import Frame
 from edgeagent.serving.engine import Artifact
 from edgeagent.serving.task import Task, TaskFailedError
-from edgeagent.serving.tuning import tune
+from edgeagent.serving.tuning import as_it_is, serves_as_it_is, tune
 from edgeagent.serving.verdicts import Source, Verdict, has_passed, mark_passed, recall
 from edgeagent.store.cache import Cache, describe
 from edgeagent.workers.messages import Control
@@ -103,12 +103,12 @@ class Preparation:
         film: Callable[[], Film],
         on_stage: Callable[[Stage, str], None],
         refused: set[str],
-        exact_size: bool = False,
+        thorough: bool = False,
     ) -> None:
         """refused: digests that this node won't serve; what the cache holds of them is not the last word.
 
-        exact_size: a known good version, too, is to be made for the frames as they are now; otherwise what was
-        prepared for frames of another shape serves at once.
+        known_good versions are in a hurry: what was prepared for frames of another shape serves, or the version as it
+        was published, for now. Not when `thorough`: then they, too, are made for this node and its frames as they are.
         """
         self.report = Report()
         self.version = goal.version
@@ -121,14 +121,14 @@ class Preparation:
         self._film = film
         self._on_stage = on_stage
         self._refused = refused
-        self._exact_size = exact_size
+        self._hurry = goal.known_good and not thorough
 
     async def run(self) -> Artifact:
         """Everything up to the gates. No worker is left when this ends or is cancelled.
 
         Raises RefusedError; OSError when there is no process, descriptor or memory to be had.
         """
-        known = await asyncio.to_thread(self._known)
+        known, provisional = await asyncio.to_thread(self._known), False
         if known:
             fetched, verdict = known
             self._enter(Stage.VERIFYING, fetched["digest"])
@@ -137,10 +137,11 @@ class Preparation:
             fetched = await self._fetch()
             self._enter(Stage.PREPARING)
             self._check_claim(fetched)
-            if _takes_any_size(fetched):
+            if _takes_any_size(fetched) and not self._hurry:
                 await self._wait_for_film()
             source = await asyncio.to_thread(self._source, fetched)
-            verdict = await self._make_fit(source, fetched)
+            provisional = self._hurry and len(source.variants) > 1 and serves_as_it_is(source)
+            verdict = as_it_is(source) if provisional else await self._make_fit(source, fetched)
         if not self._goal.known_good:
             self._enter(Stage.GATING)
             if not known:
@@ -159,6 +160,7 @@ class Preparation:
             parts=fetched["parts"],
             imgsz=verdict.imgsz,
             compiled=verdict.compiled,
+            provisional=provisional,
         )
 
     def _known(self) -> tuple[dict[str, Any], Verdict] | None:
@@ -173,7 +175,7 @@ class Preparation:
                 return None
             fetched = {**describe(cached), "fingerprint": ""}
             source = self._source(fetched)
-            any_size = not self._film().sizes or (self._goal.known_good and not self._exact_size)
+            any_size = not self._film().sizes or self._hurry
             verdict = recall(source, self._settings.prepared, any_size)
             if verdict is None or not (self._goal.known_good or has_passed(verdict, self._terms())):
                 return None

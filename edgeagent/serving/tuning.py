@@ -62,8 +62,8 @@ async def tune(source: Source, root: Path, workshop: Workshop) -> Verdict:
     try:
         await _on_disk(begin, root, work)
         verdict = None
-        if [*source.variants] == [source.reference] and _serves_as_it_is(source):
-            verdict = Verdict(source.reference, source.weights_for(source.reference), imgsz=source.imgsz)
+        if [*source.variants] == [source.reference] and serves_as_it_is(source):
+            verdict = as_it_is(source)
         elif alike := await _on_disk(kin, source, root):
             verdict = await _prove(source, work, alike, workshop)
         if verdict is None:
@@ -72,11 +72,11 @@ async def tune(source: Source, root: Path, workshop: Workshop) -> Verdict:
                 return verdict
         return await _on_disk(remember, source, verdict, root, work)
     except OSError as e:
-        return _as_it_is(source, trials, f"this machine lacks something: {e}", e)
+        return _for_now(source, trials, f"this machine lacks something: {e}", e)
     except TaskFailedError as e:
         if not e.transient:
             raise
-        return _as_it_is(source, trials, e.why, e)
+        return _for_now(source, trials, e.why, e)
     finally:
         await _on_disk(shutil.rmtree, work, True)
 
@@ -130,7 +130,7 @@ async def _try_all(source: Source, work: Path, workshop: Workshop, trials: list[
                 continue
             if variant.needs_conversion(source.formats):
                 break
-            return Verdict(variant, source.weights_for(variant), tuple(trials), source.imgsz)
+            return as_it_is(source, trials)
         trial = _trial(variant, result, source)
         trials.append(trial)
         if not trial.why and variant in source.variants and (best is None or result["ms"] < best[0]):
@@ -140,17 +140,22 @@ async def _try_all(source: Source, work: Path, workshop: Workshop, trials: list[
     raise TaskFailedError("; ".join(f"{t.variant}: {t.why}" for t in trials if t.why))
 
 
-def _serves_as_it_is(source: Source) -> bool:
+def serves_as_it_is(source: Source) -> bool:
+    """Whether the version can serve here without a conversion."""
     return source.reference in source.variants and not source.reference.needs_conversion(source.formats)
 
 
-def _as_it_is(source: Source, trials: list[Trial], why: str, error: Exception) -> Verdict:
+def as_it_is(source: Source, trials: Sequence[Trial] = ()) -> Verdict:
+    """Nothing made, nothing chosen."""
+    return Verdict(source.reference, source.weights_for(source.reference), tuple(trials), source.imgsz)
+
+
+def _for_now(source: Source, trials: list[Trial], why: str, error: Exception) -> Verdict:
     """The source, unconverted, because of a trouble that may pass."""
-    if not _serves_as_it_is(source):
+    if not serves_as_it_is(source):
         raise TaskFailedError(why, {"transient": True}) from error
     _log.warning("served as it is", variant=source.reference.name, why=why)
-    trials = [*trials, Trial(source.reference.name, None, why)]
-    return Verdict(source.reference, source.weights_for(source.reference), tuple(trials), imgsz=source.imgsz)
+    return as_it_is(source, [*trials, Trial(source.reference.name, None, why)])
 
 
 async def _on_disk(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:

@@ -246,19 +246,30 @@ class Updater:
                 await asyncio.shield(engine.retire())
 
     def _refit_if_needed(self) -> None:
-        """Make the version that serves anew when there are frames of another shape than those it was made for.
+        """Make the version that serves anew when it is not in the form that it should have on this node.
 
-        Until then it sees these smaller than it should. Nothing else changes: version, digest and epoch stay."""
+        Nothing else changes: version, digest and epoch stay."""
+        if self._refit is None and self._unfit() and not self._closed:
+            self._refit = self._start(self._refit_until_it_fits())
+            self._refit.add_done_callback(lambda _: setattr(self, "_refit", None))
+
+    def _unfit(self) -> Engine | None:
+        """The engine that serves, if its version serves as it was published for want of something better, or there are
+        frames of another shape than those it was made for: until then it sees these smaller than it should."""
         engine, film = self.slot.engine, self._film()
-        made_for = engine.artifact.imgsz if engine else None
-        if engine is None or made_for is None or not film.complete or self._closed:
-            return
-        if (self._refit is None or self._refit.done()) and (
-            engine.artifact.contract.fitted(film.sizes) != made_for
-        ):
-            self._refit = self._start(self._fit(engine))
+        if engine is None or engine.artifact.provisional:
+            return engine
+        made_for = engine.artifact.imgsz
+        unfit = made_for and film.sizes and film.complete and engine.artifact.contract.fitted(film.sizes) != made_for
+        return engine if unfit else None
 
-    async def _fit(self, engine: Engine) -> None:
+    async def _refit_until_it_fits(self) -> None:
+        """Meanwhile another version may serve, or other frames come. What fails waits for the next of these."""
+        while engine := self._unfit():
+            if not await self._fit(engine):
+                return
+
+    async def _fit(self, engine: Engine) -> bool:
         ref, model = engine.ref, self.state.model
         goal = Goal(ref.version, "refit", "node", known_good=True, digest=ref.digest)
         preparation = Preparation(
@@ -270,10 +281,13 @@ class Updater:
             self._film,
             lambda stage, digest: None,
             set(),
-            exact_size=True,
+            thorough=True,
         )
         try:
             artifact = await preparation.run()
+            if replace(engine.artifact, provisional=False, trials=artifact.trials) == artifact:
+                engine.artifact = artifact  # that is how it serves already
+                return True
             self._fitting = Engine(
                 artifact, self._engine_settings, self, lambda: self._observer.worker_restarted("engine")
             )
@@ -284,9 +298,12 @@ class Updater:
                     self.slot.swap(self._engines[ref], self.slot.epoch)
                     self.router.pump()
                 self._drop(engine)
-                _log.info("made anew for the frames", model=model, version=ref.version, input=artifact.imgsz)
+                form = {"engine": artifact.variant.name, "input": artifact.imgsz}
+                _log.info("made anew", model=model, version=ref.version, **form)
+            return True
         except (OSError, RefusedError, EdgeAgentError) as e:
-            _log.warning("not made anew for the frames", model=model, version=ref.version, why=str(e))
+            _log.warning("not made anew", model=model, version=ref.version, why=str(e))
+            return False
         finally:
             fitting, self._fitting = self._fitting, None
             if fitting:

@@ -135,6 +135,26 @@ def test_published_checkpoint_is_served_without_torch(factory: Factory) -> None:
     assert len(list(prepared(factory).iterdir())) == 2
 
 
+def test_a_node_whose_verdicts_hold_no_more_serves_at_once(factory: Factory) -> None:
+    """Another version of a runtime, say, or another setting: what is fastest now is found out beside the line."""
+    factory.publish("v1")
+    factory.promote("v1")
+    node = factory.start("v1")
+    assert len(node.model()["active"]["tried"]) > 1
+    factory.wait_state("STABLE")
+    node.stop()
+    factory.config["engine"]["threads"] = 2
+    trials = len(said(factory, "variant tried"))
+    node = factory.start("v1")
+    epoch = node.model()["active"]["epoch"]
+    wait_for(lambda: len(node.model()["active"]["tried"]) > 1, "tried again", CONVERSION_S)
+    active = node.model()["active"]
+    assert len(said(factory, "variant tried")) > trials
+    assert (active["version"], active["epoch"], active["engine"]) == ("v1", epoch, fastest(active))
+    assert_seamless(factory.wait_more(5))
+    wait_for(lambda: len(node.workers("engine")) == 1, "the engine before is gone")
+
+
 def test_published_graph_with_its_numbers_in_a_file_of_their_own(factory: Factory) -> None:
     """OpenVINO's own format is two files: both are published, fetched, gated and loaded from the cache."""
     factory.publish("v1")

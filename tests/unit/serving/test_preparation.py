@@ -50,7 +50,7 @@ class Workshop:
     sizes: list[tuple[int, int] | None] = field(default_factory=list)
     film: list[Film] = field(default_factory=lambda: [Film()])
 
-    def prepare(self, goal: Goal = WISH, exact_size: bool = False) -> Artifact:
+    def prepare(self, goal: Goal = WISH, thorough: bool = False) -> Artifact:
         """Run one preparation to its end."""
         self.asked.clear()
         self.stages.clear()
@@ -65,7 +65,7 @@ class Workshop:
                 self._film,
                 self._entered,
                 self.refused,
-                exact_size,
+                thorough,
             )
             return await made.run()
 
@@ -173,9 +173,21 @@ def test_a_known_good_version_skips_the_gates(shop: Workshop) -> None:
     good = Goal("v1", "boot", "boot", known_good=True, digest=digest)
     shop.prepare(good)
     assert (shop.asked, shop.stages) == ([], ["VERIFYING", "PREPARING"])
+
+
+def test_a_known_good_version_without_a_verdict_serves_as_it_was_published(shop: Workshop) -> None:
+    """A line waits; what is fastest (with other options, another version of a runtime) is found out beside it."""
+    good = Goal("v1", "boot", "boot", known_good=True, digest=shop.prepare().ref.digest)
     shop.settings = replace(shop.settings, threads=2)
-    shop.prepare(good)
+    artifact = shop.prepare(good)
+    assert (artifact.variant, artifact.provisional, shop.asked) == (ONNX, True, ["fetch"])
+    artifact = shop.prepare(good, thorough=True)
+    assert (artifact.variant, artifact.provisional) == (OPENVINO, False)
     assert shop.asked == WHOLE_WAY[:-1]
+    assert shop.prepare(good) == artifact
+    # What was asked for can't serve it as it is: then the line waits for the conversion.
+    shop.settings = replace(shop.settings, threads=3, backend="openvino")
+    assert not shop.prepare(good).provisional
 
 
 @pytest.mark.parametrize(
@@ -263,7 +275,7 @@ def test_a_known_good_version_serves_at_once_as_it_is(checkpoint: Workshop) -> N
     good = replace(WISH, known_good=True, digest=first.ref.digest)
     assert checkpoint.prepare(good) == first
     assert checkpoint.asked == []
-    assert checkpoint.prepare(good, exact_size=True).imgsz == (320, 192)
+    assert checkpoint.prepare(good, thorough=True).imgsz == (320, 192)
     assert checkpoint.prepare(WISH).imgsz == (320, 192)
 
 

@@ -50,7 +50,7 @@ class Node:
     def worker_restarted(self, kind: str) -> None:
         """None is."""
 
-    def preparation(self, model: str, goal: Goal, *rest: Any, exact_size: bool = False) -> Any:
+    def preparation(self, model: str, goal: Goal, *rest: Any, thorough: bool = False) -> Any:
         """Stands for Preparation."""
         node, film, on_stage = self, rest[3], rest[4]
         self.asked.append(goal)
