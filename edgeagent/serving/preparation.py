@@ -105,7 +105,8 @@ class Preparation:
         refused: set[str],
         thorough: bool = False,
     ) -> None:
-        """refused: digests that this node won't serve; what the cache holds of them is not the last word.
+        """film: asked on the event loop's thread only. refused: digests that this node won't serve; what the cache
+        holds of them is not the last word.
 
         known_good versions are in a hurry: what was prepared for frames of another shape serves, or the version as it
         was published, for now. Not when `thorough`: then they, too, are made for this node and its frames as they are.
@@ -128,7 +129,7 @@ class Preparation:
 
         Raises RefusedError; OSError when there is no process, descriptor or memory to be had.
         """
-        known, provisional = await asyncio.to_thread(self._known), False
+        known, provisional = await asyncio.to_thread(self._known, self._film()), False
         if known:
             fetched, verdict = known
             self._enter(Stage.VERIFYING, fetched["digest"])
@@ -139,7 +140,7 @@ class Preparation:
             self._check_claim(fetched)
             if _takes_any_size(fetched) and not self._hurry:
                 await self._wait_for_film()
-            source = await asyncio.to_thread(self._source, fetched)
+            source = await asyncio.to_thread(self._source, fetched, self._film())
             provisional = self._hurry and len(source.variants) > 1 and serves_as_it_is(source)
             verdict = as_it_is(source) if provisional else await self._make_fit(source, fetched)
         if not self._goal.known_good:
@@ -163,7 +164,7 @@ class Preparation:
             provisional=provisional,
         )
 
-    def _known(self) -> tuple[dict[str, Any], Verdict] | None:
+    def _known(self, film: Film) -> tuple[dict[str, Any], Verdict] | None:
         """The version as the cache holds it, hashed, if this node has prepared and gated just that before.
 
         Versions are immutable: then there is nothing to ask the store for, and no worker to wait for.
@@ -174,8 +175,8 @@ class Preparation:
             if cached is None or cached.manifest.digest in self._refused:
                 return None
             fetched = {**describe(cached), "fingerprint": ""}
-            source = self._source(fetched)
-            any_size = not self._film().sizes or self._hurry
+            source = self._source(fetched, film)
+            any_size = not film.sizes or self._hurry
             verdict = recall(source, self._settings.prepared, any_size)
             if verdict is None or not (self._goal.known_good or has_passed(verdict, self._terms())):
                 return None
@@ -186,7 +187,7 @@ class Preparation:
             return None
         return fetched, verdict
 
-    def _source(self, fetched: dict[str, Any]) -> Source:
+    def _source(self, fetched: dict[str, Any], film: Film) -> Source:
         """Raises RefusedError. Looks at what is installed: not for the event loop."""
         s, ready = self._settings, fetched["ready"]
         try:
@@ -207,7 +208,7 @@ class Preparation:
             max_batch=s.max_batch,
             tolerance=s.tolerance,
             contract=contract,
-            imgsz=contract.fitted(self._film().sizes) if _takes_any_size(fetched) else None,
+            imgsz=contract.fitted(film.sizes) if _takes_any_size(fetched) else None,
             ready={fmt: Path(path) for fmt, path in ready.items()},
         )
 

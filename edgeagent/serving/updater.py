@@ -260,7 +260,12 @@ class Updater:
         if engine is None or engine.artifact.provisional:
             return engine
         made_for = engine.artifact.imgsz
-        unfit = made_for and film.sizes and film.complete and engine.artifact.contract.fitted(film.sizes) != made_for
+        unfit = (
+            made_for
+            and film.sizes
+            and film.complete
+            and engine.artifact.contract.fitted(film.sizes) != made_for
+        )
         return engine if unfit else None
 
     async def _refit_until_it_fits(self) -> None:
