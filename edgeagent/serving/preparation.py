@@ -226,6 +226,7 @@ class Preparation:
             return
         failures = contract_gate.changes(self._active_contract, Contract.from_values(fetched["contract"]))
         if failures:
+            self._enter(Stage.GATING)
             raise RefusedError(f"gate contract: {'; '.join(failures)}", fingerprint=fetched["fingerprint"])
 
     def _terms(self) -> str:

@@ -225,7 +225,7 @@ def test_classes_that_are_not_welcome_are_refused_before_anything_is_tried(shop:
     shop.active = replace(FACTS.contract, names=("dent", "scratch"))
     with pytest.raises(RefusedError, match=r"gate contract: class names .*another order") as refused:
         shop.prepare()
-    assert shop.asked == ["fetch"]
+    assert (shop.asked, shop.stages) == (["fetch"], ["VERIFYING", "PREPARING", "GATING"])
     assert (refused.value.transient, refused.value.fingerprint) == (False, "f")
     assert shop.prepare(replace(WISH, allow_new_contract=True)).variant == OPENVINO
 
