@@ -102,11 +102,7 @@ class Report:
         for model, updater in self._updaters.items():
             for engine in updater.engines:
                 add(engine.worker, "engine", model=model, version=engine.ref.version)
-            if updater.preparation and updater.preparation.task:
-                add(
-                    updater.preparation.task.worker,
-                    "prepare",
-                    model=model,
-                    version=updater.preparation.version,
-                )
+            for preparation in updater.preparations:
+                if preparation.task:
+                    add(preparation.task.worker, "prepare", model=model, version=preparation.version)
         return found

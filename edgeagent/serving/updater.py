@@ -89,6 +89,7 @@ class Updater:
         self._warming: Engine | None = None
         self._fitting: Engine | None = None
         self._refit: asyncio.Task[None] | None = None
+        self._refit_preparation: Preparation | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._timer: asyncio.TimerHandle | None = None
         self._failures: list[float] = []
@@ -120,8 +121,13 @@ class Updater:
 
     @property
     def preparation(self) -> Preparation | None:
-        """The preparing worker's side, while there is one."""
+        """That of the candidate, while there is one."""
         return self._preparation
+
+    @property
+    def preparations(self) -> list[Preparation]:
+        """All that are under way: of the candidate, and of the version that is made anew."""
+        return [p for p in (self._preparation, self._refit_preparation) if p]
 
     @property
     def standby(self) -> Engine | None:
@@ -288,6 +294,7 @@ class Updater:
             set(),
             thorough=True,
         )
+        self._refit_preparation = preparation
         try:
             artifact = await preparation.run()
             if replace(engine.artifact, provisional=False, trials=artifact.trials) == artifact:
@@ -310,6 +317,7 @@ class Updater:
             _log.warning("not made anew", model=model, version=ref.version, why=str(e))
             return False
         finally:
+            self._refit_preparation = None
             fitting, self._fitting = self._fitting, None
             if fitting:
                 await asyncio.shield(fitting.retire())
