@@ -165,8 +165,10 @@ def test_real_etcd(factory: Factory, tmp_path: Path) -> None:
         assert node.model()["held"]
         etcd.etcdctl("put", "/models/yolo/current", "v2")
         node.wait_active("v2")
+        factory.wait_more(3)  # each version has a frame, or its epoch would be missing in the records
         etcd.etcdctl("put", PIN, "v1")
         node.wait_active("v1")
+        factory.wait_more(3)
         etcd.etcdctl("del", PIN)
         node.wait_active("v2")
         presence = json.loads(etcd.etcdctl("get", "--print-value-only", "/edgeagent/nodes/node-under-test"))
