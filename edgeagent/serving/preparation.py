@@ -109,7 +109,8 @@ class Preparation:
         holds of them is not the last word.
 
         known_good versions are in a hurry: what was prepared for frames of another shape serves, or the version as it
-        was published, for now. Not when `thorough`: then they, too, are made for this node and its frames as they are.
+        was published, for now. Not when `thorough`: then they, too, are made for this node and its frames as they are,
+        or refused when that can't be done now.
         """
         self.report = Report()
         self.version = goal.version
@@ -122,6 +123,7 @@ class Preparation:
         self._film = film
         self._on_stage = on_stage
         self._refused = refused
+        self._thorough = thorough
         self._hurry = goal.known_good and not thorough
 
     async def run(self) -> Artifact:
@@ -143,6 +145,9 @@ class Preparation:
             source = await asyncio.to_thread(self._source, fetched, self._film())
             provisional = self._hurry and len(source.variants) > 1 and serves_as_it_is(source)
             verdict = as_it_is(source) if provisional else await self._make_fit(source, fetched)
+            if self._thorough and verdict.folder is None:
+                # A makeshift is for a version that has nothing better; here one serves already.
+                raise RefusedError(verdict.trials[-1].why, transient=True)
         if not self._goal.known_good:
             self._enter(Stage.GATING)
             if not known:

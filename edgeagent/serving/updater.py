@@ -46,6 +46,8 @@ from edgeagent.workers.messages import Detected
 
 _log = structlog.get_logger(__name__)
 _RECHECK_MIN_S = 2.0
+_REFIT_AGAIN_S = 300.0
+"""Seconds after which what could not be made anew is tried again: so seldom that it may fail each time."""
 
 
 class UpdaterObserver(Protocol):
@@ -90,6 +92,7 @@ class Updater:
         self._fitting: Engine | None = None
         self._refit: asyncio.Task[None] | None = None
         self._refit_preparation: Preparation | None = None
+        self._refit_again: asyncio.TimerHandle | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._timer: asyncio.TimerHandle | None = None
         self._failures: list[float] = []
@@ -142,8 +145,9 @@ class Updater:
     async def close(self) -> None:
         """Stop everything; returns when every worker is gone."""
         self._closed = True
-        if self._timer:
-            self._timer.cancel()
+        for timer in (self._timer, self._refit_again):
+            if timer:
+                timer.cancel()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*(e.retire() for e in self.engines))
@@ -255,9 +259,8 @@ class Updater:
         """Make the version that serves anew when it is not in the form that it should have on this node.
 
         Nothing else changes: version, digest and epoch stay."""
-        if self._refit is None and self._unfit() and not self._closed:
+        if (self._refit is None or self._refit.done()) and self._unfit() and not self._closed:
             self._refit = self._start(self._refit_until_it_fits())
-            self._refit.add_done_callback(lambda _: setattr(self, "_refit", None))
 
     def _unfit(self) -> Engine | None:
         """The engine that serves, if its version serves as it was published for want of something better, or there are
@@ -266,18 +269,21 @@ class Updater:
         if engine is None or engine.artifact.provisional:
             return engine
         made_for = engine.artifact.imgsz
-        unfit = (
-            made_for
-            and film.sizes
-            and film.complete
-            and engine.artifact.contract.fitted(film.sizes) != made_for
-        )
-        return engine if unfit else None
+        if made_for is None or not film.sizes:
+            return None
+        needed = engine.artifact.contract.fitted(film.sizes)
+        # A camera that hasn't sent a frame yet may need what the others don't; what these lack, they lack without it.
+        too_small = needed[0] > made_for[0] or needed[1] > made_for[1]
+        return engine if too_small or (film.complete and needed != made_for) else None
 
     async def _refit_until_it_fits(self) -> None:
-        """Meanwhile another version may serve, or other frames come. What fails waits for the next of these."""
+        """Meanwhile another version may serve, or other frames come. What fails waits for these, or for a while."""
         while engine := self._unfit():
             if not await self._fit(engine):
+                if self._refit_again:
+                    self._refit_again.cancel()
+                again = asyncio.get_running_loop().call_later(_REFIT_AGAIN_S, self._refit_if_needed)
+                self._refit_again = again
                 return
 
     async def _fit(self, engine: Engine) -> bool:

@@ -191,6 +191,18 @@ def test_a_known_good_version_without_a_verdict_serves_as_it_was_published(shop:
 
 
 @pytest.mark.parametrize(
+    "lacks", [CRASH, TaskFailedError("no room", {"transient": True}), OSError(28, "no room")]
+)
+def test_what_serves_is_not_made_anew_as_a_makeshift(shop: Workshop, lacks: Exception) -> None:
+    """A worker that is killed, or a full disk: the source would serve at its own, slow pace."""
+    good = Goal("v1", "boot", "boot", known_good=True, digest=shop.prepare().ref.digest)
+    shop.settings = replace(shop.settings, threads=2)
+    shop.fail = {"onnxruntime-cpu": lacks}
+    with pytest.raises(RefusedError, match=r"SIGSEGV|no room"):
+        shop.prepare(good, thorough=True)
+
+
+@pytest.mark.parametrize(
     "change",
     ["other active version", "leave for a new contract"],
 )

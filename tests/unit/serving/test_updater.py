@@ -207,17 +207,18 @@ def test_other_frames_have_the_version_made_anew(monkeypatch: pytest.MonkeyPatch
         epoch, first, second = u.slot.epoch, line(), line()
         await input_of(u, (320, 320))  # there was no camera yet
         u.router.add_line(first)
-        film(u, first, 720, 1280)
+        u.router.add_line(second)
+        film(u, first, 720, 1280)  # what the second will send is not known: one for both, then
+        await asyncio.sleep(0)
+        assert len(shaped.asked) == 1
+        film(u, second, 720, 1280)
         await input_of(u, (192, 320))
         film(u, first, 360, 640)  # of the same shape
-        u.router.add_line(second)
-        film(u, first, 1280, 720)  # what the second will send is not known: one for both, then
-        await asyncio.sleep(0)
-        assert len(shaped.asked) == 2
-        film(u, second, 720, 1280)
+        u.router.add_line(line())  # a camera that never comes
+        film(u, first, 1280, 720)  # seen too small, whatever the third would send
         await input_of(u, (320, 320))  # holds all that came until now
-        film(u, first, 360, 640)
-        film(u, first, 1280, 720)
+        film(u, second, 360, 640)
+        film(u, second, 1280, 720)
         await asyncio.sleep(0)
         assert len(shaped.asked) == 3
         while shaped.retired != ["v1", "v1"]:
@@ -232,7 +233,7 @@ def test_other_frames_have_the_version_made_anew(monkeypatch: pytest.MonkeyPatch
 def test_a_version_that_can_not_be_made_anew_goes_on_serving(
     monkeypatch: pytest.MonkeyPatch, shaped: Node
 ) -> None:
-    """As it is; nothing of the attempt is left. The next frames of another size are another chance."""
+    """As it is; nothing of the attempt is left. The next frames of another size are another chance, and so is time."""
 
     async def story(u: Updater) -> None:
         camera = line()
@@ -247,6 +248,13 @@ def test_a_version_that_can_not_be_made_anew_goes_on_serving(
         shaped.fates["v1"] = None
         film(u, camera, 360, 640)
         await input_of(u, (192, 320))
+        shaped.fates["v1"] = OSError(11, "no process")
+        monkeypatch.setattr(updater, "_REFIT_AGAIN_S", 0.0)
+        film(u, camera, 1280, 720)
+        while len(shaped.asked) < 5:  # by itself
+            await asyncio.sleep(0)
+        shaped.fates["v1"] = None
+        await input_of(u, (320, 320))
 
     run(monkeypatch, shaped, story, "v1")
     assert shaped.records[0].result == "swapped"
