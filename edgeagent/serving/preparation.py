@@ -30,15 +30,16 @@ from edgeagent.store.cache import Cache, describe
 from edgeagent.workers.messages import Control
 
 _log = structlog.get_logger(__name__)
-_FILM_S, _LOOK_S = 5.0, 0.05
+_FIRST_FRAMES_S = 5.0
 """How long a version that can be made for the frames waits for a camera that hasn't sent one yet."""
+_LOOK_S = 0.05
 
 
 @dataclass(frozen=True)
-class Film:
-    """Sizes (height, width) of the frames that the pipelines of a model see; `complete` when all have sent some."""
+class FrameSizes:
+    """(height, width) of the frames that the pipelines of a model have sent; `complete` when each has sent some."""
 
-    sizes: frozenset[tuple[int, int]] = frozenset()
+    seen: frozenset[tuple[int, int]] = frozenset()
     complete: bool = True
 
 
@@ -100,13 +101,13 @@ class Preparation:
         settings: PrepareSettings,
         active_contract: Contract | None,
         recent_frames: Callable[[], Sequence[Frame]],
-        film: Callable[[], Film],
+        frame_sizes: Callable[[], FrameSizes],
         on_stage: Callable[[Stage, str], None],
         refused: set[str],
         thorough: bool = False,
     ) -> None:
-        """film: asked on the event loop's thread only. refused: digests that this node won't serve; what the cache
-        holds of them is not the last word.
+        """frame_sizes: asked on the event loop's thread only. refused: digests that this node won't serve; what the
+        cache holds of them is not the last word.
 
         known_good versions are in a hurry: what was prepared for frames of another shape serves, or the version as it
         was published, for now. Not when `thorough`: then they, too, are made for this node and its frames as they are,
@@ -120,7 +121,7 @@ class Preparation:
         self._settings = settings
         self._active_contract = active_contract
         self._recent_frames = recent_frames
-        self._film = film
+        self._frame_sizes = frame_sizes
         self._on_stage = on_stage
         self._refused = refused
         self._thorough = thorough
@@ -131,20 +132,22 @@ class Preparation:
 
         Raises RefusedError; OSError when there is no process, descriptor or memory to be had.
         """
-        known, provisional = await asyncio.to_thread(self._known, self._film()), False
+        known, provisional = await asyncio.to_thread(self._known, self._frame_sizes()), False
         if known:
-            fetched, verdict = known
-            self._enter(Stage.VERIFYING, fetched["digest"])
+            source, verdict = known
+            self._enter(Stage.VERIFYING, source.digest)
             self._enter(Stage.PREPARING)
         else:
             fetched = await self._fetch()
             self._enter(Stage.PREPARING)
             self._check_claim(fetched)
             if _takes_any_size(fetched) and not self._hurry:
-                await self._wait_for_film()
-            source = await asyncio.to_thread(self._source, fetched, self._film())
+                await self._wait_for_first_frames()
+            source = await asyncio.to_thread(self._source, fetched, self._frame_sizes())
             provisional = self._hurry and len(source.variants) > 1 and serves_as_it_is(source)
-            verdict = as_it_is(source) if provisional else await self._make_fit(source, fetched)
+            verdict = (
+                as_it_is(source) if provisional else await self._make_fit(source, fetched["fingerprint"])
+            )
             if self._thorough and verdict.folder is None:
                 # A makeshift is for a version that has nothing better; here one serves already.
                 raise RefusedError(verdict.trials[-1].why, transient=True)
@@ -152,24 +155,24 @@ class Preparation:
             self._enter(Stage.GATING)
             if not known:
                 if not verdict.gated:
-                    await self._pass_gates(fetched, verdict)
+                    await self._pass_gates(source, verdict, fetched["fingerprint"])
                 await asyncio.to_thread(self._mark_passed, verdict)
         if not known and verdict.variant not in source.variants:
             # The gates had nothing against the weights, and yet their way to what was asked for begins with a failure.
             raise RefusedError(verdict.trials[0].why, fingerprint=fetched["fingerprint"])
         return Artifact(
-            ref=Ref(self._goal.version, fetched["digest"]),
+            ref=Ref(self._goal.version, source.digest),
             weights=verdict.weights,
-            contract=Contract.from_values(fetched["contract"]),
+            contract=source.contract,
             variant=verdict.variant,
             trials=verdict.trials,
-            parts=fetched["parts"],
+            parts=source.parts,
             imgsz=verdict.imgsz,
             compiled=verdict.compiled,
             provisional=provisional,
         )
 
-    def _known(self, film: Film) -> tuple[dict[str, Any], Verdict] | None:
+    def _known(self, sizes: FrameSizes) -> tuple[Source, Verdict] | None:
         """The version as the cache holds it, hashed, if this node has prepared and gated just that before.
 
         Versions are immutable: then there is nothing to ask the store for, and no worker to wait for.
@@ -180,8 +183,8 @@ class Preparation:
             if cached is None or cached.manifest.digest in self._refused:
                 return None
             fetched = {**describe(cached), "fingerprint": ""}
-            source = self._source(fetched, film)
-            any_size = not film.sizes or self._hurry
+            source = self._source(fetched, sizes)
+            any_size = not sizes.seen or self._hurry
             verdict = recall(source, self._settings.prepared, any_size)
             if verdict is None or not (self._goal.known_good or has_passed(verdict, self._terms())):
                 return None
@@ -190,9 +193,9 @@ class Preparation:
         except (EdgeAgentError, RefusedError, OSError) as e:
             _log.info("fetched and prepared anew", model=self._model, version=self.version, why=str(e))
             return None
-        return fetched, verdict
+        return source, verdict
 
-    def _source(self, fetched: dict[str, Any], film: Film) -> Source:
+    def _source(self, fetched: dict[str, Any], sizes: FrameSizes) -> Source:
         """Raises RefusedError. Looks at what is installed: not for the event loop."""
         s, ready = self._settings, fetched["ready"]
         try:
@@ -213,14 +216,16 @@ class Preparation:
             max_batch=s.max_batch,
             tolerance=s.tolerance,
             contract=contract,
-            imgsz=contract.fitted(film.sizes) if _takes_any_size(fetched) else None,
+            imgsz=contract.fitted(sizes.seen) if _takes_any_size(fetched) else None,
             ready={fmt: Path(path) for fmt, path in ready.items()},
+            parts=fetched["parts"],
+            golden=fetched["golden"],
         )
 
-    async def _wait_for_film(self) -> None:
+    async def _wait_for_first_frames(self) -> None:
         """Until every pipeline knows how large its frames are, or their cameras have had their time."""
-        until = time.monotonic() + _FILM_S
-        while not self._film().complete and time.monotonic() < until:
+        until = time.monotonic() + _FIRST_FRAMES_S
+        while not self._frame_sizes().complete and time.monotonic() < until:
             await asyncio.sleep(_LOOK_S)
 
     def _check_claim(self, fetched: dict[str, Any]) -> None:
@@ -258,49 +263,54 @@ class Preparation:
             why = e.why if e.body else f"{self.report.stage.lower()}: {e.why}"
             raise RefusedError(why, transient, e.body.get("fingerprint", "")) from e
 
-    async def _make_fit(self, source: Source, fetched: dict[str, Any]) -> Verdict:
-        self._source_of_trials, self._fetched = source, fetched
+    async def _make_fit(self, source: Source, fingerprint: str) -> Verdict:
         try:
             return await tune(source, self._settings.prepared, self)
         except TaskFailedError as e:
-            raise RefusedError(e.why, e.transient, fetched["fingerprint"]) from e
+            raise RefusedError(e.why, e.transient, fingerprint) from e
 
-    async def measure(self, variant: Variant, folder: Path, is_reference: bool) -> dict[str, Any]:
+    async def measure(self, source: Source, variant: Variant, folder: Path) -> dict[str, Any]:
         """See `Workshop`."""
         self.report.trial = variant.name
-        trial = {"task": "measure", "variant": asdict(variant), "is_reference": is_reference}
-        return await self._run({**self._trial_settings(folder), **trial}, self._patience(variant))
-
-    async def prove(self, variant: Variant, folder: Path) -> list[dict[str, Any]]:
-        """See `Workshop`."""
-        trial = {
-            "task": "prove",
-            "reference": asdict(self._source_of_trials.reference),
-            "variant": asdict(variant),
+        settings = {
+            **self._trial_settings(source, variant, folder),
+            "task": "measure",
+            "is_reference": variant == source.reference,
         }
-        settings = {**self._gate_settings(self._fetched), **self._trial_settings(folder), **trial}
-        results: list[dict[str, Any]] = (await self._run(settings, self._patience(variant)))["results"]
+        return await self._run(settings, self._patience(source, variant))
+
+    async def prove(self, source: Source, variant: Variant, folder: Path) -> list[dict[str, Any]]:
+        """See `Workshop`."""
+        settings = {
+            **self._gate_settings(source),
+            **self._trial_settings(source, variant, folder),
+            "task": "prove",
+            "reference": asdict(source.reference),
+        }
+        results: list[dict[str, Any]] = (await self._run(settings, self._patience(source, variant)))[
+            "results"
+        ]
         return results
 
-    def _trial_settings(self, folder: Path) -> dict[str, Any]:
-        s, source, fetched = self._settings, self._source_of_trials, self._fetched
+    def _trial_settings(self, source: Source, variant: Variant, folder: Path) -> dict[str, Any]:
         return {
-            "source": fetched["weights"],
-            "format": fetched["format"],
-            "ready": fetched["ready"],
-            "parts": fetched["parts"],
-            "golden": fetched["golden"],
+            "variant": asdict(variant),
+            "source": str(source.weights),
+            "format": source.format,
+            "ready": {fmt: str(path) for fmt, path in source.ready.items()},
+            "parts": dict(source.parts),
+            "golden": list(source.golden),
             "imgsz": source.imgsz,
-            "threads": s.threads,
-            "max_batch": s.max_batch,
+            "threads": source.threads,
+            "max_batch": source.max_batch,
             "folder": str(folder),
-            "confidence": s.confidence,
-            "tolerance": asdict(s.tolerance),
+            "confidence": self._settings.confidence,
+            "tolerance": asdict(source.tolerance),
         }
 
-    def _patience(self, variant: Variant) -> float:
+    def _patience(self, source: Source, variant: Variant) -> float:
         """How long the worker that tries it may say nothing, in seconds."""
-        converts = variant.needs_conversion(self._source_of_trials.formats)
+        converts = variant.needs_conversion(source.formats)
         return self._settings.convert_s if converts else self._settings.gate_s
 
     def _mark_passed(self, verdict: Verdict) -> None:
@@ -309,14 +319,14 @@ class Preparation:
         except OSError as e:
             _log.warning("gates passed, which can't be remembered", version=self.version, why=str(e))
 
-    async def _pass_gates(self, fetched: dict[str, Any], verdict: Verdict) -> None:
+    async def _pass_gates(self, source: Source, verdict: Verdict, fingerprint: str) -> None:
         settings = {
             "task": "gates",
-            **self._gate_settings(fetched),
+            **self._gate_settings(source),
             "weights": str(verdict.weights),
             "variant": asdict(verdict.variant),
-            "threads": self._settings.threads,
-            "max_batch": self._settings.max_batch,
+            "threads": source.threads,
+            "max_batch": source.max_batch,
             "imgsz": verdict.imgsz,
             "compiled": str(verdict.compiled or ""),
         }
@@ -324,14 +334,14 @@ class Preparation:
             await self._run(settings, self._settings.gate_s)
         except TaskFailedError as e:
             why = e.why if e.body else f"gate {self.report.gate}: {e.why}"
-            raise RefusedError(why, e.transient, fetched["fingerprint"]) from e
+            raise RefusedError(why, e.transient, fingerprint) from e
 
-    def _gate_settings(self, fetched: dict[str, Any]) -> dict[str, Any]:
+    def _gate_settings(self, source: Source) -> dict[str, Any]:
         return {
             "cache": str(self._settings.cache),
             "model": self._model,
             "version": self._goal.version,
-            "digest": fetched["digest"],
+            "digest": source.digest,
             "allow_new_contract": self._goal.allow_new_contract,
             "active_contract": asdict(self._active_contract) if self._active_contract else None,
         }

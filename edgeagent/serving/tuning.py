@@ -40,10 +40,10 @@ class Workshop(Protocol):
     """Who runs trials, in workers. Results are {weights, compiled, ms, parity (values of Parity, None for the
     reference)}. `folder`: for what a trial makes, and leaves to the next. Raise TaskFailedError, OSError."""
 
-    async def measure(self, variant: Variant, folder: Path, is_reference: bool) -> dict[str, Any]:
+    async def measure(self, source: Source, variant: Variant, folder: Path) -> dict[str, Any]:
         """One trial, in a process of its own."""
 
-    async def prove(self, variant: Variant, folder: Path) -> list[dict[str, Any]]:
+    async def prove(self, source: Source, variant: Variant, folder: Path) -> list[dict[str, Any]]:
         """The reference, `variant` if it is another, and all gates, in one process."""
 
 
@@ -85,7 +85,7 @@ async def _prove(source: Source, work: Path, variant: Variant, workshop: Worksho
     """The verdict for `variant`, if it does for this version what it did for its kin; else None: then all are tried,
     and all gates run, which tell what is wrong."""
     try:
-        results = await workshop.prove(variant, work)
+        results = await workshop.prove(source, variant, work)
     except TaskFailedError as e:
         if e.transient:
             raise
@@ -118,15 +118,14 @@ async def _try_all(source: Source, work: Path, workshop: Workshop, trials: list[
     """The best one. Adds to `trials`, the reference first."""
     best: tuple[float, Variant, dict[str, Any]] | None = None
     for variant in dict.fromkeys((source.reference, *source.variants)):
-        is_reference = variant == source.reference
         try:
-            result = await workshop.measure(variant, work, is_reference)
+            result = await workshop.measure(source, variant, work)
         except TaskFailedError as e:
             if e.transient:
                 raise
             _log.warning("variant not usable", variant=variant.name, why=e.why)
             trials.append(Trial(variant.name, None, e.why))
-            if not is_reference:
+            if variant != source.reference:
                 continue
             if variant.needs_conversion(source.formats):
                 break

@@ -34,7 +34,7 @@ from edgeagent.errors import EdgeAgentError
 from edgeagent.pipeline.frame import Frame
 from edgeagent.serving.engine import Engine, EngineSettings, start_ahead
 from edgeagent.serving.preparation import (
-    Film,
+    FrameSizes,
     Preparation,
     PrepareSettings,
     RefusedError,
@@ -219,7 +219,7 @@ class Updater:
             self._prepare_settings,
             self._active_contract(),
             self._recent_frames,
-            self._film,
+            self._frame_sizes,
             lambda stage, digest: self.handle(Advanced(id, stage, digest)),
             {r.digest for r in self.state.rejections},
         )
@@ -265,19 +265,19 @@ class Updater:
     def _unfit(self) -> Engine | None:
         """The engine that serves, if its version serves as it was published for want of something better, or there are
         frames of another shape than those it was made for: until then it sees these smaller than it should."""
-        engine, film = self.slot.engine, self._film()
+        engine, frames = self.slot.engine, self._frame_sizes()
         if engine is None or engine.artifact.provisional:
             return engine
         made_for = engine.artifact.imgsz
-        if made_for is None or not film.sizes:
+        if made_for is None or not frames.seen:
             return None
-        needed = engine.artifact.contract.fitted(film.sizes)
+        needed = engine.artifact.contract.fitted(frames.seen)
         # A camera that hasn't sent a frame yet may need what the others don't; what these lack, they lack without it.
         too_small = needed[0] > made_for[0] or needed[1] > made_for[1]
-        return engine if too_small or (film.complete and needed != made_for) else None
+        return engine if too_small or (frames.complete and needed != made_for) else None
 
     async def _refit_until_it_fits(self) -> None:
-        """Meanwhile another version may serve, or other frames come. What fails waits for these, or for a while."""
+        """Meanwhile another version may serve, or other frames come. What fails waits for these, or a while."""
         while engine := self._unfit():
             if not await self._fit(engine):
                 if self._refit_again:
@@ -295,7 +295,7 @@ class Updater:
             self._prepare_settings,
             self._active_contract(),
             self._recent_frames,
-            self._film,
+            self._frame_sizes,
             lambda stage, digest: None,
             set(),
             thorough=True,
@@ -341,9 +341,9 @@ class Updater:
     def _active_contract(self) -> Any:
         return self.slot.engine.artifact.contract if self.slot.engine else None
 
-    def _film(self) -> Film:
+    def _frame_sizes(self) -> FrameSizes:
         sizes = [line.sizes for line in self.router.lines]
-        return Film(frozenset().union(*sizes), all(sizes))
+        return FrameSizes(frozenset().union(*sizes), all(sizes))
 
     def _recent_frames(self) -> list[Frame]:
         newest = (line.recent or (line.waiting[-1] if line.waiting else None) for line in self.router.lines)

@@ -73,7 +73,8 @@ class Source:
 
     variants: to choose from. reference: what the others are compared with; it loads the weights as they are, and need
     not be one to choose. imgsz: (height, width) to use weights at that leave it open; None where they don't.
-    ready: files of the version in other formats, by format.
+    ready: files of the version in other formats, by format; parts: what belongs to an OpenVINO graph among them, by
+    format; golden: paths of the golden pictures.
     """
 
     digest: str
@@ -87,6 +88,8 @@ class Source:
     contract: Contract
     imgsz: tuple[int, int] | None = None
     ready: Mapping[str, Path] = field(default_factory=dict)
+    parts: Mapping[str, str] = field(default_factory=dict)
+    golden: Sequence[str] = ()
     key: str = field(init=False)
     family: str = field(init=False)
 

@@ -19,7 +19,7 @@ from edgeagent.engines.variants import Variant
 from edgeagent.gates.parity import Parity, Tolerance
 from edgeagent.serving import preparation
 from edgeagent.serving.engine import Artifact
-from edgeagent.serving.preparation import Film, Preparation, PrepareSettings, RefusedError
+from edgeagent.serving.preparation import FrameSizes, Preparation, PrepareSettings, RefusedError
 from edgeagent.serving.task import TaskFailedError
 from edgeagent.store.cache import Cache, describe
 from edgeagent.store.fetch import fetch_version
@@ -48,7 +48,7 @@ class Workshop:
     active: Contract | None = None
     refused: set[str] = field(default_factory=set)
     sizes: list[tuple[int, int] | None] = field(default_factory=list)
-    film: list[Film] = field(default_factory=lambda: [Film()])
+    frame_sizes: list[FrameSizes] = field(default_factory=lambda: [FrameSizes()])
 
     def prepare(self, goal: Goal = WISH, thorough: bool = False) -> Artifact:
         """Run one preparation to its end."""
@@ -62,7 +62,7 @@ class Workshop:
                 self.settings,
                 self.active,
                 lambda: (),
-                self._film,
+                self._frame_sizes,
                 self._entered,
                 self.refused,
                 thorough,
@@ -71,8 +71,8 @@ class Workshop:
 
         return asyncio.run(run())
 
-    def _film(self) -> Film:
-        return self.film.pop(0) if len(self.film) > 1 else self.film[0]
+    def _frame_sizes(self) -> FrameSizes:
+        return self.frame_sizes.pop(0) if len(self.frame_sizes) > 1 else self.frame_sizes[0]
 
     def _entered(self, stage: Stage, digest: str) -> None:
         self.stages.append(stage.value)
@@ -242,8 +242,8 @@ def test_classes_that_are_not_welcome_are_refused_before_anything_is_tried(shop:
     assert shop.prepare(replace(WISH, allow_new_contract=True)).variant == OPENVINO
 
 
-WIDE, HIGH = Film(frozenset({(720, 1280)})), Film(frozenset({(1280, 720)}))
-UNKNOWN = Film(frozenset(), complete=False)
+WIDE, HIGH = FrameSizes(frozenset({(720, 1280)})), FrameSizes(frozenset({(1280, 720)}))
+UNKNOWN = FrameSizes(frozenset(), complete=False)
 
 
 @pytest.fixture
@@ -260,7 +260,7 @@ def checkpoint(shop: Workshop) -> Workshop:
 
 def test_a_checkpoint_is_made_for_the_frames(checkpoint: Workshop) -> None:
     """As soon as the cameras have sent some; an ONNX file has the size that it has."""
-    checkpoint.film = [UNKNOWN, UNKNOWN, WIDE]
+    checkpoint.frame_sizes = [UNKNOWN, UNKNOWN, WIDE]
     assert checkpoint.prepare().imgsz == (192, 320)
     assert {*checkpoint.sizes} == {(192, 320)}
 
@@ -269,21 +269,21 @@ def test_frames_that_never_come_are_not_waited_for(
     checkpoint: Workshop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The square then; or what was made for those that the camera sent before."""
-    monkeypatch.setattr(preparation, "_FILM_S", 0.0)
-    checkpoint.film = [UNKNOWN]
+    monkeypatch.setattr(preparation, "_FIRST_FRAMES_S", 0.0)
+    checkpoint.frame_sizes = [UNKNOWN]
     assert checkpoint.prepare().imgsz == (320, 320)
-    checkpoint.film = [WIDE]
+    checkpoint.frame_sizes = [WIDE]
     assert checkpoint.prepare().imgsz == (192, 320)
-    checkpoint.film = [UNKNOWN]
+    checkpoint.frame_sizes = [UNKNOWN]
     assert checkpoint.prepare().imgsz in {(192, 320), (320, 320)}
     assert checkpoint.asked == []
 
 
 def test_a_known_good_version_serves_at_once_as_it_is(checkpoint: Workshop) -> None:
     """Also for other frames: a line that waits sees nothing. Made anew, it fits them."""
-    checkpoint.film = [WIDE]
+    checkpoint.frame_sizes = [WIDE]
     first = checkpoint.prepare()
-    checkpoint.film = [HIGH]
+    checkpoint.frame_sizes = [HIGH]
     good = replace(WISH, known_good=True, digest=first.ref.digest)
     assert checkpoint.prepare(good) == first
     assert checkpoint.asked == []

@@ -69,11 +69,11 @@ class Bench:
     def root(self) -> Path:
         return self.folder / "prepared"
 
-    async def measure(self, variant: Variant, folder: Path, is_reference: bool) -> dict[str, Any]:
+    async def measure(self, source: Source, variant: Variant, folder: Path) -> dict[str, Any]:
         """What a preparing worker does: the product, what it leaves to the next, and the figures."""
         return self.made(variant, folder)
 
-    async def prove(self, variant: Variant, folder: Path) -> list[dict[str, Any]]:
+    async def prove(self, source: Source, variant: Variant, folder: Path) -> list[dict[str, Any]]:
         """Reference, variant and gates in one."""
         self.proved.append(variant.name)
         results = [self.made(v, folder) for v in dict.fromkeys((TORCH, variant))]

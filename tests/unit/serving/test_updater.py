@@ -52,7 +52,7 @@ class Node:
 
     def preparation(self, model: str, goal: Goal, *rest: Any, thorough: bool = False) -> Any:
         """Stands for Preparation."""
-        node, film, on_stage = self, rest[3], rest[4]
+        node, frame_sizes, on_stage = self, rest[3], rest[4]
         self.asked.append(goal)
 
         class PaperPreparation:
@@ -72,7 +72,7 @@ class Node:
                     Path("w"),
                     node.contract,
                     VARIANT,
-                    imgsz=node.contract.fitted(film().sizes) if node.contract is not CONTRACT else None,
+                    imgsz=node.contract.fitted(frame_sizes().seen) if node.contract is not CONTRACT else None,
                 )
 
         return PaperPreparation()
