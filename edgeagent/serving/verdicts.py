@@ -137,7 +137,7 @@ def kin(source: Source, root: Path) -> Variant | None:
             doc = json.loads((folder / _VERDICT).read_bytes())
             variant = Variant(**doc["variant"])
             alike = doc["family"] == source.family and abs(doc["bytes"] - size) <= _ALIKE * size
-        except (OSError, ValueError, KeyError, TypeError):
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
             continue
         if alike and variant in source.variants:
             return variant
@@ -163,7 +163,7 @@ def forget_others(root: Path, digests: set[str]) -> None:
             keep = json.loads((folder / _VERDICT).read_bytes())["digest"] in digests
         except OSError:
             continue
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, RecursionError):
             keep = False
         if not keep:
             shutil.rmtree(folder, ignore_errors=True)
@@ -237,7 +237,7 @@ def _recall(source: Source, folder: Path) -> Verdict | None:
         imgsz = (int(doc["imgsz"][0]), int(doc["imgsz"][1])) if doc["imgsz"] else None
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError) as e:
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as e:
         _log.warning("prepared engine not usable, preparing anew", folder=str(folder), why=str(e))
         shutil.rmtree(folder, ignore_errors=True)
         return None

@@ -437,6 +437,7 @@ def spoil(path: Path) -> None:
         lambda folder: (folder / "verdict.json").write_text("{"),
         lambda folder: (folder / "verdict.json").write_text("[]"),
         lambda folder: (folder / "verdict.json").write_text("{}"),
+        lambda folder: (folder / "verdict.json").write_text("[" * 100_000),
         lambda folder: (folder / "verdict.json").unlink(),
     ],
 )
@@ -479,7 +480,7 @@ def test_what_the_cache_has_no_more_is_forgotten(bench: Bench) -> None:
     other = replace(bench.source, digest="sha256:2")
     bench.tune(other)
     (bench.root / "odd").mkdir()
-    (bench.root / "odd" / "verdict.json").write_text("[]")
+    (bench.root / "odd" / "verdict.json").write_text("[" * 100_000)
     forget_others(bench.root, {"sha256:2"})
     assert bench.left() == [other.key]
     forget_others(bench.folder / "nothing prepared yet", set())
