@@ -161,7 +161,7 @@ class Engine:
 
     def _spawn(self, ahead: WorkerProcess | None = None) -> None:
         a, s = self.artifact, self._settings
-        # One that is started again has no version beside it that serves: it is in a hurry.
+        # Loading competes with the version that serves; one that is started again has none beside it: it is in a hurry.
         steps_back = _can_step_back() and not self._loaded_once
         self._rings.clear()
         self.in_flight = self._faults = 0

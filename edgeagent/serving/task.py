@@ -62,8 +62,9 @@ class Task:
         """
         self._answer = asyncio.get_running_loop().create_future()
         self._heard_at = time.monotonic()
-        settings = {"low_priority": True, **self._settings}
-        self.worker = WorkerProcess("prepare", _MODULE, settings, self._heard, self._ended, low_priority=True)
+        self.worker = WorkerProcess(
+            "prepare", _MODULE, self._settings, self._heard, self._ended, low_priority=True
+        )
         try:
             while not self._answer.done():
                 await asyncio.wait([self._answer], timeout=_WATCH_S)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
-"""What each worker does first: die with the node, step back in priority, open its channel."""
+"""What each worker does first: die with the node, open its channel. And the priority of workers."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _PR_SET_PDEATHSIG = 1
 _IOPRIO_SET = {"x86_64": 251, "aarch64": 30}
 _IOPRIO_WHO_PROCESS = 1
 _IOPRIO_IDLE = 3 << 13
-LOW_PRIORITY = 19
+_LEAST_NICE = 19
 
 
 def worker_main(serve: Callable[[WorkerChannel, Control], None]) -> None:
@@ -38,8 +38,6 @@ def worker_main(serve: Callable[[WorkerChannel, Control], None]) -> None:
         first = channel.receive()
         if not isinstance(first, Control):
             raise SystemExit(f"the first message is {first!r}, not the settings")
-        if first.body.get("low_priority"):
-            lower_priority()
         serve(channel, first)
     except NodeGoneError:
         pass
@@ -48,12 +46,15 @@ def worker_main(serve: Callable[[WorkerChannel, Control], None]) -> None:
     os._exit(0)
 
 
-def lower_priority() -> None:
-    """Least CPU and I/O priority, for this thread and those that it starts. Needs no privilege."""
-    os.nice(LOW_PRIORITY)
+def lower_priority(pid: int) -> None:
+    """Least CPU and I/O priority, for a process of one thread and all that this starts. Needs no privilege.
+
+    Raises ProcessLookupError.
+    """
+    os.setpriority(os.PRIO_PROCESS, pid, _LEAST_NICE)
     number = _IOPRIO_SET.get(os.uname().machine)
     if number is not None:
-        ctypes.CDLL(None, use_errno=True).syscall(number, _IOPRIO_WHO_PROCESS, 0, _IOPRIO_IDLE)
+        ctypes.CDLL(None, use_errno=True).syscall(number, _IOPRIO_WHO_PROCESS, pid, _IOPRIO_IDLE)
 
 
 def can_raise_priority() -> bool:

@@ -24,7 +24,7 @@ from edgeagent.engines.load import load_runtime
 from edgeagent.engines.variants import Variant
 from edgeagent.errors import EdgeAgentError, WeightsError
 from edgeagent.workers.channel import WorkerChannel
-from edgeagent.workers.child import lower_priority, raise_priority, worker_main
+from edgeagent.workers.child import raise_priority, worker_main
 from edgeagent.workers.messages import Beat, Control, Detected, DropRing, Infer, Message, Ring
 from edgeagent.workers.options import engine_options
 from edgeagent.workers.ring import RingView
@@ -35,10 +35,6 @@ _BEAT_S = 1.0
 def serve(channel: WorkerChannel, settings: Control) -> None:
     """Load, say so, then infer until the node is gone."""
     s = settings.body
-    # Loading competes with the version that serves: it steps back where it may come forward again afterwards.
-    nice = s["nice"]
-    if nice is not None:
-        lower_priority()
     variant = Variant(**s["variant"])
     try:
         runtime = load_runtime(
@@ -52,8 +48,9 @@ def serve(channel: WorkerChannel, settings: Control) -> None:
     except EdgeAgentError as e:
         channel.send(Control("failed", {"why": str(e)}))
         return
-    if nice is not None:
-        raise_priority(nice)
+    # Loading competed with the version that serves; from now on it serves itself.
+    if s["nice"] is not None:
+        raise_priority(s["nice"])
     channel.send(Control("ready", {"engine": runtime.name, "max_batch": detector.max_batch}))
     _infer_for_ever(channel, detector)
 

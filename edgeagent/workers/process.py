@@ -18,7 +18,7 @@ from typing import Any
 import structlog
 
 from edgeagent.workers.channel import channel_pair
-from edgeagent.workers.child import LOW_PRIORITY
+from edgeagent.workers.child import lower_priority
 from edgeagent.workers.messages import Control, Message
 from edgeagent.workers.node_channel import NodeChannel
 
@@ -88,7 +88,7 @@ class WorkerProcess:
             self.pid = self._process.pid
             if low_priority:
                 with suppress(ProcessLookupError):  # killed already
-                    os.setpriority(os.PRIO_PROCESS, self.pid, LOW_PRIORITY)
+                    lower_priority(self.pid)
             assert self._process.stderr is not None
             undo.callback(self._process.stderr.close)
             self._stderr_fd = self._process.stderr.fileno()

@@ -9,7 +9,6 @@ import os
 import psutil  # type: ignore[import-untyped]
 import pytest
 
-from edgeagent.workers.child import LOW_PRIORITY
 from edgeagent.workers.messages import Control, Message
 from edgeagent.workers.process import Exit, WorkerProcess
 
@@ -37,7 +36,8 @@ def test_a_low_priority_counts_beside_the_line() -> None:
             "capture", MODULE, None, lambda message: None, lambda how: None, low_priority=True
         )
         try:
-            assert os.getpriority(os.PRIO_PROCESS, worker.pid) == LOW_PRIORITY
+            assert os.getpriority(os.PRIO_PROCESS, worker.pid) == 19
+            assert psutil.Process(worker.pid).ionice().ioclass == psutil.IOPRIO_CLASS_IDLE
             assert os.getsid(worker.pid) == os.getsid(0)
             assert os.getpgid(worker.pid) != os.getpgid(0)  # Ctrl-C is not for it
         finally:
