@@ -31,9 +31,9 @@ def convert(
 ) -> Path:
     """Make what `variant` loads out of `source`, as the file `product(variant)` in `out_dir`, and nothing else there.
 
-    `options`: threads, and max_batch (above one the product takes batches, where the source can); the rest is the
-    variant's. timing_cache: a file that TensorRT reads and writes to build the next engine sooner.
-    To be called when `variant.needs_conversion(source_fmt)`. Raises WeightsError (can't be read or converted),
+    `options`: threads, imgsz (of a `.pt`), and max_batch (above one the product takes batches, where the source can);
+    the rest is the variant's. timing_cache: a file that TensorRT reads and writes to build the next engine sooner.
+    To be called when `variant.needs_conversion((source_fmt,))`. Raises WeightsError (can't be read or converted),
     UsageError (no such conversion), MissingExtraError, UnavailableError (disk).
     """
     if variant.format != source_fmt and variant.format not in CONVERSIONS.get(source_fmt, ()):

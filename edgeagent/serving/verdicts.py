@@ -55,7 +55,8 @@ class Verdict:
     """The variant to serve with, the file that it loads, and all trials.
 
     imgsz: (height, width) that it was made for, None when that is the file's; compiled: see `EngineOptions`;
-    folder: where it is remembered; gated: the gates were passed on the way.
+    folder: where it is remembered, None when it is not; gated: the gates were passed on the way, just now (which is no
+    part of the verdict: see `has_passed` for what is remembered of it).
     """
 
     variant: Variant

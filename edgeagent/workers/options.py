@@ -15,11 +15,11 @@ def engine_options(variant: Variant, settings: Mapping[str, Any]) -> EngineOptio
     """settings: threads, max_batch, imgsz ([height, width] or None), compiled (a path, or "")."""
     imgsz, compiled = settings["imgsz"], settings["compiled"]
     return EngineOptions(
-        variant.backend,
-        variant.device,
-        settings["threads"],
-        variant.precision,
-        settings["max_batch"],
-        (imgsz[0], imgsz[1]) if imgsz else None,
-        Path(compiled) if compiled else None,
+        backend=variant.backend,
+        device=variant.device,
+        threads=settings["threads"],
+        precision=variant.precision,
+        max_batch=settings["max_batch"],
+        imgsz=(imgsz[0], imgsz[1]) if imgsz else None,
+        compiled=Path(compiled) if compiled else None,
     )

@@ -47,10 +47,10 @@ def half_made(factory: Factory) -> list[Path]:
     return list(prepared(factory).glob(".*"))
 
 
-def fastest(engine: dict[str, Any]) -> str:
-    """The one that should serve, by what the status says was tried."""
-    could: list[dict[str, Any]] = [t for t in engine["tried"] if not t["why"]]
-    return str(min(could, key=lambda t: t["ms"])["variant"])
+def serves_fastest(engine: dict[str, Any]) -> bool:
+    """Whether nothing that was tried and fits is faster, by the figures in the status: rounded, so two may be first."""
+    could: dict[str, float] = {t["variant"]: t["ms"] for t in engine["tried"] if not t["why"]}
+    return could[engine["engine"]] == min(could.values())
 
 
 def test_tried_proved_and_remembered(factory: Factory) -> None:
@@ -72,16 +72,20 @@ def test_tried_proved_and_remembered(factory: Factory) -> None:
         assert trial["why"] == ""
         assert (trial["parity"]["frames"], trial["parity"]["missing"], trial["parity"]["extra"]) == (1, 0, 0)
         assert trial["parity"]["objects"] > 0
-    assert active["engine"] == fastest(active)
+    assert serves_fastest(active)
     assert len(said(factory, "variant tried")) == len(active["tried"])
 
     # The next version is shaped like this one: tried in what is fastest for it, in one worker, gates and all.
     factory.swap_to("v2")
     like = node.model()["active"]
-    assert [t["variant"] for t in like["tried"]] == list(dict.fromkeys(["onnxruntime-cpu", active["engine"]]))
-    assert like["engine"] == active["engine"]
+    kin = list(dict.fromkeys(["onnxruntime-cpu", active["engine"]]))
+    trials = [t["variant"] for t in said(factory, "variant tried")[len(active["tried"]) :]]
+    assert trials[: len(kin)] == kin
+    # On a busy machine it may be slower than the reference this time.
+    assert len(trials) == len(kin) or said(factory, "not like its kin")
+    assert serves_fastest(like)
     active = like
-    trials = len(said(factory, "variant tried"))
+    tried = len(said(factory, "variant tried"))
 
     # Back, to and fro, and at another start: from memory.
     assert node.post("/rollback")[0] == 200
@@ -94,7 +98,7 @@ def test_tried_proved_and_remembered(factory: Factory) -> None:
     assert node.model()["active"]["engine"] == active["engine"]
     factory.swap_to("v1")
     factory.wait_more(5)
-    assert len(said(factory, "variant tried")) == trials
+    assert len(said(factory, "variant tried")) == tried
     assert not half_made(factory)
 
 
@@ -107,7 +111,7 @@ def test_published_checkpoint_is_served_without_torch(factory: Factory) -> None:
     node.wait_active("pt", timeout_s=CONVERSION_S)
     active = node.model()["active"]
     assert [t["variant"] for t in active["tried"]][:3] == ["torch-cpu", "onnxruntime-cpu", "openvino-cpu"]
-    assert active["engine"] == fastest(active)
+    assert serves_fastest(active)
     assert active["engine"] != "torch-cpu"
     pid = factory.engine_pid("pt")
     assert pid is not None
@@ -130,7 +134,8 @@ def test_published_checkpoint_is_served_without_torch(factory: Factory) -> None:
     wait_for(lambda: node.model()["active"]["input"] == [128, 96], "made for tall frames", CONVERSION_S)
     assert len(said(factory, "variant tried")) > trials
     now = node.model()["active"]
-    assert (now["version"], now["epoch"], now["engine"]) == ("pt", epoch, active["engine"])
+    assert (now["version"], now["epoch"]) == ("pt", epoch)
+    assert serves_fastest(now)
     assert_seamless(factory.wait_more(5))
     assert len(list(prepared(factory).iterdir())) == 2
 
@@ -150,7 +155,8 @@ def test_a_node_whose_verdicts_hold_no_more_serves_at_once(factory: Factory) -> 
     wait_for(lambda: len(node.model()["active"]["tried"]) > 1, "tried again", CONVERSION_S)
     active = node.model()["active"]
     assert len(said(factory, "variant tried")) > trials
-    assert (active["version"], active["epoch"], active["engine"]) == ("v1", epoch, fastest(active))
+    assert (active["version"], active["epoch"]) == ("v1", epoch)
+    assert serves_fastest(active)
     assert_seamless(factory.wait_more(5))
     wait_for(lambda: len(node.workers("engine")) == 1, "the engine before is gone")
 
@@ -226,6 +232,7 @@ def test_measuring_worker_killed(factory: Factory) -> None:
     (killed,) = [t for t in active["tried"] if t["variant"] == "openvino-cpu"]
     assert killed["ms"] is None
     assert "SIGKILL" in killed["why"]
-    assert active["engine"] == fastest(active) != "openvino-cpu"
+    assert serves_fastest(active)
+    assert active["engine"] != "openvino-cpu"
     assert not half_made(factory)
     assert_seamless(factory.wait_more(5))

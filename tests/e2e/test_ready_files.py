@@ -16,7 +16,7 @@ from edgeagent.store.publish import publish
 from tests.support.line import Factory, assert_seamless
 from tests.support.weights import NAMES, SIZE, STRIDE, checkpoint_pt, detection_onnx, exported_onnx
 
-FACTS = Contract("detect", tuple(NAMES), (SIZE, SIZE), STRIDE)
+CONTRACT = Contract("detect", tuple(NAMES), (SIZE, SIZE), STRIDE)
 CONVERSION_S = 120.0
 
 
@@ -71,8 +71,8 @@ def test_a_ready_file_that_is_not_the_same_network_does_not_serve(factory: Facto
             detection_onnx(wrong, names=("x", "y", "z"))
         case _:
             wrong.write_bytes(b"these are no weights")
-    ready = [(wrong, WeightFacts(FACTS, "onnx"))]
-    publish(checkpoint, "yolo", "ready", str(factory.store), facts=WeightFacts(FACTS, "pt"), ready=ready)
+    ready = [(wrong, WeightFacts(CONTRACT, "onnx"))]
+    publish(checkpoint, "yolo", "ready", str(factory.store), facts=WeightFacts(CONTRACT, "pt"), ready=ready)
     factory.promote("ready")
     node = factory.start()
     node.wait_active("ready", timeout_s=CONVERSION_S)
