@@ -174,8 +174,8 @@ class Updater:
         self.router.pump()
 
     def failed(self, engine: Engine, why: str) -> None:
-        """Too many failures of the active engine disappoint."""
-        if engine.ref != self.state.active:
+        """Too many failures of the active engine disappoint; one that drains, even of the same version, has no say."""
+        if engine is not self.slot.engine:
             return
         now = time.monotonic()
         self._failures = [*self._failures[-9:], now]
