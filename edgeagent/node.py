@@ -22,6 +22,7 @@ from edgeagent.core.events import PromoteAsked, Record, RollbackAsked, Tick, Wis
 from edgeagent.core.model import check_name
 from edgeagent.core.reconciler import Policy
 from edgeagent.core.state import Ref, State
+from edgeagent.engines.variants import stream_count
 from edgeagent.errors import ConflictError, EdgeAgentError, NotFoundError, UnavailableError
 from edgeagent.gates.parity import Tolerance
 from edgeagent.intent.open import open_config_store
@@ -112,7 +113,8 @@ class Node:
             )
         for config in self.config.pipelines:
             updater = self.updaters[config.model]
-            pipeline = Pipeline(config, updater.router, self.metrics, updater.forget_ring)
+            streams = stream_count(self._threads)
+            pipeline = Pipeline(config, updater.router, self.metrics, updater.forget_ring, streams)
             self.pipelines[config.name] = pipeline
         store = open_config_store(
             self.config.config_store.url,
@@ -172,11 +174,14 @@ class Node:
                 "stop that one, or give this one its own node.state_dir",
             ) from e
 
+    @property
+    def _threads(self) -> int:
+        """Of an engine worker. One core stays for the cameras and the node; the models share the others."""
+        models = len({p.model for p in self.config.pipelines})
+        return self.config.engine.threads or max(1, ((os.cpu_count() or 2) - 1) // models)
+
     def _build_updater(self, state: State, ledger: Ledger) -> Updater:
         c = self.config
-        # One core stays for the cameras and the node; the models share the others.
-        models = len({p.model for p in c.pipelines})
-        threads = c.engine.threads or max(1, ((os.cpu_count() or 2) - 1) // models)
         prepare = PrepareSettings(
             store_url=c.model_store.url,
             storage_options=c.model_store.storage_options,
@@ -184,7 +189,7 @@ class Node:
             cache=self._state_dir / "cache",
             backend=c.engine.backend,
             device=c.engine.device,
-            threads=threads,
+            threads=self._threads,
             max_batch=c.engine.max_batch,
             fetch_s=c.update.fetch_seconds,
             gate_s=c.update.gate_seconds,
@@ -194,7 +199,7 @@ class Node:
             memory_limit=c.update.candidate_memory_mb * _MB,
         )
         engine = EngineSettings(
-            threads=threads,
+            threads=self._threads,
             max_batch=c.engine.max_batch,
             memory_limit=c.engine.memory_limit_mb * _MB,
             candidate_memory_limit=c.update.candidate_memory_mb * _MB,

@@ -3,6 +3,9 @@
 
 from __future__ import annotations
 
+import copy
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +16,7 @@ from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
 
 from edgeagent.engines.facts import facts_from_metadata
 from edgeagent.engines.port import EngineOptions, Tensor
-from edgeagent.engines.variants import engine_name, split_device
+from edgeagent.engines.variants import engine_name, split_device, stream_count
 from edgeagent.errors import UnavailableError, UsageError, WeightsError, WorkerError
 
 _ERRORS = (
@@ -76,6 +79,8 @@ class OnnxRuntime:
                 self._session = ort.InferenceSession(
                     content, _session_options(options.threads, fixed), providers=_providers(device, index)
                 )
+            self._streams = stream_count(options.threads) if device == "cpu" and self.max_batch == 1 else 1
+            self._narrow = content, _session_options(options.threads // self._streams, fixed)
         except _ERRORS as e:
             raise WeightsError(
                 f"weights {path}", f"ONNX Runtime can't load them ({_reason(e)})", "export them anew"
@@ -103,6 +108,20 @@ class OnnxRuntime:
                 raise WorkerError("GPU", _reason(e), "see what nvidia-smi says") from e
             raise WeightsError(f"weights {self._path}", f"ONNX Runtime can't run them ({_reason(e)})") from e
         return np.asarray(raw, dtype=np.float32)
+
+    def streams(self) -> Sequence[OnnxRuntime]:
+        """See `Runtime.streams`: one session, with few threads, for all of them."""
+        content, options = self._narrow
+        del self._narrow  # the weights are in memory often enough
+        if self._streams == 1:
+            return ()
+        stream = copy.copy(self)
+        try:
+            stream._session = ort.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+        except _ERRORS as e:  # it costs speed, no more
+            sys.stderr.write(f"frames are not inferred side by side: {_reason(e)}\n")
+            return ()
+        return (stream,) * self._streams
 
     def close(self) -> None:
         """See `Runtime.close`."""

@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import copy
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +22,7 @@ from edgeagent.engines.inspect import refuse_external_data
 from edgeagent.engines.ir import BIN, Parts, ir_facts, parts_beside, read_graph
 from edgeagent.engines.openvino_compiled import read_compiled, write_compiled
 from edgeagent.engines.port import EngineOptions, Tensor, WeightFacts
-from edgeagent.engines.variants import engine_name, split_device
+from edgeagent.engines.variants import engine_name, split_device, stream_count
 from edgeagent.errors import UnavailableError, UsageError, WeightsError
 
 _PRECISIONS = {"fp32": ov.Type.f32, "bf16": ov.Type.bf16, "fp16": ov.Type.f16}
@@ -41,7 +43,9 @@ class OpenVinoRuntime:
             )
         self._path = path
         core = ov.Core()
-        compiled, self.facts = _load_compiled(core, options) or _compile(core, path, fmt, options, parts)
+        compiled, self.facts, self._exported = _load_compiled(core, options) or _compile(
+            core, path, fmt, options, parts
+        )
         if compiled.inputs[0].element_type not in _DTYPES:
             raise WeightsError(f"weights {path}", "the network does not take a picture of floats")
         self._dtype = _DTYPES[compiled.inputs[0].element_type]
@@ -50,6 +54,7 @@ class OpenVinoRuntime:
             raise UsageError(
                 f"engine precision {options.precision}", "this processor can't calculate in it", "use fp32"
             )
+        self._core, self._compiled, self._options = core, compiled, options
         self._request = compiled.create_infer_request()
         self.name = engine_name("openvino", "cpu", options.precision)
 
@@ -64,26 +69,48 @@ class OpenVinoRuntime:
             raise WeightsError(f"weights {self._path}", f"OpenVINO can't run them ({_reason(e)})") from e
         return np.asarray(outputs[0], dtype=np.float32)
 
+    def streams(self) -> Sequence[OpenVinoRuntime]:
+        """See `Runtime.streams`: what was compiled, loaded again for all of them, a request for each."""
+        count = stream_count(self._options.threads)
+        if count == 1 or self.max_batch > 1:
+            return ()
+        settings = {**_settings(self._options), "NUM_STREAMS": count}
+        content, self._exported = self._exported, b""
+        try:
+            content = content or self._compiled.export_model().getvalue()
+            compiled = self._core.import_model(content, "CPU", settings)
+            return [self._with(compiled.create_infer_request()) for _ in range(count)]
+        except RuntimeError as e:  # it costs speed, no more
+            sys.stderr.write(f"frames are not inferred side by side: {_reason(e)}\n")
+            return ()
+
+    def _with(self, request: ov.InferRequest) -> OpenVinoRuntime:
+        stream = copy.copy(self)
+        stream._request = request
+        return stream
+
     def close(self) -> None:
         """See `Runtime.close`."""
-        del self._request
+        del self._request, self._compiled
 
 
-def _load_compiled(core: ov.Core, options: EngineOptions) -> tuple[ov.CompiledModel, WeightFacts] | None:
+_Loaded = tuple[ov.CompiledModel, WeightFacts, bytes]
+"""With the network in OpenVINO's own form, if it came in that: what was imported can't be exported again."""
+
+
+def _load_compiled(core: ov.Core, options: EngineOptions) -> _Loaded | None:
     """What an earlier worker compiled from the same weights with the same options; None when it can't be had."""
     if options.compiled is None or not options.compiled.exists():
         return None
     try:
         content, facts = read_compiled(options.compiled)
-        return core.import_model(content, "CPU", _settings(options)), facts
+        return core.import_model(content, "CPU", _settings(options)), facts, content
     except (OSError, ValueError, RuntimeError) as e:  # it costs time, no more
         sys.stderr.write(f"compiled anew, for {options.compiled} can't be used: {e}\n")
         return None
 
 
-def _compile(
-    core: ov.Core, path: Path, fmt: str, options: EngineOptions, parts: Parts | None
-) -> tuple[ov.CompiledModel, WeightFacts]:
+def _compile(core: ov.Core, path: Path, fmt: str, options: EngineOptions, parts: Parts | None) -> _Loaded:
     try:
         model, facts = _read(core, path, fmt, parts)
         most = _max_batch(facts, options)
@@ -100,7 +127,7 @@ def _compile(
             write_compiled(options.compiled, compiled.export_model().getvalue(), facts)
         except (OSError, RuntimeError) as e:
             sys.stderr.write(f"what was compiled is not kept: {e}\n")
-    return compiled, facts
+    return compiled, facts, b""
 
 
 def _max_batch(facts: WeightFacts, options: EngineOptions) -> int:

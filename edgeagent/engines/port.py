@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -42,6 +43,12 @@ class Runtime(Protocol):
 
         Returns the raw head output, N×…, float32; may be a view that the next call overwrites.
         Raises WeightsError when the runtime refuses.
+        """
+
+    def streams(self) -> Sequence[Runtime]:
+        """The same weights for pictures that are inferred side by side: each takes one at a time, on its share of the
+        threads, called from a thread of its own, while `run` of this one rests. Empty where there is nothing to gain.
+        To be asked once.
         """
 
     def close(self) -> None:

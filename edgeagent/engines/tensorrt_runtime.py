@@ -57,6 +57,10 @@ class TensorRtRuntime:
             why = " ".join(str(e).split())[:300]
             raise WeightsError(f"weights {self._path}", f"TensorRT can't run them ({why})") from e
 
+    def streams(self) -> tuple[()]:
+        """See `Runtime.streams`: none."""
+        return ()
+
     def close(self) -> None:
         """See `Runtime.close`."""
         del self._network, self._prepared, self._engine, self._memory

@@ -112,6 +112,10 @@ class TorchRuntime:
             raise WeightsError(f"weights {self._path}", f"torch can't run them ({_reason(e)})") from e
         return raw
 
+    def streams(self) -> tuple[()]:
+        """See `Runtime.streams`: none."""
+        return ()
+
     def close(self) -> None:
         """See `Runtime.close`."""
         del self._model, self._cuda

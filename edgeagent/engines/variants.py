@@ -40,6 +40,8 @@ _CPU_FLAGS = {"bf16": {"avx512_bf16", "amx_bf16"}, "fp16": {"amx_fp16", "asimdhp
 _CUDA_FILES = ("/dev/nvidiactl", "/dev/nvhost-ctrl-gpu", "/usr/lib/wsl/lib/libcuda.so.1")
 _CPUINFO = Path("/proc/cpuinfo")
 
+_MAX_STREAMS = 4
+
 
 @dataclass(frozen=True)
 class Variant:
@@ -112,6 +114,15 @@ def runtime_versions(variant: Variant, source_format: str | None = None) -> dict
     if source_format is not None and variant.needs_conversion((source_format,)):
         names.update(_CONVERTERS.get(source_format, ()))
     return {name: version for name in sorted(names) if (version := _version(name))}
+
+
+def stream_count(threads: int) -> int:
+    """Into how many inference streams so many threads of a CPU are divided when pictures wait.
+
+    A run for each picture, on a thread or some, keeps processors busier than all threads on one picture
+    (docs/performance.md). They are few, for each takes memory for what a network calculates on its way.
+    """
+    return min(max(threads, 1), _MAX_STREAMS)
 
 
 def split_device(device: str) -> tuple[str, int | None]:

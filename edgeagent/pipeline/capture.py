@@ -22,9 +22,6 @@ from edgeagent.workers.ring import MAX_FRAME_BYTES, Ring
 
 _log = structlog.get_logger(__name__)
 
-# Two in flight on each of two engines during a swap, four that wait (see serving/router.py), one being written, the
-# recent one that is kept for the gates, one to spare.
-RING_SLOTS = 11
 STATES = (
     "starting",  # a worker opens the source
     "running",  # frames come
@@ -44,6 +41,18 @@ _BEAT_MARGIN_S = 3.0
 # A frame that was to be read when so many workers in a row died kills decoders: it is left out.
 _FATAL_READS = 3
 _ring_ids = itertools.count(1)
+
+
+def ring_slots(streams: int) -> int:
+    """Slots for a live line whose engines infer so many frames side by side.
+
+    These and one that waits on each of two engines during a swap, four that wait (see serving/router.py), one being
+    written, the recent one that is kept for the gates, one to spare.
+    """
+    return 2 * (streams + 1) + 7
+
+
+RING_SLOTS = ring_slots(1)
 
 
 class Capture:

@@ -108,13 +108,15 @@ class Engine:
         self.ref = artifact.ref
         self.name = ""  # of the runtime, once it is ready
         self.ready = False
-        self.in_flight = 0
         self.max_batch = 1  # of the artifact, within the settings; once it is ready
+        self.streams = 1  # frames that it infers side by side; once it is ready
         self.worker: WorkerProcess | None = None
         self._settings = settings
         self._user = user
         self._on_restart = on_restart
         self._rings: set[int] = set()
+        self._tickets: dict[int, None] = {}  # in flight, the oldest first
+        self._oldest_since = 0.0
         self._loading: asyncio.Future[None] | None = None
         self._loaded_once = False
         self._retired = False
@@ -134,6 +136,16 @@ class Engine:
         self._watching = asyncio.create_task(self._watch())
         await self._loading
 
+    @property
+    def in_flight(self) -> int:
+        """Frames that the worker has."""
+        return len(self._tickets)
+
+    @property
+    def at_once(self) -> int:
+        """Frames that the worker can be at work on at the same time."""
+        return max(self.max_batch, self.streams)
+
     def infer(self, ticket: int, frame: Frame, confidence: float, iou: float) -> None:
         """Send a frame's slot to the worker; the user hears of it."""
         assert self.worker is not None
@@ -141,7 +153,9 @@ class Engine:
         if ring.id not in self._rings:
             self._rings.add(ring.id)
             self.worker.send(Ring(ring.id, ring.slots, ring.slot_bytes), [ring.fd])
-        self.in_flight += 1
+        if not self._tickets:
+            self._oldest_since = time.monotonic()
+        self._tickets[ticket] = None
         self.worker.send(Infer(ticket, ring.id, frame.slot, frame.width, frame.height, confidence, iou))
 
     def forget_ring(self, ring: int) -> None:
@@ -164,7 +178,8 @@ class Engine:
         # Loading competes with the version that serves; one that is started again has none beside it: it is in a hurry.
         steps_back = _can_step_back() and not self._loaded_once
         self._rings.clear()
-        self.in_flight = self._faults = 0
+        self._tickets.clear()
+        self._faults = 0
         settings = {
             "weights": str(a.weights),
             "parts": dict(a.parts),
@@ -186,17 +201,17 @@ class Engine:
     def _heard(self, message: Message) -> None:
         match message:
             case Detected():
-                self.in_flight -= 1
+                self._answered(message.ticket)
                 self._faults = 0
                 self._user.detected(self, message)
             case Control("fault", body):
-                self.in_flight -= 1
+                self._answered(body["ticket"])
                 self._faults += 1
                 self._user.fault(self, body["ticket"], body["why"])
                 if self._faults % MAX_FAULTS == 0:
                     self._user.failed(self, f"{MAX_FAULTS} frames in a row failed: {body['why']}")
             case Control("ready", body):
-                self.name, self.max_batch = body["engine"], body["max_batch"]
+                self.name, self.max_batch, self.streams = body["engine"], body["max_batch"], body["streams"]
                 self.ready = self._loaded_once = True
                 self._ready_at = time.monotonic()
                 if self._loading and not self._loading.done():
@@ -206,6 +221,18 @@ class Engine:
                 self._refuse(WeightsError(f"version {self.ref.version}", body["why"]))
                 assert self.worker is not None
                 self.worker.kill(body["why"])
+
+    def _answered(self, ticket: int) -> None:
+        if ticket in self._tickets and ticket == next(iter(self._tickets)):
+            self._oldest_since = time.monotonic()
+        self._tickets.pop(ticket, None)
+
+    def _hangs(self, worker: WorkerProcess) -> bool:
+        """Whether it says nothing at all, or one of its streams doesn't: frames are begun in order, so the oldest has
+        been in work at the latest since it is the oldest."""
+        patience = self._settings.hang_s
+        stuck = bool(self._tickets) and time.monotonic() - self._oldest_since > patience
+        return stuck or worker.silent_s > patience
 
     def _refuse(self, error: Exception) -> None:
         if self._loading and not self._loading.done():
@@ -254,7 +281,7 @@ class Engine:
             memory = worker.memory_bytes()
             if memory > limit:
                 worker.kill(f"it took {memory >> 20} MB of memory, the limit is {limit >> 20} MB")
-            elif self.ready and worker.silent_s > s.hang_s:
+            elif self.ready and self._hangs(worker):
                 worker.kill(f"it hung: nothing heard for {s.hang_s:g} s")
             elif not self.ready and time.monotonic() - worker.started > s.load_s:
                 worker.kill(f"loading took more than {s.load_s:g} s")

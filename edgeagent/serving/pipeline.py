@@ -10,7 +10,7 @@ from typing import Any
 
 from edgeagent.config import PipelineConfig
 from edgeagent.observe.metrics import Metrics
-from edgeagent.pipeline.capture import Capture
+from edgeagent.pipeline.capture import Capture, ring_slots
 from edgeagent.pipeline.frame import Frame
 from edgeagent.pipeline.sinks import Sinks
 from edgeagent.serving.router import Line, Router, Timing
@@ -27,7 +27,9 @@ class Pipeline:
         router: Router,
         metrics: Metrics,
         on_ring_gone: Callable[[int], None],
+        streams: int = 1,
     ) -> None:
+        """streams: frames that its engine infers side by side, at most."""
         self.config = config
         self.results = 0
         self.last_result = 0.0  # monotonic seconds
@@ -42,6 +44,7 @@ class Pipeline:
             on_ring_gone,
             lambda: metrics.worker_restart("capture"),
             lambda state: metrics.source_error(config.name, state),
+            slots=ring_slots(streams),
         )
         self.line = Line(
             config.name,

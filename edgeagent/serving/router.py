@@ -21,8 +21,9 @@ from edgeagent.serving.slot import Lease, Slot
 from edgeagent.workers.messages import BOX, Detected
 
 DEPTH = 2
-"""Batches with one engine at a time: one being inferred, one waiting in its worker, so that it never idles. A live
-line has at most so many frames with its engine, however large the batches: more would only be older."""
+"""How often over an engine has what it is at work on: a batch, or a frame in each of its streams, and as much waiting
+in its worker, so that it never idles. A live line has at most one frame waiting there, however large the batches: more
+would only be older."""
 
 BURST, BURST_S = 4, 0.15
 """Frames that may wait on a live line, and for how long (seconds). Enough for a hiccup of the machine, when frames
@@ -125,6 +126,7 @@ class Router:
         line.jobs.clear()
         line.waiting.clear()
         line.recent = None
+        self.pump()  # one of its frames may have been on trial alone
 
     def frame(self, line: Line, frame: Frame) -> None:
         """A frame was captured. On a live line it takes the place of those that have waited too long."""
@@ -142,7 +144,7 @@ class Router:
     def pump(self) -> None:
         """Give the engine that serves as many frames as it should have; to each line its turn."""
         engine = self._slot.engine
-        while engine and engine.ready and engine.in_flight < DEPTH * engine.max_batch:
+        while engine and engine.ready and engine.in_flight < self._room(engine):
             job = self._next_job()
             if job is None:
                 return
@@ -174,20 +176,30 @@ class Router:
     def lost(self, engine: Engine) -> None:
         """An engine's worker died: what it had is leased anew, in order, or given up after MAX_ATTEMPTS.
 
-        Only the frame that was being inferred is suspected: those behind it were not looked at yet.
+        Only frames that may have been in work are suspected: those behind were not looked at yet. When there are
+        several, each is tried alone, so that it shows which one it is.
         """
         had = [ticket for ticket, job in self._jobs.items() if job.lease and job.lease.engine is engine]
-        for ticket in had:
+        in_work = 1 if self._suspects() else engine.at_once
+        for place, ticket in enumerate(had):
             job = self._jobs.pop(ticket)
             assert job.lease is not None
             job.lease.release()
             job.lease = None
-            if ticket == had[0]:
+            if place < in_work:
                 job.frame.attempts += 1
                 job.failed = job.frame.attempts >= MAX_ATTEMPTS
         for line in self._lines:
             self._flush(line)
         self.pump()
+
+    def _room(self, engine: Engine) -> int:
+        """How many frames it should have."""
+        return 1 if engine.at_once > 1 and self._suspects() else DEPTH * engine.at_once
+
+    def _suspects(self) -> bool:
+        """Whether a frame that was with an engine when it died is yet to be tried again."""
+        return any(job.frame.attempts and not job.done for line in self._lines for job in line.jobs)
 
     def _is_stale(self, line: Line) -> bool:
         """Whether the oldest frame that waits on a live line is to make way for a newer one."""
@@ -207,16 +219,18 @@ class Router:
             for job in line.jobs:
                 if job.lease is None and not job.done:
                     return job
-            if line.waiting and not (line.live and self._with_engine(line) >= DEPTH):
+            if line.waiting and not (line.live and self._is_served(line)):
                 job = _Job(line, line.waiting.popleft())
                 line.jobs.append(job)
                 return job
         return None
 
-    def _with_engine(self, line: Line) -> int:
-        """How many of the line's frames the engine that serves has."""
+    def _is_served(self, line: Line) -> bool:
+        """Whether the engine that serves has a frame of the line for each of its streams, and one that waits."""
         engine = self._slot.engine
-        return sum(1 for job in line.jobs if not job.done and job.lease and job.lease.engine is engine)
+        assert engine is not None
+        has = sum(1 for job in line.jobs if not job.done and job.lease and job.lease.engine is engine)
+        return has > engine.streams
 
     def _flush(self, line: Line) -> None:
         """Let out what is done, as far as it is next in frame order."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import select
+import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
@@ -30,6 +31,8 @@ from edgeagent.workers.options import engine_options
 from edgeagent.workers.ring import RingView
 
 _BEAT_S = 1.0
+_LOOK_S = 0.002
+"""How often an idle stream sees whether another one is still at work."""
 
 
 def serve(channel: WorkerChannel, settings: Control) -> None:
@@ -45,14 +48,16 @@ def serve(channel: WorkerChannel, settings: Control) -> None:
         )
         detector = Detector(runtime)
         detector.warm()
+        streams = [Detector(stream) for stream in runtime.streams()]
     except EdgeAgentError as e:
         channel.send(Control("failed", {"why": str(e)}))
         return
     # Loading competed with the version that serves; from now on it serves itself.
     if s["nice"] is not None:
         raise_priority(s["nice"])
-    channel.send(Control("ready", {"engine": runtime.name, "max_batch": detector.max_batch}))
-    _infer_for_ever(channel, detector)
+    body = {"engine": runtime.name, "max_batch": detector.max_batch, "streams": max(len(streams), 1)}
+    channel.send(Control("ready", body))
+    _infer_for_ever(channel, detector, streams)
 
 
 @dataclass
@@ -117,24 +122,74 @@ class _Inbox:
                 raise SystemExit(f"an engine worker has no use for {message!r}")
 
 
-def _infer_for_ever(channel: WorkerChannel, detector: Detector) -> None:
-    """The network runs in this thread alone, whichever fills the batches: runtimes keep things by thread."""
+class _Streams:
+    """Inference streams, for frames that wait: each takes the next one, in a thread of its own."""
+
+    def __init__(self, channel: WorkerChannel, inbox: _Inbox, detectors: Sequence[Detector]) -> None:
+        self._channel = channel
+        self._inbox = inbox
+        self._streams = [(detector, _Batch(detector.pictures)) for detector in detectors]
+        self._threads = ThreadPoolExecutor(len(detectors))
+        self._reading = threading.Lock()
+        self._busy: set[int] = set()
+        self._over = False
+
+    def infer(self, first: _Batch) -> None:
+        """Answer `first`, and what waits, and what comes before all streams are idle at the same time."""
+        self._over, self._busy = False, {0}
+        others = [
+            self._threads.submit(self._work, number, *self._streams[number])
+            for number in range(1, len(self._streams))
+        ]
+        self._work(0, self._streams[0][0], first)
+        for other in others:
+            other.result()
+
+    def _work(self, number: int, detector: Detector, batch: _Batch) -> None:
+        try:
+            while batch.jobs or self._take(number, batch):
+                _infer(self._channel, detector, batch.pictures, batch.jobs)
+                batch.clear()
+        finally:
+            self._over = True  # also when this one failed: the others would wait for it for ever
+            self._busy.discard(number)
+
+    def _take(self, number: int, batch: _Batch) -> bool:
+        """Wait for the next frame as long as another stream has one; False when none has."""
+        self._busy.discard(number)
+        with self._reading:
+            while not self._over:
+                self._inbox.fill(batch, _LOOK_S)
+                if batch.jobs:
+                    self._busy.add(number)
+                    return True
+                self._over = not self._busy
+        return False
+
+
+def _infer_for_ever(channel: WorkerChannel, detector: Detector, streams: Sequence[Detector]) -> None:
+    """The network runs in this thread alone, whichever fills the batches: runtimes keep things by thread. Those that
+    have streams don't."""
     inbox = _Inbox(channel, detector.max_batch)
+    side_by_side = _Streams(channel, inbox, streams) if streams else None
     batch, following = _Batch(detector.pictures), _Batch(detector.another_input())
     turn = 0
     while True:
         # Frames that wait already go together; none waits for company.
         inbox.fill(batch, 0)
         queued = bool(batch.jobs)
-        if not queued:
+        while not batch.jobs:
             inbox.fill(batch, _BEAT_S)
-        if not batch.jobs:
-            turn += 1
-            channel.send(Beat(turn))
-            continue
-        # A frame that found the worker idle rarely has one behind it, and waking the other thread costs it 0.1 ms.
-        with inbox.filling(following) if queued else nullcontext():
-            _infer(channel, detector, batch.pictures, batch.jobs)
+            if not batch.jobs:
+                turn += 1
+                channel.send(Beat(turn))
+        # A frame that found the worker idle rarely has one behind it: it gets all threads on itself, and doesn't wait
+        # the 0.1 ms that it takes to wake another that looks for the next.
+        if queued and side_by_side:
+            side_by_side.infer(batch)
+        else:
+            with inbox.filling(following) if queued else nullcontext():
+                _infer(channel, detector, batch.pictures, batch.jobs)
         batch.clear()
         batch, following = following, batch
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -211,6 +212,7 @@ def test_a_batch_is_its_pictures(variant: Variant, built: dict[str, Path], tmp_p
         path = convert(built["pt"], "pt", variant, tmp_path, options(variant, 3))
     several = load_runtime(path, variant.format, options(variant, 3))
     assert several.facts.batches
+    assert not several.streams()
     assert several.max_batch == 3
     pictures = [picture(seed) for seed in range(3)]
     alone = [several.run(p).copy() for p in pictures]
@@ -226,6 +228,28 @@ def test_weights_for_one_picture_take_no_batch(variant: Variant, built: dict[str
     if variant.format == "pt":
         pytest.skip("a checkpoint takes batches")
     assert load_runtime(built[variant.format], variant.format, options(variant, 4)).max_batch == 1
+
+
+def test_streams_infer_side_by_side_what_the_runtime_infers(
+    variant: Variant, built: dict[str, Path], tmp_path: Path
+) -> None:
+    """Each picture in the stream that it was given to, whatever the others do; also from what is compiled already."""
+    wanted = EngineOptions(variant.backend, "cpu", 3, variant.precision, compiled=tmp_path / "compiled")
+    for _ in range(2):
+        runtime = load_runtime(built[variant.format], variant.format, wanted)
+        streams = runtime.streams()
+        assert len(streams) == (3 if variant.backend in ("onnxruntime", "openvino") else 0)
+        pictures = [picture(seed) for seed in range(len(streams))]
+        with ThreadPoolExecutor(max(len(streams), 1)) as threads:
+            for _ in range(20):
+                raw = list(threads.map(lambda stream, p: stream.run(p).copy(), streams, pictures))
+                for mine, p in zip(raw, pictures, strict=True):
+                    assert_close(mine, runtime.run(p), variant.precision)
+
+
+def test_one_thread_has_no_streams(variant: Variant, load: Callable[[Variant], Runtime]) -> None:
+    """Nor have batches: test_a_batch_is_its_pictures."""
+    assert not load(variant).streams()
 
 
 def test_openvino_s_files_may_lie_anywhere(built: dict[str, Path], tmp_path: Path) -> None:

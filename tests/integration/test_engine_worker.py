@@ -49,8 +49,9 @@ class GatedRuntime:
     name = "gated"
     facts = WeightFacts(Contract("detect", ("a", "b"), (SIDE, SIDE), 32), "onnx")
 
-    def __init__(self, max_batch: int) -> None:
+    def __init__(self, max_batch: int, streams: int = 0) -> None:
         self.max_batch = max_batch
+        self.side_by_side = [GatedRuntime(1) for _ in range(streams)]
         self.running = threading.Event()
         self.go = threading.Event()
         self.sizes: list[int] = []
@@ -76,6 +77,10 @@ class GatedRuntime:
         """Of each frame, 0 to 255."""
         return np.round(batch[:, 0, SIDE // 2, SIDE // 2] * 255)
 
+    def streams(self) -> list[GatedRuntime]:
+        """With a gate for each."""
+        return self.side_by_side
+
     def close(self) -> None:
         """Nothing to free."""
 
@@ -99,7 +104,7 @@ class Line:
             "weights": "w.onnx",
             "parts": {},
             "variant": {"backend": "onnxruntime", "device": "cpu", "precision": "fp32", "format": "onnx"},
-            "threads": 1,
+            "threads": max(len(self.runtime.side_by_side), 1),
             "nice": None,
             "max_batch": self.runtime.max_batch,
             "imgsz": None,
@@ -108,7 +113,9 @@ class Line:
         self.worker = self._thread.submit(
             engine.serve, WorkerChannel(self._theirs), Control("settings", settings)
         )
-        assert self.heard() == Control("ready", {"engine": "gated", "max_batch": self.runtime.max_batch})
+        streams = max(len(self.runtime.side_by_side), 1)
+        body = {"engine": "gated", "max_batch": self.runtime.max_batch, "streams": streams}
+        assert self.heard() == Control("ready", body)
 
     def ring(self, ring: int) -> None:
         """Share the slots as a ring."""
@@ -146,7 +153,8 @@ class Line:
 
     def close(self) -> None:
         """The node is gone."""
-        self.runtime.go.set()
+        for runtime in (self.runtime, *self.runtime.side_by_side):
+            runtime.go.set()
         self.ours.close()
         if self.worker is not None:
             self.end()
@@ -156,8 +164,9 @@ class Line:
 
 @pytest.fixture
 def line(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Line]:
-    """A worker, not started yet, whose network takes one frame at a time, or as many as the test says."""
-    line = Line(GatedRuntime(getattr(request, "param", 1)))
+    """A worker, not started yet, whose network takes one frame at a time, or as many as the test says; and streams."""
+    max_batch, streams = getattr(request, "param", (1, 0))
+    line = Line(GatedRuntime(max_batch, streams))
     monkeypatch.setattr(engine, "load_runtime", lambda *_: line.runtime)
     line.ring(1)
     yield line
@@ -181,7 +190,7 @@ def test_the_next_frame_is_read_while_the_network_runs(line: Line) -> None:
     assert len(line.runtime.threads) == 1
 
 
-@pytest.mark.parametrize("line", [3], indirect=True)
+@pytest.mark.parametrize("line", [(3, 0)], indirect=True)
 def test_frames_that_come_while_the_network_runs_go_together(line: Line) -> None:
     """Their ring may be dropped and their slots written anew meanwhile: their pixels were taken already."""
     line.frame(1, SLOW)
@@ -198,7 +207,7 @@ def test_frames_that_come_while_the_network_runs_go_together(line: Line) -> None
     assert line.runtime.sizes[-2:] == [1, 2]
 
 
-@pytest.mark.parametrize("line", [3], indirect=True)
+@pytest.mark.parametrize("line", [(3, 0)], indirect=True)
 def test_a_frame_that_fails_does_not_take_others_with_it(line: Line) -> None:
     """Each of its batch is tried alone; the one to blame is answered too."""
     line.frame(1, SLOW)
@@ -248,3 +257,89 @@ def test_a_worker_says_that_it_lives_when_idle(line: Line, monkeypatch: pytest.M
             said.append(line.heard())
         assert isinstance(said[-1], Detected)
         assert isinstance(line.heard(), Beat)
+
+
+# -- streams -----------------------------------------------------------------------------------------
+
+TWO_STREAMS = pytest.mark.parametrize("line", [(1, 2)], indirect=True)
+
+
+@TWO_STREAMS
+def test_frames_that_wait_are_inferred_side_by_side(line: Line) -> None:
+    """One that takes long holds up no other, and whatever comes meanwhile is taken by the stream that is free."""
+    line.frame(1, SLOW)
+    line.frame(2, 100)
+    line.frame(3, 60)
+    line.start()
+    first, second = line.runtime.side_by_side
+    assert first.running.wait(PATIENCE_S)
+    assert [line.height(ticket) for ticket in (2, 3)] == [25, 15]
+    line.frame(4, 80)
+    assert line.height(4) == 20
+    first.go.set()
+    assert line.height(1) == 50
+    assert not first.threads & (second.threads - line.runtime.threads)
+    assert line.runtime.sizes == line.runtime.sizes[:1] * len(line.runtime.sizes)
+
+
+@TWO_STREAMS
+def test_a_frame_that_finds_the_worker_idle_has_all_threads(line: Line) -> None:
+    """Before the others wait, and again when they are through."""
+    line.start()
+    assert isinstance(line.heard(), Beat)
+    begun = [len(runtime.sizes) for runtime in (line.runtime, *line.runtime.side_by_side)]
+    line.frame(1, SLOW)
+    assert line.runtime.running.wait(PATIENCE_S)
+    line.frame(2, 100)
+    line.frame(3, 60)
+    line.runtime.go.set()
+    assert line.height(1) == 50
+    heights = {2: 25, 3: 15}
+    for _ in range(2):  # in any order
+        found = line.heard()
+        assert isinstance(found, Detected)
+        (box,) = np.frombuffer(found.boxes, "<f4").reshape(-1, 6)
+        assert round(float(box[3] - box[1]), 2) == heights.pop(found.ticket)
+    said = line.heard()
+    assert isinstance(said, Beat), "the streams have come to rest"
+    line.frame(4, 80)
+    assert line.height(4) == 20
+    ran = [len(runtime.sizes) for runtime in (line.runtime, *line.runtime.side_by_side)]
+    assert ran[0] - begun[0] == 2
+    assert sum(ran[1:]) - sum(begun[1:]) == 2
+
+
+@TWO_STREAMS
+def test_a_frame_that_fails_in_a_stream_is_said_to_fail(line: Line) -> None:
+    """And the stream goes on."""
+    for ticket, brightness in ((1, BAD), (2, BAD), (3, 60)):
+        line.frame(ticket, brightness)
+    line.start()
+    said = [line.heard() for _ in range(3)]
+    assert {m.body["ticket"] for m in said if isinstance(m, Control)} == {1, 2}
+    assert [m.ticket for m in said if isinstance(m, Detected)] == [3]
+
+
+@TWO_STREAMS
+def test_a_stream_that_breaks_ends_the_worker(line: Line, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The others don't wait for it for ever, nor does the node."""
+    broken = line.runtime.side_by_side[1]
+    line.frame(1, SLOW)
+    line.frame(2, 100)
+    run = broken.run
+    monkeypatch.setattr(broken, "run", lambda batch: 1 / 0 if 100 in broken.brightness(batch) else run(batch))
+    line.start()
+    assert line.runtime.side_by_side[0].running.wait(PATIENCE_S)
+    line.runtime.side_by_side[0].go.set()
+    assert isinstance(line.end(), ZeroDivisionError)
+
+
+@TWO_STREAMS
+def test_a_message_that_makes_no_sense_ends_a_worker_with_streams(line: Line) -> None:
+    """Whichever stream reads it."""
+    line.frame(1, SLOW)
+    line.frame(2, 100)
+    line.send(Grant(1, 1))
+    line.start()
+    line.runtime.side_by_side[0].go.set()
+    assert isinstance(line.end(), SystemExit)

@@ -23,19 +23,25 @@ BOX_OF_A_DENT = (1.04, 2.0, 3.0, 4.0, 0.9, 1.0)
 class FakeEngine(Engine):
     """Takes frames and answers when told to, the oldest first, as a worker does. `router` hears of it."""
 
-    def __init__(self, version: str, router: Router | None = None, ready: bool = True) -> None:
+    def __init__(
+        self, version: str, router: Router | None = None, ready: bool = True, streams: int = 1
+    ) -> None:
         # Not the real one's beginnings: what the router and the slot look at, and nothing that could run.
         self.ref = Ref(version, f"sha256:{version}")
         self.artifact = cast(Artifact, SimpleNamespace(ref=self.ref, contract=CONTRACT))
-        self.in_flight = 0
         self.max_batch = 1
+        self.streams = streams
         self.router = router
         self.ready = ready
         self.has: list[tuple[int, Frame]] = []  # ticket, frame
 
+    @property
+    def in_flight(self) -> int:
+        """As the real one counts."""
+        return len(self.has)
+
     def infer(self, ticket: int, frame: Frame, confidence: float, iou: float) -> None:
         """Take it; nothing happens yet."""
-        self.in_flight += 1
         self.has.append((ticket, frame))
 
     @property
@@ -43,11 +49,10 @@ class FakeEngine(Engine):
         """The frames that it has."""
         return [frame.seq for _, frame in self.has]
 
-    def answers(self, *boxes: tuple[float, ...]) -> None:
-        """Detections of the oldest frame."""
+    def answers(self, *boxes: tuple[float, ...], place: int = 0) -> None:
+        """Detections of the oldest frame, or of one that another stream has."""
         assert self.router is not None
-        ticket, _ = self.has.pop(0)
-        self.in_flight -= 1
+        ticket, _ = self.has.pop(place)
         data = b"".join(BOX.pack(*box) for box in boxes)
         self.router.detected(self, Detected(ticket, 1.0, 2.0, 3.0, data))
 
@@ -55,14 +60,12 @@ class FakeEngine(Engine):
         """It can't infer the oldest frame."""
         assert self.router is not None
         ticket, _ = self.has.pop(0)
-        self.in_flight -= 1
         self.router.fault(self, ticket, "NaN")
 
     def dies(self) -> None:
         """Its worker is gone, with all that it had."""
         assert self.router is not None
         self.ready = False
-        self.in_flight = 0
         self.has.clear()
         self.router.lost(self)
 
@@ -135,13 +138,13 @@ class Bench:
         self.lines.append(line)
         return line
 
-    def engine(self, version: str, ready: bool = True) -> FakeEngine:
+    def engine(self, version: str, ready: bool = True, streams: int = 1) -> FakeEngine:
         """A version with a worker."""
-        return FakeEngine(version, self.router, ready)
+        return FakeEngine(version, self.router, ready, streams)
 
-    def swap(self, version: str, ready: bool = True) -> FakeEngine:
+    def swap(self, version: str, ready: bool = True, streams: int = 1) -> FakeEngine:
         """A version that serves from now on."""
-        engine = self.engine(version, ready)
+        engine = self.engine(version, ready, streams)
         self.slot.swap(engine, self.slot.epoch + 1)
         self.router.pump()
         return engine

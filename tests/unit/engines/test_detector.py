@@ -31,6 +31,9 @@ class FakeRuntime:
         self.runs += 1
         return self.output
 
+    def streams(self) -> tuple[()]:
+        return ()
+
     def close(self) -> None:
         pass
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -15,10 +15,12 @@ import pytest
 from edgeagent.core.model import Contract
 from edgeagent.core.state import Ref
 from edgeagent.engines.variants import Variant
+from edgeagent.pipeline.frame import Frame
 from edgeagent.serving import engine as engine_module
 from edgeagent.serving.engine import Artifact, Engine, EngineSettings, EngineUser
-from edgeagent.workers.messages import Control, Message
+from edgeagent.workers.messages import Control, Detected, Message
 from edgeagent.workers.process import Exit
+from edgeagent.workers.ring import Ring
 
 ARTIFACT = Artifact(
     Ref("v1", "sha256:1"),
@@ -27,6 +29,8 @@ ARTIFACT = Artifact(
     Variant("onnxruntime", "cpu", "fp32", "onnx"),
 )
 SETTINGS = EngineSettings(1, 1, 1 << 40, 1 << 40, 10.0, 10.0)
+FRAME = Frame("line-1", 0, Ring(1, 1, 1), 0, 1, 1, 0.0, 0.0, lambda _ring: None)
+READY = {"engine": "fake", "max_batch": 1, "streams": 1}
 
 
 class FakeWorker:
@@ -48,9 +52,22 @@ class FakeWorker:
         if self.errors:
             raise self.errors.pop()
         self.low_priority, self.settings = low_priority, settings
-        self.on_exit = on_exit
+        self.on_message, self.on_exit = on_message, on_exit
+        self.silent_s = 0.0
+        self.killed: list[str] = []
         self.started.append(self)
-        asyncio.get_running_loop().call_soon(on_message, Control("ready", {"engine": "fake", "max_batch": 1}))
+        asyncio.get_running_loop().call_soon(on_message, Control("ready", READY))
+
+    def send(self, message: Message, fds: Sequence[int] = ()) -> None:
+        """Into the void."""
+
+    def memory_bytes(self) -> int:
+        """Next to nothing."""
+        return 1
+
+    def kill(self, why: str) -> None:
+        """Remembered, and survived."""
+        self.killed.append(why)
 
     def die(self) -> None:
         """As by `kill -9`."""
@@ -117,3 +134,65 @@ def test_a_version_loads_in_the_background_and_comes_back_in_a_hurry(
         os.getpriority(os.PRIO_PROCESS, 0) if may else None,
     )
     assert (second.low_priority, second.settings["nice"]) == (False, None)
+
+
+@pytest.mark.parametrize("answered", [[], [2], [2, 3]])
+def test_a_stream_that_hangs_is_noticed_while_others_go_on(
+    monkeypatch: pytest.MonkeyPatch, answered: list[int]
+) -> None:
+    """The worker is not silent, and yet the oldest frame gets no answer."""
+    FakeWorker.started, FakeWorker.errors = [], []
+    now = [100.0]
+    monkeypatch.setattr(engine_module, "WorkerProcess", FakeWorker)
+    monkeypatch.setattr(engine_module, "_WATCH_S", 0.0)
+    monkeypatch.setattr(engine_module.time, "monotonic", lambda: now[0])
+
+    async def looks() -> None:
+        for _ in range(5):
+            await asyncio.sleep(0)
+
+    async def run() -> None:
+        engine = Engine(ARTIFACT, SETTINGS, cast(EngineUser, Listener()), lambda: None)
+        await engine.load()
+        worker = FakeWorker.started[0]
+        now[0] += 60  # nothing to do for long
+        for ticket in (1, 2, 3):
+            engine.infer(ticket, FRAME, 0.25, 0.45)
+        for ticket in answered:
+            now[0] += SETTINGS.hang_s / 2 - 1
+            worker.on_message(Detected(ticket, 1.0, 1.0, 1.0, b""))
+        await looks()
+        assert worker.killed == []
+        now[0] = 160.0 + SETTINGS.hang_s + 1
+        await looks()
+        assert worker.killed
+        worker.alive = False
+        await engine.retire()
+
+    asyncio.run(run())
+
+
+def test_a_frame_that_waited_long_for_its_turn_is_not_taken_for_hung(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its time begins when those before it are through."""
+    FakeWorker.started, FakeWorker.errors = [], []
+    now = [100.0]
+    monkeypatch.setattr(engine_module, "WorkerProcess", FakeWorker)
+    monkeypatch.setattr(engine_module, "_WATCH_S", 0.0)
+    monkeypatch.setattr(engine_module.time, "monotonic", lambda: now[0])
+
+    async def run() -> None:
+        engine = Engine(ARTIFACT, SETTINGS, cast(EngineUser, Listener()), lambda: None)
+        await engine.load()
+        worker = FakeWorker.started[0]
+        for ticket in (1, 2, 3):
+            engine.infer(ticket, FRAME, 0.25, 0.45)
+        for ticket in (1, 2, 3):
+            now[0] += SETTINGS.hang_s - 1
+            for _ in range(5):
+                await asyncio.sleep(0)
+            worker.on_message(Detected(ticket, 1.0, 1.0, 1.0, b""))
+        assert (worker.killed, engine.in_flight) == ([], 0)
+        worker.alive = False
+        await engine.retire()
+
+    asyncio.run(run())

@@ -395,6 +395,59 @@ def test_an_engine_that_dies_idle_loses_nothing() -> None:
     assert line.seqs == [0]
 
 
+# -- an engine with streams --------------------------------------------------------------------------
+
+
+def test_an_engine_has_a_frame_for_each_stream_and_as_many_waiting() -> None:
+    """What one stream finishes first waits for its turn to come out."""
+    bench = Bench()
+    line = bench.line()
+    engine = bench.swap("v1", streams=3)
+    line.captures(8)
+    assert engine.seqs == [0, 1, 2, 3, 4, 5]
+    engine.answers(place=1)
+    assert (line.seqs, engine.seqs) == ([], [0, 2, 3, 4, 5, 6])
+    engine.answers()
+    assert line.seqs == [0, 1]
+
+
+def test_a_live_line_has_a_frame_for_each_stream_and_one_that_waits() -> None:
+    """More would only be older."""
+    bench = Bench()
+    line = bench.line(live=True)
+    engine = bench.swap("v1", streams=3)
+    line.captures(6)
+    assert engine.seqs == [0, 1, 2, 3]
+
+
+def test_frames_that_were_in_work_together_are_tried_alone() -> None:
+    """So only the one that kills is lost; those behind them were not looked at yet."""
+    bench = Bench()
+    line, other = bench.line(), bench.line("other")
+    engine = bench.swap("v1", streams=2)
+    line.captures(6)
+    assert engine.seqs == [0, 1, 2, 3]
+    engine.dies()
+    other.captures()
+    engine.restarts()
+    tried: list[tuple[str, int]] = []
+    while len(engine.has) == 1:
+        frame = engine.has[0][1]
+        tried.append((frame.pipeline, frame.seq))
+        if (frame.pipeline, frame.seq) == ("line-1", 1):
+            engine.dies()
+            engine.restarts()
+        else:
+            engine.answers()
+    assert [seq for name, seq in tried if name == "line-1"] == [0, 1]
+    assert line.dropped == {"failed": 1}
+    assert len(engine.has) == 4, "all streams again, when no frame is suspected any more"
+    while engine.has:
+        engine.answers()
+    assert line.seqs == [0, 2, 3, 4, 5]
+    assert (other.seqs, other.dropped) == ([0], {})
+
+
 # -- a line ends -------------------------------------------------------------------------------------
 
 
