@@ -207,7 +207,7 @@ class Node:
             load_s=c.update.load_seconds,
         )
         policy = Policy(probation_s=c.update.probation.seconds, retry_max_s=c.update.retry_seconds)
-        return Updater(state, policy, prepare, engine, ledger, recheck_s=c.update.retry_seconds)
+        return Updater(state, policy, prepare, engine, ledger, c.update.retry_seconds, c.update.spare_worker)
 
     async def _start_api(self) -> None:
         api = self.config.api

@@ -210,7 +210,7 @@ class UpdateConfig(_Section):
 
     keep_versions: in the local cache. fetch_seconds: without progress. convert_seconds: of converting and
     measuring one variant. gate_seconds, load_seconds: of the gates, of loading a candidate. retry_seconds: until a
-    failure that may pass is tried again.
+    failure that may pass is tried again. spare_worker: an empty engine worker waits for the next version all the time.
     """
 
     probation: ProbationConfig = ProbationConfig()
@@ -221,6 +221,7 @@ class UpdateConfig(_Section):
     load_seconds: Seconds = 120.0
     retry_seconds: Seconds = 30.0
     candidate_memory_mb: Megabytes = 4096
+    spare_worker: bool = True
 
 
 def is_loopback(host: str) -> bool:

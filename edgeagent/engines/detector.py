@@ -16,8 +16,6 @@ from edgeagent.engines.nms import MAX_DETECTIONS, best_first, suppress
 from edgeagent.engines.port import Image, Runtime, Tensor
 from edgeagent.errors import WeightsError
 
-_WARM_ROUNDS = 2
-
 
 @dataclass(frozen=True)
 class Detections:
@@ -52,10 +50,9 @@ class Detector:
         return Pictures(self.max_batch, self.runtime.facts.contract.imgsz)
 
     def warm(self) -> None:
-        """Run the network, with every size of batch, until its first, slow runs are over. Raises WeightsError."""
+        """Run the network with every size of batch, so that none is the first, slow run. Raises WeightsError."""
         for count in range(self.max_batch, 0, -1):
-            for _ in range(_WARM_ROUNDS if count in (1, self.max_batch) else 1):
-                self._run(self.pictures.tensor[:count])
+            self._run(self.pictures.tensor[:count])
 
     def detect(self, image: Image, confidence: float, iou: float) -> Detections:
         """Find objects in `image` (H×W×3, BGR) that score above `confidence`; `iou` is the threshold of NMS (0..1).

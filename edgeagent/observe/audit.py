@@ -17,7 +17,7 @@ from pathlib import Path
 
 import structlog
 
-from edgeagent.observe.logs import redact
+from edgeagent.observe.redact import redact
 
 FILE_NAME = "audit.jsonl"
 TAIL_RECORDS = 1000

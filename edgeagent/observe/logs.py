@@ -11,36 +11,17 @@ import atexit
 import logging
 import logging.handlers
 import queue
-import re
 import sys
 from typing import Any, TextIO
 
 import structlog
 
+from edgeagent.observe.redact import redact
+
 QUEUE_LINES = 10_000
 _QUIET = ("asyncio", "watchfiles", "fsspec", "aiohttp", "urllib3", "botocore", "s3fs", "grpc", "uvicorn")
-_SECRETS = (
-    (re.compile(r"(\w://)[^/\s\"'@]*@"), r"\1***@"),
-    (
-        re.compile(
-            r"(?i)([?&][\w.-]*(?:token|secret|signature|password|credential|key)[\w.-]*=)(?:\\.|[^&\s\"'\\])+"
-        ),
-        r"\1***",
-    ),
-    (re.compile(r"(?i)(\bbearer )[\w.~+/=-]+"), r"\1***"),
-)
 
 _listener: logging.handlers.QueueListener | None = None
-
-
-def redact(text: str) -> str:
-    """`text` without the user and password of URLs, signed query values and bearer tokens.
-
-    JSON stays JSON: an escaped character, such as a quote, goes as a whole or stays.
-    """
-    for pattern, replacement in _SECRETS:
-        text = pattern.sub(replacement, text)
-    return text
 
 
 def setup_logging(level: str = "info", fmt: str = "auto", stream: TextIO | None = None) -> None:

@@ -19,6 +19,7 @@ from edgeagent.core.state import Ref
 from edgeagent.engines.variants import Variant
 from edgeagent.errors import WeightsError, WorkerError
 from edgeagent.pipeline.frame import Frame
+from edgeagent.serving.spare import Spare, libraries_of
 from edgeagent.serving.verdicts import Trial
 from edgeagent.workers.child import can_raise_priority
 from edgeagent.workers.messages import Control, Detected, DropRing, Infer, Message, Ring
@@ -82,14 +83,15 @@ class EngineUser(Protocol):
         """The worker ended, or failed on several frames in a row, after it was ready once."""
 
 
-def start_ahead() -> WorkerProcess:
-    """An engine worker for whatever `Engine` takes it: it imports while its version is still prepared.
+class SpareEngine(Spare):
+    """An engine worker for whichever `Engine` takes it."""
 
-    Raises OSError when there is no process, descriptor or memory to be had.
-    """
-    return WorkerProcess(
-        _KIND, _MODULE, None, lambda message: None, lambda how: None, low_priority=_can_step_back()
-    )
+    def __init__(self) -> None:
+        super().__init__(_KIND, _MODULE)
+
+    def wait(self, backend: str) -> None:
+        """Have one wait that imports what `backend` needs."""
+        self.start(libraries_of(backend), _can_step_back())
 
 
 @cache
@@ -102,7 +104,12 @@ class Engine:
     """One version in one engine worker. `load` once; then it is kept alive until `retire`."""
 
     def __init__(
-        self, artifact: Artifact, settings: EngineSettings, user: EngineUser, on_restart: Callable[[], None]
+        self,
+        artifact: Artifact,
+        settings: EngineSettings,
+        user: EngineUser,
+        on_restart: Callable[[], None],
+        spare: SpareEngine,
     ) -> None:
         self.artifact = artifact
         self.ref = artifact.ref
@@ -114,6 +121,7 @@ class Engine:
         self._settings = settings
         self._user = user
         self._on_restart = on_restart
+        self._spare = spare
         self._rings: set[int] = set()
         self._tickets: dict[int, None] = {}  # in flight, the oldest first
         self._oldest_since = 0.0
@@ -125,14 +133,14 @@ class Engine:
         self._ready_at = 0.0
         self._watching: asyncio.Task[None] | None = None
 
-    async def load(self, ahead: WorkerProcess | None = None) -> None:
-        """Start the worker, or take one from `start_ahead`, and wait until it has loaded and inferred once.
+    async def load(self) -> None:
+        """Start the worker, or take the spare one, and wait until it has loaded and inferred once.
 
         Raises WeightsError when the weights are refused, WorkerError when the worker ends, takes too long or too
         much memory. Whatever the outcome, `retire` frees it.
         """
         self._loading = asyncio.get_running_loop().create_future()
-        self._spawn(ahead)
+        self._spawn()
         self._watching = asyncio.create_task(self._watch())
         await self._loading
 
@@ -173,10 +181,11 @@ class Engine:
         if self.worker and self.worker.alive:
             await self.worker.end("retired")
 
-    def _spawn(self, ahead: WorkerProcess | None = None) -> None:
+    def _spawn(self) -> None:
         a, s = self.artifact, self._settings
         # Loading competes with the version that serves; one that is started again has none beside it: it is in a hurry.
-        steps_back = _can_step_back() and not self._loaded_once
+        hurry = self._loaded_once
+        spare = self._spare.take()
         self._rings.clear()
         self._tickets.clear()
         self._faults = 0
@@ -188,14 +197,20 @@ class Engine:
             "max_batch": s.max_batch,
             "imgsz": a.imgsz,
             "compiled": str(a.compiled or ""),
-            "nice": os.getpriority(os.PRIO_PROCESS, 0) if steps_back else None,
+            "nice": os.getpriority(os.PRIO_PROCESS, 0) if _can_step_back() else None,
+            "hurry": hurry,
         }
-        if ahead and ahead.alive:
-            ahead.adopt(settings, self._heard, self._ended)
-            self.worker = ahead
+        if spare:
+            spare.adopt(settings, self._heard, self._ended)
+            self.worker = spare
         else:
             self.worker = WorkerProcess(
-                _KIND, _MODULE, settings, self._heard, self._ended, low_priority=steps_back
+                _KIND,
+                _MODULE,
+                settings,
+                self._heard,
+                self._ended,
+                low_priority=_can_step_back() and not hurry,
             )
 
     def _heard(self, message: Message) -> None:

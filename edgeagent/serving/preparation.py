@@ -23,16 +23,20 @@ from edgeagent.gates import contract as contract_gate
 from edgeagent.gates.parity import Tolerance
 from edgeagent.pipeline.frame import Frame
 from edgeagent.serving.engine import Artifact
-from edgeagent.serving.task import Task, TaskFailedError
+from edgeagent.serving.spare import Spare, libraries_of
+from edgeagent.serving.task import KIND, MODULE, Task, TaskFailedError
 from edgeagent.serving.tuning import as_it_is, serves_as_it_is, tune
 from edgeagent.serving.verdicts import Source, Verdict, has_passed, mark_passed, recall
 from edgeagent.store.cache import Cache, describe
 from edgeagent.workers.messages import Control
+from edgeagent.workers.process import WorkerProcess
 
 _log = structlog.get_logger(__name__)
 _FIRST_FRAMES_S = 5.0
 """How long a version that can be made for the frames waits for a camera that hasn't sent one yet."""
 _LOOK_S = 0.05
+_TRIED_WITH = ("edgeagent.engines.detector", "onnx")
+"""What trials and gates import, whatever the runtime."""
 
 
 @dataclass(frozen=True)
@@ -105,13 +109,14 @@ class Preparation:
         on_stage: Callable[[Stage, str], None],
         refused: set[str],
         thorough: bool = False,
+        backend: str = "",
     ) -> None:
         """frame_sizes: asked on the event loop's thread only. refused: digests that this node won't serve; what the
         cache holds of them is not the last word.
 
         known_good versions are in a hurry: what was prepared for frames of another shape serves, or the version as it
         was published, for now. Not when `thorough`: then they, too, are made for this node and its frames as they are,
-        or refused when that can't be done now.
+        or refused when that can't be done now. backend: what it will likely be tried in.
         """
         self.report = Report()
         self.version = goal.version
@@ -125,6 +130,8 @@ class Preparation:
         self._on_stage = on_stage
         self._refused = refused
         self._thorough = thorough
+        self._backend = backend
+        self._spare = Spare(KIND, MODULE)
         self._hurry = goal.known_good and not thorough
 
     async def run(self) -> Artifact:
@@ -132,6 +139,12 @@ class Preparation:
 
         Raises RefusedError; OSError when there is no process, descriptor or memory to be had.
         """
+        try:
+            return await self._run_through()
+        finally:
+            await self._spare.end()
+
+    async def _run_through(self) -> Artifact:
         known, provisional = await asyncio.to_thread(self._known, self._frame_sizes()), False
         if known:
             source, verdict = known
@@ -256,7 +269,8 @@ class Preparation:
             **store_settings(self._settings),
         }
         try:
-            return await self._run(settings, self._settings.fetch_s)
+            self._have_next_wait()
+            return await self._run(settings, self._settings.fetch_s, None)
         except TaskFailedError as e:
             # While it only fetches, no weights have been touched: a sudden end is the machine's doing.
             transient = e.body.get("transient", True)
@@ -277,7 +291,7 @@ class Preparation:
             "task": "measure",
             "is_reference": variant == source.reference,
         }
-        return await self._run(settings, self._patience(source, variant))
+        return await self._run(settings, self._patience(source, variant), self._spare.take())
 
     async def prove(self, source: Source, variant: Variant, folder: Path) -> list[dict[str, Any]]:
         """See `Workshop`."""
@@ -287,9 +301,9 @@ class Preparation:
             "task": "prove",
             "reference": asdict(source.reference),
         }
-        results: list[dict[str, Any]] = (await self._run(settings, self._patience(source, variant)))[
-            "results"
-        ]
+        results: list[dict[str, Any]] = (
+            await self._run(settings, self._patience(source, variant), self._spare.take())
+        )["results"]
         return results
 
     def _trial_settings(self, source: Source, variant: Variant, folder: Path) -> dict[str, Any]:
@@ -331,7 +345,7 @@ class Preparation:
             "compiled": str(verdict.compiled or ""),
         }
         try:
-            await self._run(settings, self._settings.gate_s)
+            await self._run(settings, self._settings.gate_s, self._spare.take())
         except TaskFailedError as e:
             why = e.why if e.body else f"gate {self.report.gate}: {e.why}"
             raise RefusedError(why, e.transient, fingerprint) from e
@@ -346,8 +360,16 @@ class Preparation:
             "active_contract": asdict(self._active_contract) if self._active_contract else None,
         }
 
-    async def _run(self, settings: dict[str, Any], quiet_s: float) -> dict[str, Any]:
-        self.task = Task(settings, quiet_s, self._settings.memory_limit, self._heard, self._recent_frames)
+    def _have_next_wait(self) -> None:
+        """Have the worker for what comes after fetching import meanwhile, when it is known what that will need."""
+        if self._backend and not self._goal.known_good:
+            self._spare.start((*_TRIED_WITH, *libraries_of("onnxruntime", self._backend)), low_priority=True)
+
+    async def _run(
+        self, settings: dict[str, Any], quiet_s: float, spare: WorkerProcess | None
+    ) -> dict[str, Any]:
+        limit = self._settings.memory_limit
+        self.task = Task(settings, quiet_s, limit, self._heard, self._recent_frames, spare)
         return await self.task.run()
 
     def _enter(self, stage: Stage, digest: str = "") -> None:

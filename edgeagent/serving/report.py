@@ -71,7 +71,7 @@ class Report:
 
     def update_metrics(self) -> None:
         """The metrics that only polling shows: workers' memory, cameras, which version has which role."""
-        memory = dict.fromkeys(("capture", "engine", "prepare"), 0)
+        memory = dict.fromkeys(("capture", "engine", "prepare", "spare"), 0)
         for worker in self._workers():
             memory[worker["kind"]] += worker["memory_bytes"]
         for kind, count in memory.items():
@@ -102,6 +102,7 @@ class Report:
         for model, updater in self._updaters.items():
             for engine in updater.engines:
                 add(engine.worker, "engine", model=model, version=engine.ref.version)
+            add(updater.spare.worker, "spare", model=model)
             for preparation in updater.preparations:
                 if preparation.task:
                     add(preparation.task.worker, "prepare", model=model, version=preparation.version)

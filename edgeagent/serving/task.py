@@ -12,7 +12,7 @@ from edgeagent.pipeline.frame import Frame
 from edgeagent.workers.messages import Control, Message, Ring
 from edgeagent.workers.process import Exit, WorkerProcess
 
-_MODULE = "edgeagent.workers.prepare"
+KIND, MODULE = "prepare", "edgeagent.workers.prepare"
 _WATCH_S = 0.1
 
 
@@ -34,7 +34,8 @@ class Task:
     """Settings go in, one answer comes out, and then the worker is gone.
 
     on_control: whatever the worker says on its way. quiet_s: how long (seconds) it may say nothing; memory_limit:
-    resident bytes. frames: lends the line's recent frames when the worker asks for them.
+    resident bytes. frames: lends the line's recent frames when the worker asks for them. spare: a worker that waits for
+    something to do.
     """
 
     def __init__(
@@ -44,8 +45,9 @@ class Task:
         memory_limit: int,
         on_control: Callable[[Control], None] = lambda control: None,
         frames: Callable[[], Sequence[Frame]] = lambda: (),
+        spare: WorkerProcess | None = None,
     ) -> None:
-        self.worker: WorkerProcess | None = None
+        self.worker = spare
         self._settings = settings
         self._quiet_s = quiet_s
         self._memory_limit = memory_limit
@@ -62,9 +64,12 @@ class Task:
         """
         self._answer = asyncio.get_running_loop().create_future()
         self._heard_at = time.monotonic()
-        self.worker = WorkerProcess(
-            "prepare", _MODULE, self._settings, self._heard, self._ended, low_priority=True
-        )
+        if self.worker:
+            self.worker.adopt(self._settings, self._heard, self._ended)
+        else:
+            self.worker = WorkerProcess(
+                KIND, MODULE, self._settings, self._heard, self._ended, low_priority=True
+            )
         try:
             while not self._answer.done():
                 await asyncio.wait([self._answer], timeout=_WATCH_S)

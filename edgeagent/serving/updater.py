@@ -7,6 +7,7 @@ import asyncio
 import time
 from collections.abc import Coroutine
 from dataclasses import replace
+from functools import partial
 from typing import Any, Protocol
 
 import structlog
@@ -32,7 +33,7 @@ from edgeagent.core.reconciler import Policy, goal, next_deadline, react, reject
 from edgeagent.core.state import Goal, Ref, State
 from edgeagent.errors import EdgeAgentError
 from edgeagent.pipeline.frame import Frame
-from edgeagent.serving.engine import Engine, EngineSettings, start_ahead
+from edgeagent.serving.engine import Artifact, Engine, EngineSettings, SpareEngine
 from edgeagent.serving.preparation import (
     FrameSizes,
     Preparation,
@@ -74,7 +75,11 @@ class Updater:
         engine: EngineSettings,
         observer: UpdaterObserver,
         recheck_s: float,
+        keep_spare: bool = True,
     ) -> None:
+        """keep_spare: an engine worker waits for the next version all the time, not only while there is an update."""
+        self.spare = SpareEngine()
+        self._keep_spare = keep_spare
         self.state = state
         self.slot = Slot()
         self.slot.epoch = state.epoch
@@ -150,7 +155,7 @@ class Updater:
                 timer.cancel()
         for task in self._tasks:
             task.cancel()
-        await asyncio.gather(*(e.retire() for e in self.engines))
+        await asyncio.gather(self.spare.end(), *(e.retire() for e in self.engines))
         if self._tasks:
             await asyncio.wait(self._tasks)
 
@@ -170,8 +175,10 @@ class Updater:
         self.router.lost(engine)
 
     def ready(self, engine: Engine) -> None:
-        """The router may have frames waiting for it."""
+        """The router may have frames waiting for it; and the spare worker may have become this one."""
         self.router.pump()
+        if self._keep_spare and not self._closed:
+            self.spare.wait(self._backend or engine.artifact.variant.backend)
 
     def failed(self, engine: Engine, why: str) -> None:
         """Too many failures of the active engine disappoint; one that drains, even of the same version, has no say."""
@@ -212,7 +219,7 @@ class Updater:
 
     async def _bring_in(self, id: int, wanted: Goal) -> None:
         """The way of a candidate from FETCHING to READY. Cancelled when it is superseded."""
-        engine = ahead = None
+        engine = None
         preparation = Preparation(
             self.state.model,
             wanted,
@@ -222,17 +229,15 @@ class Updater:
             self._frame_sizes,
             lambda stage, digest: self.handle(Advanced(id, stage, digest)),
             {r.digest for r in self.state.rejections},
+            backend=self._backend,
         )
         self._preparation = preparation
         try:
-            ahead = start_ahead()
+            self.spare.wait(self._backend)
             artifact = await preparation.run()
             self.handle(Advanced(id, Stage.WARMING, artifact.ref.digest))
-            engine = Engine(
-                artifact, self._engine_settings, self, lambda: self._observer.worker_restarted("engine")
-            )
-            self._warming, worker, ahead = engine, ahead, None
-            await engine.load(worker)
+            self._warming = engine = self._engine(artifact)
+            await engine.load()
             self._engines[engine.ref] = engine
             self._warming, ready, engine = None, engine, None
             self._work = None
@@ -248,12 +253,21 @@ class Updater:
         finally:
             if self._preparation is preparation:
                 self._preparation = None
-            if ahead:
-                await asyncio.shield(ahead.end())
+            if not self._keep_spare:
+                await self.spare.end()
             if engine:
                 if self._warming is engine:
                     self._warming = None
                 await asyncio.shield(engine.retire())
+
+    def _engine(self, artifact: Artifact) -> Engine:
+        restarted = partial(self._observer.worker_restarted, "engine")
+        return Engine(artifact, self._engine_settings, self, restarted, self.spare)
+
+    @property
+    def _backend(self) -> str:
+        """Of the version that serves: the next one's is likely the same."""
+        return self.slot.engine.artifact.variant.backend if self.slot.engine else ""
 
     def _refit_if_needed(self) -> None:
         """Make the version that serves anew when it is not in the form that it should have on this node.
@@ -306,9 +320,7 @@ class Updater:
             if replace(engine.artifact, provisional=False, trials=artifact.trials) == artifact:
                 engine.artifact = artifact  # that is how it serves already
                 return True
-            self._fitting = Engine(
-                artifact, self._engine_settings, self, lambda: self._observer.worker_restarted("engine")
-            )
+            self._fitting = self._engine(artifact)
             await self._fitting.load()
             if self._engines.get(ref) is engine:
                 self._engines[ref], self._fitting = self._fitting, None

@@ -26,7 +26,7 @@ from edgeagent.errors import (
     UnavailableError,
     UsageError,
 )
-from edgeagent.observe.logs import redact
+from edgeagent.observe.redact import redact
 
 MANIFEST = "manifest.json"
 _EXTRAS = {"s3": "s3", "s3a": "s3"}

@@ -22,8 +22,8 @@ from edgeagent.errors import (
     UnavailableError,
     UsageError,
 )
-from edgeagent.observe.logs import redact
 from edgeagent.observe.metrics import Metrics
+from edgeagent.observe.redact import redact
 from edgeagent.web.guard import Guard, error_body
 from edgeagent.web.port import NodeApi
 

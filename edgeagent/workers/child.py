@@ -5,11 +5,13 @@ from __future__ import annotations
 
 import ctypes
 import faulthandler
+import importlib
 import os
 import signal
 import socket
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 
 from edgeagent.workers.channel import NodeGoneError, WorkerChannel
 from edgeagent.workers.messages import Control
@@ -22,10 +24,10 @@ _LEAST_NICE = 19
 
 
 def worker_main(serve: Callable[[WorkerChannel, Control], None]) -> None:
-    """Run a worker: `python -m edgeagent.workers.<kind> FD NODE_PID`.
+    """Run a worker: `python -m edgeagent.workers.<kind> FD NODE_PID [LIBRARY …]`.
 
-    serve(channel, first) is called with the first message, which holds the worker's settings. Returns when
-    it does, or when the node is gone.
+    The libraries are modules to import while there is nothing to do yet. serve(channel, first) is called with the
+    first message, which holds the worker's settings. Returns when it does, or when the node is gone.
     """
     fd, node_pid = int(sys.argv[1]), int(sys.argv[2])
     _die_with(node_pid)
@@ -34,6 +36,9 @@ def worker_main(serve: Callable[[WorkerChannel, Control], None]) -> None:
     # The kernel should take a worker before the node, and before anything else on the machine.
     _write("/proc/self/oom_score_adj", "900")
     channel = WorkerChannel(socket.socket(fileno=fd))
+    for library in sys.argv[3:]:
+        with suppress(ImportError):  # who needs it will say what is missing
+            importlib.import_module(library)
     try:
         first = channel.receive()
         if not isinstance(first, Control):

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """The engine worker: one model version, loaded once; a frame's slot in, its detections out.
 
-Settings: weights, parts, variant, threads, max_batch, imgsz, compiled, and nice: the priority to come back to after
-loading, or null. Says Control("ready", …) or Control("failed", …) then; answers each Infer with Detected, or with
-Control("fault", …) for a frame that can't be inferred.
+Settings: weights, parts, variant, threads, max_batch, imgsz, compiled, nice: the priority to come back to, or null,
+and hurry: whether to do so before loading, not after it. Says Control("ready", …) or Control("failed", …) then; answers
+each Infer with Detected, or with Control("fault", …) for a frame that can't be inferred.
 """
 
 from __future__ import annotations
@@ -11,11 +11,12 @@ from __future__ import annotations
 import os
 import select
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -39,6 +40,8 @@ def serve(channel: WorkerChannel, settings: Control) -> None:
     """Load, say so, then infer until the node is gone."""
     s = settings.body
     variant = Variant(**s["variant"])
+    if s["hurry"]:
+        _come_forward(s)
     try:
         runtime = load_runtime(
             Path(s["weights"]),
@@ -52,12 +55,16 @@ def serve(channel: WorkerChannel, settings: Control) -> None:
     except EdgeAgentError as e:
         channel.send(Control("failed", {"why": str(e)}))
         return
-    # Loading competed with the version that serves; from now on it serves itself.
-    if s["nice"] is not None:
-        raise_priority(s["nice"])
+    _come_forward(s)
     body = {"engine": runtime.name, "max_batch": detector.max_batch, "streams": max(len(streams), 1)}
     channel.send(Control("ready", body))
     _infer_for_ever(channel, detector, streams)
+
+
+def _come_forward(settings: Mapping[str, Any]) -> None:
+    """Loading competes with the version that serves, but for a hurry: when nothing serves. Then it serves itself."""
+    if settings["nice"] is not None:
+        raise_priority(settings["nice"])
 
 
 @dataclass

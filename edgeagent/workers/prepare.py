@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 _FRAMES_S = 5.0
 _MEASURE_ROUNDS, _MEASURE_S = 12, 2.0
-_PROOF_ROUNDS = 3  # nothing is to be chosen any more, only confirmed
+_PROOF_ROUNDS = 2  # nothing is to be chosen any more, only confirmed
 _MAX_PICTURES = 8
 _LOW_CONFIDENCE = 0.001
 _IOU = 0.7
@@ -159,7 +159,8 @@ def _try(
     options = engine_options(variant, {**s, "compiled": compiled})
     weights = _weights(s, variant, options)
     detector = Detector(load_runtime(weights, variant.format, options, paths(s["parts"])))
-    detector.warm()
+    if rounds > _PROOF_ROUNDS:
+        detector.warm()
     pictures = _pictures(channel, s, detector.runtime.facts.contract, is_reference)
     boxes = [detector.detect(p, _LOW_CONFIDENCE, _IOU).boxes.tolist() for p in pictures]
     times: list[float] = []

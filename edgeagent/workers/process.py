@@ -45,7 +45,8 @@ class WorkerProcess:
 
     on_message(message) is called for each message; on_exit(exit) exactly once, when the process has ended and
     is reaped, so that nothing of it touches shared memory any more. There is no gentle stop: a worker
-    holds nothing that a kill could spoil. Without `settings` it imports what it needs and waits for `adopt`.
+    holds nothing that a kill could spoil. Without `settings` it imports what it needs, and `libraries` (names of
+    modules), and waits for `adopt`.
     low_priority: from its first instant; starting Python and importing would cost the line frames, too.
     """
 
@@ -58,6 +59,7 @@ class WorkerProcess:
         on_exit: Callable[[Exit], None],
         environment: dict[str, str] | None = None,
         low_priority: bool = False,
+        libraries: Sequence[str] = (),
     ) -> None:
         self.kind = kind
         self.started = self.last_heard = time.monotonic()
@@ -73,7 +75,7 @@ class WorkerProcess:
         with theirs, ExitStack() as undo:
             undo.callback(ours.close)
             self._process = subprocess.Popen(
-                [sys.executable, "-m", module, str(theirs.fileno()), str(os.getpid())],
+                [sys.executable, "-m", module, str(theirs.fileno()), str(os.getpid()), *libraries],
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,

@@ -106,6 +106,7 @@ class Line:
             "variant": {"backend": "onnxruntime", "device": "cpu", "precision": "fp32", "format": "onnx"},
             "threads": max(len(self.runtime.side_by_side), 1),
             "nice": None,
+            "hurry": False,
             "max_batch": self.runtime.max_batch,
             "imgsz": None,
             "compiled": "",

@@ -47,12 +47,17 @@ def test_a_low_priority_counts_beside_the_line() -> None:
 
 
 def test_a_worker_started_ahead_hears_its_settings_when_it_is_adopted() -> None:
-    """Until then it does nothing; who adopts it hears of its end."""
+    """Until then it imports what it will need, as far as that is there; who adopts it hears of its end."""
 
     async def run() -> None:
         ends: asyncio.Queue[Exit] = asyncio.Queue()
         worker = WorkerProcess(
-            "engine", "edgeagent.workers.engine", None, lambda message: None, lambda how: None
+            "engine",
+            "edgeagent.workers.engine",
+            None,
+            lambda message: None,
+            lambda how: None,
+            libraries=("edgeagent.engines.onnx_runtime", "a_package.that_is_not_installed"),
         )
         heard: asyncio.Queue[Message] = asyncio.Queue()
         settings = {
@@ -64,6 +69,7 @@ def test_a_worker_started_ahead_hears_its_settings_when_it_is_adopted() -> None:
             "imgsz": None,
             "compiled": "",
             "nice": None,
+            "hurry": True,
         }
         worker.adopt(settings, heard.put_nowait, ends.put_nowait)
         async with asyncio.timeout(60):

@@ -8,7 +8,7 @@ import errno
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 import pytest
 
@@ -17,7 +17,8 @@ from edgeagent.core.state import Ref
 from edgeagent.engines.variants import Variant
 from edgeagent.pipeline.frame import Frame
 from edgeagent.serving import engine as engine_module
-from edgeagent.serving.engine import Artifact, Engine, EngineSettings, EngineUser
+from edgeagent.serving import spare as spare_module
+from edgeagent.serving.engine import Artifact, Engine, EngineSettings, EngineUser, SpareEngine
 from edgeagent.workers.messages import Control, Detected, Message
 from edgeagent.workers.process import Exit
 from edgeagent.workers.ring import Ring
@@ -58,6 +59,16 @@ class FakeWorker:
         self.started.append(self)
         asyncio.get_running_loop().call_soon(on_message, Control("ready", READY))
 
+    def adopt(
+        self,
+        settings: dict[str, Any],
+        on_message: Callable[[Message], None],
+        on_exit: Callable[[Exit], None],
+    ) -> None:
+        """A spare one that is taken."""
+        self.settings, self.on_message, self.on_exit = settings, on_message, on_exit
+        asyncio.get_running_loop().call_soon(on_message, Control("ready", READY))
+
     def send(self, message: Message, fds: Sequence[int] = ()) -> None:
         """Into the void."""
 
@@ -91,7 +102,7 @@ def test_a_worker_that_cannot_be_started_just_now_is_started_later(monkeypatch: 
 
     async def run() -> None:
         user = cast(EngineUser, Listener())
-        engine = Engine(ARTIFACT, SETTINGS, user, lambda: restarts.append(None))
+        engine = Engine(ARTIFACT, SETTINGS, user, lambda: restarts.append(None), SpareEngine())
         await engine.load()
         FakeWorker.errors = [OSError(errno.EMFILE, "too many open files") for _ in range(3)]
         FakeWorker.started[0].die()
@@ -118,7 +129,7 @@ def test_a_version_loads_in_the_background_and_comes_back_in_a_hurry(
     monkeypatch.setattr(engine_module, "_RESPAWN_MIN_S", 0.0)
 
     async def run() -> None:
-        engine = Engine(ARTIFACT, SETTINGS, cast(EngineUser, Listener()), lambda: None)
+        engine = Engine(ARTIFACT, SETTINGS, cast(EngineUser, Listener()), lambda: None, SpareEngine())
         await engine.load()
         FakeWorker.started[0].die()
         async with asyncio.timeout(10):
@@ -129,11 +140,9 @@ def test_a_version_loads_in_the_background_and_comes_back_in_a_hurry(
 
     asyncio.run(run())
     first, second = FakeWorker.started
-    assert (first.low_priority, first.settings["nice"]) == (
-        may,
-        os.getpriority(os.PRIO_PROCESS, 0) if may else None,
-    )
-    assert (second.low_priority, second.settings["nice"]) == (False, None)
+    nice = os.getpriority(os.PRIO_PROCESS, 0) if may else None
+    assert (first.low_priority, first.settings["nice"], first.settings["hurry"]) == (may, nice, False)
+    assert (second.low_priority, second.settings["nice"], second.settings["hurry"]) == (False, nice, True)
 
 
 @pytest.mark.parametrize("answered", [[], [2], [2, 3]])
@@ -152,7 +161,7 @@ def test_a_stream_that_hangs_is_noticed_while_others_go_on(
             await asyncio.sleep(0)
 
     async def run() -> None:
-        engine = Engine(ARTIFACT, SETTINGS, cast(EngineUser, Listener()), lambda: None)
+        engine = Engine(ARTIFACT, SETTINGS, cast(EngineUser, Listener()), lambda: None, SpareEngine())
         await engine.load()
         worker = FakeWorker.started[0]
         now[0] += 60  # nothing to do for long
@@ -181,7 +190,7 @@ def test_a_frame_that_waited_long_for_its_turn_is_not_taken_for_hung(monkeypatch
     monkeypatch.setattr(engine_module.time, "monotonic", lambda: now[0])
 
     async def run() -> None:
-        engine = Engine(ARTIFACT, SETTINGS, cast(EngineUser, Listener()), lambda: None)
+        engine = Engine(ARTIFACT, SETTINGS, cast(EngineUser, Listener()), lambda: None, SpareEngine())
         await engine.load()
         worker = FakeWorker.started[0]
         for ticket in (1, 2, 3):
@@ -196,3 +205,62 @@ def test_a_frame_that_waited_long_for_its_turn_is_not_taken_for_hung(monkeypatch
         await engine.retire()
 
     asyncio.run(run())
+
+
+def test_the_spare_worker_is_taken_first_and_after_a_crash(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It has waited at low priority, and comes forward at once when nothing serves. A dead one is of no use."""
+    FakeWorker.started, FakeWorker.errors = [], []
+    monkeypatch.setattr(engine_module, "WorkerProcess", FakeWorker)
+    monkeypatch.setattr(spare_module, "WorkerProcess", SpareFake)
+    monkeypatch.setattr(engine_module, "_can_step_back", lambda: True)
+    monkeypatch.setattr(engine_module, "_RESPAWN_MIN_S", 0.0)
+
+    async def run() -> None:
+        spare = SpareEngine()
+        spare.wait("openvino")
+        spare.wait("openvino")
+        first = spare.worker
+        engine = Engine(ARTIFACT, SETTINGS, cast(EngineUser, Listener()), lambda: None, spare)
+        await engine.load()
+        assert (engine.worker, spare.worker) == (first, None)
+        spare.wait("openvino")
+        second = cast(Any, spare.worker)
+        cast(Any, first).die()
+        async with asyncio.timeout(10):
+            while not engine.ready:
+                await asyncio.sleep(0)
+        assert engine.worker is second
+        assert second.settings["hurry"]
+        spare.wait("openvino")
+        cast(Any, spare.worker).alive = False
+        second.die()
+        async with asyncio.timeout(10):
+            while not engine.ready:
+                await asyncio.sleep(0)
+        assert engine.worker is FakeWorker.started[-1]
+        engine.worker = None
+        await engine.retire()
+
+    asyncio.run(run())
+    assert [w.libraries for w in SpareFake.all] == [("edgeagent.engines.openvino_runtime",)] * 3
+
+
+class SpareFake(FakeWorker):
+    """One that waits."""
+
+    all: ClassVar[list[SpareFake]] = []
+    started, errors = [], []
+
+    def __init__(
+        self,
+        kind: str,
+        module: str,
+        settings: None,
+        on_message: Callable[[Message], None],
+        on_exit: Callable[[Exit], None],
+        low_priority: bool,
+        libraries: Sequence[str],
+    ) -> None:
+        self.low_priority, self.libraries = low_priority, tuple(libraries)
+        self.silent_s, self.killed = 0.0, []
+        self.all.append(self)

@@ -5,7 +5,8 @@ from __future__ import annotations
 
 import asyncio
 import errno
-from collections.abc import Callable, Collection
+import shutil
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -49,8 +50,11 @@ class Workshop:
     refused: set[str] = field(default_factory=set)
     sizes: list[tuple[int, int] | None] = field(default_factory=list)
     frame_sizes: list[FrameSizes] = field(default_factory=lambda: [FrameSizes()])
+    spared: list[str] = field(default_factory=list)  # tasks for which a worker was waiting
+    libraries: list[str] = field(default_factory=list)
+    unused: int = 0
 
-    def prepare(self, goal: Goal = WISH, thorough: bool = False) -> Artifact:
+    def prepare(self, goal: Goal = WISH, thorough: bool = False, backend: str = "") -> Artifact:
         """Run one preparation to its end."""
         self.asked.clear()
         self.stages.clear()
@@ -66,6 +70,7 @@ class Workshop:
                 self._entered,
                 self.refused,
                 thorough,
+                backend,
             )
             return await made.run()
 
@@ -128,9 +133,17 @@ def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workshop:
         """Stands for a worker."""
 
         def __init__(
-            self, settings: dict[str, Any], quiet_s: float, memory_limit: int, on_control: Any, frames: Any
+            self,
+            settings: dict[str, Any],
+            quiet_s: float,
+            memory_limit: int,
+            on_control: Any,
+            frames: Any,
+            spare: Any,
         ) -> None:
             self._settings, self._on_control = settings, on_control
+            if spare:
+                made.spared.append(settings["task"])
 
         async def run(self) -> dict[str, Any]:
             return made.answer(self._settings, self._on_control)
@@ -141,12 +154,57 @@ def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workshop:
         ways = (TORCH, ONNX, OPENVINO) if fmt == "pt" else (ONNX, OPENVINO)
         return [v for v in ways if backend in ("auto", v.backend)]
 
+    class PaperSpare:
+        """Stands for a worker that waits, and remembers what it imports."""
+
+        def __init__(self, kind: str, module: str) -> None:
+            self.waits = False
+
+        def start(self, libraries: Sequence[str], low_priority: bool) -> None:
+            assert low_priority
+            self.waits, made.libraries = True, list(libraries)
+
+        def take(self) -> bool:
+            waits, self.waits = self.waits, False
+            return waits
+
+        async def end(self) -> None:
+            made.unused += self.waits
+
+    monkeypatch.setattr(preparation, "Spare", PaperSpare)
     monkeypatch.setattr(preparation, "Task", PaperTask)
     monkeypatch.setattr(preparation, "variants", installed)
     return made
 
 
 WHOLE_WAY = ["fetch", "onnxruntime-cpu", "openvino-cpu", "gates"]
+
+
+def test_a_worker_imports_while_another_fetches(shop: Workshop) -> None:
+    """What the version that serves needs, for the first task after that; one that nobody needs is ended."""
+    shop.prepare(backend="openvino")
+    assert shop.spared == ["measure"]
+    assert [name.rpartition(".")[2] for name in shop.libraries] == [
+        "detector",
+        "onnx",
+        "onnx_runtime",
+        "openvino_runtime",
+    ]
+    assert shop.unused == 0
+    shop.fail["fetch"] = TaskFailedError("store away", {"transient": True})
+    with pytest.raises(RefusedError):
+        shop.prepare(replace(WISH, version="v9"), backend="onnxruntime")
+    assert shop.unused == 1
+
+
+def test_no_worker_imports_what_nobody_may_need(shop: Workshop) -> None:
+    """While nothing serves, nobody knows what will be needed; and a known good version is tried in nothing."""
+    digest = shop.prepare().ref.digest
+    for folder in ("prepared", "yolo"):
+        shutil.rmtree(shop.settings.cache / folder, ignore_errors=True)
+    good = Goal("v1", "boot", "boot", known_good=True, digest=digest)
+    shop.prepare(good, backend="openvino")
+    assert (shop.spared, shop.libraries) == ([], [])
 
 
 def test_the_whole_way(shop: Workshop) -> None:

@@ -38,7 +38,8 @@ class Node:
         self.retired: list[str] = []
         self.asked: list[Goal] = []
         self.contract = CONTRACT
-        self.ahead: list[Any] = []  # workers that wait for a version
+        self.spares: list[str] = []  # the backends of the workers that were told to wait for a version
+        self.waits = False
 
     def save(self, state: State) -> None:
         """Nothing to write."""
@@ -50,7 +51,7 @@ class Node:
     def worker_restarted(self, kind: str) -> None:
         """None is."""
 
-    def preparation(self, model: str, goal: Goal, *rest: Any, thorough: bool = False) -> Any:
+    def preparation(self, model: str, goal: Goal, *rest: Any, **_: Any) -> Any:
         """Stands for Preparation."""
         node, frame_sizes, on_stage = self, rest[3], rest[4]
         self.asked.append(goal)
@@ -77,16 +78,22 @@ class Node:
 
         return PaperPreparation()
 
-    def start_ahead(self) -> Any:
-        """Stands for a worker that waits."""
+    def spare(self) -> Any:
+        """Stands for SpareEngine."""
         node = self
 
-        class Waiting:
-            async def end(self) -> None:
-                node.ahead.remove(self)
+        class PaperSpare:
+            worker = None
 
-        self.ahead.append(Waiting())
-        return self.ahead[-1]
+            def wait(self, backend: str) -> None:
+                if not node.waits:
+                    node.spares.append(backend)
+                node.waits = True
+
+            async def end(self) -> None:
+                node.waits = False
+
+        return PaperSpare()
 
     def engine(self, artifact: Artifact, *_: Any) -> Any:
         """Stands for Engine."""
@@ -97,9 +104,8 @@ class Node:
                 self.artifact, self.ref, self.name, self.ready = artifact, artifact.ref, "paper", False
                 self.in_flight, self.max_batch = 0, 1
 
-            async def load(self, ahead: Any = None) -> None:
-                if ahead:
-                    node.ahead.remove(ahead)
+            async def load(self) -> None:
+                node.waits = False
                 if artifact.ref.version == "bad":
                     raise RuntimeError("nobody thought of that")
 
@@ -110,15 +116,19 @@ class Node:
 
 
 def run(
-    monkeypatch: pytest.MonkeyPatch, node: Node, story: Callable[[Updater], Awaitable[None]], *versions: str
+    monkeypatch: pytest.MonkeyPatch,
+    node: Node,
+    story: Callable[[Updater], Awaitable[None]],
+    *versions: str,
+    keep_spare: bool = True,
 ) -> None:
     """An updater on which each version is wished for in turn, as soon as the one before has ended; then the story."""
     monkeypatch.setattr(updater, "Preparation", node.preparation)
     monkeypatch.setattr(updater, "Engine", node.engine)
-    monkeypatch.setattr(updater, "start_ahead", node.start_ahead)
+    monkeypatch.setattr(updater, "SpareEngine", node.spare)
 
     async def live() -> None:
-        u = Updater(State("yolo"), Policy(), cast("Any", None), cast("Any", None), node, 1000.0)
+        u = Updater(State("yolo"), Policy(), cast("Any", None), cast("Any", None), node, 1000.0, keep_spare)
         for number, version in enumerate(versions):
             u.handle(Wished(Directive(version, f"key@{number}", "test")))
             await asyncio.sleep(0)
@@ -126,7 +136,7 @@ def run(
                 await asyncio.sleep(0)
         await story(u)
         await u.close()
-        assert node.ahead == []
+        assert not node.waits
 
     asyncio.run(live())
 
@@ -272,3 +282,29 @@ def test_a_fingerprint_that_can_not_be_asked_for_is_none(monkeypatch: pytest.Mon
     for name in ("store_url", "storage_options", "timeout_s", "fetch_s", "memory_limit"):
         setattr(settings, name, 0)
     assert asyncio.run(store_fingerprint("yolo", "v1", settings)) == ""
+
+
+@pytest.mark.parametrize("keep", [True, False])
+def test_a_spare_worker_waits_for_the_next_version(monkeypatch: pytest.MonkeyPatch, keep: bool) -> None:
+    """All the time, or only while there is an update."""
+    node = Node({"v1": None, "odd": ValueError("no")})
+    waiting: list[bool] = []
+
+    async def story(u: Updater) -> None:
+        u.ready(u.engines[0])  # the node hears of it when the worker is
+        waiting.append(node.waits)
+
+    run(monkeypatch, node, story, "v1", keep_spare=keep)
+    assert waiting == [keep]
+    assert node.spares == (["", VARIANT.backend] if keep else [""])
+
+
+def test_a_refused_version_leaves_no_worker_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    """When none is kept."""
+    node = Node({"odd": ValueError("no")})
+
+    async def story(u: Updater) -> None:
+        assert node.spares == [""]
+        assert not node.waits
+
+    run(monkeypatch, node, story, "odd", keep_spare=False)
