@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
-"""What this node is measured against: the bare runtime, and ultralytics' `predict(stream=True)`.
+"""What this node is measured against: bare runtimes, and ultralytics' `predict(stream=True)`.
 
 Each is a process that measures when told, and rests otherwise: `python -m bench.contestants`, a line of JSON with the
-arguments of `bare` or `stream` in, a line of JSON out.
+name and the arguments of `bare`, `engine` or `stream` in, a line of JSON out.
 """
 
 from __future__ import annotations
@@ -13,11 +13,30 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 WARM_FRAMES = 10
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What a node has found to be fastest for the version that it has prepared last."""
+
+    weights: Path
+    variant: dict[str, str]
+    imgsz: list[int] | None
+
+    @classmethod
+    def on(cls, cache: Path, published: Path) -> Prepared:
+        """By the verdict in the node's cache; `published`: the weights, where nothing was made of them."""
+        path = max((cache / "prepared").glob("*/verdict.json"), key=lambda p: p.stat().st_mtime_ns)
+        verdict = json.loads(path.read_bytes())
+        made = verdict["made"].get("weights")
+        return cls(path.with_name(made[0]) if made else published, verdict["variant"], verdict["imgsz"])
 
 
 class Contestant:
@@ -40,7 +59,7 @@ class Contestant:
         )
 
     def measure(self, what: str, **arguments: Any) -> dict[str, float]:
-        """The answer of `bare` or `stream`. Raises RuntimeError when the process ended instead."""
+        """The answer of the function `what` of this module. Raises RuntimeError when the process ended instead."""
         assert self._process.stdin
         assert self._process.stdout
         self._process.stdin.write(json.dumps([what, arguments]) + "\n")
@@ -81,6 +100,45 @@ def bare(weights: str, threads: int, seconds: float) -> dict[str, float]:
         session.run(None, {entry.name: tensor})
         count += 1
     return {"fps": count / taken, "cpu_ms": 1000 * (time.process_time() - cpu) / count}
+
+
+def engine(
+    weights: str, variant: dict[str, str], imgsz: list[int] | None, threads: int, batch: int, seconds: float
+) -> dict[str, float]:
+    """An engine as the node loads it, in all its inference streams, on fixed tensors: nothing stands around it."""
+    import numpy as np
+
+    from edgeagent.engines.load import load_runtime
+    from edgeagent.engines.port import EngineOptions
+
+    options = EngineOptions(
+        variant["backend"],
+        variant["device"],
+        threads,
+        variant["precision"],
+        batch,
+        (imgsz[0], imgsz[1]) if imgsz else None,
+    )
+    runtime = load_runtime(Path(weights), variant["format"], options)
+    batch = min(batch, runtime.max_batch)
+    tensor = np.random.default_rng(0).random((batch, 3, *runtime.facts.contract.imgsz), np.float32)
+    streams = runtime.streams() or (runtime,)
+
+    def infer(stream: Any) -> int:
+        count = 0
+        while time.perf_counter() < end:
+            stream.run(tensor)
+            count += batch
+        return count
+
+    with ThreadPoolExecutor(len(streams)) as pool:
+        side_by_side = pool.map if len(streams) > 1 else map  # on a GPU a runtime stays in its thread
+        end = time.perf_counter() + 0.5
+        sum(side_by_side(infer, streams))
+        begin = time.perf_counter()
+        end = begin + seconds
+        count = sum(side_by_side(infer, streams))
+    return {"fps": count / (time.perf_counter() - begin)}
 
 
 def stream(
@@ -138,7 +196,9 @@ def main() -> None:
     os.dup2(2, 1)  # what libraries print is no answer
     for line in sys.stdin:
         what, arguments = json.loads(line)
-        answer = bare(**arguments) if what == "bare" else stream(**arguments)
+        contestants: dict[str, Callable[..., dict[str, float]]]
+        contestants = {"bare": bare, "engine": engine, "stream": stream}
+        answer = contestants[what](**arguments)
         print(json.dumps(answer), file=answers, flush=True)
 
 

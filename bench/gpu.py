@@ -8,23 +8,21 @@ nothing against it.
 
 from __future__ import annotations
 
-import json
 import os
-import subprocess
 import sys
 import time
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from bench import networks
+from bench.contestants import Contestant, Prepared
 from bench.film import film
 from bench.networks import Network
 from bench.report import Bench, Section, Target, table
 from bench.rig import Rig, result_time
 from bench.strategies import ThisNode, versions
 from bench.update import follow
-from edgeagent.engines.variants import Variant, variants
+from edgeagent.engines.variants import variants
 from edgeagent.errors import EdgeAgentError
 
 YOLOV8S_640 = Network("yolov8s", 640)
@@ -130,7 +128,7 @@ def _throughput(bench: Bench, pt: Path, lines: int) -> dict[str, Any]:
         active = rig.node.model()["active"]
         rig.stop()
     latencies = sorted(r["latency_ms"] for r in seen)
-    bare = _bare(pt, active["engine"], active["input"], folder / "node" / "state" / "cache", lines)
+    bare = _bare(bench, pt, folder / "node" / "state" / "cache", lines)
     return {
         "engine": active["engine"],
         "input": "×".join(map(str, active["input"])),
@@ -173,56 +171,23 @@ def _update(bench: Bench, first: Path, second: Path) -> dict[str, float]:
     }
 
 
-def _bare(pt: Path, engine: str, imgsz: list[int], cache: Path, batch: int) -> float:
+def _bare(bench: Bench, pt: Path, cache: Path, batch: int) -> float:
     """Frames a second of the chosen engine alone, in a process of its own."""
-    from edgeagent.engines.convert import product
-
-    variant = next(v for v in variants("pt", "auto", "cuda") if v.name == engine)
-    weights = pt
-    if variant.needs_conversion(("pt",)):
-        made = (cache / "prepared").glob(f"*-{imgsz[0]}x{imgsz[1]}/{product(variant)}")
-        weights = next(made)
-    command = [
-        sys.executable,
-        "-m",
-        "bench.gpu",
-        "bare",
-        str(weights),
-        json.dumps(asdict(variant)),
-        json.dumps(imgsz),
-        str(batch),
-    ]
-    return float(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout.split()[-1])
-
-
-def _measure_bare(
-    weights: Path, variant: Variant, imgsz: tuple[int, int], batch: int, seconds: float = 5.0
-) -> float:
-    import numpy as np
-
-    from edgeagent.engines.load import load_runtime
-    from edgeagent.engines.port import EngineOptions
-
-    options = EngineOptions(variant.backend, variant.device, 1, variant.precision, batch, imgsz)
-    runtime = load_runtime(weights, variant.format, options)
-    batch = min(batch, runtime.max_batch)
-    tensor = np.random.default_rng(0).random((batch, 3, *runtime.facts.contract.imgsz), np.float32)
-    for _ in range(20):
-        runtime.run(tensor)
-    begin, count = time.perf_counter(), 0
-    while (taken := time.perf_counter() - begin) < seconds:
-        runtime.run(tensor)
-        count += batch
-    runtime.close()
-    return count / taken
+    found = Prepared.on(cache, pt)
+    with Contestant(bench.scratch) as alone:
+        return alone.measure(
+            "engine",
+            weights=str(found.weights),
+            variant=found.variant,
+            imgsz=found.imgsz,
+            threads=1,
+            batch=batch,
+            seconds=5.0,
+        )["fps"]
 
 
 def main() -> int:
-    """The child's entry with arguments; without, this comparison alone."""
-    if sys.argv[1:2] == ["bare"]:
-        weights, variant, (height, width), batch = sys.argv[2], *map(json.loads, sys.argv[3:6])
-        print(_measure_bare(Path(weights), Variant(**variant), (height, width), batch))
-        return 0
+    """This comparison alone."""
     from bench.run import main as run_main
 
     sys.argv[1:] = ["--only", "gpu", *sys.argv[1:]]

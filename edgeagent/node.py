@@ -113,7 +113,8 @@ class Node:
             )
         for config in self.config.pipelines:
             updater = self.updaters[config.model]
-            streams = stream_count(self._threads)
+            on_gpu = self.config.engine.device.startswith("cuda")
+            streams = 1 if on_gpu else stream_count(self._threads)
             pipeline = Pipeline(config, updater.router, self.metrics, updater.forget_ring, streams)
             self.pipelines[config.name] = pipeline
         store = open_config_store(

@@ -80,7 +80,9 @@ class OnnxRuntime:
                     content, _session_options(options.threads, fixed), providers=_providers(device, index)
                 )
             self._streams = stream_count(options.threads) if device == "cpu" and self.max_batch == 1 else 1
-            self._narrow = content, _session_options(options.threads // self._streams, fixed)
+            # One thread of a run is its caller's; the session's own help whoever needs them.
+            helpers = options.threads - self._streams
+            self._narrow = content, _session_options(helpers + 1, fixed)
         except _ERRORS as e:
             raise WeightsError(
                 f"weights {path}", f"ONNX Runtime can't load them ({_reason(e)})", "export them anew"

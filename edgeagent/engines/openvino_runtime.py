@@ -71,15 +71,16 @@ class OpenVinoRuntime:
 
     def streams(self) -> Sequence[OpenVinoRuntime]:
         """See `Runtime.streams`: what was compiled, loaded again for all of them, a request for each."""
+        content, self._exported = self._exported, b""  # the network is in memory often enough
         count = stream_count(self._options.threads)
         if count == 1 or self.max_batch > 1:
             return ()
         settings = {**_settings(self._options), "NUM_STREAMS": count}
-        content, self._exported = self._exported, b""
         try:
             content = content or self._compiled.export_model().getvalue()
             compiled = self._core.import_model(content, "CPU", settings)
-            return [self._with(compiled.create_infer_request()) for _ in range(count)]
+            count = compiled.get_property("NUM_STREAMS")  # no more than there are cores
+            return [self._with(compiled.create_infer_request()) for _ in range(count)] if count > 1 else ()
         except RuntimeError as e:  # it costs speed, no more
             sys.stderr.write(f"frames are not inferred side by side: {_reason(e)}\n")
             return ()

@@ -120,9 +120,11 @@ def stream_count(threads: int) -> int:
     """Into how many inference streams so many threads of a CPU are divided when pictures wait.
 
     A run for each picture, on a thread or some, keeps processors busier than all threads on one picture
-    (docs/performance.md). They are few, for each takes memory for what a network calculates on its way.
+    (docs/performance.md). They are few, for each takes memory for what a network calculates on its way; and as many as
+    leave no more than a fifth of the threads over, for each has the same number of them.
     """
-    return min(max(threads, 1), _MAX_STREAMS)
+    fitting = (n for n in range(_MAX_STREAMS, 1, -1) if 5 * (threads // n * n) >= 4 * threads >= 4 * n)
+    return next(fitting, 1)
 
 
 def split_device(device: str) -> tuple[str, int | None]:

@@ -47,7 +47,8 @@ def ring_slots(streams: int) -> int:
     """Slots for a live line whose engines infer so many frames side by side.
 
     These and one that waits on each of two engines during a swap, four that wait (see serving/router.py), one being
-    written, the recent one that is kept for the gates, one to spare.
+    written, the recent one that is kept for the gates, one to spare. What is done and waits behind a slow frame takes
+    of those for waiting ones.
     """
     return 2 * (streams + 1) + 7
 

@@ -7,6 +7,7 @@ import asyncio
 import os
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from functools import cache
 from pathlib import Path
@@ -21,7 +22,7 @@ from edgeagent.errors import WeightsError, WorkerError
 from edgeagent.pipeline.frame import Frame
 from edgeagent.serving.spare import Spare, libraries_of
 from edgeagent.serving.verdicts import Trial
-from edgeagent.workers.child import can_raise_priority
+from edgeagent.workers.child import can_raise_priority, raise_priority
 from edgeagent.workers.messages import Control, Detected, DropRing, Infer, Message, Ring
 from edgeagent.workers.process import Exit, WorkerProcess
 
@@ -185,6 +186,7 @@ class Engine:
         a, s = self.artifact, self._settings
         # Loading competes with the version that serves; one that is started again has none beside it: it is in a hurry.
         hurry = self._loaded_once
+        steps_back = _can_step_back() and not hurry
         spare = self._spare.take()
         self._rings.clear()
         self._tickets.clear()
@@ -197,10 +199,12 @@ class Engine:
             "max_batch": s.max_batch,
             "imgsz": a.imgsz,
             "compiled": str(a.compiled or ""),
-            "nice": os.getpriority(os.PRIO_PROCESS, 0) if _can_step_back() else None,
-            "hurry": hurry,
+            "nice": os.getpriority(os.PRIO_PROCESS, 0) if steps_back else None,
         }
         if spare:
+            if hurry and _can_step_back():
+                with suppress(OSError):  # it is gone: `on_exit` follows
+                    raise_priority(os.getpriority(os.PRIO_PROCESS, 0), spare.pid)
             spare.adopt(settings, self._heard, self._ended)
             self.worker = spare
         else:
@@ -210,7 +214,7 @@ class Engine:
                 settings,
                 self._heard,
                 self._ended,
-                low_priority=_can_step_back() and not hurry,
+                low_priority=steps_back,
             )
 
     def _heard(self, message: Message) -> None:
@@ -297,6 +301,6 @@ class Engine:
             if memory > limit:
                 worker.kill(f"it took {memory >> 20} MB of memory, the limit is {limit >> 20} MB")
             elif self.ready and self._hangs(worker):
-                worker.kill(f"it hung: nothing heard for {s.hang_s:g} s")
+                worker.kill(f"it hung: no answer for {s.hang_s:g} s")
             elif not self.ready and time.monotonic() - worker.started > s.load_s:
                 worker.kill(f"loading took more than {s.load_s:g} s")

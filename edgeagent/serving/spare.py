@@ -34,12 +34,16 @@ class Spare:
         self.worker: WorkerProcess | None = None
         self._kind = kind
         self._module = module
+        self._libraries: list[str] = []
 
     def start(self, libraries: Sequence[str], low_priority: bool) -> None:
-        """Start one, unless one waits; it imports these modules. Whoever needs one does without it when there is no
-        process, descriptor or memory to be had."""
+        """Start one that imports these modules, unless such a one waits. Whoever needs one does without it when there
+        is no process, descriptor or memory to be had."""
         if self.worker and self.worker.alive:
-            return
+            if self._libraries == list(libraries):
+                return
+            self.worker.kill("another runtime serves")
+        self._libraries = list(libraries)
         try:
             self.worker = WorkerProcess(
                 self._kind,

@@ -175,10 +175,10 @@ class Updater:
         self.router.lost(engine)
 
     def ready(self, engine: Engine) -> None:
-        """The router may have frames waiting for it; and the spare worker may have become this one."""
+        """The router may have frames waiting for it. When it was started again, it may have taken the spare worker."""
         self.router.pump()
-        if self._keep_spare and not self._closed:
-            self.spare.wait(self._backend or engine.artifact.variant.backend)
+        if engine is self.slot.engine:
+            self._have_spare()
 
     def failed(self, engine: Engine, why: str) -> None:
         """Too many failures of the active engine disappoint; one that drains, even of the same version, has no say."""
@@ -253,7 +253,8 @@ class Updater:
         finally:
             if self._preparation is preparation:
                 self._preparation = None
-            if not self._keep_spare:
+            self._have_spare()
+            if not self._keep_spare and (self._work is None or self._work[1] is asyncio.current_task()):
                 await self.spare.end()
             if engine:
                 if self._warming is engine:
@@ -263,6 +264,11 @@ class Updater:
     def _engine(self, artifact: Artifact) -> Engine:
         restarted = partial(self._observer.worker_restarted, "engine")
         return Engine(artifact, self._engine_settings, self, restarted, self.spare)
+
+    def _have_spare(self) -> None:
+        """For the next version, or for this one when its worker dies."""
+        if self._keep_spare and not self._closed:
+            self.spare.wait(self._backend)
 
     @property
     def _backend(self) -> str:
@@ -336,6 +342,7 @@ class Updater:
             return False
         finally:
             self._refit_preparation = None
+            self._have_spare()
             fitting, self._fitting = self._fitting, None
             if fitting:
                 await asyncio.shield(fitting.retire())

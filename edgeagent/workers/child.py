@@ -37,7 +37,7 @@ def worker_main(serve: Callable[[WorkerChannel, Control], None]) -> None:
     _write("/proc/self/oom_score_adj", "900")
     channel = WorkerChannel(socket.socket(fileno=fd))
     for library in sys.argv[3:]:
-        with suppress(ImportError):  # who needs it will say what is missing
+        with suppress(Exception):  # who needs it will say what is wrong with it
             importlib.import_module(library)
     try:
         first = channel.receive()
@@ -79,11 +79,12 @@ def can_raise_priority() -> bool:
     return True
 
 
-def raise_priority(nice: int) -> None:
-    """CPU priority `nice` and normal I/O priority, for all threads of this process; see `can_raise_priority`."""
+def raise_priority(nice: int, pid: int | None = None) -> None:
+    """CPU priority `nice` and normal I/O priority, for all threads of this process or of `pid`; see
+    `can_raise_priority`. Raises OSError when that process is gone."""
     libc = ctypes.CDLL(None, use_errno=True)
     number = _IOPRIO_SET.get(os.uname().machine)
-    for task in os.listdir("/proc/self/task"):
+    for task in os.listdir(f"/proc/{pid or 'self'}/task"):
         os.setpriority(os.PRIO_PROCESS, int(task), nice)
         if number is not None:
             libc.syscall(number, _IOPRIO_WHO_PROCESS, int(task), 0)

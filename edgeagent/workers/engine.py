@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """The engine worker: one model version, loaded once; a frame's slot in, its detections out.
 
-Settings: weights, parts, variant, threads, max_batch, imgsz, compiled, nice: the priority to come back to, or null,
-and hurry: whether to do so before loading, not after it. Says Control("ready", …) or Control("failed", …) then; answers
-each Infer with Detected, or with Control("fault", …) for a frame that can't be inferred.
+Settings: weights, parts, variant, threads, max_batch, imgsz, compiled, and nice: the priority to come back to after
+loading, or null. Says Control("ready", …) or Control("failed", …) then; answers each Infer with Detected, or with
+Control("fault", …) for a frame that can't be inferred.
 """
 
 from __future__ import annotations
@@ -11,12 +11,11 @@ from __future__ import annotations
 import os
 import select
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -32,16 +31,14 @@ from edgeagent.workers.options import engine_options
 from edgeagent.workers.ring import RingView
 
 _BEAT_S = 1.0
-_LOOK_S = 0.002
-"""How often an idle stream sees whether another one is still at work."""
+_LOOK_S = 0.001
+"""How long a stream waits for the next frame: as long as the node takes to send one for the result that it has got."""
 
 
 def serve(channel: WorkerChannel, settings: Control) -> None:
     """Load, say so, then infer until the node is gone."""
     s = settings.body
     variant = Variant(**s["variant"])
-    if s["hurry"]:
-        _come_forward(s)
     try:
         runtime = load_runtime(
             Path(s["weights"]),
@@ -55,16 +52,12 @@ def serve(channel: WorkerChannel, settings: Control) -> None:
     except EdgeAgentError as e:
         channel.send(Control("failed", {"why": str(e)}))
         return
-    _come_forward(s)
+    # Loading competed with the version that serves; from now on it serves itself.
+    if s["nice"] is not None:
+        raise_priority(s["nice"])
     body = {"engine": runtime.name, "max_batch": detector.max_batch, "streams": max(len(streams), 1)}
     channel.send(Control("ready", body))
     _infer_for_ever(channel, detector, streams)
-
-
-def _come_forward(settings: Mapping[str, Any]) -> None:
-    """Loading competes with the version that serves, but for a hurry: when nothing serves. Then it serves itself."""
-    if settings["nice"] is not None:
-        raise_priority(settings["nice"])
 
 
 @dataclass
@@ -96,6 +89,10 @@ class _Inbox:
             if message is None:
                 break
             self._handle(message, batch)
+
+    def holds_more(self) -> bool:
+        """Whether something waits to be read, most likely a frame."""
+        return bool(select.select([self._channel.fileno()], [], [], 0)[0])
 
     @contextmanager
     def filling(self, batch: _Batch) -> Iterator[None]:
@@ -138,40 +135,30 @@ class _Streams:
         self._streams = [(detector, _Batch(detector.pictures)) for detector in detectors]
         self._threads = ThreadPoolExecutor(len(detectors))
         self._reading = threading.Lock()
-        self._busy: set[int] = set()
         self._over = False
 
     def infer(self, first: _Batch) -> None:
-        """Answer `first`, and what waits, and what comes before all streams are idle at the same time."""
-        self._over, self._busy = False, {0}
-        others = [
-            self._threads.submit(self._work, number, *self._streams[number])
-            for number in range(1, len(self._streams))
-        ]
-        self._work(0, self._streams[0][0], first)
+        """Answer `first`, and what waits, until a stream finds nothing to do: then frames don't queue any more, and the
+        next one is sooner through with all threads on it. The others end what they have in hand."""
+        self._over = False
+        others = [self._threads.submit(self._work, detector, batch) for detector, batch in self._streams[1:]]
+        self._work(self._streams[0][0], first)
         for other in others:
             other.result()
 
-    def _work(self, number: int, detector: Detector, batch: _Batch) -> None:
+    def _work(self, detector: Detector, batch: _Batch) -> None:
         try:
-            while batch.jobs or self._take(number, batch):
+            while batch.jobs or self._take(batch):
                 _infer(self._channel, detector, batch.pictures, batch.jobs)
                 batch.clear()
         finally:
-            self._over = True  # also when this one failed: the others would wait for it for ever
-            self._busy.discard(number)
+            self._over = True  # also when this one has failed
 
-    def _take(self, number: int, batch: _Batch) -> bool:
-        """Wait for the next frame as long as another stream has one; False when none has."""
-        self._busy.discard(number)
+    def _take(self, batch: _Batch) -> bool:
         with self._reading:
-            while not self._over:
+            if not self._over:
                 self._inbox.fill(batch, _LOOK_S)
-                if batch.jobs:
-                    self._busy.add(number)
-                    return True
-                self._over = not self._busy
-        return False
+        return bool(batch.jobs)
 
 
 def _infer_for_ever(channel: WorkerChannel, detector: Detector, streams: Sequence[Detector]) -> None:
@@ -190,12 +177,11 @@ def _infer_for_ever(channel: WorkerChannel, detector: Detector, streams: Sequenc
             if not batch.jobs:
                 turn += 1
                 channel.send(Beat(turn))
-        # A frame that found the worker idle rarely has one behind it: it gets all threads on itself, and doesn't wait
-        # the 0.1 ms that it takes to wake another that looks for the next.
-        if queued and side_by_side:
+        if side_by_side and inbox.holds_more():
             side_by_side.infer(batch)
         else:
-            with inbox.filling(following) if queued else nullcontext():
+            # A frame that found the worker idle rarely has one behind it, and waking the other thread costs it 0.1 ms.
+            with inbox.filling(following) if queued and not side_by_side else nullcontext():
                 _infer(channel, detector, batch.pictures, batch.jobs)
         batch.clear()
         batch, following = following, batch

@@ -115,7 +115,11 @@ class WorkerProcess:
         """Give a worker that waits, and is alive, its settings, and those who hear of it from now on."""
         self.started = self.last_heard = time.monotonic()
         self._on_message, self._on_exit = on_message, on_exit
-        self.send(Control("settings", settings))
+        try:
+            self.send(Control("settings", settings))
+        except ValueError:  # too long: as in the constructor, no process stays behind
+            self.kill("no settings")
+            raise
 
     @property
     def alive(self) -> bool:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -234,11 +235,12 @@ def test_streams_infer_side_by_side_what_the_runtime_infers(
     variant: Variant, built: dict[str, Path], tmp_path: Path
 ) -> None:
     """Each picture in the stream that it was given to, whatever the others do; also from what is compiled already."""
-    wanted = EngineOptions(variant.backend, "cpu", 3, variant.precision, compiled=tmp_path / "compiled")
+    wanted = EngineOptions(variant.backend, "cpu", 2, variant.precision, compiled=tmp_path / "compiled")
     for _ in range(2):
         runtime = load_runtime(built[variant.format], variant.format, wanted)
         streams = runtime.streams()
-        assert len(streams) == (3 if variant.backend in ("onnxruntime", "openvino") else 0)
+        most = {"onnxruntime": 2, "openvino": 2 if (os.cpu_count() or 1) > 1 else 0}
+        assert len(streams) == most.get(variant.backend, 0)
         pictures = [picture(seed) for seed in range(len(streams))]
         with ThreadPoolExecutor(max(len(streams), 1)) as threads:
             for _ in range(20):

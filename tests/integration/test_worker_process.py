@@ -9,6 +9,8 @@ import os
 import psutil  # type: ignore[import-untyped]
 import pytest
 
+from edgeagent.serving.spare import Spare, libraries_of
+from edgeagent.workers.child import can_raise_priority, raise_priority
 from edgeagent.workers.messages import Control, Message
 from edgeagent.workers.process import Exit, WorkerProcess
 
@@ -69,7 +71,6 @@ def test_a_worker_started_ahead_hears_its_settings_when_it_is_adopted() -> None:
             "imgsz": None,
             "compiled": "",
             "nice": None,
-            "hurry": True,
         }
         worker.adopt(settings, heard.put_nowait, ends.put_nowait)
         async with asyncio.timeout(60):
@@ -77,5 +78,31 @@ def test_a_worker_started_ahead_hears_its_settings_when_it_is_adopted() -> None:
             assert isinstance(message, Control)
             assert (message.op, "nowhere.onnx" in message.body["why"]) == ("failed", True)
             assert (await ends.get()).code == 0
+
+    asyncio.run(run())
+
+
+@pytest.mark.skipif(not can_raise_priority(), reason="may not raise a priority (CAP_SYS_NICE, or LimitNICE=)")
+def test_a_spare_worker_steps_back_until_it_is_needed_in_a_hurry() -> None:
+    """All of its threads come forward, whatever it is just importing."""
+
+    async def run() -> None:
+        spare = Spare("engine", "edgeagent.workers.engine")
+        spare.start(libraries_of("onnxruntime"), low_priority=True)
+        worker = spare.take()
+        assert worker is not None
+        assert spare.take() is None
+        try:
+            assert psutil.Process(worker.pid).nice() == 19
+            raise_priority(0, worker.pid)
+            assert psutil.Process(worker.pid).nice() == 0
+            assert psutil.Process(worker.pid).ionice().ioclass != psutil.IOPRIO_CLASS_IDLE
+        finally:
+            await worker.end()
+        spare.start((), low_priority=True)
+        left = spare.worker
+        assert left is not None
+        await spare.end()
+        assert not left.alive
 
     asyncio.run(run())

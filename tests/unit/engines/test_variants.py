@@ -10,7 +10,7 @@ import pytest
 
 from edgeagent.engines import variants as module
 from edgeagent.engines.convert import product
-from edgeagent.engines.variants import Variant, runtime_versions, split_device, variants
+from edgeagent.engines.variants import Variant, runtime_versions, split_device, stream_count, variants
 from edgeagent.errors import MissingExtraError, UsageError
 
 Machine = Callable[..., None]
@@ -171,3 +171,12 @@ def test_devices() -> None:
     for wrong in ("cuda:", "cuda:-1", "cpu:0", "gpu", ""):
         with pytest.raises(UsageError, match="unknown"):
             split_device(wrong)
+
+
+@pytest.mark.parametrize(
+    ("threads", "streams"), [(0, 1), (1, 1), (2, 2), (3, 3), (4, 4), (5, 4), (6, 3), (7, 3), (8, 4), (31, 4)]
+)
+def test_threads_are_divided_into_few_streams_with_little_left_over(threads: int, streams: int) -> None:
+    """Each stream has as many threads as another."""
+    assert stream_count(threads) == streams
+    assert streams * (threads // streams) >= 0.8 * threads

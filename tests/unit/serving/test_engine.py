@@ -141,8 +141,8 @@ def test_a_version_loads_in_the_background_and_comes_back_in_a_hurry(
     asyncio.run(run())
     first, second = FakeWorker.started
     nice = os.getpriority(os.PRIO_PROCESS, 0) if may else None
-    assert (first.low_priority, first.settings["nice"], first.settings["hurry"]) == (may, nice, False)
-    assert (second.low_priority, second.settings["nice"], second.settings["hurry"]) == (False, nice, True)
+    assert (first.low_priority, first.settings["nice"]) == (may, nice)
+    assert (second.low_priority, second.settings["nice"]) == (False, None)
 
 
 @pytest.mark.parametrize("answered", [[], [2], [2, 3]])
@@ -214,6 +214,8 @@ def test_the_spare_worker_is_taken_first_and_after_a_crash(monkeypatch: pytest.M
     monkeypatch.setattr(spare_module, "WorkerProcess", SpareFake)
     monkeypatch.setattr(engine_module, "_can_step_back", lambda: True)
     monkeypatch.setattr(engine_module, "_RESPAWN_MIN_S", 0.0)
+    raised: list[int] = []
+    monkeypatch.setattr(engine_module, "raise_priority", lambda nice, pid: raised.append(pid))
 
     async def run() -> None:
         spare = SpareEngine()
@@ -223,14 +225,17 @@ def test_the_spare_worker_is_taken_first_and_after_a_crash(monkeypatch: pytest.M
         engine = Engine(ARTIFACT, SETTINGS, cast(EngineUser, Listener()), lambda: None, spare)
         await engine.load()
         assert (engine.worker, spare.worker) == (first, None)
+        spare.wait("onnxruntime")
+        wrong = cast(Any, spare.worker)
         spare.wait("openvino")
+        assert wrong.killed, "the version that serves now needs another runtime"
         second = cast(Any, spare.worker)
         cast(Any, first).die()
         async with asyncio.timeout(10):
             while not engine.ready:
                 await asyncio.sleep(0)
         assert engine.worker is second
-        assert second.settings["hurry"]
+        assert (second.settings["nice"], raised) == (None, [second.pid])
         spare.wait("openvino")
         cast(Any, spare.worker).alive = False
         second.die()
@@ -242,7 +247,8 @@ def test_the_spare_worker_is_taken_first_and_after_a_crash(monkeypatch: pytest.M
         await engine.retire()
 
     asyncio.run(run())
-    assert [w.libraries for w in SpareFake.all] == [("edgeagent.engines.openvino_runtime",)] * 3
+    libraries = [w.libraries[0].removeprefix("edgeagent.engines.") for w in SpareFake.all]
+    assert libraries == ["openvino_runtime", "onnx_runtime", "openvino_runtime", "openvino_runtime"]
 
 
 class SpareFake(FakeWorker):
@@ -263,4 +269,5 @@ class SpareFake(FakeWorker):
     ) -> None:
         self.low_priority, self.libraries = low_priority, tuple(libraries)
         self.silent_s, self.killed = 0.0, []
+        self.pid = len(self.all)
         self.all.append(self)

@@ -286,17 +286,20 @@ def test_a_fingerprint_that_can_not_be_asked_for_is_none(monkeypatch: pytest.Mon
 
 @pytest.mark.parametrize("keep", [True, False])
 def test_a_spare_worker_waits_for_the_next_version(monkeypatch: pytest.MonkeyPatch, keep: bool) -> None:
-    """All the time, or only while there is an update."""
+    """All the time, also after a refusal, or only while there is an update. It suits the version that serves."""
     node = Node({"v1": None, "odd": ValueError("no")})
     waiting: list[bool] = []
 
     async def story(u: Updater) -> None:
-        u.ready(u.engines[0])  # the node hears of it when the worker is
+        waiting.append(node.waits)
+        node.waits = False  # taken by the worker that was started again
+        assert u.slot.engine is not None
+        u.ready(u.slot.engine)
         waiting.append(node.waits)
 
-    run(monkeypatch, node, story, "v1", keep_spare=keep)
-    assert waiting == [keep]
-    assert node.spares == (["", VARIANT.backend] if keep else [""])
+    run(monkeypatch, node, story, "v1", "odd", keep_spare=keep)
+    assert waiting == [keep, keep]
+    assert node.spares == ["", *[VARIANT.backend] * 2] if keep else ["", VARIANT.backend]
 
 
 def test_a_refused_version_leaves_no_worker_behind(monkeypatch: pytest.MonkeyPatch) -> None:
