@@ -105,7 +105,8 @@ def soak(name: str, weights: dict[str, Path], source: dict[str, Any], swaps: int
             promoted = time.time()
             config_store.put("/models/yolo/current", version.encode())
             node.wait_active(version, timeout_s=120)
-            wait_for(lambda: len(children(pid)) == 2, "the version before is retired")
+            # The camera's, the engine's, and the one that waits for the next version.
+            wait_for(lambda: len(children(pid)) == 3, "the version before is retired")
             updates.append((promoted, time.time()))
             time.sleep(QUIET_S)
             looks.append(usage(pid))

@@ -131,7 +131,7 @@ class Preparation:
         self._refused = refused
         self._thorough = thorough
         self._backend = backend
-        self._spare = Spare(KIND, MODULE)
+        self.spare = Spare(KIND, MODULE)
         self._hurry = goal.known_good and not thorough
 
     async def run(self) -> Artifact:
@@ -142,7 +142,7 @@ class Preparation:
         try:
             return await self._run_through()
         finally:
-            await self._spare.end()
+            await self.spare.end()
 
     async def _run_through(self) -> Artifact:
         known, provisional = await asyncio.to_thread(self._known, self._frame_sizes()), False
@@ -291,7 +291,7 @@ class Preparation:
             "task": "measure",
             "is_reference": variant == source.reference,
         }
-        return await self._run(settings, self._patience(source, variant), self._spare.take())
+        return await self._run(settings, self._patience(source, variant), self.spare.take())
 
     async def prove(self, source: Source, variant: Variant, folder: Path) -> list[dict[str, Any]]:
         """See `Workshop`."""
@@ -302,7 +302,7 @@ class Preparation:
             "reference": asdict(source.reference),
         }
         results: list[dict[str, Any]] = (
-            await self._run(settings, self._patience(source, variant), self._spare.take())
+            await self._run(settings, self._patience(source, variant), self.spare.take())
         )["results"]
         return results
 
@@ -345,7 +345,7 @@ class Preparation:
             "compiled": str(verdict.compiled or ""),
         }
         try:
-            await self._run(settings, self._settings.gate_s, self._spare.take())
+            await self._run(settings, self._settings.gate_s, self.spare.take())
         except TaskFailedError as e:
             why = e.why if e.body else f"gate {self.report.gate}: {e.why}"
             raise RefusedError(why, e.transient, fingerprint) from e
@@ -363,7 +363,7 @@ class Preparation:
     def _have_next_wait(self) -> None:
         """Have the worker for what comes after fetching import meanwhile, when it is known what that will need."""
         if self._backend and not self._goal.known_good:
-            self._spare.start((*_TRIED_WITH, *libraries_of("onnxruntime", self._backend)), low_priority=True)
+            self.spare.start((*_TRIED_WITH, *libraries_of("onnxruntime", self._backend)), low_priority=True)
 
     async def _run(
         self, settings: dict[str, Any], quiet_s: float, spare: WorkerProcess | None

@@ -104,6 +104,7 @@ class Report:
                 add(engine.worker, "engine", model=model, version=engine.ref.version)
             add(updater.spare.worker, "spare", model=model)
             for preparation in updater.preparations:
+                add(preparation.spare.worker, "prepare", model=model, version=preparation.version)
                 if preparation.task:
                     add(preparation.task.worker, "prepare", model=model, version=preparation.version)
         return found

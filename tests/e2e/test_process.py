@@ -88,7 +88,8 @@ def test_signals(factory: Factory) -> None:
     factory.wait_records(lambda r: not r[-1]["detections"], "the higher threshold in force")
 
     workers = children(node.process.pid)
-    assert len(workers) == 2
+    assert sorted(w["kind"] for w in node.status()["workers"]) == ["capture", "engine", "spare"]
+    assert len(workers) == 3
     assert node.stop() == 0
     assert not any(os.path.exists(f"/proc/{pid}") for pid in workers)
     found = factory.records()
