@@ -185,8 +185,7 @@ def test_real_etcd(factory: Factory, tmp_path: Path) -> None:
 
 
 def test_superseded_candidate_never_serves(factory: Factory) -> None:
-    """While v2 is still being fetched, v3 is promoted: v2's workers go (one fetches, one waits to try it), v3 serves, v2
-    never does."""
+    """While v2 is still being fetched, v3 is promoted: v2's workers go, v3 serves, v2 never does."""
     factory.publish("v1")
     factory.publish("v2", metadata={"padding": "x" * 3_000_000})
     factory.publish("v3")
@@ -198,13 +197,11 @@ def test_superseded_candidate_never_serves(factory: Factory) -> None:
         node = factory.start("v1")
         factory.promote("v2")
         wait_for(lambda: (node.model()["candidate"] or {}).get("fetch"), "v2 being fetched")
-        preparing = node.workers("prepare")
+        preparing = node.workers("prepare")  # one fetches, one waits to try it
         assert [w["version"] for w in preparing] == ["v2", "v2"]
         factory.promote("v3")
         node.wait_active("v3")
-        wait_for(
-            lambda: not any(os.path.exists(f"/proc/{w['pid']}") for w in preparing), "v2's workers gone"
-        )
+        wait_for(lambda: not any(os.path.exists(f"/proc/{w['pid']}") for w in preparing), "v2's workers gone")
         store.hang_after = None
         factory.wait_state("STABLE")
     assert_seamless(factory.records())
