@@ -34,14 +34,17 @@ def run(bench: Bench) -> Section:
             while rig.node.active() != "v2":
                 most = max(most, rig.all_pss_mb())
                 time.sleep(0.05)
-            wait_for(lambda: len(rig.node.status()["workers"]) == 2, "the version before is retired")
+            wait_for(lambda: len(rig.node.workers("engine")) == 1, "the version before is retired")
             data[backend] = {"engine": engine, **found, "most": most}
             rig.stop()
     rows = [
         [
             backend,
             d["engine"],
-            *(f"{d.get(kind, 0.0):.0f} MB" for kind in ("node", "capture", "engine worker", "all", "most")),
+            *(
+                f"{d.get(kind, 0.0):.0f} MB"
+                for kind in ("node", "capture", "engine worker", "spare", "all", "most")
+            ),
         ]
         for backend, d in data.items()
     ]
@@ -49,7 +52,16 @@ def run(bench: Bench) -> Section:
         "One pipeline of 1280×720 at 5 frames a second, one inference thread. During an update "
         "the old engine, the preparing worker and then the new engine are there at once.\n\n"
         + table(
-            ("engine.backend", "served by", "node", "capture", "engine", "all", "at most during an update"),
+            (
+                "engine.backend",
+                "served by",
+                "node",
+                "capture",
+                "engine",
+                "spare",
+                "all",
+                "at most during an update",
+            ),
             rows,
         )
     )
