@@ -209,12 +209,7 @@ class Engine:
             self.worker = spare
         else:
             self.worker = WorkerProcess(
-                _KIND,
-                _MODULE,
-                settings,
-                self._heard,
-                self._ended,
-                low_priority=steps_back,
+                _KIND, _MODULE, settings, self._heard, self._ended, low_priority=steps_back
             )
 
     def _heard(self, message: Message) -> None:

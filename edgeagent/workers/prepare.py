@@ -159,7 +159,7 @@ def _try(
     options = engine_options(variant, {**s, "compiled": compiled})
     weights = _weights(s, variant, options)
     detector = Detector(load_runtime(weights, variant.format, options, paths(s["parts"])))
-    if rounds > _PROOF_ROUNDS:
+    if rounds > _PROOF_ROUNDS:  # to be compared; the detector has run the network once already
         detector.warm()
     pictures = _pictures(channel, s, detector.runtime.facts.contract, is_reference)
     boxes = [detector.detect(p, _LOW_CONFIDENCE, _IOU).boxes.tolist() for p in pictures]

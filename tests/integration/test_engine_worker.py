@@ -148,6 +148,10 @@ class Line:
         """Until the worker has read all that was sent to it."""
         wait_for(lambda: not select.select([self._theirs], [], [], 0)[0], "all of it read", PATIENCE_S)
 
+    def runs(self) -> list[int]:
+        """How often the network has run: with all threads, and in each stream."""
+        return [len(runtime.sizes) for runtime in (self.runtime, *self.runtime.side_by_side)]
+
     def wait_rest(self, stream: GatedRuntime) -> None:
         """Until the thread that a stream has run in takes no more frames."""
         own = {ident for ident in stream.threads if ident not in self.runtime.threads}
@@ -300,8 +304,7 @@ def test_a_frame_that_finds_no_other_has_all_threads(line: Line) -> None:
     frames in the slower streams from then on."""
     line.start()
     assert isinstance(line.heard(), Beat)
-    ran = lambda: [len(runtime.sizes) for runtime in (line.runtime, *line.runtime.side_by_side)]  # noqa: E731
-    begun = ran()
+    begun = line.runs()
     line.frame(1, SLOW)
     assert line.runtime.running.wait(PATIENCE_S)
     line.frame(2, SLOW)
@@ -317,7 +320,7 @@ def test_a_frame_that_finds_no_other_has_all_threads(line: Line) -> None:
     assert [line.height(ticket) for ticket in (2, 4)] == [50, 20]
     line.frame(5, 100)
     assert line.height(5) == 25
-    assert [now - then for now, then in zip(ran(), begun, strict=True)] == [3, 1, 1]
+    assert [now - then for now, then in zip(line.runs(), begun, strict=True)] == [3, 1, 1]
 
 
 @TWO_STREAMS

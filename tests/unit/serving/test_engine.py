@@ -145,20 +145,26 @@ def test_a_version_loads_in_the_background_and_comes_back_in_a_hurry(
     assert (second.low_priority, second.settings["nice"]) == (False, None)
 
 
-@pytest.mark.parametrize("answered", [[], [2], [2, 3]])
-def test_a_stream_that_hangs_is_noticed_while_others_go_on(
-    monkeypatch: pytest.MonkeyPatch, answered: list[int]
-) -> None:
-    """The worker is not silent, and yet the oldest frame gets no answer."""
+@pytest.fixture
+def now(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """A clock that stands until it is moved, and an engine that looks at it and its worker all the time."""
     FakeWorker.started, FakeWorker.errors = [], []
-    now = [100.0]
+    clock = [100.0]
     monkeypatch.setattr(engine_module, "WorkerProcess", FakeWorker)
     monkeypatch.setattr(engine_module, "_WATCH_S", 0.0)
-    monkeypatch.setattr(engine_module.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(engine_module.time, "monotonic", lambda: clock[0])
+    return clock
 
-    async def looks() -> None:
-        for _ in range(5):
-            await asyncio.sleep(0)
+
+async def looks() -> None:
+    """Time for the engine to look."""
+    for _ in range(5):
+        await asyncio.sleep(0)
+
+
+@pytest.mark.parametrize("answered", [[], [2], [2, 3]])
+def test_a_stream_that_hangs_is_noticed_while_others_go_on(now: list[float], answered: list[int]) -> None:
+    """The worker is not silent, and yet the oldest frame gets no answer."""
 
     async def run() -> None:
         engine = Engine(ARTIFACT, SETTINGS, cast(EngineUser, Listener()), lambda: None, SpareEngine())
@@ -181,13 +187,8 @@ def test_a_stream_that_hangs_is_noticed_while_others_go_on(
     asyncio.run(run())
 
 
-def test_a_frame_that_waited_long_for_its_turn_is_not_taken_for_hung(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_frame_that_waited_long_for_its_turn_is_not_taken_for_hung(now: list[float]) -> None:
     """Its time begins when those before it are through."""
-    FakeWorker.started, FakeWorker.errors = [], []
-    now = [100.0]
-    monkeypatch.setattr(engine_module, "WorkerProcess", FakeWorker)
-    monkeypatch.setattr(engine_module, "_WATCH_S", 0.0)
-    monkeypatch.setattr(engine_module.time, "monotonic", lambda: now[0])
 
     async def run() -> None:
         engine = Engine(ARTIFACT, SETTINGS, cast(EngineUser, Listener()), lambda: None, SpareEngine())
@@ -197,8 +198,7 @@ def test_a_frame_that_waited_long_for_its_turn_is_not_taken_for_hung(monkeypatch
             engine.infer(ticket, FRAME, 0.25, 0.45)
         for ticket in (1, 2, 3):
             now[0] += SETTINGS.hang_s - 1
-            for _ in range(5):
-                await asyncio.sleep(0)
+            await looks()
             worker.on_message(Detected(ticket, 1.0, 1.0, 1.0, b""))
         assert (worker.killed, engine.in_flight) == ([], 0)
         worker.alive = False
