@@ -5,9 +5,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from edgeagent.engines.detector import Detector
-from edgeagent.engines.load import load_runtime
-from edgeagent.engines.port import EngineOptions
+from edgeagent.runtimes.load import load_runtime
+from edgeagent.runtimes.pipeline.detector import Detector
+from edgeagent.runtimes.port import EngineOptions
 
 __all__ = ["Detector", "load_detector"]
 

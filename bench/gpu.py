@@ -15,15 +15,15 @@ from pathlib import Path
 from typing import Any
 
 from bench import networks
-from bench.contestants import Contestant, Prepared
+from bench.bench_node import Rig, result_time
 from bench.film import film
+from bench.naive_swap import ThisNode, versions
 from bench.networks import Network
 from bench.report import Bench, Section, Target, table
-from bench.rig import Rig, result_time
-from bench.strategies import ThisNode, versions
+from bench.systems import Contestant, Prepared
 from bench.update import follow
-from edgeagent.engines.variants import variants
 from edgeagent.errors import EdgeAgentError
+from edgeagent.runtimes.variants import variants
 
 YOLOV8S_640 = Network("yolov8s", 640)
 LIVE_FPS = 60.0

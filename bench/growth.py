@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from bench import networks
-from bench.contestants import Contestant
+from bench.bench_node import Rig, result_time
+from bench.charts import lines
 from bench.film import film
 from bench.networks import DEMO, Network
-from bench.pictures import lines
 from bench.report import Bench, Section, median, table
-from bench.rig import Rig, result_time
+from bench.systems import Contestant
 from bench.throughput import node_round
 from edgeagent.demo.bad_versions import copy_with_note
 

@@ -7,9 +7,9 @@ import time
 from typing import Any
 
 from bench import networks
+from bench.bench_node import Rig
 from bench.processes import pss_mb
 from bench.report import Bench, Section, Target, table
-from bench.rig import Rig
 from tests.support.node import wait_for
 
 LIMIT_MB = 450.0

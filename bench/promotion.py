@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from bench import networks
+from bench.bench_node import Rig
 from bench.report import Bench, Section, Target, median, table
-from bench.rig import Rig
 from edgeagent.demo.bad_versions import copy_with_note
 from tests.support.node import wait_for
 

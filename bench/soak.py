@@ -24,7 +24,7 @@ import edgeagent.demo
 from bench import full_size
 from bench.processes import Usage, cpu_seconds, usage
 from edgeagent.demo.bad_versions import copy_with_note
-from edgeagent.intent.open import open_config_store
+from edgeagent.intent.url import open_config_store
 from edgeagent.store.publish import publish
 from edgeagent.workers.inspect import inspect_weights
 from tests.support.node import NodeProcess, children, records, wait_for
@@ -191,9 +191,9 @@ def _slopes(looks: list[Usage]) -> dict[str, float]:
 
 def steady_rate(weights: Path, folder: Path, threads: int = 1) -> float:
     """Frames a second that one thread holds with these weights, at 80 % of what it does at most."""
-    from edgeagent.engines.detector import Detector
-    from edgeagent.engines.load import load_runtime
-    from edgeagent.engines.port import EngineOptions
+    from edgeagent.runtimes.load import load_runtime
+    from edgeagent.runtimes.pipeline.detector import Detector
+    from edgeagent.runtimes.port import EngineOptions
 
     detector = Detector(load_runtime(weights, "onnx", EngineOptions(threads=threads)))
     detector.warm()

@@ -22,10 +22,10 @@ from bench.detectors import load_detector
 from bench.film import SIZE, film
 from bench.networks import Weights
 from bench.report import Bench, Section, median, table
-from edgeagent.engines.decode import decode
-from edgeagent.engines.letterbox import Letterbox
-from edgeagent.engines.nms import suppress
 from edgeagent.observe.metrics import Metrics
+from edgeagent.runtimes.pipeline.layouts import decode
+from edgeagent.runtimes.pipeline.letterbox import Letterbox
+from edgeagent.runtimes.pipeline.nms import suppress
 from edgeagent.workers.channel import WorkerChannel, channel_pair
 from edgeagent.workers.messages import Captured, Detected, Infer
 from edgeagent.workers.messages import decode as read_message

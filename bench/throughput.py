@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from bench import networks
-from bench.contestants import Contestant, Prepared
+from bench.bench_node import Rig, result_time
+from bench.charts import bars
 from bench.film import film
 from bench.networks import Weights
-from bench.pictures import bars
 from bench.report import Bench, Section, Target, median, ratio, spread, table
-from bench.rig import Rig, result_time
+from bench.systems import Contestant, Prepared
 
 SKIP_RESULTS = 20
 """Left out at the start of each measurement: what the ring holds in advance comes faster than it is made."""

@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import Any
 
 from bench import networks
+from bench.charts import Track, tracks
 from bench.detectors import load_detector
+from bench.naive_swap import BAD, Rival, Strategy, ThisNode, versions
 from bench.openloop import Reading, Window, read
-from bench.pictures import Track, tracks
 from bench.processes import usage
 from bench.report import Bench, Section, Target, median, table
-from bench.strategies import BAD, Rival, Strategy, ThisNode, versions
 
 UPDATES = 50
 BAD_EVERY = 5

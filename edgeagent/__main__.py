@@ -3,7 +3,7 @@
 
 import sys
 
-from edgeagent.cli import main
+from edgeagent.cli.main import main
 
 if __name__ == "__main__":  # spawned workers import this module again under another name
     sys.exit(main())

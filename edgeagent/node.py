@@ -22,22 +22,22 @@ from edgeagent.core.events import PromoteAsked, Record, RollbackAsked, Tick, Wis
 from edgeagent.core.model import check_name
 from edgeagent.core.reconciler import Policy
 from edgeagent.core.state import Ref, State
-from edgeagent.engines.variants import stream_count
+from edgeagent.core.tuning import Tolerance
 from edgeagent.errors import ConflictError, EdgeAgentError, NotFoundError, UnavailableError
-from edgeagent.gates.parity import Tolerance
-from edgeagent.intent.open import open_config_store
-from edgeagent.intent.wishes import Wishes
+from edgeagent.intent.url import open_config_store
+from edgeagent.intent.watcher import Wishes
 from edgeagent.observe.logs import setup_logging, stop_logging
 from edgeagent.observe.metrics import Metrics
 from edgeagent.observe.systemd import SystemdNotifier, watchdog_interval
-from edgeagent.serving.engine import EngineSettings
-from edgeagent.serving.ledger import Ledger
-from edgeagent.serving.memory import load_state
-from edgeagent.serving.pipeline import Pipeline
-from edgeagent.serving.preparation import PrepareSettings
-from edgeagent.serving.report import Report
-from edgeagent.serving.status import model_status
-from edgeagent.serving.updater import Updater
+from edgeagent.runtimes.variants import stream_count
+from edgeagent.serving.engine_process import EngineSettings
+from edgeagent.serving.line import Pipeline
+from edgeagent.status.model_status import model_status
+from edgeagent.status.node_status import Report
+from edgeagent.update.journal import Ledger
+from edgeagent.update.preparation import PrepareSettings
+from edgeagent.update.state_file import load_state
+from edgeagent.update.updater import Updater
 from edgeagent.web.app import create_app
 from edgeagent.web.server import ApiServer
 

@@ -19,13 +19,13 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from edgeagent.client import printable
+from edgeagent.cli.client import printable
 from edgeagent.demo.bad_versions import copy_with_note, flip_bits, permute_names
-from edgeagent.demo.figures import Figures, latency_ms, longest_gap_ms
-from edgeagent.demo.picture import draw_before_after, draw_run, find_pair
-from edgeagent.demo.screen import BAD, GOOD, Screen
-from edgeagent.demo.script import CORRUPT, PERMUTED, Pace, Story, judge
-from edgeagent.demo.station import FPS, SEED, Station, take_folder
+from edgeagent.demo.charts import draw_before_after, draw_run, find_pair
+from edgeagent.demo.console import BAD, GOOD, Screen
+from edgeagent.demo.demo_node import FPS, SEED, Station, take_folder
+from edgeagent.demo.measurements import Figures, latency_ms, longest_gap_ms
+from edgeagent.demo.scenario import CORRUPT, PERMUTED, Pace, Story, judge
 from edgeagent.errors import EdgeAgentError
 from edgeagent.scenes.conveyor import Conveyor
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from edgeagent.core.model import TASKS, Contract, Manifest
 
 if TYPE_CHECKING:  # numpy comes with it, and the node asks `changes`
-    from edgeagent.engines.port import WeightFacts
+    from edgeagent.runtimes.port import WeightFacts
 
 
 def check(

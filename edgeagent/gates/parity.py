@@ -4,45 +4,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+
+from edgeagent.core.tuning import Parity, Tolerance
 
 Box = tuple[float, float, float, float, float, int]
 """x1, y1, x2, y2 in pixels of the frame, confidence, class."""
-
-
-@dataclass(frozen=True)
-class Tolerance:
-    """How alike is alike: least IoU of two boxes that are one, most difference of their scores."""
-
-    iou: float = 0.9
-    score: float = 0.02
-
-
-@dataclass(frozen=True)
-class Parity:
-    """What a comparison found, over all frames.
-
-    objects: boxes of the reference that count; missing: those without a partner; extra: boxes of the candidate
-    without one; least_iou, most_score: of the pairs.
-    """
-
-    frames: int
-    objects: int
-    missing: int
-    extra: int
-    least_iou: float
-    most_score: float
-
-    def failures(self, tolerance: Tolerance) -> list[str]:
-        """What is wrong, in numbers; empty when it is the same model."""
-        found = []
-        if self.missing:
-            found.append(f"{self.missing} of {self.objects} objects of the source weights are not found")
-        if self.extra:
-            found.append(f"{self.extra} objects are found that the source weights don't find")
-        if self.most_score > tolerance.score:
-            found.append(f"scores differ by up to {self.most_score:.3f} (at most {tolerance.score:g})")
-        return found
 
 
 def compare(

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from edgeagent.engines.detector import Detector
-from edgeagent.engines.port import Image
 from edgeagent.errors import WeightsError
+from edgeagent.runtimes.pipeline.detector import Detector
+from edgeagent.runtimes.port import Image
 
 _CONFIDENCE = 0.25  # rows above it count as detections
 _ROUNDING = 1e-3  # scores of quantized networks may pass 1 by a hair

@@ -25,9 +25,9 @@ from weakref import WeakSet
 import grpc  # type: ignore[import-untyped]
 
 from edgeagent.errors import UnavailableError, UsageError
-from edgeagent.intent.backoff import Backoff
 from edgeagent.intent.port import Connection, Entry, OnConnection, OnEntry, Watch
 from edgeagent.intent.watching import WatchEnded, WatchThread
+from edgeagent.util.backoff import Backoff
 
 # The generated code of etcd3 0.12 works only with protobuf's implementation in Python, which is chosen when
 # protobuf is first imported. Put back afterwards: child processes that convert models need the fast one.

@@ -9,8 +9,8 @@ from abc import ABC, abstractmethod
 import structlog
 
 from edgeagent.errors import EdgeAgentError
-from edgeagent.intent.backoff import Backoff
 from edgeagent.intent.port import Connection, Entry, OnConnection, OnEntry
+from edgeagent.util.backoff import Backoff
 
 log = structlog.get_logger(__name__)
 

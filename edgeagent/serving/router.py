@@ -15,8 +15,8 @@ from dataclasses import dataclass, field
 from itertools import count
 from typing import Any
 
-from edgeagent.pipeline.frame import Frame
-from edgeagent.serving.engine import Engine
+from edgeagent.serving.engine_process import Engine
+from edgeagent.serving.frame import Frame
 from edgeagent.serving.slot import Lease, Slot
 from edgeagent.workers.messages import BOX, Detected
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass
 
-from edgeagent.serving.engine import Engine
+from edgeagent.serving.engine_process import Engine
 
 
 @dataclass(slots=True)

@@ -29,7 +29,7 @@ from typing import Any
 
 from edgeagent.core.model import Manifest, WeightFile, check_name, parse_manifest
 from edgeagent.errors import EdgeAgentError, IntegrityError, UnavailableError
-from edgeagent.store.files import fsync_folder, remove_stale_temps, write_durably
+from edgeagent.util.durable import fsync_folder, remove_stale_temps, write_durably
 
 RESERVE_BYTES = 64 << 20  # left free for logs, state and the other users of the disk
 PARTIAL_MAX_AGE_S = 7 * 24 * 3600.0

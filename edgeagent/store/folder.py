@@ -9,7 +9,7 @@ import uuid
 from collections.abc import Generator
 from pathlib import Path
 
-from edgeagent.store.files import durable_file, fsync_folder, write_durably
+from edgeagent.util.durable import durable_file, fsync_folder, write_durably
 
 _CHUNK = 1 << 20
 _MODE = 0o644  # before umask: nodes read what a publisher writes

@@ -18,12 +18,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgeagent.core.model import FORMATS, MAX_FILES, Manifest, WeightFile, check_name, parse_manifest
-from edgeagent.engines.ir import parts_beside
 from edgeagent.errors import IntegrityError, UsageError
+from edgeagent.runtimes.openvino.ir import parts_beside
 from edgeagent.store.remote import RemoteStore, already_published
 
 if TYPE_CHECKING:  # numpy comes with it
-    from edgeagent.engines.port import WeightFacts
+    from edgeagent.runtimes.port import WeightFacts
 
 
 _GOLDEN = "golden-"

@@ -248,7 +248,7 @@ class RemoteStore:
             raise UsageError(f"model store {self.name}", str(e), "use a folder, http(s):// or s3://") from e
 
     def _open_http(self, url: str, options: Mapping[str, object]) -> Files:
-        from edgeagent.store.http import HttpFiles
+        from edgeagent.store.http_files import HttpFiles
 
         headers = options.get("headers", {})
         if set(options) - {"headers"} or not isinstance(headers, Mapping):

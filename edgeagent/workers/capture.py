@@ -19,10 +19,10 @@ from typing import Any
 import numpy as np
 
 from edgeagent.workers import messages
+from edgeagent.workers.bootstrap import worker_main
 from edgeagent.workers.channel import WorkerChannel
-from edgeagent.workers.child import worker_main
+from edgeagent.workers.frame_pacer import Pace
 from edgeagent.workers.messages import Beat, Captured, Control, Grant, Message
-from edgeagent.workers.pace import Pace
 from edgeagent.workers.ring import MAX_FRAME_BYTES, RingView
 from edgeagent.workers.sources import (
     OPEN_TIMEOUT_S,

@@ -19,13 +19,13 @@ from pathlib import Path
 
 import numpy as np
 
-from edgeagent.engines.detector import Detector
-from edgeagent.engines.letterbox import Pictures
-from edgeagent.engines.load import load_runtime
-from edgeagent.engines.variants import Variant
 from edgeagent.errors import EdgeAgentError, WeightsError
+from edgeagent.runtimes.load import load_runtime
+from edgeagent.runtimes.pipeline.detector import Detector
+from edgeagent.runtimes.pipeline.letterbox import Pictures
+from edgeagent.runtimes.variants import Variant
+from edgeagent.workers.bootstrap import raise_priority, worker_main
 from edgeagent.workers.channel import WorkerChannel
-from edgeagent.workers.child import raise_priority, worker_main
 from edgeagent.workers.messages import Beat, Control, Detected, DropRing, Infer, Message, Ring
 from edgeagent.workers.options import engine_options
 from edgeagent.workers.ring import RingView

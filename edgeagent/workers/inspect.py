@@ -7,8 +7,8 @@ import asyncio
 from pathlib import Path
 
 from edgeagent.core.model import Contract
-from edgeagent.engines.port import WeightFacts
 from edgeagent.errors import WeightsError
+from edgeagent.runtimes.port import WeightFacts
 from edgeagent.workers.messages import Control, Message
 from edgeagent.workers.process import Exit, WorkerProcess
 

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from edgeagent.engines.port import EngineOptions
-from edgeagent.engines.variants import Variant
+from edgeagent.runtimes.port import EngineOptions
+from edgeagent.runtimes.variants import Variant
 
 
 def engine_options(variant: Variant, settings: Mapping[str, Any]) -> EngineOptions:

@@ -26,16 +26,16 @@ from typing import TYPE_CHECKING, Any
 from edgeagent.core.lifecycle import Stage
 from edgeagent.core.model import MAX_NAMES_BYTES, Contract
 from edgeagent.errors import EdgeAgentError, IntegrityError, UnavailableError, WeightsError
+from edgeagent.workers.bootstrap import worker_main
 from edgeagent.workers.channel import WorkerChannel
-from edgeagent.workers.child import worker_main
 from edgeagent.workers.messages import Control, Ring
 from edgeagent.workers.ring import RingView
 
 if TYPE_CHECKING:
     from edgeagent.core.model import Manifest
-    from edgeagent.engines.detector import Detector
-    from edgeagent.engines.port import EngineOptions
-    from edgeagent.engines.variants import Variant
+    from edgeagent.runtimes.pipeline.detector import Detector
+    from edgeagent.runtimes.port import EngineOptions
+    from edgeagent.runtimes.variants import Variant
     from edgeagent.store.cache import CachedVersion
 
 _FRAMES_S = 5.0
@@ -141,7 +141,7 @@ def _try_fingerprint(s: Settings) -> str:
 
 
 def _measure(channel: WorkerChannel, s: Settings) -> Settings:
-    from edgeagent.engines.variants import Variant
+    from edgeagent.runtimes.variants import Variant
 
     return _try(channel, s, Variant(**s["variant"]), s["is_reference"], _MEASURE_ROUNDS)[0]
 
@@ -150,8 +150,8 @@ def _try(
     channel: WorkerChannel, s: Settings, variant: Variant, is_reference: bool, rounds: int
 ) -> tuple[Settings, Detector]:
     """What came of one variant, and what it was tried with."""
-    from edgeagent.engines.detector import Detector
-    from edgeagent.engines.load import load_runtime
+    from edgeagent.runtimes.load import load_runtime
+    from edgeagent.runtimes.pipeline.detector import Detector
     from edgeagent.workers.options import engine_options
 
     channel.send(Control("trial", {"name": variant.name}))
@@ -181,8 +181,8 @@ def _try(
 
 def _weights(s: Settings, variant: Variant, options: EngineOptions) -> Path:
     """What `variant` loads: a file of the version, or what is made from one here."""
-    from edgeagent.engines.convert import convert, product
-    from edgeagent.engines.variants import CONVERSIONS
+    from edgeagent.runtimes.convert import convert, product
+    from edgeagent.runtimes.variants import CONVERSIONS
 
     files = {s["format"]: s["source"], **s["ready"]}
     if not variant.needs_conversion(files):
@@ -204,7 +204,8 @@ def _weights(s: Settings, variant: Variant, options: EngineOptions) -> Path:
 
 def _parity(s: Settings, boxes: list[list[Any]], is_reference: bool) -> Settings | None:
     """How alike `boxes` are to those of the reference; None for the reference itself, which leaves them."""
-    from edgeagent.gates.parity import Tolerance, compare, threshold
+    from edgeagent.core.tuning import Tolerance
+    from edgeagent.gates.parity import compare, threshold
 
     left = Path(s["folder"], "reference.json")
     if is_reference:
@@ -256,9 +257,9 @@ def _recent_frames(channel: WorkerChannel) -> list[Any]:
 
 
 def _gates(channel: WorkerChannel, s: Settings) -> Settings:
-    from edgeagent.engines.detector import Detector
-    from edgeagent.engines.load import load_runtime
-    from edgeagent.engines.variants import Variant
+    from edgeagent.runtimes.load import load_runtime
+    from edgeagent.runtimes.pipeline.detector import Detector
+    from edgeagent.runtimes.variants import Variant
     from edgeagent.store.cache import parts_of
     from edgeagent.workers.options import engine_options
 
@@ -275,7 +276,7 @@ def _gates(channel: WorkerChannel, s: Settings) -> Settings:
 
 
 def _prove(channel: WorkerChannel, s: Settings) -> Settings:
-    from edgeagent.engines.variants import Variant
+    from edgeagent.runtimes.variants import Variant
 
     cached = _cached(s)
     _pass_contract(channel, s, cached)
@@ -299,8 +300,8 @@ def _cached(s: Settings) -> CachedVersion:
 
 
 def _pass_contract(channel: WorkerChannel, s: Settings, cached: CachedVersion) -> None:
-    from edgeagent.engines.inspect import read_facts
     from edgeagent.gates import contract
+    from edgeagent.runtimes.inspect import read_facts
     from edgeagent.store.cache import parts_of
 
     active = Contract.from_values(s["active_contract"]) if s["active_contract"] else None
@@ -335,7 +336,7 @@ def _gate(channel: WorkerChannel, name: str) -> Iterator[list[str]]:
 
 
 def _inspect(_: WorkerChannel, s: Settings) -> Settings:
-    from edgeagent.engines.inspect import read_facts
+    from edgeagent.runtimes.inspect import read_facts
 
     facts = read_facts(Path(s["weights"]))
     size = len(json.dumps(facts.contract.names))

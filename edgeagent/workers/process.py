@@ -17,8 +17,8 @@ from typing import Any
 
 import structlog
 
+from edgeagent.workers.bootstrap import lower_priority
 from edgeagent.workers.channel import channel_pair
-from edgeagent.workers.child import lower_priority
 from edgeagent.workers.messages import Control, Message
 from edgeagent.workers.node_channel import NodeChannel
 

@@ -15,7 +15,7 @@ import pytest
 
 from edgeagent.errors import EdgeAgentError, UnavailableError
 from edgeagent.intent.etcd import EtcdConfigStore
-from edgeagent.intent.file import FileConfigStore
+from edgeagent.intent.folder import FileConfigStore
 from edgeagent.intent.port import ConfigStore, Connection, Entry
 from tests.support.etcd import EtcdServer
 from tests.support.recorder import Recorder

@@ -13,13 +13,13 @@ import numpy as np
 import pytest
 
 from edgeagent.core.model import Contract
-from edgeagent.engines.convert import convert
-from edgeagent.engines.detector import Detector
-from edgeagent.engines.inspect import read_facts
-from edgeagent.engines.load import load_runtime
-from edgeagent.engines.port import EngineOptions, Runtime, Tensor
-from edgeagent.engines.variants import Variant, variants
 from edgeagent.errors import EdgeAgentError, UsageError, WeightsError
+from edgeagent.runtimes.convert import convert
+from edgeagent.runtimes.inspect import read_facts
+from edgeagent.runtimes.load import load_runtime
+from edgeagent.runtimes.pipeline.detector import Detector
+from edgeagent.runtimes.port import EngineOptions, Runtime, Tensor
+from edgeagent.runtimes.variants import Variant, variants
 from tests.support import weights
 
 SUFFIXES = {"onnx": ".onnx", "pt": ".pt", "openvino": ".xml", "torchscript": ".torchscript"}

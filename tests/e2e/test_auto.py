@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from edgeagent.core.model import Contract
-from edgeagent.engines.port import WeightFacts
+from edgeagent.runtimes.port import WeightFacts
 from tests.e2e.test_torch import publish
 from tests.support import films
 from tests.support.line import Factory, assert_seamless

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from edgeagent.core.model import Contract
-from edgeagent.engines.port import WeightFacts
+from edgeagent.runtimes.port import WeightFacts
 from edgeagent.store.publish import publish
 from tests.support.line import Factory, assert_seamless
 from tests.support.weights import NAMES, SIZE, STRIDE, checkpoint_pt, detection_onnx, exported_onnx

@@ -17,7 +17,7 @@ import pytest
 
 from edgeagent.config import SourceConfig
 from edgeagent.errors import UnavailableError
-from edgeagent.pipeline.capture import RING_SLOTS
+from edgeagent.serving.camera import RING_SLOTS
 from edgeagent.workers.probe import probe_source
 from tests.support import films
 from tests.support.filming import Filming
@@ -321,7 +321,7 @@ def test_a_file_that_appears_later_is_taken(tmp_path: Path) -> None:
 _NODE = """
 import asyncio, os, sys
 from edgeagent.config import PipelineConfig
-from edgeagent.pipeline.capture import Capture
+from edgeagent.serving.camera import Capture
 
 async def main():
     def frame(f):
@@ -395,7 +395,7 @@ def test_probe_says_why_there_is_nothing(tmp_path: Path, camera: MjpegCamera) ->
 def test_the_node_side_loads_no_picture_library() -> None:
     """Neither cv2 nor numpy: the node never touches pixels, and its memory is counted."""
     code = (
-        "import sys, edgeagent.pipeline.capture, edgeagent.pipeline.sinks, edgeagent.workers.probe\n"
+        "import sys, edgeagent.serving.camera, edgeagent.sinks.queue, edgeagent.workers.probe\n"
         "print(sorted({'cv2', 'numpy', 'torch'} & set(sys.modules)))"
     )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

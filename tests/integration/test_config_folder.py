@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from edgeagent.errors import UnavailableError, UsageError
-from edgeagent.intent.file import MAX_VALUE_BYTES, FileConfigStore
+from edgeagent.intent.folder import MAX_VALUE_BYTES, FileConfigStore
 from edgeagent.intent.port import Connection
 from tests.support.recorder import Recorder
 
@@ -108,7 +108,7 @@ def test_a_change_that_inotify_misses_is_found_by_reading(
     def none_left(*args: object) -> None:
         raise OSError(24, "inotify instances are used up")
 
-    monkeypatch.setattr("edgeagent.intent.file.RustNotify", none_left)
+    monkeypatch.setattr("edgeagent.intent.folder.RustNotify", none_left)
     store = FileConfigStore(folder, read_every_s=0.1)
     seen = Recorder()
     store.watch([KEY], seen.on_entry, seen.on_connection)

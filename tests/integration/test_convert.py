@@ -10,15 +10,15 @@ import numpy as np
 import onnx
 import pytest
 
-from edgeagent.engines.convert import convert, product
-from edgeagent.engines.detector import Detector
-from edgeagent.engines.inspect import read_facts
-from edgeagent.engines.letterbox import Letterbox
-from edgeagent.engines.load import load_runtime
-from edgeagent.engines.onnx_half import halve
-from edgeagent.engines.port import EngineOptions
-from edgeagent.engines.variants import Variant
 from edgeagent.errors import MissingExtraError, UnavailableError, UsageError, WeightsError
+from edgeagent.runtimes.convert import convert, product
+from edgeagent.runtimes.inspect import read_facts
+from edgeagent.runtimes.load import load_runtime
+from edgeagent.runtimes.onnx.half import halve
+from edgeagent.runtimes.pipeline.detector import Detector
+from edgeagent.runtimes.pipeline.letterbox import Letterbox
+from edgeagent.runtimes.port import EngineOptions
+from edgeagent.runtimes.variants import Variant
 from tests.support import weights
 from tests.support.families import FAMILIES, family_pt, pictures
 

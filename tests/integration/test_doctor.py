@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
+from edgeagent.cli.doctor import examine
 from edgeagent.config import Config, parse_config
 from edgeagent.core.model import Contract, Manifest, WeightFile
-from edgeagent.doctor import examine
 
 
 @pytest.fixture

@@ -18,8 +18,8 @@ import numpy as np
 import pytest
 
 from edgeagent.core.model import Contract
-from edgeagent.engines.port import Tensor, WeightFacts
 from edgeagent.errors import WeightsError
+from edgeagent.runtimes.port import Tensor, WeightFacts
 from edgeagent.workers import engine
 from edgeagent.workers.channel import NodeGoneError, WorkerChannel, channel_pair
 from edgeagent.workers.messages import (

@@ -395,7 +395,7 @@ def test_importing_the_adapter_leaves_the_environment_alone() -> None:
     """Children of the node must get protobuf's fast implementation; and numpy stays out of the parent by this path."""
     variable = "PROTOCOL_BUFFERS_PYTHON_IMPLEMENTATION"
     program = (
-        "import os, sys, edgeagent.intent.etcd, edgeagent.intent.file\n"
+        "import os, sys, edgeagent.intent.etcd, edgeagent.intent.folder\n"
         f"print(os.environ.get('{variable}'))\n"
         "print([m for m in ('numpy', 'torch', 'onnxruntime', 'cv2', 'pydantic') if m in sys.modules])\n"
     )

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 import torch
 
-from edgeagent.engines.convert import convert
-from edgeagent.engines.detector import Detector
-from edgeagent.engines.load import load_runtime
-from edgeagent.engines.port import EngineOptions
-from edgeagent.engines.variants import Variant, variants
 from edgeagent.errors import EdgeAgentError
+from edgeagent.runtimes.convert import convert
+from edgeagent.runtimes.load import load_runtime
+from edgeagent.runtimes.pipeline.detector import Detector
+from edgeagent.runtimes.port import EngineOptions
+from edgeagent.runtimes.variants import Variant, variants
 from tests.support import weights
 from tests.support.families import family_pt, pictures
 

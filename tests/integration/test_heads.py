@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from edgeagent.engines.convert import convert
-from edgeagent.engines.detector import Detector
-from edgeagent.engines.inspect import read_facts
-from edgeagent.engines.load import load_runtime
-from edgeagent.engines.port import EngineOptions
-from edgeagent.engines.variants import Variant
+from edgeagent.runtimes.convert import convert
+from edgeagent.runtimes.inspect import read_facts
+from edgeagent.runtimes.load import load_runtime
+from edgeagent.runtimes.pipeline.detector import Detector
+from edgeagent.runtimes.port import EngineOptions
+from edgeagent.runtimes.variants import Variant
 from tests.support.families import FAMILIES, NAMES, family_pt, pictures
 
 SIZE = 160

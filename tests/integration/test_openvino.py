@@ -13,10 +13,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgeagent.engines.load import load_runtime
-from edgeagent.engines.port import EngineOptions
-from edgeagent.engines.variants import variants
 from edgeagent.errors import UsageError, WeightsError
+from edgeagent.runtimes.load import load_runtime
+from edgeagent.runtimes.port import EngineOptions
+from edgeagent.runtimes.variants import variants
 from tests.support import weights
 
 OPENVINO = EngineOptions(backend="openvino", device="cpu")
@@ -25,7 +25,7 @@ OPENVINO = EngineOptions(backend="openvino", device="cpu")
 def test_nothing_is_reported_to_anybody(tmp_path: Path) -> None:
     """Its telemetry is never loaded, and leaves no file in the home folder."""
     script = (
-        "import sys, edgeagent.engines.openvino_runtime\n"
+        "import sys, edgeagent.runtimes.openvino.runtime\n"
         "print([m for m in sys.modules if m.startswith('openvino_telemetry.')])"
     )
     done = subprocess.run(

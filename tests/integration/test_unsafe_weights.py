@@ -14,10 +14,10 @@ from typing import Any
 import pytest
 import torch
 
-from edgeagent.engines.inspect import read_facts
-from edgeagent.engines.load import load_runtime
-from edgeagent.engines.port import EngineOptions
 from edgeagent.errors import WeightsError
+from edgeagent.runtimes.inspect import read_facts
+from edgeagent.runtimes.load import load_runtime
+from edgeagent.runtimes.port import EngineOptions
 from tests.support import weights
 
 

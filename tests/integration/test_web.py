@@ -16,8 +16,8 @@ from typing import Any
 
 import pytest
 
-from edgeagent.cli import main
-from edgeagent.client import ask
+from edgeagent.cli.client import ask
+from edgeagent.cli.main import main
 from edgeagent.errors import ConflictError, NotFoundError, UnavailableError, UsageError
 from edgeagent.observe.metrics import Metrics
 from edgeagent.web import server as server_module

@@ -9,8 +9,8 @@ import os
 import psutil  # type: ignore[import-untyped]
 import pytest
 
-from edgeagent.serving.spare import Spare, libraries_of
-from edgeagent.workers.child import can_raise_priority, raise_priority
+from edgeagent.serving.spare_worker import Spare, libraries_of
+from edgeagent.workers.bootstrap import can_raise_priority, raise_priority
 from edgeagent.workers.messages import Control, Message
 from edgeagent.workers.process import Exit, WorkerProcess
 
@@ -59,7 +59,7 @@ def test_a_worker_started_ahead_hears_its_settings_when_it_is_adopted() -> None:
             None,
             lambda message: None,
             lambda how: None,
-            libraries=("edgeagent.engines.onnx_runtime", "a_package.that_is_not_installed"),
+            libraries=("edgeagent.runtimes.onnx.runtime", "a_package.that_is_not_installed"),
         )
         heard: asyncio.Queue[Message] = asyncio.Queue()
         settings = {

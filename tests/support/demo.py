@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from edgeagent.demo.figures import Figures
+from edgeagent.demo.measurements import Figures
 from edgeagent.scenes.conveyor import Truth
 
 TINY = Truth(cls=1, xyxy=(300, 100, 312, 112), tiny=True, part=5)

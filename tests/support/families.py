@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeagent.engines.letterbox import Letterbox
+from edgeagent.runtimes.pipeline.letterbox import Letterbox
 
 FAMILIES = ("yolov5", "yolov8", "yolov9t", "yolov10n", "yolo11", "yolo12", "yolo26")
 NAMES = ("scratch", "dent", "label")
@@ -21,7 +21,7 @@ _FOUND = 0.02  # of all cells, on the calibration pictures
 
 def family_pt(name: str, path: Path, size: int) -> Path:
     """A checkpoint of the family `name` for pictures of `size` pixels a side, written to `path`. Imports torch."""
-    import edgeagent.engines.torch_runtime  # noqa: F401  (sets how ultralytics may behave, so it comes first)
+    import edgeagent.runtimes.torch.runtime  # noqa: F401  (sets how ultralytics may behave, so it comes first)
 
     # isort: split
     import torch

@@ -9,8 +9,8 @@ from collections.abc import Callable
 from typing import Any
 
 from edgeagent.config import PipelineConfig
-from edgeagent.pipeline.capture import Capture
-from edgeagent.pipeline.frame import Frame
+from edgeagent.serving.camera import Capture
+from edgeagent.serving.frame import Frame
 from edgeagent.workers.ring import RingView
 from tests.support import films
 

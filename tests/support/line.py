@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from edgeagent.core.model import Contract, Manifest
-from edgeagent.engines.port import WeightFacts
+from edgeagent.runtimes.port import WeightFacts
 from edgeagent.store.publish import publish
 from tests.support.node import NodeProcess, records, wait_for
 from tests.support.weights import NAMES, SIZE, STRIDE, detection_onnx

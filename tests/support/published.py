@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from edgeagent.core.model import Contract, Manifest
-from edgeagent.engines.port import WeightFacts
+from edgeagent.runtimes.port import WeightFacts
 from edgeagent.store.publish import publish
 
 FACTS = WeightFacts(Contract("detect", ("scratch", "dent"), (320, 320), 32), "onnx")

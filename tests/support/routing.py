@@ -9,8 +9,9 @@ from typing import Any, cast
 
 from edgeagent.core.model import Contract
 from edgeagent.core.state import Ref
-from edgeagent.pipeline.frame import Frame
-from edgeagent.serving.engine import Artifact, Engine
+from edgeagent.serving.artifact import Artifact
+from edgeagent.serving.engine_process import Engine
+from edgeagent.serving.frame import Frame
 from edgeagent.serving.router import Line, Router, Timing
 from edgeagent.serving.slot import Slot
 from edgeagent.workers.messages import BOX, Detected

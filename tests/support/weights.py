@@ -14,7 +14,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
-from edgeagent.engines.decode import HEADS
+from edgeagent.runtimes.pipeline.layouts import HEADS
 
 NAMES = ("scratch", "dent", "label")
 SIZE = 64  # pixels a side; strides 8, 16 and 32 give 84 cells
@@ -183,7 +183,7 @@ def exported_onnx(path: Path, names: Sequence[str] = NAMES, size: int = SIZE) ->
 
 def openvino_ir(path: Path, source: Path) -> Path:
     """The ONNX file `source` in OpenVINO's own format: `path` (`.xml`) and the `.bin` beside it."""
-    import edgeagent.engines.openvino_runtime  # noqa: F401  (keeps OpenVINO from reporting home)
+    import edgeagent.runtimes.openvino.runtime  # noqa: F401  (keeps OpenVINO from reporting home)
 
     # isort: split
     import openvino
@@ -194,7 +194,7 @@ def openvino_ir(path: Path, source: Path) -> Path:
 
 def tiny_network(names: Sequence[str] = NAMES, size: int = SIZE) -> Any:
     """The network of `checkpoint_pt`: an ultralytics DetectionModel with strides 8, 16 and 32. Imports torch."""
-    import edgeagent.engines.torch_runtime  # noqa: F401  (sets how ultralytics may behave, so it comes first)
+    import edgeagent.runtimes.torch.runtime  # noqa: F401  (sets how ultralytics may behave, so it comes first)
 
     # isort: split
     import torch

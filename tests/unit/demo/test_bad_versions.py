@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from edgeagent.demo.bad_versions import copy_with_note, flip_bits, permute_names
-from edgeagent.engines.inspect import read_facts
+from edgeagent.runtimes.inspect import read_facts
 
 WEIGHTS = Path(__file__).parents[3] / "edgeagent" / "demo" / "weights" / "v2.onnx"
 

@@ -8,8 +8,8 @@ from dataclasses import replace
 import pytest
 
 from edgeagent.core.model import Contract, Manifest, WeightFile
-from edgeagent.engines.port import WeightFacts
 from edgeagent.gates import contract
+from edgeagent.runtimes.port import WeightFacts
 
 ACTIVE = Contract("detect", ("scratch", "dent", "label"), (640, 640), 32)
 

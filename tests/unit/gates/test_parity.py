@@ -7,7 +7,8 @@ import math
 
 import pytest
 
-from edgeagent.gates.parity import Box, Parity, Tolerance, compare, threshold
+from edgeagent.core.tuning import Parity, Tolerance
+from edgeagent.gates.parity import Box, compare, threshold
 
 TOLERANCE = Tolerance(iou=0.9, score=0.02)
 DENT: Box = (10.0, 10.0, 110.0, 110.0, 0.8, 1)

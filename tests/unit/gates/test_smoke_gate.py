@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgeagent.engines.decode import HEADS
-from edgeagent.engines.detector import Detector
-from edgeagent.engines.load import load_runtime
-from edgeagent.engines.port import EngineOptions
 from edgeagent.gates import smoke
+from edgeagent.runtimes.load import load_runtime
+from edgeagent.runtimes.pipeline.detector import Detector
+from edgeagent.runtimes.pipeline.layouts import HEADS
+from edgeagent.runtimes.port import EngineOptions
 from tests.support import weights
 from tests.support.weights import Box
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from edgeagent.errors import UsageError
-from edgeagent.intent.open import open_config_store, parse_config_url
+from edgeagent.intent.url import open_config_store, parse_config_url
 
 
 @pytest.mark.parametrize(

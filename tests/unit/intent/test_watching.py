@@ -3,9 +3,9 @@
 
 from __future__ import annotations
 
-from edgeagent.intent.backoff import Backoff
 from edgeagent.intent.port import Connection, Entry
 from edgeagent.intent.watching import WatchThread
+from edgeagent.util.backoff import Backoff
 
 
 class _Watch(WatchThread):

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from edgeagent.core.model import MAX_FILES, Contract, parse_manifest
-from edgeagent.engines.port import WeightFacts
 from edgeagent.errors import ConflictError, EdgeAgentError, UnavailableError, UsageError
+from edgeagent.runtimes.port import WeightFacts
 from edgeagent.store.publish import publish
 from edgeagent.store.remote import RemoteStore
 

@@ -1,0 +1,208 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""What a visitor sees: the story line by line, and below it, on a terminal, the line as it runs."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.panel import Panel
+from rich.table import Table
+from rich.text import Text
+
+from edgeagent.cli.client import printable
+from edgeagent.demo.measurements import Figures, Recall, Seen, latency_ms
+
+GOOD, BAD, NEUTRAL = "good", "bad", "neutral"
+COLOURS = {"v1": "yellow", "v2": "green"}
+_MARKS = {GOOD: ("✓", "green"), BAD: ("✗", "red"), NEUTRAL: ("·", "dim")}
+_REFRESH_S = 0.25
+_PLAIN_EVERY_S = 5.0
+_BLOCKS = "▁▂▃▄▅▆▇█"
+_SPARK_TOP_MS = 100.0
+_SPARK_HEAD = 15  # characters of label and frame beside the sparkline
+
+
+@dataclass(frozen=True)
+class View:
+    """What there is to show: seconds so far and planned, the part of the node's status about the model."""
+
+    elapsed: float
+    planned: float
+    url: str
+    model: Mapping[str, Any]
+    figures: Figures
+
+
+class Screen:
+    """Output of the demo. Off a terminal it prints plain lines, and one about the line every five seconds."""
+
+    def __init__(self, console: Console | None = None) -> None:
+        if hasattr(sys.stdout, "reconfigure"):
+            sys.stdout.reconfigure(errors="replace")  # a terminal without ✓ is no reason to stop
+        self._console = console or Console(highlight=False, markup=False, emoji=False)
+        self._live: Live | None = None
+        self._shown = time.monotonic()
+
+    def __enter__(self) -> Screen:
+        if self._console.is_terminal:
+            self._live = Live(
+                console=self._console, auto_refresh=False, transient=True, vertical_overflow="crop"
+            )
+            self._live.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._live:
+            self._live.stop()
+            self._live = None
+
+    def act(self, title: str) -> None:
+        """A new part of the story."""
+        self._print(Text(f"\n{title}", style="bold"))
+
+    def command(self, text: str) -> None:
+        """What an operator would type."""
+        self._print(Text.assemble(("  $ ", "dim"), (text, "cyan")))
+
+    def tell(self, text: str, mood: str = NEUTRAL) -> None:
+        """What came of it; folded under its own indent."""
+        mark, style = _MARKS[mood]
+        grid = Table.grid(padding=(0, 1))
+        grid.add_row(Text("  " + mark, style=style), Text(printable(text)))
+        self._print(grid if self._console.is_terminal else Text(f"  {mark} {printable(text)}"))
+
+    def table(self, renderable: RenderableType) -> None:
+        """A table, as it is."""
+        self._print(renderable)
+
+    def show(self, view: View) -> None:
+        """The line as it runs. Cheap to call often: it draws when the time has come."""
+        now = time.monotonic()
+        if now - self._shown < (_REFRESH_S if self._live else _PLAIN_EVERY_S):
+            return
+        self._shown = now
+        if self._live:
+            self._live.update(panel(view, self._console.width), refresh=True)
+        else:
+            self._print(Text("    " + plain(view)))
+
+    def _print(self, renderable: RenderableType) -> None:
+        # Off a terminal a line stays a line, however long: that's what grep wants.
+        self._console.print(renderable, soft_wrap=not self._console.is_terminal)
+
+
+def plain(view: View) -> str:
+    """The line as it runs, in one line of text."""
+    figures = view.figures
+    active = view.model.get("active") or {}
+    recalls = (f"{v} {figures.recall(v, False)} (tiny {figures.recall(v, True)})" for v in figures.versions)
+    return (
+        f"{view.elapsed:4.0f} s  {active.get('version') or 'no model'} {view.model.get('state', '')}  "
+        f"{figures.fps():.1f} frames/s, {len(figures.frames)} frames, {figures.lost} lost; "
+        f"recall {', '.join(recalls) or '–'}"
+    )
+
+
+def panel(view: View, width: int) -> Panel:
+    """The line as it runs, for a terminal `width` columns wide."""
+    figures = view.figures
+    body = Group(
+        _facts(view),
+        Text(),
+        _recalls(figures, _bar_width(width)),
+        Text(),
+        Text("latency ").append_text(sparkline(figures.frames, min(width, 120) - _SPARK_HEAD)),
+    )
+    clock = f"{view.elapsed:.0f} of about {view.planned:.0f} s"
+    return Panel(
+        body,
+        title=Text("edgeagent · packaging line", style="bold"),
+        subtitle=Text(f"{clock} · {view.url}", style="dim"),
+        width=min(width, 120),
+        border_style="blue",
+        padding=(0, 1),
+    )
+
+
+def _facts(view: View) -> Table:
+    figures, model = view.figures, view.model
+    active, standby, candidate = (model.get(k) or {} for k in ("active", "standby", "candidate"))
+    version = active.get("version") or "–"
+    recent = figures.frames[-150:]
+    grid = Table.grid(padding=(0, 3, 0, 0))
+    grid.add_row(
+        Text.assemble("serving ", (version, f"bold {COLOURS.get(version, 'white')}")),
+        Text.assemble("state ", (str(model.get("state", "–")), "bold")),
+        Text(f"epoch {active.get('epoch', '–')}"),
+        Text(_aside(standby, candidate, model), style="dim", no_wrap=True),
+    )
+    lost = figures.lost
+    grid.add_row(
+        Text(f"frames  {len(figures.frames)}"),
+        Text(f"{figures.fps():.1f} a second"),
+        Text.assemble((f"lost {lost}", "bold green" if not lost else "bold red")),
+        Text(f"latency p50 {_ms(latency_ms(recent, 0.5))}, p99 {_ms(latency_ms(recent, 0.99))}"),
+    )
+    return grid
+
+
+def _aside(standby: Mapping[str, Any], candidate: Mapping[str, Any], model: Mapping[str, Any]) -> str:
+    if candidate:
+        gate = f" {candidate['gate']}" if candidate.get("gate") else ""
+        return f"next {candidate.get('version')}: {str(candidate.get('stage', '')).lower()}{gate}"
+    if standby:
+        return f"standby {standby.get('version')}, warm"
+    if held := model.get("held"):
+        return f"held on {held.get('version')} by {held.get('kind')}"
+    return ""
+
+
+def _recalls(figures: Figures, bar: int) -> Table:
+    table = Table.grid(padding=(0, 2, 0, 0))
+    table.add_row(
+        Text("recall", style="bold"), Text("all defects", style="dim"), Text("tiny defects", style="dim")
+    )
+    for version in ("v1", "v2"):
+        colour = COLOURS[version]
+        cells = (_bar(figures.recall(version, tiny), bar, colour) for tiny in (False, True))
+        table.add_row(Text(f"  {version}", style=f"bold {colour}"), *cells)
+    return table
+
+
+def _bar(recall: Recall, width: int, colour: str) -> Text:
+    filled = round((recall.share or 0) * width)
+    return Text.assemble(("━" * filled, colour), ("━" * (width - filled), "bright_black"), f" {recall!s:>4}")
+
+
+def _bar_width(width: int) -> int:
+    return max(8, (min(width, 120) - 32) // 2)
+
+
+def sparkline(frames: Sequence[Seen], width: int) -> Text:
+    """The worst latency of each half second, newest at the right, in the colour of its version; full is 100 ms."""
+    slots: dict[int, tuple[float, str]] = {}
+    for frame in reversed(frames):
+        slot = int(frame.done * 2)
+        if slot not in slots and len(slots) == width:
+            break
+        worst, version = slots.get(slot, (0.0, frame.version))
+        slots[slot] = (max(worst, frame.latency_ms), version)
+    text = Text()
+    for slot in sorted(slots):
+        worst, version = slots[slot]
+        level = min(len(_BLOCKS) - 1, int(worst / _SPARK_TOP_MS * len(_BLOCKS)))
+        text.append(_BLOCKS[level], COLOURS.get(version, "white"))
+    return text
+
+
+def _ms(value: float | None) -> str:
+    return "–" if value is None else f"{value:.0f} ms"

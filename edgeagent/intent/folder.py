@@ -1,0 +1,260 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""Config store in a folder, the embedded default: the key `/models/yolo/current` is the file of that path.
+
+Changes are noticed through inotify on the folders that lead to the keys; a plain re-read every few
+seconds masks whatever inotify misses (network file systems, bind mounts, overflowing queues).
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import stat
+import zlib
+from collections.abc import Sequence
+from pathlib import Path
+from weakref import WeakSet
+
+import structlog
+from watchfiles._rust_notify import RustNotify, WatchfilesRustInternalError
+
+from edgeagent.errors import UnavailableError, UsageError
+from edgeagent.intent.port import Connection, Entry, OnConnection, OnEntry, Watch
+from edgeagent.intent.watching import WatchThread
+from edgeagent.util.backoff import Backoff
+
+log = structlog.get_logger(__name__)
+
+MAX_VALUE_BYTES = 1 << 20
+_ABSENT = "absent"
+_SETTLE_MS = 50  # `echo v2 > file` empties the file first
+_STEP_MS = (
+    20  # how often it is looked for changes, and how long none must come: one to two steps after a write
+)
+_GROUP_MS = 200  # a burst of changes is one change, at most this late
+
+
+class FileConfigStore:
+    """Keys are files under `folder`, which need not exist yet. No leases.
+
+    read_every_s: seconds between two reads that don't wait for a notification.
+    """
+
+    def __init__(self, folder: Path, *, read_every_s: float = 2.0) -> None:
+        self.url = folder.as_uri()
+        self._folder = folder
+        self._read_every_s = read_every_s
+        self._watches: WeakSet[_FileWatch] = WeakSet()
+        self._closed = False
+
+    def get(self, key: str) -> Entry:
+        """Read one key. A value over MAX_VALUE_BYTES comes cut to one byte more than that.
+
+        Raises UnavailableError, UsageError for a key that leads out of the folder.
+        """
+        self._check_open()
+        return _read(self._folder, key)
+
+    def put(self, key: str, value: bytes) -> None:
+        """Write one key, durably and in one step; missing folders are created.
+
+        Raises UnavailableError, UsageError for a value over MAX_VALUE_BYTES or a key that leads out of the folder.
+        """
+        self._check_open()
+        path = _path(self._folder, key)
+        if len(value) > MAX_VALUE_BYTES:
+            raise UsageError(f"key {key}", f"{len(value)} bytes are more than the {MAX_VALUE_BYTES} allowed")
+        try:
+            _check_inside(self._folder, path.parent)
+            _make_folder(path.parent)
+            _write_whole(path, value)
+        except OSError as e:
+            raise _unavailable(path, e) from e
+
+    def announce(self, key: str, value: bytes, ttl_s: float) -> None:
+        """Do nothing: files have no leases, and presence of one node in its own folder tells nobody."""
+
+    def watch(self, keys: Sequence[str], on_entry: OnEntry, on_connection: OnConnection) -> Watch:
+        """See ConfigStore.watch; `connected` says that the folder is there and each key's file readable."""
+        self._check_open()
+        for key in keys:
+            _path(self._folder, key)
+        watch = _FileWatch(self._folder, tuple(keys), on_entry, on_connection, self._read_every_s)
+        self._watches.add(watch)
+        watch.start()
+        return watch
+
+    def close(self) -> None:
+        """End every watch. Idempotent."""
+        self._closed = True
+        for watch in list(self._watches):
+            watch.close()
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise UnavailableError(f"config store {self.url}", "it has been closed")
+
+
+class _FileWatch(WatchThread):
+    def __init__(
+        self,
+        folder: Path,
+        keys: tuple[str, ...],
+        on_entry: OnEntry,
+        on_connection: OnConnection,
+        read_every_s: float,
+    ) -> None:
+        backoff = Backoff(min(0.1, read_every_s), read_every_s)
+        super().__init__(folder.as_uri(), on_entry, on_connection, backoff)
+        self._folder = folder
+        self._keys = keys
+        self._read_every_s = read_every_s
+        self._polls = False
+
+    def _follow(self) -> None:
+        folders = self._leading_folders()
+        if str(self._folder) not in folders:
+            _read(self._folder, self._keys[0])  # raises, saying what is wrong with the folder
+        try:
+            # The documented backend of watchfiles: unlike watchfiles.watch() it is watching once it is made,
+            # so that no change falls between reading the keys and waiting.
+            notify = RustNotify(list(folders), False, False, 0, False, True)
+        except FileNotFoundError:
+            return
+        except (OSError, WatchfilesRustInternalError) as e:
+            self._poll(e)
+            return
+        with notify:
+            while not self._closed.is_set() and self._leading_folders() == folders:
+                self._report_all()
+                changes = notify.watch(_GROUP_MS, _STEP_MS, int(self._read_every_s * 1000), self._closed)
+                self._backoff.reset()
+                if isinstance(changes, set) and not folders.keys().isdisjoint(path for _, path in changes):
+                    return  # a folder itself went; its successor may bear the same inode number
+
+    def _interrupt(self) -> None:
+        """Nothing to do: each wait in `_follow` looks at `_closed`."""
+
+    def _poll(self, error: Exception) -> None:
+        if not self._polls:
+            log.warning("no inotify, reading periodically", config_store=self._url, why=str(error))
+        self._polls = True
+        self._report_all()
+        self._closed.wait(self._read_every_s)
+
+    def _leading_folders(self) -> dict[str, tuple[int, int]]:
+        """The existing folders on the way to the keys, with what tells a folder from its successor."""
+        found: dict[str, tuple[int, int]] = {}
+        for key in self._keys:
+            path = _path(self._folder, key)
+            for folder in reversed(path.parents[: len(path.parts) - len(self._folder.parts)]):
+                try:
+                    about = folder.stat()
+                except OSError:
+                    break  # reading the key says what is wrong
+                if stat.S_ISDIR(about.st_mode):
+                    found[str(folder)] = (about.st_dev, about.st_ino)
+        return found
+
+    def _report_all(self) -> None:
+        entries: list[Entry] = []
+        connection = Connection(True)
+        for key in self._keys:
+            try:
+                entry = _read(self._folder, key)
+                if entry.value == b"" and not self._closed.wait(_SETTLE_MS / 1000):
+                    entry = _read(self._folder, key)
+                entries.append(entry)
+            except UnavailableError as e:
+                connection = Connection(False, e.why)
+        self._report_connection(connection)
+        for entry in entries:
+            self._report_entry(entry)
+
+
+def _path(folder: Path, key: str) -> Path:
+    names = key.removeprefix("/").split("/")
+    if any(name in ("", ".", "..") or "\0" in name for name in names):
+        raise UsageError(
+            f"key {key!r}", "it is no path below the folder", "use one like /models/yolo/current"
+        )
+    return folder.joinpath(*names)
+
+
+def _check_inside(folder: Path, path: Path) -> None:
+    """Links may lead about within the folder (Kubernetes mounts do), not out of it."""
+    try:
+        inside = path.resolve().is_relative_to(folder.resolve())
+    except RuntimeError as e:  # pathlib's word for a loop of links
+        raise UnavailableError(f"file {path}", str(e), "remove the symbolic link") from e
+    if not inside:
+        raise UnavailableError(f"file {path}", f"{path} leads out of {folder}", "remove the symbolic link")
+
+
+def _read(folder: Path, key: str) -> Entry:
+    path = _path(folder, key)
+    try:
+        _check_inside(folder, path)
+        for _ in range(10):
+            about, value, after = _read_once(path)
+            if about == after:
+                return Entry(key, value, f"{about}-{zlib.crc32(value):08x}")
+        raise UnavailableError(f"file {path}", f"{path} is being written all the time", "write it in one go")
+    except FileNotFoundError as e:
+        if folder.is_dir():
+            return Entry(key, None, _ABSENT)
+        raise UnavailableError(f"folder {folder}", f"{folder} does not exist", "create it") from e
+    except OSError as e:
+        raise _unavailable(path, e) from e
+
+
+def _read_once(path: Path) -> tuple[str, bytes, str]:
+    """What the file was before reading, its bytes, and what it was afterwards."""
+    # Without O_NONBLOCK a named pipe would block for ever.
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    try:
+        about = os.fstat(descriptor)
+        if not stat.S_ISREG(about.st_mode):
+            raise UnavailableError(f"file {path}", f"{path} is not a plain file", "put a file there")
+        with open(descriptor, "rb", closefd=False) as file:
+            value = file.read(MAX_VALUE_BYTES + 1)
+        return _fingerprint(about), value, _fingerprint(os.fstat(descriptor))
+    finally:
+        os.close(descriptor)
+
+
+def _fingerprint(about: os.stat_result) -> str:
+    return f"{about.st_mtime_ns}-{about.st_ino}-{about.st_size}"
+
+
+def _unavailable(path: Path, error: OSError) -> UnavailableError:
+    return UnavailableError(f"file {path}", f"{path}: {error.strerror or error}")
+
+
+def _make_folder(folder: Path) -> None:
+    if folder.is_dir():
+        return
+    _make_folder(folder.parent)
+    folder.mkdir(exist_ok=True)
+    _sync_folder(folder.parent)
+
+
+def _write_whole(path: Path, value: bytes) -> None:
+    part = path.with_name(f".{path.name}.{secrets.token_hex(8)}.part")
+    try:
+        with open(part, "xb") as file:
+            file.write(value)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
+    _sync_folder(path.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,122 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""What exporters write beside the weights (task, class names, input size, stride), made into WeightFacts."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Mapping, Sequence
+
+from edgeagent.core.model import MAX_CLASSES, MAX_IMGSZ, Contract
+from edgeagent.errors import WeightsError
+from edgeagent.runtimes.pipeline.layouts import choose_head
+from edgeagent.runtimes.port import WeightFacts
+
+MAX_METADATA_CHARS = 4 << 20  # one value; room for MAX_CLASSES long names
+_EXPORT_ANEW = "export the model with ultralytics, for the task detect"
+_DETECT_HEADS = ("Detect", "v10Detect")
+
+
+def facts_from_metadata(
+    meta: Mapping[str, str],
+    input_shape: Sequence[int | None],
+    output_shape: Sequence[int | None],
+    file_format: str,
+) -> WeightFacts:
+    """The facts of an exported network, out of its metadata and the shapes of its first input and output.
+
+    None in a shape is a size that the graph leaves open; an empty `output_shape` is unknown altogether, and so is an
+    empty `input_shape`.
+    A missing `task` means detect, as in YOLOv5's exports. Raises WeightsError.
+    """
+    task = meta.get("task", "detect")
+    names = class_names(_literal(meta, "names"))
+    imgsz = _input_size(meta, input_shape)
+    stride = _literal(meta, "stride")
+    if type(stride) is not int or not 1 <= stride <= 256:
+        raise WeightsError(
+            "metadata of the weights", f"stride is {stride!r}, not a number from 1 to 256", _EXPORT_ANEW
+        )
+    head = None
+    if task == "detect":
+        kind = meta.get("head", "Detect")
+        if kind not in _DETECT_HEADS:
+            raise WeightsError(
+                "metadata of the weights",
+                f"head is {kind!r}, known are {', '.join(_DETECT_HEADS)}",
+                _EXPORT_ANEW,
+            )
+        if output_shape and None not in output_shape[1:]:
+            head = choose_head(output_shape, len(names), imgsz, stride).name
+    batches = bool(input_shape) and input_shape[0] is None and not has_nms(meta)
+    return WeightFacts(Contract(task, names, imgsz, stride), file_format, head, batches)
+
+
+def has_nms(meta: Mapping[str, str]) -> bool:
+    """Whether non-maximum suppression was exported with the network. Ultralytics unrolls it for each picture of the
+    export's batch; a further one would get no boxes, silently. Raises WeightsError."""
+    arguments = _literal(meta, "args") if "args" in meta else {}
+    return isinstance(arguments, dict) and bool(arguments.get("nms"))
+
+
+def class_names(value: object) -> tuple[str, ...]:
+    """Class names in order, from a list or from `{0: "a", 1: "b"}`. Raises WeightsError."""
+    if isinstance(value, dict):
+        if sorted(value, key=str) != sorted(range(len(value)), key=str):
+            raise WeightsError(
+                "class names of the weights", "are not numbered from 0 without gaps", _EXPORT_ANEW
+            )
+        value = [value[i] for i in range(len(value))]
+    if (
+        not isinstance(value, (list, tuple))
+        or not 1 <= len(value) <= MAX_CLASSES
+        or not all(isinstance(name, str) and 0 < len(name) <= 200 for name in value)
+    ):
+        raise WeightsError(
+            "class names of the weights",
+            f"are not 1 to {MAX_CLASSES} texts of at most 200 characters",
+            _EXPORT_ANEW,
+        )
+    return tuple(value)
+
+
+def _literal(meta: Mapping[str, str], key: str) -> object:
+    text = meta.get(key)
+    if text is None:
+        raise WeightsError("metadata of the weights", f"{key} is missing", _EXPORT_ANEW)
+    if len(text) > MAX_METADATA_CHARS:
+        raise WeightsError("metadata of the weights", f"{key} has {len(text)} characters", _EXPORT_ANEW)
+    try:
+        value: object = ast.literal_eval(text)
+    except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError) as e:
+        raise WeightsError(
+            "metadata of the weights", f"{key} can't be read ({type(e).__name__})", _EXPORT_ANEW
+        ) from e
+    return value
+
+
+def _input_size(meta: Mapping[str, str], shape: Sequence[int | None]) -> tuple[int, int]:
+    shown = "×".join("?" if n is None else str(n) for n in shape)
+    if shape and (len(shape) != 4 or shape[0] not in (1, None) or shape[1] not in (3, None)):
+        raise WeightsError(
+            f"input of shape {shown}",
+            "is not one picture in colour, 1×3×height×width",
+            "export with batch=1, or with dynamic=True",
+        )
+    height, width = shape[2:] if shape else (None, None)
+    if height is None or width is None:
+        size = _literal(meta, "imgsz")
+        height, width = (size, size) if isinstance(size, int) else _pair(size)
+    if not all(32 <= n <= MAX_IMGSZ for n in (height, width)):
+        raise WeightsError(
+            f"input of {height}×{width} pixels", f"a side is not from 32 to {MAX_IMGSZ}", _EXPORT_ANEW
+        )
+    return height, width
+
+
+def _pair(size: object) -> tuple[int, int]:
+    match size:
+        case (int(height), int(width)):
+            return height, width
+    raise WeightsError(
+        "metadata of the weights", f"imgsz is {str(size)[:40]!r}, not [height, width]", _EXPORT_ANEW
+    )

@@ -1,0 +1,114 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""One pipeline, put together: its camera, its line through the router, its sinks, its figures."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+from edgeagent.config import PipelineConfig
+from edgeagent.observe.metrics import Metrics
+from edgeagent.serving.camera import Capture, ring_slots
+from edgeagent.serving.frame import Frame
+from edgeagent.serving.router import Line, Router, Timing
+from edgeagent.sinks.queue import Sinks
+
+_LATENCIES = 512
+
+
+class Pipeline:
+    """Frames of one source, through the engine of its model, to its sinks."""
+
+    def __init__(
+        self,
+        config: PipelineConfig,
+        router: Router,
+        metrics: Metrics,
+        on_ring_gone: Callable[[int], None],
+        streams: int = 1,
+    ) -> None:
+        """streams: frames that its engine infers side by side, at most."""
+        self.config = config
+        self.results = 0
+        self.last_result = 0.0  # monotonic seconds
+        self._dropped: dict[str, int] = {}
+        self._metrics = metrics
+        self._router = router
+        self._latencies: deque[float] = deque(maxlen=_LATENCIES)
+        self.capture = Capture(
+            config,
+            self._captured,
+            self._count_dropped,
+            on_ring_gone,
+            lambda: metrics.worker_restart("capture"),
+            lambda state: metrics.source_error(config.name, state),
+            slots=ring_slots(streams),
+        )
+        self.line = Line(
+            config.name,
+            self.capture.live,
+            config.confidence,
+            config.iou,
+            emit=self._emit,
+            dropped=self._count_dropped,
+        )
+        self.sinks = Sinks(
+            config.name,
+            config.sinks,
+            on_pressure=self.capture.hold,
+            on_error=lambda sink: metrics.sink_error(config.name, sink),
+        )
+
+    def start(self) -> None:
+        """Start the camera. To be called once, on the event loop."""
+        self._router.add_line(self.line)
+        self.capture.start()
+
+    async def stop(self) -> None:
+        """Stop the camera, give its frames back, write out what the sinks hold. Also when it was never started."""
+        await self.capture.stop()
+        if self.line in self._router.lines:
+            self._router.remove_line(self.line)
+        self.sinks.close()
+
+    def status(self) -> dict[str, Any]:
+        """This pipeline's part of `/api/status`. Latencies in milliseconds, over the last frames."""
+        capture = self.capture.status()
+        ordered = sorted(self._latencies)
+        return {
+            **capture,
+            "model": self.config.model,
+            "frames": self.results,
+            "dropped": sum(self._dropped.values()),
+            "dropped_by": dict(self._dropped),
+            "latency_ms": {"p50": _quantile(ordered, 0.50), "p99": _quantile(ordered, 0.99)},
+            "sinks": self.sinks.status(),
+        }
+
+    def _captured(self, frame: Frame) -> None:
+        self._router.frame(self.line, frame)
+
+    def _emit(self, record: dict[str, Any], timing: Timing) -> None:
+        name, metrics = self.config.name, self._metrics
+        self.results += 1
+        self.last_result = time.monotonic()
+        self._latencies.append(timing.total)
+        metrics.frame(name, record["version"])
+        metrics.latency(name, "wait", timing.wait)
+        metrics.latency(name, "pre", timing.pre)
+        metrics.latency(name, "infer", timing.infer)
+        metrics.latency(name, "post", timing.post)
+        metrics.latency(name, "total", timing.total)
+        self.sinks.write(record)
+
+    def _count_dropped(self, reason: str, count: int) -> None:
+        self._dropped[reason] = self._dropped.get(reason, 0) + count
+        self._metrics.dropped(self.config.name, reason, count)
+
+
+def _quantile(ordered: list[float], q: float) -> float | None:
+    if not ordered:
+        return None
+    return round(ordered[min(len(ordered) - 1, int(q * len(ordered)))] * 1000, 2)

@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""A worker that waits for what it is to do: when that is known, Python and the libraries are in memory already.
+
+Starting them takes longer than loading the weights of a small model.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+import structlog
+
+from edgeagent.workers.process import WorkerProcess
+
+_log = structlog.get_logger(__name__)
+
+# By backend: what loading imports. torch and TensorRT take too much memory to wait with.
+_LIBRARIES = {
+    "onnxruntime": "edgeagent.runtimes.onnx.runtime",
+    "openvino": "edgeagent.runtimes.openvino.runtime",
+}
+
+
+def libraries_of(*backends: str) -> list[str]:
+    """What they import, of those that can wait."""
+    return [_LIBRARIES[b] for b in dict.fromkeys(backends) if b in _LIBRARIES]
+
+
+class Spare:
+    """At most one worker of a kind that waits. All on the event loop's thread."""
+
+    def __init__(self, kind: str, module: str) -> None:
+        self.worker: WorkerProcess | None = None
+        self._kind = kind
+        self._module = module
+        self._libraries: list[str] = []
+
+    def start(self, libraries: Sequence[str], low_priority: bool) -> None:
+        """Start one that imports these modules, unless such a one waits. Whoever needs one does without it when there
+        is no process, descriptor or memory to be had."""
+        if self.worker and self.worker.alive:
+            if self._libraries == list(libraries):
+                return
+            self.worker.kill("another runtime serves")
+        self._libraries = list(libraries)
+        try:
+            self.worker = WorkerProcess(
+                self._kind,
+                self._module,
+                None,
+                lambda message: None,
+                lambda how: None,
+                low_priority=low_priority,
+                libraries=libraries,
+            )
+        except OSError as e:
+            _log.warning("no spare worker", kind=self._kind, why=str(e))
+
+    def take(self) -> WorkerProcess | None:
+        """The one that waits, for `WorkerProcess.adopt`; from now on it is the taker's."""
+        worker, self.worker = self.worker, None
+        return worker if worker and worker.alive else None
+
+    async def end(self) -> None:
+        """Kill it, and return when it is gone."""
+        worker = self.take()
+        if worker:
+            await asyncio.shield(worker.end("not needed"))

@@ -1,0 +1,110 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""What a node says of itself, put together from its models and pipelines: status, readiness, workers, progress."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from edgeagent.observe.metrics import Metrics
+from edgeagent.serving.line import Pipeline
+from edgeagent.status.model_status import model_status, state_name
+from edgeagent.update.updater import Updater
+from edgeagent.workers.process import WorkerProcess
+
+
+class Report:
+    """A view on the updaters and pipelines of a node; changes nothing of theirs."""
+
+    def __init__(
+        self, updaters: Mapping[str, Updater], pipelines: Mapping[str, Pipeline], metrics: Metrics
+    ) -> None:
+        self._updaters = updaters
+        self._pipelines = pipelines
+        self._metrics = metrics
+        self._shown_models: set[tuple[str, str, str, str, str]] = set()
+        self._last_look: dict[str, tuple[int, int]] = {}
+
+    def status(self) -> dict[str, Any]:
+        """The parts `models`, `pipelines` and `workers` of `/api/status`."""
+        return {
+            "models": {m: model_status(u) for m, u in self._updaters.items()},
+            "pipelines": {n: p.status() for n, p in self._pipelines.items()},
+            "workers": self._workers(),
+        }
+
+    def ready(self) -> tuple[bool, str]:
+        """Whether each pipeline has given a result within the last seconds, or has come to its source's end."""
+        waiting = []
+        for name, p in self._pipelines.items():
+            if p.capture.state == "ended" and p.results:
+                continue
+            if not p.results or time.monotonic() - p.last_result > p.config.source.stall_seconds:
+                engine = self._updaters[p.config.model].slot.engine
+                camera = f"camera {p.capture.state} {p.capture.why}".strip()
+                waiting.append(f"{name}: {camera if engine else 'no model serves yet'}")
+        return not waiting, "; ".join(waiting)
+
+    def summary(self) -> str:
+        """One line, for `systemctl status`."""
+        models = ", ".join(
+            f"{m} {u.state.active.version if u.state.active else 'none'} {state_name(u.state)}"
+            for m, u in self._updaters.items()
+        )
+        return f"{models}; {sum(p.capture.fps for p in self._pipelines.values()):.0f} frames/s"
+
+    def frames_progress(self) -> bool:
+        """Whether no line has taken frames since the last look and given no result although its engine is ready.
+
+        A camera that is away and a model that isn't there yet are no hang.
+        """
+        stuck = False
+        for name, p in self._pipelines.items():
+            engine = self._updaters[p.config.model].slot.engine
+            captured, results = self._last_look.get(name, (0, 0))
+            if engine and engine.ready and p.capture.frames > captured and p.results == results:
+                stuck = True
+            else:
+                self._last_look[name] = (p.capture.frames, p.results)
+        return not stuck
+
+    def update_metrics(self) -> None:
+        """The metrics that only polling shows: workers' memory, cameras, which version has which role."""
+        memory = dict.fromkeys(("capture", "engine", "prepare", "spare"), 0)
+        for worker in self._workers():
+            memory[worker["kind"]] += worker["memory_bytes"]
+        for kind, count in memory.items():
+            self._metrics.worker_memory(kind, count)
+        for name, pipeline in self._pipelines.items():
+            self._metrics.pipeline_up(name, pipeline.capture.state == "running")
+        models = {
+            (model, engine.ref.version, engine.ref.digest, engine.name, role)
+            for model, u in self._updaters.items()
+            for engine, role in ((u.slot.engine, "active"), (u.standby, "standby"))
+            if engine
+        }
+        for labels in self._shown_models - models:
+            self._metrics.remove_model_info(*labels)
+        for labels in models - self._shown_models:
+            self._metrics.model_info(*labels)
+        self._shown_models = models
+
+    def _workers(self) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = []
+
+        def add(worker: WorkerProcess | None, kind: str, **of: str) -> None:
+            if worker and worker.alive:
+                found.append({"pid": worker.pid, "kind": kind, **of, "memory_bytes": worker.memory_bytes()})
+
+        for name, pipeline in self._pipelines.items():
+            add(pipeline.capture.worker, "capture", pipeline=name)
+        for model, updater in self._updaters.items():
+            for engine in updater.engines:
+                add(engine.worker, "engine", model=model, version=engine.ref.version)
+            add(updater.spare.worker, "spare", model=model)
+            for preparation in updater.preparations:
+                add(preparation.spare.worker, "prepare", model=model, version=preparation.version)
+                if preparation.task:
+                    add(preparation.task.worker, "prepare", model=model, version=preparation.version)
+        return found

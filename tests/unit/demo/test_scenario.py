@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""How long the story takes, and when it holds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from edgeagent.demo.console import Screen
+from edgeagent.demo.demo_node import Station
+from edgeagent.demo.scenario import Change, Pace, Story, judge, short
+from tests.support.demo import figures_of, good_run, record
+
+
+def judged(records: list[Any], rollbacks: int = 2) -> dict[str, bool]:
+    """Which expectations hold."""
+    figures = figures_of(records)
+    story = Story(Station(Path("/unused"), port=None, probation_s=1), figures, Screen(), Pace.of(None))
+    done = Change("roll back", "v1", 0.0, "swapped", serving_ms=20.0)
+    story.changes += [done] * rollbacks
+    judge(story, figures)
+    return {e.name.split()[0]: e.held for e in story.expectations}
+
+
+def test_pace_follows_the_seconds_asked_for() -> None:
+    """40 s by default; never without any watching, and always a probation."""
+    assert Pace.of(None).planned == Pace.of(40).planned == 40
+    assert Pace.of(80).planned == pytest.approx(80)
+    assert Pace.of(1) * 7 > 0
+    assert Pace.of(1).probation == 2
+    assert Pace.of(1e6).probation == 20
+
+
+def test_a_good_run_meets_every_expectation() -> None:
+    """Nothing lost, more found, rolled back twice."""
+    assert judged(good_run()) == {"v2": True, "roll-back": True, "only": True, "no": True}
+
+
+@pytest.mark.parametrize(
+    ("records", "rollbacks", "failed"),
+    [
+        ([r for r in good_run() if r["seq"] != 25], 2, "no"),
+        ([*good_run(), record(39, "v2", 4, 0.6)], 2, "no"),
+        ([*good_run(), record(40, "v3-permuted", 5)], 2, "only"),
+        ([*good_run(), record(40, "v1", 4)], 2, "only"),
+        (good_run(), 1, "roll-back"),
+        ([record(i, "v1", 1) for i in range(9)], 2, "v2"),
+        ([], 2, "no"),
+    ],
+)
+def test_each_expectation_can_fail(records: list[Any], rollbacks: int, failed: str) -> None:
+    """A lost or doubled frame, a bad version, a missing roll-back, no improvement."""
+    assert judged(records, rollbacks)[failed] is False
+
+
+def test_hashes_are_shortened_and_nothing_else() -> None:
+    """64 hexadecimal digits become eight."""
+    assert short(f"sha256 {'ab' * 32}; size 2515734") == "sha256 abababab…; size 2515734"

@@ -1,0 +1,274 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""The node's side of an engine worker, with workers that are none."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, ClassVar, cast
+
+import pytest
+
+from edgeagent.core.model import Contract
+from edgeagent.core.state import Ref
+from edgeagent.runtimes.variants import Variant
+from edgeagent.serving import engine_process as engine_module
+from edgeagent.serving import spare_worker as spare_module
+from edgeagent.serving.artifact import Artifact
+from edgeagent.serving.engine_process import Engine, EngineSettings, EngineUser, SpareEngine
+from edgeagent.serving.frame import Frame
+from edgeagent.workers.messages import Control, Detected, Message
+from edgeagent.workers.process import Exit
+from edgeagent.workers.ring import Ring
+
+ARTIFACT = Artifact(
+    Ref("v1", "sha256:1"),
+    Path("best.onnx"),
+    Contract("detect", ("scratch",), (64, 64), 32),
+    Variant("onnxruntime", "cpu", "fp32", "onnx"),
+)
+SETTINGS = EngineSettings(1, 1, 1 << 40, 1 << 40, 10.0, 10.0)
+FRAME = Frame("line-1", 0, Ring(1, 1, 1), 0, 1, 1, 0.0, 0.0, lambda _ring: None)
+READY = {"engine": "fake", "max_batch": 1, "streams": 1}
+
+
+class FakeWorker:
+    """A worker that is ready as soon as it is started."""
+
+    started: list[FakeWorker]
+    errors: list[OSError]
+    alive = True
+
+    def __init__(
+        self,
+        kind: str,
+        module: str,
+        settings: dict[str, Any],
+        on_message: Callable[[Message], None],
+        on_exit: Callable[[Exit], None],
+        low_priority: bool,
+    ) -> None:
+        if self.errors:
+            raise self.errors.pop()
+        self.low_priority, self.settings = low_priority, settings
+        self.on_message, self.on_exit = on_message, on_exit
+        self.silent_s = 0.0
+        self.killed: list[str] = []
+        self.started.append(self)
+        asyncio.get_running_loop().call_soon(on_message, Control("ready", READY))
+
+    def adopt(
+        self,
+        settings: dict[str, Any],
+        on_message: Callable[[Message], None],
+        on_exit: Callable[[Exit], None],
+    ) -> None:
+        """A spare one that is taken."""
+        self.settings, self.on_message, self.on_exit = settings, on_message, on_exit
+        asyncio.get_running_loop().call_soon(on_message, Control("ready", READY))
+
+    def send(self, message: Message, fds: Sequence[int] = ()) -> None:
+        """Into the void."""
+
+    def memory_bytes(self) -> int:
+        """Next to nothing."""
+        return 1
+
+    def kill(self, why: str) -> None:
+        """Remembered, and survived."""
+        self.killed.append(why)
+
+    def die(self) -> None:
+        """As by `kill -9`."""
+        self.alive = False
+        self.on_exit(Exit(-9, ""))
+
+
+class Listener:
+    """Hears of everything, and forgets it."""
+
+    def __getattr__(self, name: str) -> Callable[..., None]:
+        return lambda *args: None
+
+
+def test_a_worker_that_cannot_be_started_just_now_is_started_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No descriptor is free when the worker has died: the line must not stay without an engine for that."""
+    FakeWorker.started, FakeWorker.errors = [], []
+    monkeypatch.setattr(engine_module, "WorkerProcess", FakeWorker)
+    monkeypatch.setattr(engine_module, "_RESPAWN_MIN_S", 0.0)
+    restarts: list[None] = []
+
+    async def run() -> None:
+        user = cast(EngineUser, Listener())
+        engine = Engine(ARTIFACT, SETTINGS, user, lambda: restarts.append(None), SpareEngine())
+        await engine.load()
+        FakeWorker.errors = [OSError(errno.EMFILE, "too many open files") for _ in range(3)]
+        FakeWorker.started[0].die()
+        assert not engine.ready
+        async with asyncio.timeout(10):
+            while not engine.ready:
+                await asyncio.sleep(0)
+        FakeWorker.started[1].alive = False
+        await engine.retire()
+
+    asyncio.run(run())
+    assert len(FakeWorker.started) == 2
+    assert len(restarts) == 1
+
+
+@pytest.mark.parametrize("may", [True, False])
+def test_a_version_loads_in_the_background_and_comes_back_in_a_hurry(
+    monkeypatch: pytest.MonkeyPatch, may: bool
+) -> None:
+    """Beside the one that serves it steps back, where it may come forward again; after a crash nothing serves."""
+    FakeWorker.started, FakeWorker.errors = [], []
+    monkeypatch.setattr(engine_module, "WorkerProcess", FakeWorker)
+    monkeypatch.setattr(engine_module, "_can_step_back", lambda: may)
+    monkeypatch.setattr(engine_module, "_RESPAWN_MIN_S", 0.0)
+
+    async def run() -> None:
+        engine = Engine(ARTIFACT, SETTINGS, cast(EngineUser, Listener()), lambda: None, SpareEngine())
+        await engine.load()
+        FakeWorker.started[0].die()
+        async with asyncio.timeout(10):
+            while len(FakeWorker.started) < 2:
+                await asyncio.sleep(0)
+        engine.worker = None
+        await engine.retire()
+
+    asyncio.run(run())
+    first, second = FakeWorker.started
+    nice = os.getpriority(os.PRIO_PROCESS, 0) if may else None
+    assert (first.low_priority, first.settings["nice"]) == (may, nice)
+    assert (second.low_priority, second.settings["nice"]) == (False, None)
+
+
+@pytest.fixture
+def now(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """A clock that stands until it is moved, and an engine that looks at it and its worker all the time."""
+    FakeWorker.started, FakeWorker.errors = [], []
+    clock = [100.0]
+    monkeypatch.setattr(engine_module, "WorkerProcess", FakeWorker)
+    monkeypatch.setattr(engine_module, "_WATCH_S", 0.0)
+    monkeypatch.setattr(engine_module.time, "monotonic", lambda: clock[0])
+    return clock
+
+
+async def looks() -> None:
+    """Time for the engine to look."""
+    for _ in range(5):
+        await asyncio.sleep(0)
+
+
+@pytest.mark.parametrize("answered", [[], [2], [2, 3]])
+def test_a_stream_that_hangs_is_noticed_while_others_go_on(now: list[float], answered: list[int]) -> None:
+    """The worker is not silent, and yet the oldest frame gets no answer."""
+
+    async def run() -> None:
+        engine = Engine(ARTIFACT, SETTINGS, cast(EngineUser, Listener()), lambda: None, SpareEngine())
+        await engine.load()
+        worker = FakeWorker.started[0]
+        now[0] += 60  # nothing to do for long
+        for ticket in (1, 2, 3):
+            engine.infer(ticket, FRAME, 0.25, 0.45)
+        for ticket in answered:
+            now[0] += SETTINGS.hang_s / 2 - 1
+            worker.on_message(Detected(ticket, 1.0, 1.0, 1.0, b""))
+        await looks()
+        assert worker.killed == []
+        now[0] = 160.0 + SETTINGS.hang_s + 1
+        await looks()
+        assert worker.killed
+        worker.alive = False
+        await engine.retire()
+
+    asyncio.run(run())
+
+
+def test_a_frame_that_waited_long_for_its_turn_is_not_taken_for_hung(now: list[float]) -> None:
+    """Its time begins when those before it are through."""
+
+    async def run() -> None:
+        engine = Engine(ARTIFACT, SETTINGS, cast(EngineUser, Listener()), lambda: None, SpareEngine())
+        await engine.load()
+        worker = FakeWorker.started[0]
+        for ticket in (1, 2, 3):
+            engine.infer(ticket, FRAME, 0.25, 0.45)
+        for ticket in (1, 2, 3):
+            now[0] += SETTINGS.hang_s - 1
+            await looks()
+            worker.on_message(Detected(ticket, 1.0, 1.0, 1.0, b""))
+        assert (worker.killed, engine.in_flight) == ([], 0)
+        worker.alive = False
+        await engine.retire()
+
+    asyncio.run(run())
+
+
+def test_the_spare_worker_is_taken_first_and_after_a_crash(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It has waited at low priority, and comes forward at once when nothing serves. A dead one is of no use."""
+    FakeWorker.started, FakeWorker.errors = [], []
+    monkeypatch.setattr(engine_module, "WorkerProcess", FakeWorker)
+    monkeypatch.setattr(spare_module, "WorkerProcess", SpareFake)
+    monkeypatch.setattr(engine_module, "_can_step_back", lambda: True)
+    monkeypatch.setattr(engine_module, "_RESPAWN_MIN_S", 0.0)
+    raised: list[int] = []
+    monkeypatch.setattr(engine_module, "raise_priority", lambda nice, pid: raised.append(pid))
+
+    async def run() -> None:
+        spare = SpareEngine()
+        spare.wait("openvino")
+        spare.wait("openvino")
+        first = spare.worker
+        engine = Engine(ARTIFACT, SETTINGS, cast(EngineUser, Listener()), lambda: None, spare)
+        await engine.load()
+        assert (engine.worker, spare.worker) == (first, None)
+        spare.wait("onnxruntime")
+        wrong = cast(Any, spare.worker)
+        spare.wait("openvino")
+        assert wrong.killed, "the version that serves now needs another runtime"
+        second = cast(Any, spare.worker)
+        cast(Any, first).die()
+        async with asyncio.timeout(10):
+            while not engine.ready:
+                await asyncio.sleep(0)
+        assert engine.worker is second
+        assert (second.settings["nice"], raised) == (None, [second.pid])
+        spare.wait("openvino")
+        cast(Any, spare.worker).alive = False
+        second.die()
+        async with asyncio.timeout(10):
+            while not engine.ready:
+                await asyncio.sleep(0)
+        assert engine.worker is FakeWorker.started[-1]
+        engine.worker = None
+        await engine.retire()
+
+    asyncio.run(run())
+    libraries = [w.libraries[0].removeprefix("edgeagent.runtimes.") for w in SpareFake.all]
+    assert libraries == ["openvino.runtime", "onnx.runtime", "openvino.runtime", "openvino.runtime"]
+
+
+class SpareFake(FakeWorker):
+    """One that waits."""
+
+    all: ClassVar[list[SpareFake]] = []
+    started, errors = [], []
+
+    def __init__(
+        self,
+        kind: str,
+        module: str,
+        settings: None,
+        on_message: Callable[[Message], None],
+        on_exit: Callable[[Exit], None],
+        low_priority: bool,
+        libraries: Sequence[str],
+    ) -> None:
+        self.low_priority, self.libraries = low_priority, tuple(libraries)
+        self.silent_s, self.killed = 0.0, []
+        self.pid = len(self.all)
+        self.all.append(self)

@@ -1,0 +1,438 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""The way of a candidate up to its gates, with workers on paper: what is asked of them, and what isn't."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import shutil
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from edgeagent.core.lifecycle import Stage
+from edgeagent.core.model import Contract
+from edgeagent.core.state import Goal
+from edgeagent.core.tuning import Parity, Tolerance
+from edgeagent.runtimes.variants import Variant
+from edgeagent.serving.artifact import Artifact
+from edgeagent.store.cache import Cache, describe
+from edgeagent.store.fetch import fetch_version
+from edgeagent.store.publish import publish
+from edgeagent.store.remote import RemoteStore
+from edgeagent.update import preparation
+from edgeagent.update.preparation import FrameSizes, Preparation, PrepareSettings, RefusedError
+from edgeagent.update.worker_task import TaskFailedError
+from edgeagent.workers.messages import Control
+from tests.support.published import FACTS, publish_bytes
+
+TORCH = Variant("torch", "cpu", "fp32", "pt")
+ONNX = Variant("onnxruntime", "cpu", "fp32", "onnx")
+OPENVINO = Variant("openvino", "cpu", "fp32", "onnx")
+SAME = Parity(frames=1, objects=3, missing=0, extra=0, least_iou=0.99, most_score=0.001)
+WISH = Goal("v1", "key@1", "etcd")
+CRASH = TaskFailedError("the preparing worker ended: killed by SIGSEGV")
+
+
+@dataclass
+class Workshop:
+    """A node's preparing side. asked: tasks, in order; stages: what it reports; fail: task → the error it ends with."""
+
+    folder: Path
+    settings: PrepareSettings
+    asked: list[str] = field(default_factory=list)
+    stages: list[str] = field(default_factory=list)
+    fail: dict[str, Exception] = field(default_factory=dict)
+    active: Contract | None = None
+    refused: set[str] = field(default_factory=set)
+    sizes: list[tuple[int, int] | None] = field(default_factory=list)
+    frame_sizes: list[FrameSizes] = field(default_factory=lambda: [FrameSizes()])
+    spared: list[str] = field(default_factory=list)  # tasks for which a worker was waiting
+    libraries: list[str] = field(default_factory=list)
+    unused: int = 0
+
+    def prepare(self, goal: Goal = WISH, thorough: bool = False, backend: str = "") -> Artifact:
+        """Run one preparation to its end."""
+        self.asked.clear()
+        self.stages.clear()
+
+        async def run() -> Artifact:
+            made = Preparation(
+                "yolo",
+                goal,
+                self.settings,
+                self.active,
+                lambda: (),
+                self._frame_sizes,
+                self._entered,
+                self.refused,
+                thorough,
+                backend,
+            )
+            return await made.run()
+
+        return asyncio.run(run())
+
+    def _frame_sizes(self) -> FrameSizes:
+        return self.frame_sizes.pop(0) if len(self.frame_sizes) > 1 else self.frame_sizes[0]
+
+    def _entered(self, stage: Stage, digest: str) -> None:
+        self.stages.append(stage.value)
+
+    def answer(self, s: dict[str, Any], on_control: Callable[[Control], None]) -> dict[str, Any]:
+        """What a worker does about its task."""
+        name = s["task"] if s["task"] != "measure" else Variant(**s["variant"]).name
+        self.asked.append(name)
+        if name in self.fail:
+            raise self.fail[name]
+        match s["task"]:
+            case "fetch":
+                remote = RemoteStore(s["store_url"], timeout_s=5, storage_options={})
+                cached = fetch_version(
+                    remote, Cache(Path(s["cache"])), s["model"], s["version"], lambda _: None
+                )
+                on_control(Control("stage", {"stage": "VERIFYING", "digest": cached.manifest.digest}))
+                return {**describe(cached), "fingerprint": "f"}
+            case "measure":
+                ms = 10.0 if name == "openvino-cpu" else 20.0
+                return self._result(s, ms, s["is_reference"])
+            case "prove":
+                on_control(Control("trial", {"name": Variant(**s["variant"]).name}))
+                return {"results": [self._result(s, 20.0, True), self._result(s, 10.0, False)]}
+            case "gates":
+                return {}
+        raise AssertionError(s)
+
+    def _result(self, s: dict[str, Any], ms: float, is_reference: bool) -> dict[str, Any]:
+        self.sizes.append(s["imgsz"])
+        parity = None if is_reference else asdict(SAME)
+        weights = s["source"]
+        if s["format"] == "pt" and not is_reference:
+            weights = Path(s["folder"], "model.onnx")
+            weights.write_bytes(b"converted")
+        return {"weights": str(weights), "compiled": "", "ms": ms, "parity": parity}
+
+
+@pytest.fixture
+def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workshop:
+    """v1 is published; ONNX Runtime and OpenVINO are installed."""
+    store = tmp_path / "store"
+    store.mkdir()
+    publish_bytes(str(store), "v1", b"weights", tmp_path)
+    settings = PrepareSettings(
+        store_url=str(store), storage_options={}, timeout_s=5, cache=tmp_path / "cache", backend="auto",
+        device="cpu", threads=1, max_batch=1, fetch_s=60, gate_s=60, convert_s=300, memory_limit=1 << 30,
+        confidence=0.25, tolerance=Tolerance(),
+    )  # fmt: skip
+    made = Workshop(tmp_path, settings)
+
+    class PaperTask:
+        """Stands for a worker."""
+
+        def __init__(
+            self,
+            settings: dict[str, Any],
+            quiet_s: float,
+            memory_limit: int,
+            on_control: Any,
+            frames: Any,
+            spare: Any,
+        ) -> None:
+            self._settings, self._on_control = settings, on_control
+            if spare:
+                made.spared.append(settings["task"])
+
+        async def run(self) -> dict[str, Any]:
+            return made.answer(self._settings, self._on_control)
+
+    def installed(
+        fmt: str, backend: str = "auto", device: str = "auto", ready: Collection[str] = ()
+    ) -> list[Variant]:
+        ways = (TORCH, ONNX, OPENVINO) if fmt == "pt" else (ONNX, OPENVINO)
+        return [v for v in ways if backend in ("auto", v.backend)]
+
+    class PaperSpare:
+        """Stands for a worker that waits, and remembers what it imports."""
+
+        def __init__(self, kind: str, module: str) -> None:
+            self.waits = False
+
+        def start(self, libraries: Sequence[str], low_priority: bool) -> None:
+            assert low_priority
+            self.waits, made.libraries = True, list(libraries)
+
+        def take(self) -> bool:
+            waits, self.waits = self.waits, False
+            return waits
+
+        async def end(self) -> None:
+            made.unused += self.waits
+
+    monkeypatch.setattr(preparation, "Spare", PaperSpare)
+    monkeypatch.setattr(preparation, "Task", PaperTask)
+    monkeypatch.setattr(preparation, "variants", installed)
+    return made
+
+
+WHOLE_WAY = ["fetch", "onnxruntime-cpu", "openvino-cpu", "gates"]
+
+
+def test_a_worker_imports_while_another_fetches(shop: Workshop) -> None:
+    """What the version that serves needs, for the first task after that; one that nobody needs is ended."""
+    shop.prepare(backend="openvino")
+    assert shop.spared == ["measure"]
+    assert [name.removeprefix("edgeagent.runtimes.") for name in shop.libraries] == [
+        "pipeline.detector",
+        "onnx",
+        "onnx.runtime",
+        "openvino.runtime",
+    ]
+    assert shop.unused == 0
+    shop.fail["fetch"] = TaskFailedError("store away", {"transient": True})
+    with pytest.raises(RefusedError):
+        shop.prepare(replace(WISH, version="v9"), backend="onnxruntime")
+    assert shop.unused == 1
+
+
+def test_no_worker_imports_what_nobody_may_need(shop: Workshop) -> None:
+    """While nothing serves, nobody knows what will be needed; and a known good version is tried in nothing."""
+    digest = shop.prepare().ref.digest
+    for folder in ("prepared", "yolo"):
+        shutil.rmtree(shop.settings.cache / folder, ignore_errors=True)
+    good = Goal("v1", "boot", "boot", known_good=True, digest=digest)
+    shop.prepare(good, backend="openvino")
+    assert (shop.spared, shop.libraries) == ([], [])
+
+
+def test_the_whole_way(shop: Workshop) -> None:
+    """Fetch, each variant, gates; what comes out is the fastest."""
+    artifact = shop.prepare()
+    assert shop.asked == WHOLE_WAY
+    assert shop.stages == ["VERIFYING", "PREPARING", "GATING"]
+    assert (artifact.variant, artifact.ref.version) == (OPENVINO, "v1")
+    assert artifact.contract == FACTS.contract
+    assert [t.variant for t in artifact.trials] == ["onnxruntime-cpu", "openvino-cpu"]
+
+
+def test_the_second_time_no_worker_is_needed(shop: Workshop) -> None:
+    """All is known: not even the store is asked. The stages are the same."""
+    first = shop.prepare()
+    assert shop.prepare() == first
+    assert shop.asked == []
+    assert shop.stages == ["VERIFYING", "PREPARING", "GATING"]
+
+
+def test_a_known_good_version_skips_the_gates(shop: Workshop) -> None:
+    """It is fetched and tuned, if need be."""
+    digest = shop.prepare().ref.digest
+    good = Goal("v1", "boot", "boot", known_good=True, digest=digest)
+    shop.prepare(good)
+    assert (shop.asked, shop.stages) == ([], ["VERIFYING", "PREPARING"])
+
+
+def test_a_known_good_version_without_a_verdict_serves_as_it_was_published(shop: Workshop) -> None:
+    """A line waits; what is fastest (with other options, another version of a runtime) is found out beside it."""
+    good = Goal("v1", "boot", "boot", known_good=True, digest=shop.prepare().ref.digest)
+    shop.settings = replace(shop.settings, threads=2)
+    artifact = shop.prepare(good)
+    assert (artifact.variant, artifact.provisional, shop.asked) == (ONNX, True, ["fetch"])
+    artifact = shop.prepare(good, thorough=True)
+    assert (artifact.variant, artifact.provisional) == (OPENVINO, False)
+    assert shop.asked == WHOLE_WAY[:-1]
+    assert shop.prepare(good) == artifact
+    # What was asked for can't serve it as it is: then the line waits for the conversion.
+    shop.settings = replace(shop.settings, threads=3, backend="openvino")
+    assert not shop.prepare(good).provisional
+
+
+@pytest.mark.parametrize(
+    "lacks", [CRASH, TaskFailedError("no room", {"transient": True}), OSError(28, "no room")]
+)
+def test_what_serves_is_not_made_anew_as_a_makeshift(shop: Workshop, lacks: Exception) -> None:
+    """A worker that is killed, or a full disk: the source would serve at its own, slow pace."""
+    good = Goal("v1", "boot", "boot", known_good=True, digest=shop.prepare().ref.digest)
+    shop.settings = replace(shop.settings, threads=2)
+    shop.fail = {"onnxruntime-cpu": lacks}
+    with pytest.raises(RefusedError, match=r"SIGSEGV|no room"):
+        shop.prepare(good, thorough=True)
+
+
+@pytest.mark.parametrize(
+    "change",
+    ["other active version", "leave for a new contract"],
+)
+def test_gates_are_passed_on_their_terms(shop: Workshop, change: str) -> None:
+    """They compare with what serves: beside another version, they are asked again; what was measured still holds."""
+    shop.prepare()
+    goal = WISH
+    if change == "other active version":
+        shop.active = FACTS.contract
+    else:
+        goal = replace(WISH, allow_new_contract=True)
+    shop.prepare(goal)
+    assert shop.asked == ["fetch", "gates"]
+    shop.prepare(goal)
+    assert shop.asked == []
+
+
+def test_a_version_like_the_one_before_is_proved_in_one_worker(shop: Workshop) -> None:
+    """Fetched, then tried and gated in what served its kin best; remembered like any other."""
+    shop.prepare()
+    publish_bytes(str(shop.folder / "store"), "v2", b"weights".upper(), shop.folder)
+    artifact = shop.prepare(replace(WISH, version="v2"))
+    assert shop.asked == ["fetch", "prove"]
+    assert shop.stages == ["VERIFYING", "PREPARING", "GATING"]
+    assert artifact.variant == OPENVINO
+    assert shop.prepare(replace(WISH, version="v2")) == artifact
+    assert shop.asked == []
+
+
+def test_classes_that_are_not_welcome_are_refused_before_anything_is_tried(shop: Workshop) -> None:
+    """By what the manifest says; that it is true the gates would see."""
+    shop.active = replace(FACTS.contract, names=("dent", "scratch"))
+    with pytest.raises(RefusedError, match=r"gate contract: class names .*another order") as refused:
+        shop.prepare()
+    assert (shop.asked, shop.stages) == (["fetch"], ["VERIFYING", "PREPARING", "GATING"])
+    assert (refused.value.transient, refused.value.fingerprint) == (False, "f")
+    assert shop.prepare(replace(WISH, allow_new_contract=True)).variant == OPENVINO
+
+
+WIDE, HIGH = FrameSizes(frozenset({(720, 1280)})), FrameSizes(frozenset({(1280, 720)}))
+UNKNOWN = FrameSizes(frozenset(), complete=False)
+
+
+@pytest.fixture
+def checkpoint(shop: Workshop) -> Workshop:
+    """v1 is a checkpoint, which takes pictures of any size."""
+    path = shop.folder / "best.pt"
+    path.write_bytes(b"weights")
+    facts = replace(FACTS, format="pt")
+    (shop.folder / "pt").mkdir()
+    publish(path, "yolo", "v1", str(shop.folder / "pt"), facts=facts)
+    shop.settings = replace(shop.settings, store_url=str(shop.folder / "pt"))
+    return shop
+
+
+def test_a_checkpoint_is_made_for_the_frames(checkpoint: Workshop) -> None:
+    """As soon as the cameras have sent some; an ONNX file has the size that it has."""
+    checkpoint.frame_sizes = [UNKNOWN, UNKNOWN, WIDE]
+    assert checkpoint.prepare().imgsz == (192, 320)
+    assert {*checkpoint.sizes} == {(192, 320)}
+
+
+def test_frames_that_never_come_are_not_waited_for(
+    checkpoint: Workshop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The square then; or what was made for those that the camera sent before."""
+    monkeypatch.setattr(preparation, "_FIRST_FRAMES_S", 0.0)
+    checkpoint.frame_sizes = [UNKNOWN]
+    assert checkpoint.prepare().imgsz == (320, 320)
+    checkpoint.frame_sizes = [WIDE]
+    assert checkpoint.prepare().imgsz == (192, 320)
+    checkpoint.frame_sizes = [UNKNOWN]
+    assert checkpoint.prepare().imgsz in {(192, 320), (320, 320)}
+    assert checkpoint.asked == []
+
+
+def test_a_known_good_version_serves_at_once_as_it_is(checkpoint: Workshop) -> None:
+    """Also for other frames: a line that waits sees nothing. Made anew, it fits them."""
+    checkpoint.frame_sizes = [WIDE]
+    first = checkpoint.prepare()
+    checkpoint.frame_sizes = [HIGH]
+    good = replace(WISH, known_good=True, digest=first.ref.digest)
+    assert checkpoint.prepare(good) == first
+    assert checkpoint.asked == []
+    assert checkpoint.prepare(good, thorough=True).imgsz == (320, 192)
+    assert checkpoint.prepare(WISH).imgsz == (320, 192)
+
+
+def test_refused_content_is_asked_of_the_store(shop: Workshop) -> None:
+    """What the cache holds under the name is not the last word."""
+    shop.refused = {shop.prepare().ref.digest}
+    shop.prepare()
+    assert shop.asked == ["fetch", "gates"]
+
+
+def test_a_flipped_bit_in_the_cache_is_fetched_anew(shop: Workshop) -> None:
+    """Known is only what is whole."""
+    blob = shop.prepare().weights
+    blob.write_bytes(b"Weights")
+    artifact = shop.prepare()
+    assert shop.asked == ["fetch", "gates"]
+    assert artifact.weights.read_bytes() == b"weights"
+
+
+@pytest.mark.parametrize("trouble", ["mark_used", "verify", "lookup"])
+def test_a_cache_that_fails_is_no_verdict_on_the_version(
+    shop: Workshop, monkeypatch: pytest.MonkeyPatch, trouble: str
+) -> None:
+    """The long way says what is wrong, and whether it may pass."""
+
+    def fails(*_: object) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    shop.prepare()
+    monkeypatch.setattr(Cache, trouble, fails)
+    shop.fail["fetch"] = TaskFailedError("cache: Input/output error", {"transient": True})
+    with pytest.raises(RefusedError) as refused:
+        shop.prepare()
+    assert (shop.asked, refused.value.transient) == (["fetch"], True)
+
+
+def test_a_refusal_says_whose_fault_it_is(shop: Workshop) -> None:
+    """The store's, for now; the weights', for good; and the fingerprint tells when they change."""
+    shop.fail["fetch"] = CRASH
+    with pytest.raises(RefusedError) as refused:
+        shop.prepare()
+    assert (refused.value.transient, refused.value.why) == (True, f"fetching: {CRASH.why}")
+    shop.fail = {"gates": TaskFailedError("gate smoke: NaN", {"why": "gate smoke: NaN"})}
+    with pytest.raises(RefusedError) as refused:
+        shop.prepare()
+    assert (refused.value.transient, refused.value.fingerprint) == (False, "f")
+    assert refused.value.why == "gate smoke: NaN"
+
+
+def test_a_version_that_vanished_from_the_cache_before_its_gates_is_tried_again(shop: Workshop) -> None:
+    """No fault of its own."""
+    shop.fail["gates"] = TaskFailedError("not in the cache any more", {"transient": True})
+    with pytest.raises(RefusedError) as refused:
+        shop.prepare()
+    assert refused.value.transient
+    shop.fail.clear()
+    shop.prepare()
+    assert shop.asked == ["fetch", "gates"]
+
+
+def test_passed_gates_that_cannot_be_remembered_are_passed(
+    shop: Workshop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A full disk; they are asked again the next time."""
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as disk:
+        disk.setattr(preparation, "mark_passed", full)
+        assert shop.prepare().variant == OPENVINO
+    shop.prepare()
+    assert shop.asked == ["fetch", "gates"]
+
+
+def test_a_backend_that_can_not_be_proved_is_refused(shop: Workshop) -> None:
+    """The gates say what is wrong with the weights; if nothing is, the reference's failure is the reason."""
+    shop.settings = replace(shop.settings, backend="openvino")
+    assert shop.prepare().variant == OPENVINO
+    shop.settings = replace(shop.settings, backend="openvino", threads=2)
+    shop.fail["onnxruntime-cpu"] = CRASH
+    with pytest.raises(RefusedError, match="SIGSEGV"):
+        shop.prepare()
+    assert shop.asked == ["fetch", "onnxruntime-cpu", "gates"]
+    shop.fail["gates"] = TaskFailedError("gate contract: unsafe", {"why": ""})
+    with pytest.raises(RefusedError, match="gate contract: unsafe"):
+        shop.prepare()
+    shop.fail = {"openvino-cpu": CRASH}
+    with pytest.raises(RefusedError, match="openvino-cpu: the preparing worker ended"):
+        shop.prepare()

@@ -1,0 +1,313 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""The updater with preparations and engines on paper: however a candidate ends, the way is free for the next."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from edgeagent.core.directive import Directive
+from edgeagent.core.events import Record, Wished
+from edgeagent.core.lifecycle import Stage
+from edgeagent.core.model import Contract
+from edgeagent.core.reconciler import Policy
+from edgeagent.core.state import Goal, Ref, State
+from edgeagent.runtimes.variants import Variant
+from edgeagent.serving.artifact import Artifact
+from edgeagent.serving.router import Line
+from edgeagent.update import preparation, updater
+from edgeagent.update.preparation import RefusedError, store_fingerprint
+from edgeagent.update.updater import Updater
+
+VARIANT = Variant("onnxruntime", "cpu", "fp32", "onnx")
+CONTRACT = Contract("detect", ("scratch",), (64, 64), 32)
+
+
+class Node:
+    """Who is told; and what becomes of each version: None is good, "wait" for ever, or the error of its preparation."""
+
+    def __init__(self, fates: dict[str, Exception | str | None]) -> None:
+        self.fates = fates
+        self.records: list[Record] = []
+        self.cancelled: list[str] = []
+        self.retired: list[str] = []
+        self.asked: list[Goal] = []
+        self.contract = CONTRACT
+        self.spares: list[str] = []  # the backends of the workers that were told to wait for a version
+        self.waits = False
+
+    def save(self, state: State) -> None:
+        """Nothing to write."""
+
+    def record(self, model: str, record: Record) -> None:
+        """Keep it."""
+        self.records.append(record)
+
+    def worker_restarted(self, kind: str) -> None:
+        """None is."""
+
+    def preparation(self, model: str, goal: Goal, *rest: Any, **_: Any) -> Any:
+        """Stands for Preparation."""
+        node, frame_sizes, on_stage = self, rest[3], rest[4]
+        self.asked.append(goal)
+
+        class PaperPreparation:
+            async def run(self) -> Artifact:
+                for stage in (Stage.VERIFYING, Stage.PREPARING, Stage.GATING):
+                    on_stage(stage, f"sha256:{goal.version}")
+                fate = node.fates[goal.version]
+                if fate == "wait":
+                    try:
+                        await asyncio.Event().wait()
+                    finally:
+                        node.cancelled.append(goal.version)
+                if isinstance(fate, Exception):
+                    raise fate
+                return Artifact(
+                    Ref(goal.version, f"sha256:{goal.version}"),
+                    Path("w"),
+                    node.contract,
+                    VARIANT,
+                    imgsz=node.contract.fitted(frame_sizes().seen) if node.contract is not CONTRACT else None,
+                )
+
+        return PaperPreparation()
+
+    def spare(self) -> Any:
+        """Stands for SpareEngine."""
+        node = self
+
+        class PaperSpare:
+            worker = None
+
+            def wait(self, backend: str) -> None:
+                if not node.waits:
+                    node.spares.append(backend)
+                node.waits = True
+
+            async def end(self) -> None:
+                node.waits = False
+
+        return PaperSpare()
+
+    def engine(self, artifact: Artifact, *_: Any) -> Any:
+        """Stands for Engine."""
+        node = self
+
+        class PaperEngine:
+            def __init__(self) -> None:
+                self.artifact, self.ref, self.name, self.ready = artifact, artifact.ref, "paper", False
+                self.in_flight, self.max_batch = 0, 1
+
+            async def load(self) -> None:
+                node.waits = False
+                if artifact.ref.version == "bad":
+                    raise RuntimeError("nobody thought of that")
+
+            async def retire(self) -> None:
+                node.retired.append(artifact.ref.version)
+
+        return PaperEngine()
+
+
+def run(
+    monkeypatch: pytest.MonkeyPatch,
+    node: Node,
+    story: Callable[[Updater], Awaitable[None]],
+    *versions: str,
+    keep_spare: bool = True,
+) -> None:
+    """An updater on which each version is wished for in turn, as soon as the one before has ended; then the story."""
+    monkeypatch.setattr(updater, "Preparation", node.preparation)
+    monkeypatch.setattr(updater, "Engine", node.engine)
+    monkeypatch.setattr(updater, "SpareEngine", node.spare)
+
+    async def live() -> None:
+        u = Updater(State("yolo"), Policy(), cast("Any", None), cast("Any", None), node, 1000.0, keep_spare)
+        for number, version in enumerate(versions):
+            u.handle(Wished(Directive(version, f"key@{number}", "test")))
+            await asyncio.sleep(0)
+            while u.state.candidate and node.fates[version] != "wait" and u.state.candidate.retry_at is None:
+                await asyncio.sleep(0)
+        await story(u)
+        await u.close()
+        assert not node.waits
+
+    asyncio.run(live())
+
+
+@pytest.mark.parametrize("version", ["odd", "bad"])
+def test_an_error_that_nobody_thought_of_is_a_refusal(monkeypatch: pytest.MonkeyPatch, version: str) -> None:
+    """In a preparation or an engine; the candidate doesn't stand in the way for ever, and the next wish is served."""
+    node = Node({"v1": None, "odd": KeyError("parity"), "bad": None, "v2": None})
+
+    async def story(u: Updater) -> None:
+        assert u.state.active == Ref("v2", "sha256:v2")
+
+    run(monkeypatch, node, story, "v1", version, "v2")
+    assert [(r.result, r.to_version) for r in node.records] == [
+        ("swapped", "v1"), ("rejected", version), ("swapped", "v2"),
+    ]  # fmt: skip
+    assert "error in edgeagent" in node.records[1].why
+    assert node.retired.count("bad") == (version == "bad")
+
+
+@pytest.mark.parametrize("error", [OSError(11, "no process"), RefusedError("disk full", transient=True)])
+def test_what_the_machine_lacks_is_waited_for(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+    """The version is not refused."""
+    node = Node({"v1": None, "v2": error})
+
+    async def story(u: Updater) -> None:
+        assert u.state.active == Ref("v1", "sha256:v1")
+        assert u.state.candidate is not None
+        assert u.state.candidate.retry_at is not None
+        assert u.state.rejections == ()
+
+    run(monkeypatch, node, story, "v1", "v2")
+
+
+def test_what_is_superseded_or_closed_down_is_cancelled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its work ends with it."""
+    node = Node({"v1": "wait", "v2": "wait"})
+
+    async def story(u: Updater) -> None:
+        assert u.preparation is not None
+
+    run(monkeypatch, node, story, "v1", "v2")
+    assert node.cancelled == ["v1", "v2"]
+    assert [r.result for r in node.records] == ["superseded"]
+
+
+def line() -> Line:
+    """A pipeline whose camera has sent nothing yet."""
+    return Line("line", True, 0.5, 0.5, cast("Any", None), lambda *_: None)
+
+
+def film(u: Updater, line: Line, height: int, width: int) -> None:
+    """A frame of this size comes."""
+    frame = cast(
+        "Any", SimpleNamespace(height=height, width=width, mono=0.0, release=lambda: None, ring=None)
+    )
+    u.router.frame(line, frame)
+
+
+async def input_of(u: Updater, size: tuple[int, int]) -> None:
+    """Return when the engine that serves has this input."""
+    while u.slot.engine is None or u.slot.engine.artifact.imgsz != size:
+        await asyncio.sleep(0)
+
+
+@pytest.fixture
+def shaped() -> Node:
+    """A node whose versions are made for the frames."""
+    node = Node({"v1": None})
+    node.contract = Contract("detect", ("scratch",), (320, 320), 32)
+    return node
+
+
+def test_other_frames_have_the_version_made_anew(monkeypatch: pytest.MonkeyPatch, shaped: Node) -> None:
+    """Beside the engine that serves, which goes then; version, epoch and history stay as they are."""
+
+    async def story(u: Updater) -> None:
+        epoch, first, second = u.slot.epoch, line(), line()
+        await input_of(u, (320, 320))  # there was no camera yet
+        u.router.add_line(first)
+        u.router.add_line(second)
+        film(u, first, 720, 1280)  # what the second will send is not known: one for both, then
+        await asyncio.sleep(0)
+        assert len(shaped.asked) == 1
+        film(u, second, 720, 1280)
+        await input_of(u, (192, 320))
+        film(u, first, 360, 640)  # of the same shape
+        u.router.add_line(line())  # a camera that never comes
+        film(u, first, 1280, 720)  # seen too small, whatever the third would send
+        await input_of(u, (320, 320))  # holds all that came until now
+        film(u, second, 360, 640)
+        film(u, second, 1280, 720)
+        await asyncio.sleep(0)
+        assert len(shaped.asked) == 3
+        while shaped.retired != ["v1", "v1"]:
+            await asyncio.sleep(0)
+        assert (u.slot.epoch, u.state.active) == (epoch, Ref("v1", "sha256:v1"))
+        assert (shaped.asked[-1].known_good, shaped.asked[-1].digest) == (True, "sha256:v1")
+
+    run(monkeypatch, shaped, story, "v1")
+    assert [r.result for r in shaped.records] == ["swapped"]
+
+
+def test_a_version_that_can_not_be_made_anew_goes_on_serving(
+    monkeypatch: pytest.MonkeyPatch, shaped: Node
+) -> None:
+    """As it is; nothing of the attempt is left. The next frames of another size are another chance, and so is time."""
+
+    async def story(u: Updater) -> None:
+        camera = line()
+        u.router.add_line(camera)
+        shaped.fates["v1"] = RefusedError("disk full", transient=True)
+        film(u, camera, 720, 1280)
+        while len(shaped.asked) < 2:
+            await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        assert u.slot.engine is not None
+        assert u.slot.engine.artifact.imgsz == (320, 320)
+        shaped.fates["v1"] = None
+        film(u, camera, 360, 640)
+        await input_of(u, (192, 320))
+        shaped.fates["v1"] = OSError(11, "no process")
+        monkeypatch.setattr(updater, "_REFIT_AGAIN_S", 0.0)
+        film(u, camera, 1280, 720)
+        while len(shaped.asked) < 5:  # by itself
+            await asyncio.sleep(0)
+        shaped.fates["v1"] = None
+        await input_of(u, (320, 320))
+
+    run(monkeypatch, shaped, story, "v1")
+    assert shaped.records[0].result == "swapped"
+
+
+def test_a_fingerprint_that_can_not_be_asked_for_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The watch over a refused version goes on."""
+
+    class NoTask:
+        def __init__(self, *_: object) -> None:
+            raise OSError(11, "no process")
+
+    monkeypatch.setattr(preparation, "Task", NoTask)
+    settings = cast("Any", type("Settings", (), {}))
+    for name in ("store_url", "storage_options", "timeout_s", "fetch_s", "memory_limit"):
+        setattr(settings, name, 0)
+    assert asyncio.run(store_fingerprint("yolo", "v1", settings)) == ""
+
+
+@pytest.mark.parametrize("keep", [True, False])
+def test_a_spare_worker_waits_for_the_next_version(monkeypatch: pytest.MonkeyPatch, keep: bool) -> None:
+    """All the time, also after a refusal, or only while there is an update. It suits the version that serves."""
+    node = Node({"v1": None, "odd": ValueError("no")})
+    waiting: list[bool] = []
+
+    async def story(u: Updater) -> None:
+        waiting.append(node.waits)
+        node.waits = False  # taken by the worker that was started again
+        assert u.slot.engine is not None
+        u.ready(u.slot.engine)
+        waiting.append(node.waits)
+
+    run(monkeypatch, node, story, "v1", "odd", keep_spare=keep)
+    assert waiting == [keep, keep]
+    assert node.spares == ["", *[VARIANT.backend] * 2] if keep else ["", VARIANT.backend]
+
+
+def test_a_refused_version_leaves_no_worker_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    """When none is kept."""
+    node = Node({"odd": ValueError("no")})
+
+    async def story(u: Updater) -> None:
+        assert node.spares == [""]
+        assert not node.waits
+
+    run(monkeypatch, node, story, "odd", keep_spare=False)

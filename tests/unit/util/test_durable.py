@@ -1,0 +1,84 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""Durable writes: the order of the steps, and what is left when one of them fails."""
+
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+
+import pytest
+
+from edgeagent.util.durable import durable_file, remove_stale_temps, write_durably
+
+
+def test_steps_come_in_the_order_that_survives_a_power_cut(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The content is on disk before it gets its name, and the name before the call returns."""
+    steps: list[str] = []
+    fsync, replace = os.fsync, os.replace
+
+    def seen_fsync(fd: int) -> None:
+        is_folder = os.path.isdir(f"/proc/self/fd/{fd}")
+        content = b"" if is_folder else Path(os.readlink(f"/proc/self/fd/{fd}")).read_bytes()
+        steps.append("fsync folder" if is_folder else f"fsync {content!r}")
+        fsync(fd)
+
+    def seen_replace(source: Path, target: Path) -> None:
+        steps.append("rename")
+        replace(source, target)
+
+    monkeypatch.setattr(os, "fsync", seen_fsync)
+    monkeypatch.setattr(os, "replace", seen_replace)
+    write_durably(tmp_path / "state", b"new")
+    assert steps == ["fsync b'new'", "rename", "fsync folder"]
+    assert (tmp_path / "state").read_bytes() == b"new"
+
+
+@pytest.mark.parametrize("step", ["fsync", "replace"])
+def test_full_disk_leaves_the_old_content_and_no_rubbish(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    """ENOSPC at any step: the error is raised, the old file stays, the temp file goes."""
+    path = tmp_path / "state"
+    write_durably(path, b"old")
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, step, full)
+    with pytest.raises(OSError, match="No space"):
+        write_durably(path, b"new")
+    assert [p.name for p in tmp_path.iterdir()] == ["state"]
+    assert path.read_bytes() == b"old"
+
+
+def test_error_in_the_block_leaves_nothing(tmp_path: Path) -> None:
+    """A stream that breaks off does not become a file."""
+
+    def breaks_off() -> None:
+        with durable_file(tmp_path / "x") as file:
+            file.write(b"half")
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        breaks_off()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_permissions(tmp_path: Path) -> None:
+    """Readable for the group, not for the world."""
+    write_durably(tmp_path / "state", b"")
+    assert (tmp_path / "state").stat().st_mode & 0o007 == 0
+
+
+def test_stale_temps_go_and_living_ones_stay(tmp_path: Path) -> None:
+    """Only a dead process's temp files are rubbish."""
+    dead = tmp_path / ".state.99999999.0.tmp"  # above any pid_max
+    living = tmp_path / f".state.{os.getpid()}.0.tmp"
+    other = tmp_path / ".tmp"
+    for path in (dead, living, other):
+        path.touch()
+    remove_stale_temps(tmp_path)
+    assert sorted(tmp_path.iterdir()) == sorted([living, other])

@@ -1,0 +1,42 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""What a worker asks of the system before it works."""
+
+from __future__ import annotations
+
+import os
+import resource
+
+import pytest
+
+from edgeagent.workers import bootstrap as child
+
+
+@pytest.mark.parametrize("limit", [resource.RLIM_INFINITY, 40, 20])
+def test_priority_may_be_raised_with_the_limit_of_the_unit(
+    monkeypatch: pytest.MonkeyPatch, limit: int
+) -> None:
+    """LimitNICE= allows it, whatever the capabilities."""
+    monkeypatch.setattr(resource, "getrlimit", lambda which: (limit, limit))
+    assert child.can_raise_priority()
+
+
+def test_without_the_limit_it_is_tried(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the system answers decides: a capability in a user namespace allows nothing."""
+    monkeypatch.setattr(resource, "getrlimit", lambda which: (0, 0))
+    tried: list[int] = []
+    monkeypatch.setattr(os, "getpriority", lambda which, who: 5)
+    monkeypatch.setattr(os, "setpriority", lambda which, who, nice: tried.append(nice))
+    assert child.can_raise_priority()
+    assert tried == [4, 5]
+
+    def refuse(which: int, who: int, nice: int) -> None:
+        raise PermissionError
+
+    monkeypatch.setattr(os, "setpriority", refuse)
+    assert not child.can_raise_priority()
+
+
+def test_a_file_that_cannot_be_written_is_said(capsys: pytest.CaptureFixture[str]) -> None:
+    """A kernel without the knob is a line on stderr, not the worker's end."""
+    child._write("/proc/no/such/knob", "1")
+    assert "cannot write /proc/no/such/knob" in capsys.readouterr().err
