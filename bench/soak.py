@@ -192,7 +192,7 @@ def _slopes(looks: list[Usage]) -> dict[str, float]:
 def steady_rate(weights: Path, folder: Path, threads: int = 1) -> float:
     """Frames a second that one thread holds with these weights, at 80 % of what it does at most."""
     from edgeagent.runtimes.load import load_runtime
-    from edgeagent.runtimes.pipeline.detector import Detector
+    from edgeagent.runtimes.detection.detector import Detector
     from edgeagent.runtimes.port import EngineOptions
 
     detector = Detector(load_runtime(weights, "onnx", EngineOptions(threads=threads)))

@@ -23,9 +23,9 @@ from bench.film import SIZE, film
 from bench.networks import Weights
 from bench.report import Bench, Section, median, table
 from edgeagent.observe.metrics import Metrics
-from edgeagent.runtimes.pipeline.layouts import decode
-from edgeagent.runtimes.pipeline.letterbox import Letterbox
-from edgeagent.runtimes.pipeline.nms import suppress
+from edgeagent.runtimes.detection.layouts import decode
+from edgeagent.runtimes.detection.letterbox import Letterbox
+from edgeagent.runtimes.detection.nms import suppress
 from edgeagent.workers.channel import WorkerChannel, channel_pair
 from edgeagent.workers.messages import Captured, Detected, Infer
 from edgeagent.workers.messages import decode as read_message

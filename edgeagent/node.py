@@ -31,7 +31,7 @@ from edgeagent.observe.metrics import Metrics
 from edgeagent.observe.systemd import SystemdNotifier, watchdog_interval
 from edgeagent.runtimes.variants import stream_count
 from edgeagent.serving.engine_process import EngineSettings
-from edgeagent.serving.line import Pipeline
+from edgeagent.serving.pipeline import Pipeline
 from edgeagent.status.model_status import model_status
 from edgeagent.status.node_status import Report
 from edgeagent.update.journal import Ledger

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from edgeagent.errors import WeightsError
-from edgeagent.runtimes.pipeline.detector import Detector
+from edgeagent.runtimes.detection.detector import Detector
 from edgeagent.runtimes.port import Image
 
 _CONFIDENCE = 0.25  # rows above it count as detections

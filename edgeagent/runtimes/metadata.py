@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 
 from edgeagent.core.model import MAX_CLASSES, MAX_IMGSZ, Contract
 from edgeagent.errors import WeightsError
-from edgeagent.runtimes.pipeline.layouts import choose_head
+from edgeagent.runtimes.detection.layouts import choose_head
 from edgeagent.runtimes.port import WeightFacts
 
 MAX_METADATA_CHARS = 4 << 20  # one value; room for MAX_CLASSES long names

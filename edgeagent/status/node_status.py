@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from edgeagent.observe.metrics import Metrics
-from edgeagent.serving.line import Pipeline
+from edgeagent.serving.pipeline import Pipeline
 from edgeagent.status.model_status import model_status, state_name
 from edgeagent.update.updater import Updater
 from edgeagent.workers.process import WorkerProcess

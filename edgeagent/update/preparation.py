@@ -35,7 +35,7 @@ _log = structlog.get_logger(__name__)
 _FIRST_FRAMES_S = 5.0
 """How long a version that can be made for the frames waits for a camera that hasn't sent one yet."""
 _LOOK_S = 0.05
-_TRIED_WITH = ("edgeagent.runtimes.pipeline.detector", "onnx")
+_TRIED_WITH = ("edgeagent.runtimes.detection.detector", "onnx")
 """What trials and gates import, whatever the runtime."""
 
 

@@ -21,8 +21,8 @@ import numpy as np
 
 from edgeagent.errors import EdgeAgentError, WeightsError
 from edgeagent.runtimes.load import load_runtime
-from edgeagent.runtimes.pipeline.detector import Detector
-from edgeagent.runtimes.pipeline.letterbox import Pictures
+from edgeagent.runtimes.detection.detector import Detector
+from edgeagent.runtimes.detection.letterbox import Pictures
 from edgeagent.runtimes.variants import Variant
 from edgeagent.workers.bootstrap import raise_priority, worker_main
 from edgeagent.workers.channel import WorkerChannel

@@ -33,7 +33,7 @@ from edgeagent.workers.ring import RingView
 
 if TYPE_CHECKING:
     from edgeagent.core.model import Manifest
-    from edgeagent.runtimes.pipeline.detector import Detector
+    from edgeagent.runtimes.detection.detector import Detector
     from edgeagent.runtimes.port import EngineOptions
     from edgeagent.runtimes.variants import Variant
     from edgeagent.store.cache import CachedVersion
@@ -151,7 +151,7 @@ def _try(
 ) -> tuple[Settings, Detector]:
     """What came of one variant, and what it was tried with."""
     from edgeagent.runtimes.load import load_runtime
-    from edgeagent.runtimes.pipeline.detector import Detector
+    from edgeagent.runtimes.detection.detector import Detector
     from edgeagent.workers.options import engine_options
 
     channel.send(Control("trial", {"name": variant.name}))
@@ -258,7 +258,7 @@ def _recent_frames(channel: WorkerChannel) -> list[Any]:
 
 def _gates(channel: WorkerChannel, s: Settings) -> Settings:
     from edgeagent.runtimes.load import load_runtime
-    from edgeagent.runtimes.pipeline.detector import Detector
+    from edgeagent.runtimes.detection.detector import Detector
     from edgeagent.runtimes.variants import Variant
     from edgeagent.store.cache import parts_of
     from edgeagent.workers.options import engine_options

@@ -17,7 +17,7 @@ from edgeagent.errors import EdgeAgentError, UsageError, WeightsError
 from edgeagent.runtimes.convert import convert
 from edgeagent.runtimes.inspect import read_facts
 from edgeagent.runtimes.load import load_runtime
-from edgeagent.runtimes.pipeline.detector import Detector
+from edgeagent.runtimes.detection.detector import Detector
 from edgeagent.runtimes.port import EngineOptions, Runtime, Tensor
 from edgeagent.runtimes.variants import Variant, variants
 from tests.support import weights

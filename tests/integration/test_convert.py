@@ -15,8 +15,8 @@ from edgeagent.runtimes.convert import convert, product
 from edgeagent.runtimes.inspect import read_facts
 from edgeagent.runtimes.load import load_runtime
 from edgeagent.runtimes.onnx.half import halve
-from edgeagent.runtimes.pipeline.detector import Detector
-from edgeagent.runtimes.pipeline.letterbox import Letterbox
+from edgeagent.runtimes.detection.detector import Detector
+from edgeagent.runtimes.detection.letterbox import Letterbox
 from edgeagent.runtimes.port import EngineOptions
 from edgeagent.runtimes.variants import Variant
 from tests.support import weights

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from edgeagent.runtimes.convert import convert
 from edgeagent.runtimes.inspect import read_facts
 from edgeagent.runtimes.load import load_runtime
-from edgeagent.runtimes.pipeline.detector import Detector
+from edgeagent.runtimes.detection.detector import Detector
 from edgeagent.runtimes.port import EngineOptions
 from edgeagent.runtimes.variants import Variant
 from tests.support.families import FAMILIES, NAMES, family_pt, pictures

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeagent.runtimes.pipeline.letterbox import Letterbox
+from edgeagent.runtimes.detection.letterbox import Letterbox
 
 FAMILIES = ("yolov5", "yolov8", "yolov9t", "yolov10n", "yolo11", "yolo12", "yolo26")
 NAMES = ("scratch", "dent", "label")

@@ -14,7 +14,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
-from edgeagent.runtimes.pipeline.layouts import HEADS
+from edgeagent.runtimes.detection.layouts import HEADS
 
 NAMES = ("scratch", "dent", "label")
 SIZE = 64  # pixels a side; strides 8, 16 and 32 give 84 cells

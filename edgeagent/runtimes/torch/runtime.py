@@ -38,7 +38,7 @@ with tempfile.TemporaryDirectory(prefix="edgeagent-") as _settings:
 from edgeagent.core.model import MAX_IMGSZ, Contract
 from edgeagent.errors import UsageError, WeightsError, WorkerError
 from edgeagent.runtimes.metadata import class_names
-from edgeagent.runtimes.pipeline.layouts import choose_head
+from edgeagent.runtimes.detection.layouts import choose_head
 from edgeagent.runtimes.port import EngineOptions, Tensor, WeightFacts
 from edgeagent.runtimes.tensorrt.cuda_graph import CudaNetwork
 from edgeagent.runtimes.torch.device import choose_device, set_threads

@@ -10,8 +10,8 @@ import pytest
 
 from edgeagent.gates import smoke
 from edgeagent.runtimes.load import load_runtime
-from edgeagent.runtimes.pipeline.detector import Detector
-from edgeagent.runtimes.pipeline.layouts import HEADS
+from edgeagent.runtimes.detection.detector import Detector
+from edgeagent.runtimes.detection.layouts import HEADS
 from edgeagent.runtimes.port import EngineOptions
 from tests.support import weights
 from tests.support.weights import Box

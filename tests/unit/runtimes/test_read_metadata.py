@@ -13,7 +13,7 @@ from onnx import helper, numpy_helper
 from edgeagent.core.model import Contract
 from edgeagent.errors import NotFoundError, WeightsError
 from edgeagent.runtimes.inspect import read_facts
-from edgeagent.runtimes.pipeline.layouts import HEADS
+from edgeagent.runtimes.detection.layouts import HEADS
 from edgeagent.runtimes.port import WeightFacts
 from tests.support import weights
 

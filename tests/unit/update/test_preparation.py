@@ -185,7 +185,7 @@ def test_a_worker_imports_while_another_fetches(shop: Workshop) -> None:
     shop.prepare(backend="openvino")
     assert shop.spared == ["measure"]
     assert [name.removeprefix("edgeagent.runtimes.") for name in shop.libraries] == [
-        "pipeline.detector",
+        "detection.detector",
         "onnx",
         "onnx.runtime",
         "openvino.runtime",

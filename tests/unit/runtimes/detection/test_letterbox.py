@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgeagent.runtimes.pipeline.letterbox import PADDING, Letterbox, Pictures, Placement
+from edgeagent.runtimes.detection.letterbox import PADDING, Letterbox, Pictures, Placement
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from edgeagent.core.model import Contract
 from edgeagent.errors import WeightsError
-from edgeagent.runtimes.pipeline.detector import Detector
+from edgeagent.runtimes.detection.detector import Detector
 from edgeagent.runtimes.port import Tensor, WeightFacts
 
 CELLS = 84  # of a 64×64 input

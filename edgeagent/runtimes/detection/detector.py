@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeagent.errors import WeightsError
-from edgeagent.runtimes.pipeline.layouts import Candidates, choose_head, decode
-from edgeagent.runtimes.pipeline.letterbox import Pictures, Placement
-from edgeagent.runtimes.pipeline.nms import MAX_DETECTIONS, best_first, suppress
+from edgeagent.runtimes.detection.layouts import Candidates, choose_head, decode
+from edgeagent.runtimes.detection.letterbox import Pictures, Placement
+from edgeagent.runtimes.detection.nms import MAX_DETECTIONS, best_first, suppress
 from edgeagent.runtimes.port import Image, Runtime, Tensor
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from edgeagent.errors import WeightsError
-from edgeagent.runtimes.pipeline.layouts import HEADS, choose_head, decode
+from edgeagent.runtimes.detection.layouts import HEADS, choose_head, decode
 
 
 @pytest.mark.parametrize(

@@ -6,8 +6,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from edgeagent.runtimes.pipeline.layouts import Candidates
-from edgeagent.runtimes.pipeline.nms import MAX_DETECTIONS, suppress
+from edgeagent.runtimes.detection.layouts import Candidates
+from edgeagent.runtimes.detection.nms import MAX_DETECTIONS, suppress
 
 
 def candidates(boxes: list[list[float]], scores: list[float], classes: list[int]) -> Candidates:

@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeagent.runtimes.pipeline.layouts import Candidates
+from edgeagent.runtimes.detection.layouts import Candidates
 
 MAX_DETECTIONS = 300
 # Greedy suppression costs candidates × survivors: a network gone mad must not hold up the line.
