@@ -166,9 +166,9 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--out", type=Path, required=True)
     arguments = parser.parse_args()
-    strategy = ThreadAndLock if arguments.strategy == "thread" else Pause
+    method = ThreadAndLock if arguments.method == "thread" else Pause
     try:
-        manager: Manager = strategy(arguments.weights, arguments.threads)
+        manager: Manager = method(arguments.weights, arguments.threads)
     except EdgeAgentError as e:
         _say("failed", arguments.weights, str(e))
         sys.exit(1)

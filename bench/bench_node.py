@@ -17,7 +17,7 @@ from tests.support.node import NodeProcess, children, records, wait_for
 MODEL = "yolo"
 
 
-class Rig:
+class BenchNode:
     """A node on `folder`. Used as a context it stops the node at the end.
 
     source: of each pipeline (`lines` of them); engine, update: sections of the configuration. Metrics, log and sinks
@@ -64,7 +64,7 @@ class Rig:
             MODEL,
             version,
             str(self.store),
-            facts=inspect_weights(weights),
+            metadata=inspect_weights(weights),
             golden=None,
             note="bench",
         )
@@ -125,7 +125,7 @@ class Rig:
 
         return wait_for(look, f"a result of {version}", timeout_s)
 
-    def __enter__(self) -> Rig:
+    def __enter__(self) -> BenchNode:
         return self
 
     def __exit__(

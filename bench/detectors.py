@@ -5,8 +5,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from edgeagent.runtimes.load import load_runtime
 from edgeagent.runtimes.detection.detector import Detector
+from edgeagent.runtimes.load import load_runtime
 from edgeagent.runtimes.port import EngineOptions
 
 __all__ = ["Detector", "load_detector"]

@@ -15,12 +15,12 @@ from pathlib import Path
 from typing import Any
 
 from bench import networks
-from bench.bench_node import Rig, result_time
+from bench.bench_node import BenchNode, result_time
 from bench.film import film
 from bench.naive_swap import ThisNode, versions
 from bench.networks import Network
 from bench.report import Bench, Section, Target, table
-from bench.systems import Contestant, Prepared
+from bench.systems import Prepared, System
 from bench.update import follow
 from edgeagent.errors import EdgeAgentError
 from edgeagent.runtimes.variants import variants
@@ -117,16 +117,18 @@ def _throughput(bench: Bench, pt: Path, lines: int) -> dict[str, Any]:
     folder = bench.scratch / f"gpu-{lines}"
     source = {"url": str(film(bench.built)), "loop": True}
     engine = {"backend": "auto", "device": "cuda", "max_batch": lines}
-    with Rig(folder, source, engine=engine, lines=lines) as rig:
-        rig.publish("v1", pt)
-        rig.start("v1", START_S)
+    with BenchNode(folder, source, engine=engine, lines=lines) as bench_node:
+        bench_node.publish("v1", pt)
+        bench_node.start("v1", START_S)
         time.sleep(2)
         begin = time.time()
         time.sleep(3 if bench.quick else 10)
         end = time.time()
-        seen = [r for line in range(lines) for r in rig.records(line) if begin <= result_time(r) <= end]
-        active = rig.node.model()["active"]
-        rig.stop()
+        seen = [
+            r for line in range(lines) for r in bench_node.records(line) if begin <= result_time(r) <= end
+        ]
+        active = bench_node.node.model()["active"]
+        bench_node.stop()
     latencies = sorted(r["latency_ms"] for r in seen)
     bare = _bare(bench, pt, folder / "node" / "state" / "cache", lines)
     return {
@@ -142,14 +144,16 @@ def _throughput(bench: Bench, pt: Path, lines: int) -> dict[str, Any]:
 
 def _latency(bench: Bench, pt: Path) -> dict[str, float]:
     source = {"url": f"synthetic://conveyor?fps={LIVE_FPS}&width=1280&height=720", "live": True}
-    with Rig(bench.scratch / "gpu-live", source, engine={"backend": "auto", "device": "cuda"}) as rig:
-        rig.publish("v1", pt)
-        rig.start("v1", START_S)
+    with BenchNode(
+        bench.scratch / "gpu-live", source, engine={"backend": "auto", "device": "cuda"}
+    ) as bench_node:
+        bench_node.publish("v1", pt)
+        bench_node.start("v1", START_S)
         time.sleep(2)
         begin = time.time()
         time.sleep(3 if bench.quick else 10)
-        latencies = sorted(r["latency_ms"] for r in rig.records() if r["ts"] >= begin)
-        rig.stop()
+        latencies = sorted(r["latency_ms"] for r in bench_node.records() if r["ts"] >= begin)
+        bench_node.stop()
     return {"p50": latencies[len(latencies) // 2], "p99": latencies[int(len(latencies) * 0.99)]}
 
 
@@ -174,7 +178,7 @@ def _update(bench: Bench, first: Path, second: Path) -> dict[str, float]:
 def _bare(bench: Bench, pt: Path, cache: Path, batch: int) -> float:
     """Frames a second of the chosen engine alone, in a process of its own."""
     found = Prepared.on(cache, pt)
-    with Contestant(bench.scratch) as alone:
+    with System(bench.scratch) as alone:
         return alone.measure(
             "engine",
             weights=str(found.weights),

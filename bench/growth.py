@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from bench import networks
-from bench.bench_node import Rig, result_time
+from bench.bench_node import BenchNode, result_time
 from bench.charts import lines
 from bench.film import film
 from bench.networks import DEMO, Network
 from bench.report import Bench, Section, median, table
-from bench.systems import Contestant
+from bench.systems import System
 from bench.throughput import node_round
 from edgeagent.demo.bad_versions import copy_with_note
 
@@ -106,19 +106,19 @@ def _pipelines(bench: Bench) -> list[dict[str, Any]]:
     found = []
     for count in (1, 2, 4) if bench.quick else (1, 2, 4, 8):
         source = {"url": f"synthetic://conveyor?fps={LINE_FPS}", "live": True}
-        with Rig(
+        with BenchNode(
             bench.scratch / f"lines-{count}", source, engine={"backend": "onnxruntime"}, lines=count
-        ) as rig:
-            rig.publish("v1", networks.demo().onnx)
-            rig.start("v1")
+        ) as bench_node:
+            bench_node.publish("v1", networks.demo().onnx)
+            bench_node.start("v1")
             time.sleep(1.5)
-            before = _dropped(rig)
-            cpu, begin, wall = rig.cpu(), time.monotonic(), time.time()
+            before = _dropped(bench_node)
+            cpu, begin, wall = bench_node.cpu(), time.monotonic(), time.time()
             time.sleep(seconds)
-            spent = {k: v - cpu.get(k, 0.0) for k, v in rig.cpu().items()}
+            spent = {k: v - cpu.get(k, 0.0) for k, v in bench_node.cpu().items()}
             taken = time.monotonic() - begin
             latencies = sorted(
-                r["latency_ms"] for line in range(count) for r in rig.records(line) if r["ts"] >= wall
+                r["latency_ms"] for line in range(count) for r in bench_node.records(line) if r["ts"] >= wall
             )
             found.append(
                 {
@@ -126,34 +126,34 @@ def _pipelines(bench: Bench) -> list[dict[str, Any]]:
                     **{k: 100 * spent.get(k, 0.0) / taken for k in ("node", "capture", "engine")},
                     "p50": latencies[len(latencies) // 2],
                     "p99": latencies[int(len(latencies) * 0.99)],
-                    "dropped": _dropped(rig) - before,
-                    "memory_mb": rig.all_pss_mb(),
+                    "dropped": _dropped(bench_node) - before,
+                    "memory_mb": bench_node.all_pss_mb(),
                 }
             )
-            rig.stop()
+            bench_node.stop()
     return found
 
 
-def _dropped(rig: Rig) -> int:
-    return sum(int(p["dropped"]) for p in rig.node.status()["pipelines"].values())
+def _dropped(bench_node: BenchNode) -> int:
+    return sum(int(p["dropped"]) for p in bench_node.node.status()["pipelines"].values())
 
 
 def _sizes(bench: Bench) -> list[dict[str, Any]]:
     video = film(bench.built)
     sizes = [Network(f"yolov8{size}", 320) for size in ("ns" if bench.quick else "nsm")]
     found = []
-    with Contestant(bench.scratch) as plain:
+    with System(bench.scratch) as plain:
         for weights in networks.build(bench.built / "networks", *sizes):
-            rig = Rig(
+            bench_node = BenchNode(
                 bench.scratch / f"size-{weights.onnx.stem}",
                 {"url": str(video), "loop": True},
                 engine={"backend": "onnxruntime"},
             )
-            rig.publish("v1", weights.onnx)
+            bench_node.publish("v1", weights.onnx)
             bares, nodes, memory = [], [], 0.0
             for _ in range(1 if bench.quick else 2):
                 bares.append(plain.measure("bare", weights=str(weights.onnx), threads=1, seconds=1.5)["fps"])
-                figures = node_round(rig, 2.5)
+                figures = node_round(bench_node, 2.5)
                 nodes.append(figures["fps"])
                 memory = figures["memory_mb"]
             found.append(
@@ -174,35 +174,35 @@ def _versions(bench: Bench) -> list[dict[str, Any]]:
     source = {"url": "synthetic://conveyor?fps=30", "live": True}
     update = {"probation": {"seconds": 0}}
     found, times = [], []
-    with Rig(folder, source, engine={"backend": "onnxruntime"}, update=update) as rig:
+    with BenchNode(folder, source, engine={"backend": "onnxruntime"}, update=update) as bench_node:
         for i in range(1, max(steps) + 1):
             weights = folder / f"v{i}.onnx"
             copy_with_note(DEMO / f"v{2 - i % 2}.onnx", weights, f"version {i}")
-            rig.publish(f"v{i}", weights)
+            bench_node.publish(f"v{i}", weights)
             if i == 1:
-                rig.start("v1")
-            asked = rig.promote(f"v{i}")
+                bench_node.start("v1")
+            asked = bench_node.promote(f"v{i}")
             if i > 1:
-                rig.node.wait_active(f"v{i}")
-                times.append(_first(rig, f"v{i}", asked))
+                bench_node.node.wait_active(f"v{i}")
+                times.append(_first(bench_node, f"v{i}", asked))
             if i in steps:
                 found.append(
                     {
                         "versions": i,
                         "update_s": median(times[-5:]) or float("nan"),
-                        "memory_mb": rig.all_pss_mb(),
+                        "memory_mb": bench_node.all_pss_mb(),
                         "disk_mb": _disk_mb(folder / "node" / "state"),
                     }
                 )
-        rig.stop()
+        bench_node.stop()
     if len(found) > 1:
         found[0]["update_s"] = times[0]  # the first that was an update
     return found
 
 
-def _first(rig: Rig, version: str, asked: float) -> float:
-    seconds = rig.first_result(version, asked)
-    assert result_time(rig.records()[-1]) > asked
+def _first(bench_node: BenchNode, version: str, asked: float) -> float:
+    seconds = bench_node.first_result(version, asked)
+    assert result_time(bench_node.records()[-1]) > asked
     return seconds
 
 

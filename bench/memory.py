@@ -7,7 +7,7 @@ import time
 from typing import Any
 
 from bench import networks
-from bench.bench_node import Rig
+from bench.bench_node import BenchNode
 from bench.processes import pss_mb
 from bench.report import Bench, Section, Target, table
 from tests.support.node import wait_for
@@ -22,21 +22,23 @@ def run(bench: Bench) -> Section:
     for backend in ("onnxruntime", "openvino"):
         folder = bench.scratch / f"memory-{backend}"
         source = {"url": "synthetic://conveyor?fps=5&width=1280&height=720", "live": True}
-        with Rig(folder, source, engine={"backend": backend}, update={"probation": {"seconds": 0}}) as rig:
-            rig.publish("v1", weights.onnx)
-            rig.publish("v2", weights.onnx)
-            rig.start("v1", 300)
+        with BenchNode(
+            folder, source, engine={"backend": backend}, update={"probation": {"seconds": 0}}
+        ) as bench_node:
+            bench_node.publish("v1", weights.onnx)
+            bench_node.publish("v2", weights.onnx)
+            bench_node.start("v1", 300)
             time.sleep(1 if bench.quick else 4)
-            found = _by_kind(rig)
-            engine = rig.node.model()["active"]["engine"]
+            found = _by_kind(bench_node)
+            engine = bench_node.node.model()["active"]["engine"]
             most = 0.0
-            rig.promote("v2")
-            while rig.node.active() != "v2":
-                most = max(most, rig.all_pss_mb())
+            bench_node.promote("v2")
+            while bench_node.node.active() != "v2":
+                most = max(most, bench_node.all_pss_mb())
                 time.sleep(0.05)
-            wait_for(lambda: len(rig.node.workers("engine")) == 1, "the version before is retired")
+            wait_for(lambda: len(bench_node.node.workers("engine")) == 1, "the version before is retired")
             data[backend] = {"engine": engine, **found, "most": most}
-            rig.stop()
+            bench_node.stop()
     rows = [
         [
             backend,
@@ -72,9 +74,9 @@ def run(bench: Bench) -> Section:
     return Section("Memory", text, targets, data)
 
 
-def _by_kind(rig: Rig) -> dict[str, float]:
-    found = {"node": pss_mb(rig.pid)}
-    for worker in rig.node.status()["workers"]:
+def _by_kind(bench_node: BenchNode) -> dict[str, float]:
+    found = {"node": pss_mb(bench_node.pid)}
+    for worker in bench_node.node.status()["workers"]:
         kind = "engine worker" if worker["kind"] == "engine" else worker["kind"]
         found[kind] = found.get(kind, 0.0) + pss_mb(worker["pid"])
     found["all"] = sum(found.values())

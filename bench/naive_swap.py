@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from bench import networks
-from bench.bench_node import Rig
+from bench.bench_node import BenchNode
 from edgeagent.demo.bad_versions import permute_names
 from tests.support.node import records, wait_for
 
@@ -21,7 +21,7 @@ BAD = ("cut-off", "renamed")
 PATIENCE_S = 60.0
 
 
-class Strategy(Protocol):
+class SwapMethod(Protocol):
     """A serving program that can be told to change to another version."""
 
     def start(self, version: str) -> None:
@@ -57,22 +57,22 @@ class ThisNode:
         """patience_s: the most that one update may take, seconds."""
         source = {"url": f"synthetic://conveyor?fps={fps}", "live": True}
         self._patience_s = patience_s
-        self._rig = Rig(folder, source, engine=engine, update={"probation": {"seconds": 0}})
+        self._bench_node = BenchNode(folder, source, engine=engine, update={"probation": {"seconds": 0}})
         for version, path in weights.items():
             if version == "cut-off":  # broken after it was published: nobody could publish it
                 # Of a content of its own: what the cache holds already is not fetched.
-                stored = self._rig.publish(version, weights["renamed"])
+                stored = self._bench_node.publish(version, weights["renamed"])
                 stored.chmod(0o644)
                 stored.write_bytes(path.read_bytes())
             else:
-                self._rig.publish(version, path)
+                self._bench_node.publish(version, path)
 
     def start(self, version: str) -> None:
-        self._rig.start(version, self._patience_s)
+        self._bench_node.start(version, self._patience_s)
 
     def change(self, version: str, good: bool) -> None:
-        self._rig.promote(version)
-        node = self._rig.node
+        self._bench_node.promote(version)
+        node = self._bench_node.node
 
         def done() -> bool:
             model = node.model()
@@ -86,21 +86,21 @@ class ThisNode:
             raise AssertionError(f"{e}; status: {json.dumps(node.model(), indent=1)}") from None
 
     def records(self) -> list[dict[str, Any]]:
-        return self._rig.records()
+        return self._bench_node.records()
 
     @property
     def pid(self) -> int:
-        return self._rig.pid
+        return self._bench_node.pid
 
     def stop(self) -> None:
-        self._rig.stop()
+        self._bench_node.stop()
 
 
-class Rival:
+class Baseline:
     """One of `bench.baselines`."""
 
-    def __init__(self, strategy: str, folder: Path, weights: dict[str, Path], fps: float) -> None:
-        self._strategy, self._weights, self._fps = strategy, weights, fps
+    def __init__(self, method: str, folder: Path, weights: dict[str, Path], fps: float) -> None:
+        self._method, self._weights, self._fps = method, weights, fps
         self._origin = time.time()
         self._out = folder / "out.jsonl"
         self._serving = ""
@@ -110,7 +110,7 @@ class Rival:
         before = len(self.records())
         self._process = subprocess.Popen(
             [
-                *(sys.executable, "-m", "bench.baselines", self._strategy),
+                *(sys.executable, "-m", "bench.baselines", self._method),
                 *("--weights", str(self._weights[version]), "--fps", str(self._fps)),
                 *("--origin", str(self._origin), "--out", str(self._out)),
             ],
@@ -123,7 +123,7 @@ class Rival:
         )
 
     def change(self, version: str, good: bool) -> None:
-        if self._strategy == "restart":
+        if self._method == "restart":
             self._restart(version)
             return
         assert self._process.stdin

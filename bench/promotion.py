@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from bench import networks
-from bench.bench_node import Rig
+from bench.bench_node import BenchNode
 from bench.report import Bench, Section, Target, median, table
 from edgeagent.demo.bad_versions import copy_with_note
 from tests.support.node import wait_for
@@ -29,33 +29,33 @@ def run(bench: Bench) -> Section:
     for backend in ("auto", "onnxruntime"):
         folder = bench.scratch / backend
         update = {"probation": {"seconds": PROBATION_S}}
-        with Rig(folder, source, engine={"backend": backend}, update=update) as rig:
-            rig.publish("v1", weights.onnx)
-            rig.publish("v2", _noted(weights.onnx, folder / "v2.onnx"))
-            rig.start("v1")
-            rig.promote("v2")
-            rig.node.wait_active("v2")
-            _stable(rig)
-            rig.promote("v1")
-            rig.node.wait_active("v1")
-            _stable(rig)
+        with BenchNode(folder, source, engine={"backend": backend}, update=update) as bench_node:
+            bench_node.publish("v1", weights.onnx)
+            bench_node.publish("v2", _noted(weights.onnx, folder / "v2.onnx"))
+            bench_node.start("v1")
+            bench_node.promote("v2")
+            bench_node.node.wait_active("v2")
+            _stable(bench_node)
+            bench_node.promote("v1")
+            bench_node.node.wait_active("v1")
+            _stable(bench_node)
             for i in range(rounds):
                 case = f"cached and prepared, {backend}"
-                found.setdefault(case, []).append(_promote(rig, "v2"))
-                stages.setdefault(case, []).append(_stages(rig, "v2"))
-                rolled, inference = _roll_back(rig)
+                found.setdefault(case, []).append(_promote(bench_node, "v2"))
+                stages.setdefault(case, []).append(_stages(bench_node, "v2"))
+                rolled, inference = _roll_back(bench_node)
                 found.setdefault(f"rolled back, {backend}", []).append(rolled)
                 found.setdefault("inference", []).append(inference)
-                _stable(rig)
+                _stable(bench_node)
                 name = f"fresh-{i}"
-                rig.publish(name, _noted(weights.onnx, folder / f"{name}.onnx"))
+                bench_node.publish(name, _noted(weights.onnx, folder / f"{name}.onnx"))
                 case = f"fetched ONNX, {backend}"
-                found.setdefault(case, []).append(_promote(rig, name))
-                stages.setdefault(case, []).append(_stages(rig, name))
-                _stable(rig)
-                rig.promote("v1")
-                rig.node.wait_active("v1")
-                _stable(rig)
+                found.setdefault(case, []).append(_promote(bench_node, name))
+                stages.setdefault(case, []).append(_stages(bench_node, name))
+                _stable(bench_node)
+                bench_node.promote("v1")
+                bench_node.node.wait_active("v1")
+                _stable(bench_node)
     for kind, of_kind in (("demo", networks.demo()), ("YOLO11n at 320", weights)):
         for first, then in ((of_kind.onnx, of_kind.pt), (of_kind.pt, of_kind.onnx)):
             _other_format(bench, source, kind, first, then, found, stages)
@@ -74,20 +74,20 @@ def _other_format(
     """Serve `first`, then change to the other format, the first version of its kind; a `.pt` twice more, retrained."""
     folder = bench.scratch / f"{then.suffix[1:]}-{kind.split()[0]}"
     update = {"probation": {"seconds": PROBATION_S}}
-    with Rig(folder, source, engine={"backend": "auto"}, update=update) as rig:
-        rig.publish("before", first)
-        rig.start("before", 300)
+    with BenchNode(folder, source, engine={"backend": "auto"}, update=update) as bench_node:
+        bench_node.publish("before", first)
+        bench_node.start("before", 300)
         versions = [then]
         if then.suffix == ".pt":
             rounds = 1 if bench.quick else 3
             versions += [_retrained(then, folder / f"v{i}.pt", str(i)) for i in range(1, rounds + 1)]
         for i, path in enumerate(versions):
             what = ("first .pt" if i == 0 else "retrained .pt") if then.suffix == ".pt" else "first ONNX"
-            rig.publish(f"v{i}", path)
+            bench_node.publish(f"v{i}", path)
             case = f"{what}, {kind}"
-            found.setdefault(case, []).append(_promote(rig, f"v{i}"))
-            stages.setdefault(case, []).append(_stages(rig, f"v{i}"))
-            _stable(rig)
+            found.setdefault(case, []).append(_promote(bench_node, f"v{i}"))
+            stages.setdefault(case, []).append(_stages(bench_node, f"v{i}"))
+            _stable(bench_node)
 
 
 def _retrained(pt: Path, target: Path, note: str) -> Path:
@@ -98,17 +98,17 @@ def _retrained(pt: Path, target: Path, note: str) -> Path:
     return target
 
 
-def _promote(rig: Rig, version: str) -> float:
-    return rig.first_result(version, rig.promote(version))
+def _promote(bench_node: BenchNode, version: str) -> float:
+    return bench_node.first_result(version, bench_node.promote(version))
 
 
-def _stages(rig: Rig, version: str) -> dict[str, float]:
+def _stages(bench_node: BenchNode, version: str) -> dict[str, float]:
     """Seconds of each stage of the last update to `version`, as the node's own history tells them."""
 
     def look() -> dict[str, float] | None:
         found = [
             r["stages"]
-            for r in rig.node.get("/api/history")["history"]
+            for r in bench_node.node.get("/api/history")["history"]
             if r["to_version"] == version and r["stages"]
         ]
         return found[-1] if found else None
@@ -116,18 +116,18 @@ def _stages(rig: Rig, version: str) -> dict[str, float]:
     return wait_for(look, f"{version} in the history")
 
 
-def _roll_back(rig: Rig) -> tuple[float, float]:
+def _roll_back(bench_node: BenchNode) -> tuple[float, float]:
     """Seconds from the request to the first result of the version before, and what one frame takes in the median."""
-    assert rig.node.model()["standby"], "nothing is warm"
-    latencies = [r["latency_ms"] / 1000 for r in rig.records()[-20:]]
+    assert bench_node.node.model()["standby"], "nothing is warm"
+    latencies = [r["latency_ms"] / 1000 for r in bench_node.records()[-20:]]
     asked = time.time()
-    code, answer = rig.node.post("/rollback")
+    code, answer = bench_node.node.post("/rollback")
     assert code == 200, answer
-    return rig.first_result(answer["to"], asked), median(latencies) or 0.0
+    return bench_node.first_result(answer["to"], asked), median(latencies) or 0.0
 
 
-def _stable(rig: Rig) -> None:
-    wait_for(lambda: rig.node.model()["state"] == "STABLE", "stable")
+def _stable(bench_node: BenchNode) -> None:
+    wait_for(lambda: bench_node.node.model()["state"] == "STABLE", "stable")
 
 
 def _noted(weights: Path, target: Path) -> Path:

@@ -36,7 +36,7 @@ MAX_RATIO = 1.5
 
 
 @dataclass
-class Figures:
+class Measurements:
     """What one soak showed. Times in milliseconds."""
 
     swaps: int
@@ -60,7 +60,9 @@ class Figures:
         return self.p99_update / self.p99_quiet
 
 
-def soak(name: str, weights: dict[str, Path], source: dict[str, Any], swaps: int, folder: Path) -> Figures:
+def soak(
+    name: str, weights: dict[str, Path], source: dict[str, Any], swaps: int, folder: Path
+) -> Measurements:
     """Swap to and fro `swaps` times under the given source, and look at every record."""
     store, intent = folder / "store", folder / "intent"
     folder.mkdir(parents=True, exist_ok=True)
@@ -85,7 +87,7 @@ def soak(name: str, weights: dict[str, Path], source: dict[str, Any], swaps: int
         # Stable at once: the version before is retired, so that every swap loads anew.
         "update": {"probation": {"seconds": 0}},
     }
-    figures = Figures(swaps)
+    figures = Measurements(swaps)
     node = NodeProcess(folder / "node", config)
     updates: list[tuple[float, float]] = []
     looks: list[Usage] = []
@@ -125,14 +127,14 @@ def soak(name: str, weights: dict[str, Path], source: dict[str, Any], swaps: int
 
 def _publish(weights: dict[str, Path], store: Path, folder: Path) -> list[str]:
     """The networks in turn, under names of their own; a note inside makes each a file of its own content."""
-    facts = {name: inspect_weights(path) for name, path in weights.items()}
+    metadata = {name: inspect_weights(path) for name, path in weights.items()}
     versions = []
     for i in range(ROUND):
         name, path = list(weights.items())[i % len(weights)]
         version = f"{name}-{i}"
         noted = folder / f"{version}.onnx"
         copy_with_note(path, noted, f"soak {i}")
-        publish(noted, "yolo", version, str(store), facts=facts[name], golden=None, note="soak")
+        publish(noted, "yolo", version, str(store), metadata=metadata[name], golden=None, note="soak")
         noted.unlink()
         versions.append(version)
     return versions
@@ -149,7 +151,9 @@ def _judge_swaps(status: dict[str, Any], before: dict[str, int], swaps: int) -> 
     return faults
 
 
-def _judge_records(seen: list[dict[str, Any]], updates: list[tuple[float, float]], figures: Figures) -> None:
+def _judge_records(
+    seen: list[dict[str, Any]], updates: list[tuple[float, float]], figures: Measurements
+) -> None:
     """Order and marks of every record; latencies, by whether an update was under way."""
     figures.frames = len(seen)
     digests: dict[int, tuple[str, str]] = {}
@@ -191,8 +195,8 @@ def _slopes(looks: list[Usage]) -> dict[str, float]:
 
 def steady_rate(weights: Path, folder: Path, threads: int = 1) -> float:
     """Frames a second that one thread holds with these weights, at 80 % of what it does at most."""
-    from edgeagent.runtimes.load import load_runtime
     from edgeagent.runtimes.detection.detector import Detector
+    from edgeagent.runtimes.load import load_runtime
     from edgeagent.runtimes.port import EngineOptions
 
     detector = Detector(load_runtime(weights, "onnx", EngineOptions(threads=threads)))
@@ -206,7 +210,7 @@ def steady_rate(weights: Path, folder: Path, threads: int = 1) -> float:
     return 0.8 / float(np.percentile(times, 90))
 
 
-def show(name: str, f: Figures) -> bool:
+def show(name: str, f: Measurements) -> bool:
     """Print the figures; whether they hold."""
     print(f"\n== {name}: {f.swaps} swaps, {f.frames} frames ==")
     print(f"  frames missing, doubled, out of order, wrongly marked: {len(f.faults)}")

@@ -159,15 +159,15 @@ def _engine(weights: Weights, frames: list[Image], rounds: int) -> dict[str, flo
     for i in range(rounds):
         image = frames[i % len(frames)]
         with watch.stage("letterbox"):
-            placement = letterbox.fill(image)
-        height, width = placement.scaled
+            geometry = letterbox.fill(image)
+        height, width = geometry.scaled
         scaled = np.empty((height, width, 3), np.uint8)
         with watch.stage("resize"):
             cv2.resize(image, (width, height), dst=scaled, interpolation=cv2.INTER_LINEAR)
         with watch.stage("run"):
             raw = detector.runtime.run(letterbox.tensor)
         with watch.stage("decode"):
-            found = decode(detector.head, raw[0], 0.25)
+            found = decode(detector.layout, raw[0], 0.25)
         with watch.stage("nms"):
             suppress(found, 0.45)
     medians = watch.medians()

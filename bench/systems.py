@@ -39,7 +39,7 @@ class Prepared:
         return cls(path.with_name(made[0]) if made else published, verdict["variant"], verdict["imgsz"])
 
 
-class Contestant:
+class System:
     """The host's side of one such process. Used as a context."""
 
     def __init__(self, folder: Path) -> None:
@@ -70,7 +70,7 @@ class Contestant:
         result: dict[str, float] = json.loads(answer)
         return result
 
-    def __enter__(self) -> Contestant:
+    def __enter__(self) -> System:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -121,7 +121,7 @@ def engine(
     )
     runtime = load_runtime(Path(weights), variant["format"], options)
     batch = min(batch, runtime.max_batch)
-    tensor = np.random.default_rng(0).random((batch, 3, *runtime.facts.contract.imgsz), np.float32)
+    tensor = np.random.default_rng(0).random((batch, 3, *runtime.metadata.contract.imgsz), np.float32)
     streams = runtime.streams() or (runtime,)
 
     def infer(stream: Any) -> int:
@@ -196,9 +196,9 @@ def main() -> None:
     os.dup2(2, 1)  # what libraries print is no answer
     for line in sys.stdin:
         what, arguments = json.loads(line)
-        contestants: dict[str, Callable[..., dict[str, float]]]
-        contestants = {"bare": bare, "engine": engine, "stream": stream}
-        answer = contestants[what](**arguments)
+        systems: dict[str, Callable[..., dict[str, float]]]
+        systems = {"bare": bare, "engine": engine, "stream": stream}
+        answer = systems[what](**arguments)
         print(json.dumps(answer), file=answers, flush=True)
 
 

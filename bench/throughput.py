@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from bench import networks
-from bench.bench_node import Rig, result_time
+from bench.bench_node import BenchNode, result_time
 from bench.charts import bars
 from bench.film import film
 from bench.networks import Weights
 from bench.report import Bench, Section, Target, median, ratio, spread, table
-from bench.systems import Contestant, Prepared
+from bench.systems import Prepared, System
 
 SKIP_RESULTS = 20
 """Left out at the start of each measurement: what the ring holds in advance comes faster than it is made."""
@@ -40,7 +40,7 @@ def run(bench: Bench) -> Section:
     rows: list[list[object]] = []
     profile: list[list[object]] = []
     data: dict[str, Any] = {}
-    with Contestant(bench.scratch) as plain, Contestant(bench.scratch) as stream:
+    with System(bench.scratch) as plain, System(bench.scratch) as stream:
         for index, weights in enumerate([networks.demo(), *(large[:1] if bench.quick else large)]):
             entries = _entries(bench, weights, video, plain, stream, bench.scratch / f"throughput-{index}")
             _measure(bench, entries)
@@ -82,11 +82,11 @@ def run(bench: Bench) -> Section:
 
 
 def _entries(
-    bench: Bench, weights: Weights, video: Path, plain: Contestant, stream: Contestant, folder: Path
+    bench: Bench, weights: Weights, video: Path, plain: System, stream: System, folder: Path
 ) -> list[_Entry]:
     seconds_of = {"bare": 1.5, "stream": 2.5}
 
-    def contestant(who: Contestant, what: str, **arguments: Any) -> Callable[[float], dict[str, Any]]:
+    def system(who: System, what: str, **arguments: Any) -> Callable[[float], dict[str, Any]]:
         return lambda factor: who.measure(what, seconds=seconds_of[what] * factor, **arguments)
 
     def served(name: str, path: Path, threads: int) -> Callable[[float], dict[str, Any]]:
@@ -103,14 +103,12 @@ def _entries(
         return measure
 
     def ours(name: str, path: Path, **engine: Any) -> Callable[[float], dict[str, Any]]:
-        rig = Rig(folder / name, {"url": str(video), "loop": True}, engine=engine)
-        rig.publish("v1", path)
-        return lambda factor: node_round(rig, 2.5 * factor)
+        bench_node = BenchNode(folder / name, {"url": str(video), "loop": True}, engine=engine)
+        bench_node.publish("v1", path)
+        return lambda factor: node_round(bench_node, 2.5 * factor)
 
     common = {"video": str(video), "imgsz": weights.imgsz}
-    found = [
-        _Entry("bare", "bare, 1 thread", contestant(plain, "bare", weights=str(weights.onnx), threads=1))
-    ]
+    found = [_Entry("bare", "bare, 1 thread", system(plain, "bare", weights=str(weights.onnx), threads=1))]
     for threads in (1, 2):
         kind = "node, ONNX" if threads == 1 else "node, ONNX, best"
         label = f"node, ONNX, {_threads(threads)}"
@@ -125,13 +123,11 @@ def _entries(
         alone = served(f"auto.pt-{threads}", weights.pt, threads)
         found.append(_Entry("bare, .pt, auto", f"bare, .pt, auto, {_threads(threads)}", alone))
     for threads in (1, 2):
-        measure = contestant(stream, "stream", weights=str(weights.onnx), threads=threads, batch=1, **common)
+        measure = system(stream, "stream", weights=str(weights.onnx), threads=threads, batch=1, **common)
         found.append(_Entry("ultralytics, ONNX", f"ultralytics, ONNX, {_threads(threads)}", measure))
     for threads, batch in ((1, 1), (2, 1), (2, 4)):
         label = f"ultralytics, .pt, {_threads(threads)}, batch {batch}"
-        measure = contestant(
-            stream, "stream", weights=str(weights.pt), threads=threads, batch=batch, **common
-        )
+        measure = system(stream, "stream", weights=str(weights.pt), threads=threads, batch=batch, **common)
         found.append(_Entry("ultralytics, .pt", label, measure))
     return found
 
@@ -162,26 +158,26 @@ def _best(entries: list[_Entry], kind: str) -> _Entry:
     return max((e for e in entries if e.kind == kind), key=lambda e: median(e.fps) or 0.0)
 
 
-def node_round(rig: Rig, seconds: float) -> dict[str, Any]:
+def node_round(bench_node: BenchNode, seconds: float) -> dict[str, Any]:
     """Start the node, let it run for so long after its first results, stop it."""
-    rig.forget_records()
-    rig.start("v1")
+    bench_node.forget_records()
+    bench_node.start("v1")
     try:
-        before, cpu = None, rig.cpu()
+        before, cpu = None, bench_node.cpu()
         deadline = time.monotonic() + 60
         while time.monotonic() < deadline:
-            seen = rig.records()
+            seen = bench_node.records()
             if before is None and len(seen) > SKIP_RESULTS:
-                before, cpu = len(seen), rig.cpu()
+                before, cpu = len(seen), bench_node.cpu()
             if before and result_time(seen[-1]) - result_time(seen[SKIP_RESULTS]) > seconds:
                 break
             time.sleep(0.2)
-        spent = {kind: value - cpu.get(kind, 0.0) for kind, value in rig.cpu().items()}
-        frames = len(rig.records()) - (before or 0)
-        engine, memory = rig.node.model()["active"]["engine"], rig.all_pss_mb()
+        spent = {kind: value - cpu.get(kind, 0.0) for kind, value in bench_node.cpu().items()}
+        frames = len(bench_node.records()) - (before or 0)
+        engine, memory = bench_node.node.model()["active"]["engine"], bench_node.all_pss_mb()
     finally:
-        rig.stop()
-    times = [result_time(r) for r in rig.records()][SKIP_RESULTS:]
+        bench_node.stop()
+    times = [result_time(r) for r in bench_node.records()][SKIP_RESULTS:]
     return {
         "fps": (len(times) - 1) / (times[-1] - times[0]),
         "engine": engine,

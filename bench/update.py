@@ -16,7 +16,7 @@ from typing import Any
 from bench import networks
 from bench.charts import Track, tracks
 from bench.detectors import load_detector
-from bench.naive_swap import BAD, Rival, Strategy, ThisNode, versions
+from bench.naive_swap import BAD, Baseline, SwapMethod, ThisNode, versions
 from bench.openloop import Reading, Window, read
 from bench.processes import usage
 from bench.report import Bench, Section, Target, median, table
@@ -77,44 +77,44 @@ def run(bench: Bench) -> Section:
     onnx = versions(folder / "onnx", first.onnx, second.onnx)
     pt = versions(folder / "pt", first.pt, second.pt)
     fps = round(LOAD * min(_most_fps(onnx["v1"]), _most_fps(pt["v1"])), 1)
-    strategies: dict[str, Callable[[], Strategy]] = {
+    methods: dict[str, Callable[[], SwapMethod]] = {
         "this node": lambda: ThisNode(folder / "node", onnx, fps, {"backend": "onnxruntime"}),
-        "thread and lock, ONNX": lambda: Rival("thread", folder / "thread", onnx, fps),
-        "thread and lock, .pt in torch": lambda: Rival("thread", folder / "thread-pt", pt, fps),
-        "pause, load, resume": lambda: Rival("pause", folder / "pause", onnx, fps),
-        "process restart": lambda: Rival("restart", folder / "restart", onnx, fps),
+        "thread and lock, ONNX": lambda: Baseline("thread", folder / "thread", onnx, fps),
+        "thread and lock, .pt in torch": lambda: Baseline("thread", folder / "thread-pt", pt, fps),
+        "pause, load, resume": lambda: Baseline("pause", folder / "pause", onnx, fps),
+        "process restart": lambda: Baseline("restart", folder / "restart", onnx, fps),
     }
-    runs = [follow(name, make(), fps, bench) for name, make in strategies.items()]
+    runs = [follow(name, make(), fps, bench) for name, make in methods.items()]
     _picture(bench.pictures / "update.png", runs)
     return _section(runs, fps)
 
 
-def follow(name: str, strategy: Strategy, fps: float, bench: Bench, warm_up: Sequence[str] = ()) -> Run:
+def follow(name: str, method: SwapMethod, fps: float, bench: Bench, warm_up: Sequence[str] = ()) -> Run:
     """Quiet, then the series of updates, then quiet again. warm_up: versions to serve once before all that."""
     quiet_s = 2.0 if bench.quick else 5.0
     result = Run(name, fps)
-    strategy.start("v1")
+    method.start("v1")
     try:
         for version in warm_up:
-            strategy.change(version, True)
+            method.change(version, True)
         time.sleep(1)
         result.before = (time.time(), time.time() + quiet_s)
         time.sleep(quiet_s)
-        result.memory_before = result.memory_most = usage(strategy.pid).all_pss
+        result.memory_before = result.memory_most = usage(method.pid).all_pss
         for version, good in _series(10 if bench.quick else UPDATES):
             promoted = time.time()
-            strategy.change(version, good)
+            method.change(version, good)
             result.updates.append((promoted, time.time(), version, good))
             time.sleep(PAUSE_S)
-            result.memory_most = max(result.memory_most, usage(strategy.pid).all_pss)
+            result.memory_most = max(result.memory_most, usage(method.pid).all_pss)
         time.sleep(SETTLE_S)
         begin = time.time()
         time.sleep(quiet_s)
         result.after = (begin, time.time() - 2 / fps)
-        result.memory_after = usage(strategy.pid).all_pss
+        result.memory_after = usage(method.pid).all_pss
     finally:
-        result.records = strategy.records()
-        strategy.stop()
+        result.records = method.records()
+        method.stop()
     return result
 
 

@@ -18,14 +18,21 @@ import structlog
 
 from edgeagent.config import Config, load_config, read_secret
 from edgeagent.core.directive import Directive
-from edgeagent.core.events import PromoteAsked, Record, RollbackAsked, Tick, Wished, WishInvalid
+from edgeagent.core.events import (
+    AppendAudit,
+    IntentChanged,
+    IntentInvalid,
+    PromoteRequested,
+    RollbackRequested,
+    Tick,
+)
 from edgeagent.core.model import check_name
 from edgeagent.core.reconciler import Policy
-from edgeagent.core.state import Ref, State
+from edgeagent.core.state import State, VersionRef
 from edgeagent.core.tuning import Tolerance
 from edgeagent.errors import ConflictError, EdgeAgentError, NotFoundError, UnavailableError
 from edgeagent.intent.url import open_config_store
-from edgeagent.intent.watcher import Wishes
+from edgeagent.intent.watcher import IntentWatcher
 from edgeagent.observe.logs import setup_logging, stop_logging
 from edgeagent.observe.metrics import Metrics
 from edgeagent.observe.systemd import SystemdNotifier, watchdog_interval
@@ -33,8 +40,8 @@ from edgeagent.runtimes.variants import stream_count
 from edgeagent.serving.engine_process import EngineSettings
 from edgeagent.serving.pipeline import Pipeline
 from edgeagent.status.model_status import model_status
-from edgeagent.status.node_status import Report
-from edgeagent.update.journal import Ledger
+from edgeagent.status.node_status import NodeStatus
+from edgeagent.update.journal import Journal
 from edgeagent.update.preparation import PrepareSettings
 from edgeagent.update.state_file import load_state
 from edgeagent.update.updater import Updater
@@ -84,13 +91,13 @@ class Node:
         self.updaters: dict[str, Updater] = {}
         self.pipelines: dict[str, Pipeline] = {}
         self._started = time.time()
-        self._report = Report(self.updaters, self.pipelines, self.metrics)
-        self._wishes: Wishes | None = None
+        self._node_status = NodeStatus(self.updaters, self.pipelines, self.metrics)
+        self._watcher: IntentWatcher | None = None
         self._state_dir = config.node.state_dir
         self._lock_fd = -1
-        self._ledger: Ledger | None = None
+        self._journal: Journal | None = None
         self._notifier = SystemdNotifier()
-        self._chores: list[asyncio.Task[None]] = []
+        self._background_tasks: list[asyncio.Task[None]] = []
 
     # -- start and stop ------------------------------------------------------------------------------
 
@@ -100,7 +107,7 @@ class Node:
         Raises UsageError or UnavailableError when the node can't run at all: state folder, API address.
         """
         self._open_state_dir()
-        self._ledger = Ledger(
+        self._journal = Journal(
             self._state_dir,
             self.config.model_store.url,
             self.config.update.keep_versions,
@@ -109,7 +116,7 @@ class Node:
         )
         for model in sorted({p.model for p in self.config.pipelines}):
             self.updaters[model] = self._build_updater(
-                load_state(self._state_dir / "models", model), self._ledger
+                load_state(self._state_dir / "models", model), self._journal
             )
         for config in self.config.pipelines:
             updater = self.updaters[config.model]
@@ -122,17 +129,19 @@ class Node:
             username=self.config.config_store.username or "",
             password_file=self.config.config_store.password_file,
         )
-        wishes = Wishes(store, self.config.node.id, self.updaters, self._wished, self._not_understood)
-        self._wishes = wishes
+        watcher = IntentWatcher(
+            store, self.config.node.id, self.updaters, self._intent_changed, self._intent_invalid
+        )
+        self._watcher = watcher
         await self._start_api()
         for updater in self.updaters.values():
             updater.handle(Tick())
         for pipeline in self.pipelines.values():
             pipeline.start()
-        wishes.start()
-        self._chores = [
-            asyncio.create_task(self._for_ever(self._keep_house, wishes)),
-            asyncio.create_task(self._for_ever(self._announce, wishes)),
+        watcher.start()
+        self._background_tasks = [
+            asyncio.create_task(self._for_ever(self._housekeeping, watcher)),
+            asyncio.create_task(self._for_ever(self._announce, watcher)),
         ]
         self._notifier.ready("starting")
         _log.info(
@@ -142,16 +151,16 @@ class Node:
     async def stop(self) -> None:
         """Stop everything, in the order in which it depends on each other. Idempotent."""
         self._notifier.stopping()
-        for task in self._chores:
+        for task in self._background_tasks:
             task.cancel()
-        if self._wishes:
-            await self._wishes.stop()
+        if self._watcher:
+            await self._watcher.stop()
         if self.api:
             await self.api.stop()
         await asyncio.gather(*(p.stop() for p in self.pipelines.values()))
         await asyncio.gather(*(u.close() for u in self.updaters.values()))
-        if self._ledger:
-            self._ledger.close()
+        if self._journal:
+            self._journal.close()
         if self._lock_fd >= 0:
             os.close(self._lock_fd)
             self._lock_fd = -1
@@ -181,7 +190,7 @@ class Node:
         models = len({p.model for p in self.config.pipelines})
         return self.config.engine.threads or max(1, ((os.cpu_count() or 2) - 1) // models)
 
-    def _build_updater(self, state: State, ledger: Ledger) -> Updater:
+    def _build_updater(self, state: State, journal: Journal) -> Updater:
         c = self.config
         prepare = PrepareSettings(
             store_url=c.model_store.url,
@@ -208,7 +217,7 @@ class Node:
             load_s=c.update.load_seconds,
         )
         policy = Policy(probation_s=c.update.probation.seconds, retry_max_s=c.update.retry_seconds)
-        return Updater(state, policy, prepare, engine, ledger, c.update.retry_seconds, c.update.spare_worker)
+        return Updater(state, policy, prepare, engine, journal, c.update.retry_seconds, c.update.spare_worker)
 
     async def _start_api(self) -> None:
         api = self.config.api
@@ -239,52 +248,54 @@ class Node:
 
     # -- intent --------------------------------------------------------------------------------------
 
-    def _wished(self, model: str, directive: Directive) -> None:
-        self.updaters[model].handle(Wished(directive))
+    def _intent_changed(self, model: str, directive: Directive) -> None:
+        self.updaters[model].handle(IntentChanged(directive))
 
-    def _not_understood(self, model: str, key: str, why: str) -> None:
+    def _intent_invalid(self, model: str, key: str, why: str) -> None:
         _log.error("intent not understood", key=key, why=why)
         self.metrics.intent_invalid(model)
-        self.updaters[model].handle(WishInvalid(why))
-        if self._ledger:
-            self._ledger.record(model, Record("intent", "invalid", "config store", why=why))
+        self.updaters[model].handle(IntentInvalid(why))
+        if self._journal:
+            self._journal.record(model, AppendAudit("intent", "invalid", "config store", why=why))
 
-    async def _for_ever(self, chore: Callable[[Wishes], Awaitable[None]], wishes: Wishes) -> None:
+    async def _for_ever(
+        self, task: Callable[[IntentWatcher], Awaitable[None]], watcher: IntentWatcher
+    ) -> None:
         """A fault in a chore is logged, and the chore begun again: the line doesn't depend on it, operators do."""
         while True:
             try:
-                await chore(wishes)
+                await task(watcher)
             except Exception:  # noqa: BLE001  (whatever it is, the watchdog must go on being fed)
-                _log.exception("chore failed, beginning again", chore=chore.__name__)
+                _log.exception("chore failed, beginning again", task=task.__name__)
                 await asyncio.sleep(_HOUSEKEEPING_S)
 
-    async def _announce(self, wishes: Wishes) -> None:
+    async def _announce(self, watcher: IntentWatcher) -> None:
         """Keep this node's presence and status in the config store, under a lease."""
         key = f"/edgeagent/nodes/{self.config.node.id}"
         while True:
-            connected = wishes.connection.connected
+            connected = watcher.connection.connected
             if connected:
                 value = json.dumps({"ts": time.time(), **self.status()}).encode()
                 try:
-                    await asyncio.to_thread(wishes.store.announce, key, value, _PRESENCE_TTL_S)
+                    await asyncio.to_thread(watcher.store.announce, key, value, _PRESENCE_TTL_S)
                 except EdgeAgentError as e:
                     _log.warning("presence not written", why=str(e))
             await asyncio.sleep(_PRESENCE_S if connected else _HOUSEKEEPING_S)
 
     # -- housekeeping --------------------------------------------------------------------------------
 
-    async def _keep_house(self, wishes: Wishes) -> None:
+    async def _housekeeping(self, watcher: IntentWatcher) -> None:
         """Once a second: what only polling shows, the status line, the watchdog."""
         interval = watchdog_interval()
         fed = 0.0
         while True:
             await asyncio.sleep(_HOUSEKEEPING_S)
-            self._report.update_metrics()
-            self.metrics.config_store_connected(wishes.connection.connected)
-            away = "" if wishes.connection.connected else "; config store away"
-            self._notifier.status(self._report.summary() + away)
+            self._node_status.update_metrics()
+            self.metrics.config_store_connected(watcher.connection.connected)
+            away = "" if watcher.connection.connected else "; config store away"
+            self._notifier.status(self._node_status.summary() + away)
             now = time.monotonic()
-            if interval is not None and now - fed >= interval / 3 and self._report.frames_progress():
+            if interval is not None and now - fed >= interval / 3 and self._node_status.frames_progress():
                 fed = now
                 self._notifier.watchdog()
 
@@ -292,8 +303,8 @@ class Node:
 
     def status(self) -> dict[str, Any]:
         """`/api/status`; see INTERFACE and docs/operating.md."""
-        assert self._wishes is not None  # the API answers from `start` on
-        connection = self._wishes.connection
+        assert self._watcher is not None  # the API answers from `start` on
+        connection = self._watcher.connection
         return {
             "node": self.config.node.id,
             "labels": self.config.node.labels,
@@ -305,17 +316,17 @@ class Node:
                 "why": connection.why or None,
             },
             "model_store": {"url": self.config.model_store.url},
-            **self._report.status(),
-            "disk_error": (self._ledger.error if self._ledger else "") or None,
+            **self._node_status.status(),
+            "disk_error": (self._journal.error if self._journal else "") or None,
         }
 
     def history(self, limit: int) -> list[dict[str, Any]]:
         """The last audit records, oldest first."""
-        return self._ledger.history(limit) if self._ledger else []
+        return self._journal.history(limit) if self._journal else []
 
     def ready(self) -> tuple[bool, str]:
         """Whether each pipeline gives results, or has come to its source's end; and if not, why."""
-        return self._report.ready()
+        return self._node_status.ready()
 
     async def rollback(self, model: str | None, by: str) -> dict[str, Any]:
         """Back to the version before, held until the intent itself changes."""
@@ -329,7 +340,7 @@ class Node:
             model = next(iter(self.updaters))
         updater = self._updater(model)
         before = updater.state.active
-        updater.handle(RollbackAsked(by))
+        updater.handle(RollbackRequested(by))
         return self._outcome(model, before)
 
     async def promote(self, model: str, version: str, by: str, reason: str) -> dict[str, Any]:
@@ -337,7 +348,7 @@ class Node:
         updater = self._updater(model)
         before = updater.state.active
         check_name("version", version)
-        updater.handle(PromoteAsked(version, f"api@{time.time_ns()}", by, reason))
+        updater.handle(PromoteRequested(version, f"api@{time.time_ns()}", by, reason))
         return self._outcome(model, before)
 
     def _updater(self, model: str) -> Updater:
@@ -347,7 +358,7 @@ class Node:
             )
         return self.updaters[model]
 
-    def _outcome(self, model: str, before: Ref | None) -> dict[str, Any]:
+    def _outcome(self, model: str, before: VersionRef | None) -> dict[str, Any]:
         status = model_status(self.updaters[model])
         return {
             "model": model,

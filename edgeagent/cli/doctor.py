@@ -48,9 +48,9 @@ def examine(config: Config) -> Iterator[Finding]:
     """Try one thing after the other; each is said as soon as it is known, and none stops the next."""
     yield from _state_dir(config)
     yield from _secrets(config)
-    wishes: dict[str, Directive] = {}
-    yield from _config_store(config, wishes)
-    yield from _model_store(config, wishes)
+    intents: dict[str, Directive] = {}
+    yield from _config_store(config, intents)
+    yield from _model_store(config, intents)
     yield from _runtimes(config)
     for pipeline in config.pipelines:
         yield _try(f"source of {pipeline.name}", partial(probe_source, pipeline.source))
@@ -123,7 +123,7 @@ def _secret(path: Path) -> str:
     return "readable, and closed to others"
 
 
-def _config_store(config: Config, wishes: dict[str, Directive]) -> Iterator[Finding]:
+def _config_store(config: Config, intents: dict[str, Directive]) -> Iterator[Finding]:
     settings = config.config_store
     try:
         store = open_config_store(
@@ -136,20 +136,20 @@ def _config_store(config: Config, wishes: dict[str, Directive]) -> Iterator[Find
         for model in _models(config):
             subject = f"config store, {model}"
             try:
-                wish = _wish(store, model, config.node.id)
+                intent = _intent(store, model, config.node.id)
             except EdgeAgentError as e:
                 yield Finding("FAIL", subject, str(e))
                 continue
-            if wish is None:
+            if intent is None:
                 yield Finding(
                     "warn", subject, f"reached, but no version is aspired; write {current_key(model)}"
                 )
             else:
-                wishes[model] = wish
-                yield Finding("ok", subject, f"aspires {wish.version} ({wish.wish})")
+                intents[model] = intent
+                yield Finding("ok", subject, f"aspires {intent.version} ({intent.intent_id})")
 
 
-def _wish(store: ConfigStore, model: str, node: str) -> Directive | None:
+def _intent(store: ConfigStore, model: str, node: str) -> Directive | None:
     for key in (pin_key(model, node), current_key(model)):
         entry = store.get(key)
         if entry.value is not None:
@@ -157,7 +157,7 @@ def _wish(store: ConfigStore, model: str, node: str) -> Directive | None:
     return None
 
 
-def _model_store(config: Config, wishes: dict[str, Directive]) -> Iterator[Finding]:
+def _model_store(config: Config, intents: dict[str, Directive]) -> Iterator[Finding]:
     settings = config.model_store
     try:
         store = RemoteStore(
@@ -168,8 +168,8 @@ def _model_store(config: Config, wishes: dict[str, Directive]) -> Iterator[Findi
         return
     for model in _models(config):
         subject = f"model store, {model}"
-        if model in wishes:
-            yield _try(subject, partial(_manifest, store, model, wishes[model].version))
+        if model in intents:
+            yield _try(subject, partial(_manifest, store, model, intents[model].version))
             continue
         try:
             yield Finding("ok", subject, f"holds {', '.join(store.versions(model)) or 'no version yet'}")

@@ -142,9 +142,10 @@ def publish(
     store: Annotated[
         str, typer.Option(metavar="URL", help="The model store: a folder or a URL.", show_default=False)
     ],
-    ready: Annotated[
+    alternates: Annotated[
         list[Path] | None,
         typer.Option(
+            "--ready",
             metavar="FILE",
             help="The same network in another format, ready to run; once for each.",
             show_default=False,
@@ -166,8 +167,8 @@ def publish(
         raise UsageError("--sign", "signing is not in this release", "publish without it")
     check_name("model", model)
     check_name("version", version)
-    ready = ready or []
-    for path in (weights, *ready):
+    alternates = alternates or []
+    for path in (weights, *alternates):
         if not path.is_file():
             raise UsageError(f"weights {path}", "no such file", "give a .pt or .onnx file")
         if path.suffix.lower() == ".engine":
@@ -184,8 +185,8 @@ def publish(
         model,
         version,
         store,
-        facts=inspect_weights(weights),
-        ready=[(path, inspect_weights(path)) for path in ready],
+        metadata=inspect_weights(weights),
+        alternates=[(path, inspect_weights(path)) for path in alternates],
         golden=golden,
         note=note,
     )

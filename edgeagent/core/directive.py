@@ -23,7 +23,7 @@ class Directive:
     """
 
     version: str
-    wish: str
+    intent_id: str
     by: str = ""
     reason: str = ""
     allow_new_contract: bool = False
@@ -81,7 +81,7 @@ def decode_directive(key: str, value: bytes, revision: str) -> Directive:
         raise bad(f"{e.what} is {e.why} ({e.todo})") from e
     return Directive(
         version=version,
-        wish=f"{key}@{revision}",
+        intent_id=f"{key}@{revision}",
         by=doc.get("by", ""),
         reason=doc.get("reason", ""),
         allow_new_contract=doc.get("allow_new_contract", False),

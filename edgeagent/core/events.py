@@ -7,27 +7,27 @@ from dataclasses import dataclass, field
 
 from edgeagent.core.directive import Directive
 from edgeagent.core.lifecycle import Stage
-from edgeagent.core.state import Goal, Ref
+from edgeagent.core.state import Goal, VersionRef
 
 # -- events ------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
-class Wished:
+class IntentChanged:
     """The intent as it stands, decoded. The same wish again changes nothing."""
 
     directive: Directive
 
 
 @dataclass(frozen=True)
-class WishInvalid:
+class IntentInvalid:
     """The intent can't be decoded; nothing that serves changes."""
 
     why: str
 
 
 @dataclass(frozen=True)
-class RollbackAsked:
+class RollbackRequested:
     """The operator wants the version before."""
 
     by: str
@@ -35,17 +35,17 @@ class RollbackAsked:
 
 
 @dataclass(frozen=True)
-class PromoteAsked:
+class PromoteRequested:
     """The operator wants this version, on this node. `wish` identifies the request."""
 
     version: str
-    wish: str
+    intent_id: str
     by: str
     reason: str = ""
 
 
 @dataclass(frozen=True)
-class Advanced:
+class StageReached:
     """The candidate entered a stage. `digest` as soon as it is known."""
 
     id: int
@@ -54,7 +54,7 @@ class Advanced:
 
 
 @dataclass(frozen=True)
-class Failed:
+class CandidateFailed:
     """The candidate can't go on. `transient`: through no fault of its own; try again later."""
 
     id: int
@@ -70,10 +70,10 @@ class StoreChanged:
 
 
 @dataclass(frozen=True)
-class ActiveTroubled:
+class ActiveUnhealthy:
     """The active engine misbehaves in a way that a restart of its worker didn't cure."""
 
-    ref: Ref
+    ref: VersionRef
     why: str
 
 
@@ -83,14 +83,14 @@ class Tick:
 
 
 Event = (
-    Wished
-    | WishInvalid
-    | RollbackAsked
-    | PromoteAsked
-    | Advanced
-    | Failed
+    IntentChanged
+    | IntentInvalid
+    | RollbackRequested
+    | PromoteRequested
+    | StageReached
+    | CandidateFailed
     | StoreChanged
-    | ActiveTroubled
+    | ActiveUnhealthy
     | Tick
 )
 
@@ -98,7 +98,7 @@ Event = (
 
 
 @dataclass(frozen=True)
-class Begin:
+class PrepareCandidate:
     """Take the candidate from FETCHING to READY; report with Advanced and Failed."""
 
     id: int
@@ -116,24 +116,24 @@ class Cancel:
 class Swap:
     """Make this warm version the one that the next frame goes to."""
 
-    ref: Ref
+    ref: VersionRef
     epoch: int
 
 
 @dataclass(frozen=True)
-class Drop:
+class RetireEngine:
     """Drain this version, then retire it."""
 
-    ref: Ref
+    ref: VersionRef
 
 
 @dataclass(frozen=True)
-class Save:
+class PersistState:
     """Write the state to disk."""
 
 
 @dataclass(frozen=True)
-class Record:
+class AppendAudit:
     """An entry for the audit log. `stages` in seconds."""
 
     event: str
@@ -146,4 +146,4 @@ class Record:
     stages: dict[str, float] = field(default_factory=dict)
 
 
-Command = Begin | Cancel | Swap | Drop | Save | Record
+Command = PrepareCandidate | Cancel | Swap | RetireEngine | PersistState | AppendAudit

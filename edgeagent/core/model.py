@@ -132,7 +132,7 @@ class Manifest:
         return next(f for f in self.files if f.format in FORMATS)
 
     @property
-    def ready(self) -> tuple[WeightFile, ...]:
+    def alternates(self) -> tuple[WeightFile, ...]:
         """The same network in further weight formats, ready to run; one file each, none in the golden set."""
         others = (f for f in self.files if f.format in FORMATS and f.path not in self.golden)
         return tuple(f for f in others if f != self.weights)
@@ -220,7 +220,7 @@ def parse_manifest(data: bytes, model: str, version: str) -> Manifest:
         source=source,
         note=take("note", str, ""),
     )
-    formats = [f.format for f in (manifest.weights, *manifest.ready)]
+    formats = [f.format for f in (manifest.weights, *manifest.alternates)]
     if twice := [fmt for fmt in FORMATS if formats.count(fmt) > 1]:
         raise bad(f"files: more than one has the format {twice[0]}")
     return manifest

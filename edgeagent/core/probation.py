@@ -13,6 +13,6 @@ WINDOW_S = 60.0
 """Failures further apart than this (seconds) are counted as separate mishaps."""
 
 
-def disappointing(failures: Sequence[float], now: float) -> bool:
+def exceeds_failure_budget(failures: Sequence[float], now: float) -> bool:
     """Whether failures at these monotonic times (seconds) are too many for a version on probation."""
     return sum(1 for at in failures if now - at <= WINDOW_S) >= MAX_FAILURES

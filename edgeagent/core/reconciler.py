@@ -10,26 +10,26 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from edgeagent.core.events import (
-    ActiveTroubled,
-    Advanced,
-    Begin,
+    ActiveUnhealthy,
+    AppendAudit,
     Cancel,
+    CandidateFailed,
     Command,
-    Drop,
     Event,
-    Failed,
-    PromoteAsked,
-    Record,
-    RollbackAsked,
-    Save,
+    IntentChanged,
+    IntentInvalid,
+    PersistState,
+    PrepareCandidate,
+    PromoteRequested,
+    RetireEngine,
+    RollbackRequested,
+    StageReached,
     StoreChanged,
     Swap,
     Tick,
-    Wished,
-    WishInvalid,
 )
 from edgeagent.core.lifecycle import Stage, advance
-from edgeagent.core.state import MAX_REJECTIONS, Candidate, Goal, Override, Ref, Rejection, State
+from edgeagent.core.state import MAX_REJECTIONS, Candidate, Goal, Override, Rejection, State, VersionRef
 from edgeagent.errors import ConflictError
 
 
@@ -40,7 +40,7 @@ class Policy:
     probation_s: float = 60.0
     retry_min_s: float = 1.0
     retry_max_s: float = 30.0
-    keep_good: int = 3
+    keep_stable: int = 3
 
 
 Step = tuple[State, list[Command]]
@@ -64,11 +64,11 @@ def goal(state: State) -> Goal | None:
     be what made the node fail, or no longer be wished for.
     """
     if state.active is None:
-        for ref in reversed(state.good):
+        for ref in reversed(state.stable_versions):
             if ref.version not in state.boot_failed:
                 return Goal(
                     ref.version,
-                    wish="boot",
+                    intent_id="boot",
                     by="boot",
                     reason="last known good",
                     known_good=True,
@@ -76,10 +76,10 @@ def goal(state: State) -> Goal | None:
                 )
     if state.override:
         return state.override.goal
-    if state.active and not state.wish_read:
+    if state.active and not state.intent_synced:
         return None
     d = state.directive
-    return Goal(d.version, d.wish, d.by, d.reason, d.allow_new_contract) if d else None
+    return Goal(d.version, d.intent_id, d.by, d.reason, d.allow_new_contract) if d else None
 
 
 def next_deadline(state: State) -> float | None:
@@ -88,15 +88,21 @@ def next_deadline(state: State) -> float | None:
     return min((t for t in times if t is not None), default=None)
 
 
-def rollback_target(state: State) -> Ref | None:
+def rollback_target(state: State) -> VersionRef | None:
     """The version that a roll-back would bring: the last that was stable before the active one."""
     active = state.active
-    return next((r for r in reversed(state.good) if r.version != active.version), None) if active else None
+    return (
+        next((r for r in reversed(state.stable_versions) if r.version != active.version), None)
+        if active
+        else None
+    )
 
 
 def rejection_of(state: State, wanted: Goal) -> Rejection | None:
     """Why `wanted` was refused under the wish that still stands, if it was."""
-    return next((r for r in state.rejections if r.version == wanted.version and r.wish == wanted.wish), None)
+    return next(
+        (r for r in state.rejections if r.version == wanted.version and r.intent_id == wanted.intent_id), None
+    )
 
 
 # -- events ------------------------------------------------------------------------------------------
@@ -104,39 +110,39 @@ def rejection_of(state: State, wanted: Goal) -> Rejection | None:
 
 def _apply(state: State, event: Event, now: float, policy: Policy) -> Step:
     match event:
-        case Wished(directive):
+        case IntentChanged(directive):
             if directive == state.directive:
                 # Seen again after a restart it is equal, since it was saved whole: holds and quarantines stand.
-                return replace(state, wish_read=True), []
+                return replace(state, intent_synced=True), []
             state = replace(
-                state, directive=directive, wish_read=True, override=None, rejections=(), last_error=""
+                state, directive=directive, intent_synced=True, override=None, rejections=(), last_error=""
             )
-            return state, [Save()]
-        case WishInvalid(why):
+            return state, [PersistState()]
+        case IntentInvalid(why):
             return replace(state, last_error=why), []
-        case RollbackAsked(by, reason):
+        case RollbackRequested(by, reason):
             return _roll_back(state, by, reason)
-        case PromoteAsked(version, wish, by, reason):
-            override = Override(Goal(version, wish, by, reason), "promote")
-            return replace(state, override=override), [Save()]
-        case Advanced(id, stage, digest):
-            return _advanced(state, id, stage, digest, now, policy)
-        case Failed(id, why, transient):
+        case PromoteRequested(version, intent_id, by, reason):
+            override = Override(Goal(version, intent_id, by, reason), "promote")
+            return replace(state, override=override), [PersistState()]
+        case StageReached(id, stage, digest):
+            return _stage_reached(state, id, stage, digest, now, policy)
+        case CandidateFailed(id, why, transient):
             return _failed(state, id, why, transient, now, policy)
         case StoreChanged(version):
-            return _look_again(state, version)
-        case ActiveTroubled(ref, why):
-            return _troubled(state, ref, why)
+            return _allow_retry(state, version)
+        case ActiveUnhealthy(ref, why):
+            return _active_unhealthy(state, ref, why)
         case Tick():
             return _tick(state, now, policy)
 
 
-def _look_again(state: State, version: str) -> Step:
+def _allow_retry(state: State, version: str) -> Step:
     """The version is tried again; content that was refused stays refused, by its digest."""
     if all(r.version != version for r in state.rejections):
         return state, []
     kept = (replace(r, version="") if r.version == version else r for r in state.rejections)
-    return replace(state, rejections=tuple(r for r in kept if r.version or r.digest)), [Save()]
+    return replace(state, rejections=tuple(r for r in kept if r.version or r.digest)), [PersistState()]
 
 
 def _roll_back(state: State, by: str, reason: str) -> Step:
@@ -156,12 +162,12 @@ def _roll_back(state: State, by: str, reason: str) -> Step:
         digest=target.digest,
     )
     # Asked again, it is tried again.
-    rejections = tuple(r for r in state.rejections if r.wish != wanted.wish)
+    rejections = tuple(r for r in state.rejections if r.intent_id != wanted.intent_id)
     override = Override(wanted, "rollback")
-    return replace(state, override=override, rejections=rejections), [Save()]
+    return replace(state, override=override, rejections=rejections), [PersistState()]
 
 
-def _advanced(state: State, id: int, stage: Stage, digest: str, now: float, policy: Policy) -> Step:
+def _stage_reached(state: State, id: int, stage: Stage, digest: str, now: float, policy: Policy) -> Step:
     c = _reporting(state, id)
     if c is None:
         return state, []
@@ -169,7 +175,7 @@ def _advanced(state: State, id: int, stage: Stage, digest: str, now: float, poli
         c = replace(c, stage=advance(c.stage, stage), times=(*c.times, (stage, now)))
     if digest and digest != c.digest:
         c = replace(c, digest=digest)
-        why = _objection(state, c)
+        why = _rejection_reason(state, c)
         if why:
             state, commands = _reject(state, c, why, now)
             return state, [Cancel(c.id), *commands]
@@ -185,19 +191,21 @@ def _reporting(state: State, id: int) -> Candidate | None:
     return c if c and c.id == id and c.retry_at is None else None
 
 
-def _objection(state: State, c: Candidate) -> str:
+def _rejection_reason(state: State, c: Candidate) -> str:
     """What speaks against the candidate, now that its content is known; "" if nothing does."""
     if c.goal.known_good and c.digest != c.goal.digest:
         return f"its content is no longer what served well here ({c.goal.digest})"
-    refused = next((r for r in state.rejections if (r.digest, r.wish) == (c.digest, c.goal.wish)), None)
+    refused = next(
+        (r for r in state.rejections if (r.digest, r.intent_id) == (c.digest, c.goal.intent_id)), None
+    )
     return f"quarantined: {refused.why.removeprefix('quarantined: ')}" if refused else ""
 
 
 def _swap_in(state: State, c: Candidate, now: float, policy: Policy) -> Step:
     """The candidate takes the slot; what it replaces stays warm if it has earned that."""
-    new, old = Ref(c.goal.version, c.digest), state.active
+    new, old = VersionRef(c.goal.version, c.digest), state.active
     # The first version on a node has passed its gates, and there is none to go back to: nothing to watch it for.
-    trusted = c.goal.known_good or not state.good
+    trusted = c.goal.known_good or not state.stable_versions
     advance(c.stage, Stage.STABLE if trusted else Stage.PROBATION)
     epoch = state.epoch + 1
     commands: list[Command] = [Swap(new, epoch)]
@@ -208,9 +216,9 @@ def _swap_in(state: State, c: Candidate, now: float, policy: Policy) -> Step:
         if not trusted and ref == state.last_known_good:
             standby = ref
         else:
-            commands.append(Drop(ref))
+            commands.append(RetireEngine(ref))
     commands.append(
-        Record(
+        AppendAudit(
             event=_event_name(state, c.goal),
             result="swapped",
             by=c.goal.by,
@@ -234,29 +242,40 @@ def _swap_in(state: State, c: Candidate, now: float, policy: Policy) -> Step:
     )
     if trusted:
         # Going back to an earlier version forgets those after it.
-        at = state.good.index(new) if new in state.good else len(state.good)
-        state = _stable(replace(state, good=state.good[:at]), policy)
-    return state, [*commands, Save()]
+        at = state.stable_versions.index(new) if new in state.stable_versions else len(state.stable_versions)
+        state = _stable(replace(state, stable_versions=state.stable_versions[:at]), policy)
+    return state, [*commands, PersistState()]
 
 
 def _event_name(state: State, wanted: Goal) -> str:
-    if wanted.wish == "boot":
+    if wanted.intent_id == "boot":
         return "boot"
-    return state.override.kind if state.override and state.override.goal.wish == wanted.wish else "update"
+    return (
+        state.override.kind
+        if state.override and state.override.goal.intent_id == wanted.intent_id
+        else "update"
+    )
 
 
 def _stable(state: State, policy: Policy) -> State:
     """The active version has earned its place. What else was good under its name is no longer there."""
     assert state.active is not None
-    good = (*(r for r in state.good if r.version != state.active.version), state.active)
-    return replace(state, good=good[-policy.keep_good :], probation_until=None, boot_failed=frozenset())
+    stable_versions = (*(r for r in state.stable_versions if r.version != state.active.version), state.active)
+    return replace(
+        state,
+        stable_versions=stable_versions[-policy.keep_stable :],
+        probation_until=None,
+        boot_failed=frozenset(),
+    )
 
 
 def _failed(state: State, id: int, why: str, transient: bool, now: float, policy: Policy) -> Step:
     c = _reporting(state, id)
     if c is None:
         return state, []
-    if not transient or c.goal.wish == "boot":  # at boot the next known good one serves sooner than a retry
+    if (
+        not transient or c.goal.intent_id == "boot"
+    ):  # at boot the next known good one serves sooner than a retry
         return _reject(state, c, why, now)
     delay = min(policy.retry_max_s, policy.retry_min_s * 2 ** min(c.attempt - 1, 16))
     c = replace(
@@ -271,12 +290,12 @@ def _failed(state: State, id: int, why: str, transient: bool, now: float, policy
 
 def _reject(state: State, c: Candidate, why: str, now: float) -> Step:
     advance(c.stage, Stage.REJECTED)
-    rejection = Rejection(c.goal.version, c.digest, c.goal.wish, c.stage, why)
+    rejection = Rejection(c.goal.version, c.digest, c.goal.intent_id, c.stage, why)
     # One entry a version, and one a content, under each wish.
-    replaced = (("", c.digest, c.goal.wish), (c.goal.version, c.digest, c.goal.wish))
-    others = tuple(r for r in state.rejections if (r.version, r.digest, r.wish) not in replaced)
-    boot_failed = state.boot_failed | {c.goal.version} if c.goal.wish == "boot" else state.boot_failed
-    record = Record(
+    replaced = (("", c.digest, c.goal.intent_id), (c.goal.version, c.digest, c.goal.intent_id))
+    others = tuple(r for r in state.rejections if (r.version, r.digest, r.intent_id) not in replaced)
+    boot_failed = state.boot_failed | {c.goal.version} if c.goal.intent_id == "boot" else state.boot_failed
+    record = AppendAudit(
         event=_event_name(state, c.goal),
         result="rejected",
         by=c.goal.by,
@@ -293,18 +312,18 @@ def _reject(state: State, c: Candidate, why: str, now: float) -> Step:
         boot_failed=boot_failed,
         last_error=f"{c.goal.version} refused while {c.stage.lower()}: {why}",
     )
-    return state, [record, Save()]
+    return state, [record, PersistState()]
 
 
-def _troubled(state: State, ref: Ref, why: str) -> Step:
+def _active_unhealthy(state: State, ref: VersionRef, why: str) -> Step:
     """A version that disappoints on probation is refused, and the standby serves again at once."""
     if ref != state.active or state.probation_until is None or state.standby is None:
         return state, []
     wanted = goal(state)
-    wish = wanted.wish if wanted and wanted.version == ref.version else state.intent
-    rejection = Rejection(ref.version, ref.digest, wish, Stage.PROBATION, why)
+    intent_id = wanted.intent_id if wanted and wanted.version == ref.version else state.intent
+    rejection = Rejection(ref.version, ref.digest, intent_id, Stage.PROBATION, why)
     back, epoch = state.standby, state.epoch + 1
-    record = Record("probation", "rolled_back", "edgeagent", ref.version, back.version, back.digest, why)
+    record = AppendAudit("probation", "rolled_back", "edgeagent", ref.version, back.version, back.digest, why)
     state = replace(
         state,
         active=back,
@@ -314,20 +333,22 @@ def _troubled(state: State, ref: Ref, why: str) -> Step:
         rejections=(*state.rejections, rejection)[-MAX_REJECTIONS:],
         last_error=f"{ref.version} refused on probation: {why}",
     )
-    return state, [Swap(back, epoch), Drop(ref), record, Save()]
+    return state, [Swap(back, epoch), RetireEngine(ref), record, PersistState()]
 
 
 def _tick(state: State, now: float, policy: Policy) -> Step:
     commands: list[Command] = []
     if state.active and state.probation_until is not None and now >= state.probation_until:
-        record = Record("probation", "stable", "edgeagent", "", state.active.version, state.active.digest)
-        commands = [*([Drop(state.standby)] if state.standby else []), record, Save()]
+        record = AppendAudit(
+            "probation", "stable", "edgeagent", "", state.active.version, state.active.digest
+        )
+        commands = [*([RetireEngine(state.standby)] if state.standby else []), record, PersistState()]
         state = _stable(replace(state, standby=None), policy)
     c = state.candidate
     if c and c.retry_at is not None and now >= c.retry_at:
         # A new id: whatever the last attempt still reports is outdated.
         again, state = _new_candidate(state, c.goal, now, c.attempt + 1)
-        commands.append(Begin(again.id, again.goal))
+        commands.append(PrepareCandidate(again.id, again.goal))
     return state, commands
 
 
@@ -355,7 +376,7 @@ def _reconcile(state: State, now: float, policy: Policy) -> Step:
         state, more = _swap_in(state, ready, now, policy)
         return state, commands + more
     new, state = _new_candidate(state, wanted, now, 1)
-    return state, [*commands, Begin(new.id, wanted)]
+    return state, [*commands, PrepareCandidate(new.id, wanted)]
 
 
 def _same_work(a: Goal, b: Goal) -> bool:
@@ -363,8 +384,8 @@ def _same_work(a: Goal, b: Goal) -> bool:
     return (a.version, a.allow_new_contract, a.digest) == (b.version, b.allow_new_contract, b.digest)
 
 
-def _superseded(state: State, c: Candidate, now: float) -> Record:
-    return Record(
+def _superseded(state: State, c: Candidate, now: float) -> AppendAudit:
+    return AppendAudit(
         event=_event_name(state, c.goal),
         result="superseded",
         by=c.goal.by,

@@ -16,7 +16,7 @@ STATE_SCHEMA = 1
 
 
 @dataclass(frozen=True)
-class Ref:
+class VersionRef:
     """One version, with the digest of its content."""
 
     version: str
@@ -30,7 +30,7 @@ class Goal:
     """
 
     version: str
-    wish: str
+    intent_id: str
     by: str = ""
     reason: str = ""
     allow_new_contract: bool = False
@@ -74,7 +74,7 @@ class Rejection:
 
     version: str
     digest: str
-    wish: str
+    intent_id: str
     stage: Stage
     why: str
 
@@ -91,27 +91,27 @@ class State:
     model: str
     directive: Directive | None = None
     override: Override | None = None
-    active: Ref | None = None
+    active: VersionRef | None = None
     epoch: int = 0
     probation_until: float | None = None
-    standby: Ref | None = None
+    standby: VersionRef | None = None
     candidate: Candidate | None = None
-    good: tuple[Ref, ...] = ()
+    stable_versions: tuple[VersionRef, ...] = ()
     rejections: tuple[Rejection, ...] = ()
     last_error: str = ""
     next_id: int = 1
     boot_failed: frozenset[str] = field(default_factory=frozenset)
-    wish_read: bool = False
+    intent_synced: bool = False
 
     @property
-    def last_known_good(self) -> Ref | None:
+    def last_known_good(self) -> VersionRef | None:
         """The version that is safe at boot."""
-        return self.good[-1] if self.good else None
+        return self.stable_versions[-1] if self.stable_versions else None
 
     @property
     def intent(self) -> str:
         """Identity of the operator's wish in force, "" when there is none."""
-        return self.directive.wish if self.directive else ""
+        return self.directive.intent_id if self.directive else ""
 
 
 def to_json(state: State) -> dict[str, Any]:
@@ -121,14 +121,14 @@ def to_json(state: State) -> dict[str, Any]:
         "schema": STATE_SCHEMA,
         "model": state.model,
         "epoch": state.epoch,
-        "directive": state.directive and asdict(state.directive),
-        "good": [[r.version, r.digest] for r in state.good],
-        "override": override and {"kind": override.kind, **asdict(override.goal)},
+        "directive": state.directive and _saved(state.directive),
+        "good": [[r.version, r.digest] for r in state.stable_versions],
+        "override": override and {"kind": override.kind, **_saved(override.goal)},
         "rejections": [
             # What failed at boot is tried again at the next one.
-            [r.version, r.digest, r.wish, r.stage.value, r.why]
+            [r.version, r.digest, r.intent_id, r.stage.value, r.why]
             for r in state.rejections
-            if r.wish != "boot"
+            if r.intent_id != "boot"
         ],
     }
 
@@ -140,11 +140,11 @@ def from_json(model: str, doc: Mapping[str, Any]) -> State:
             raise ValueError(f"state of model {doc['model']!r}, schema {doc['schema']!r}")
         override = None
         if o := doc["override"]:
-            goal = Goal(*_wish(o), bool(o["known_good"]), str(o["digest"]))
+            goal = Goal(*_intent_fields(o), bool(o["known_good"]), str(o["digest"]))
             override = Override(goal, str(o["kind"]))
         # The wish as it was before the restart: holds and quarantines refer to it, and the node has something
         # to aspire to while the config store is away.
-        directive = Directive(*_wish(d)) if (d := doc["directive"]) else None
+        directive = Directive(*_intent_fields(d)) if (d := doc["directive"]) else None
         epoch = int(doc["epoch"])
         if not 0 <= epoch <= MAX_NUMBER:
             raise ValueError(f"epoch {epoch:.3g} is none")
@@ -153,7 +153,7 @@ def from_json(model: str, doc: Mapping[str, Any]) -> State:
             directive=directive,
             override=override,
             epoch=epoch,
-            good=tuple(Ref(str(v), str(d)) for v, d in doc["good"]),
+            stable_versions=tuple(VersionRef(str(v), str(d)) for v, d in doc["good"]),
             rejections=tuple(
                 Rejection(str(v), str(d), str(w), Stage(s), str(why)) for v, d, w, s, why in doc["rejections"]
             ),
@@ -162,7 +162,13 @@ def from_json(model: str, doc: Mapping[str, Any]) -> State:
         raise ValueError(f"not a saved state: {e!r}") from e
 
 
-def _wish(doc: Mapping[str, Any]) -> tuple[str, str, str, str, bool]:
+def _saved(wanted: Directive | Goal) -> dict[str, Any]:
+    """Its fields, under the names that they have on disk: `wish` is what earlier releases called `intent_id`."""
+    fields = asdict(wanted)
+    return {"wish": fields.pop("intent_id"), **fields}
+
+
+def _intent_fields(doc: Mapping[str, Any]) -> tuple[str, str, str, str, bool]:
     """The fields with which both Directive and Goal begin."""
     return (
         str(doc["version"]),

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edgeagent.demo.measurements import Figures, counted, found_in, rolling_recall
+from edgeagent.demo.measurements import Measurements, counted, found_in, rolling_recall
 from edgeagent.demo.scenario import Change
 from edgeagent.demo.scoring import match
 from edgeagent.scenes.carton import Image
@@ -101,12 +101,12 @@ def _shots(record: Mapping[str, Any], truths: Sequence[Truth], width: int) -> li
     return shots
 
 
-def draw_run(path: Path, figures: Figures, changes: Sequence[Change]) -> Path:
+def draw_run(path: Path, measurements: Measurements, changes: Sequence[Change]) -> Path:
     """Latency of each frame with the swaps marked, and recall over time. Returns `path`. Raises OSError."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    frames = figures.frames
+    frames = measurements.frames
     start = frames[0].done
     times = [f.done - start for f in frames]
     figure = Figure(figsize=(13, 7.6), dpi=120, facecolor="white")
@@ -119,14 +119,14 @@ def draw_run(path: Path, figures: Figures, changes: Sequence[Change]) -> Path:
     )
     for axes in (top, bottom):
         _plain_axes(axes)
-        _shade_versions(axes, figures, start)
-    _latency(top, figures, times)
+        _shade_versions(axes, measurements, start)
+    _latency(top, measurements, times)
     top.set_xlim(times[0], max(times[-1], times[0] + 1))
     _changes(top, changes, start)
-    _recall(bottom, figures, times)
+    _recall(bottom, measurements, times)
     figure.suptitle(
-        f"{len(frames)} frames at {figures.fps():.0f} a second, {len(figures.swaps)} swaps of the model, "
-        f"{counted(figures.lost, 'frame')} lost",
+        f"{len(frames)} frames at {measurements.fps():.0f} a second, {len(measurements.swaps)} swaps of the model, "
+        f"{counted(measurements.lost, 'frame')} lost",
         x=0.065, y=0.97, ha="left", fontsize=17, fontweight="bold", color=_INK,
     )  # fmt: skip
     figure.savefig(path)
@@ -142,24 +142,24 @@ def _plain_axes(axes: Any) -> None:
     axes.tick_params(colors=_FAINT, length=0)
 
 
-def _shade_versions(axes: Any, figures: Figures, start: float) -> None:
-    frames = figures.frames
-    edges = [frames[0].done, *(s.done for s in figures.swaps), frames[-1].done]
-    names = [frames[0].version, *(s.after for s in figures.swaps)]
+def _shade_versions(axes: Any, measurements: Measurements, start: float) -> None:
+    frames = measurements.frames
+    edges = [frames[0].done, *(s.done for s in measurements.swaps), frames[-1].done]
+    names = [frames[0].version, *(s.after for s in measurements.swaps)]
     for name, left, right in zip(names, edges, edges[1:], strict=False):
         axes.axvspan(left - start, right - start, color=_COLOURS.get(name, _FAINT), alpha=0.09, linewidth=0)
-    for swap in figures.swaps:
+    for swap in measurements.swaps:
         axes.axvline(swap.done - start, color=_INK, linewidth=1.1, alpha=0.75)
 
 
-def _latency(axes: Any, figures: Figures, times: Sequence[float]) -> None:
-    for version in figures.versions:
+def _latency(axes: Any, measurements: Measurements, times: Sequence[float]) -> None:
+    for version in measurements.versions:
         points = [
-            (t, f.latency_ms) for t, f in zip(times, figures.frames, strict=True) if f.version == version
+            (t, f.latency_ms) for t, f in zip(times, measurements.frames, strict=True) if f.version == version
         ]
         colour = _COLOURS.get(version, _FAINT)
         axes.scatter(*zip(*points, strict=True), s=7, color=colour, linewidths=0, label=version)
-    ordered = sorted(f.latency_ms for f in figures.frames)
+    ordered = sorted(f.latency_ms for f in measurements.frames)
     axes.set_ylim(0, max(50.0, ordered[-1] * 1.15))
     axes.set_ylabel("latency of each frame, ms", color=_INK)
 
@@ -195,17 +195,17 @@ def _changes(axes: Any, changes: Sequence[Change], start: float) -> None:
         )  # fmt: skip
 
 
-def _recall(axes: Any, figures: Figures, times: Sequence[float]) -> None:
-    shares = rolling_recall(figures.frames, RECALL_FRAMES)
+def _recall(axes: Any, measurements: Measurements, times: Sequence[float]) -> None:
+    shares = rolling_recall(measurements.frames, RECALL_FRAMES)
     nan = float("nan")
-    breaks = {s.seq for s in figures.swaps}
+    breaks = {s.seq for s in measurements.swaps}
     for index, style, width, name in (
         (0, (0, (4, 2)), 1.4, "all defects"),
         (1, "solid", 2.6, "tiny defects"),
     ):
         x: list[float] = []
         y: list[float] = []
-        for t, frame, share in zip(times, figures.frames, shares, strict=True):
+        for t, frame, share in zip(times, measurements.frames, shares, strict=True):
             if frame.seq in breaks:
                 x.append(t)
                 y.append(nan)
@@ -214,9 +214,9 @@ def _recall(axes: Any, figures: Figures, times: Sequence[float]) -> None:
             y.append(nan if value is None else value * 100)
         colour = _INK if index else _FAINT
         axes.plot(x, y, color=colour, linestyle=style, linewidth=width, label=name)
-    for version in figures.versions:
-        own = [t for t, f in zip(times, figures.frames, strict=True) if f.version == version]
-        recall = figures.recall(version, True)
+    for version in measurements.versions:
+        own = [t for t, f in zip(times, measurements.frames, strict=True) if f.version == version]
+        recall = measurements.recall(version, True)
         axes.text(
             own[0] + 0.15, 10, f"{version}: {recall} of the tiny defects", fontsize=10, fontweight="bold",
             color=_COLOURS.get(version, _FAINT), ha="left", va="center",

@@ -10,14 +10,15 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
 
-from rich.console import Console, Group, RenderableType
+from rich.console import Console as RichConsole
+from rich.console import Group, RenderableType
 from rich.live import Live
 from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
 from edgeagent.cli.client import printable
-from edgeagent.demo.measurements import Figures, Recall, Seen, latency_ms
+from edgeagent.demo.measurements import Measurements, Recall, Seen, latency_ms
 
 GOOD, BAD, NEUTRAL = "good", "bad", "neutral"
 COLOURS = {"v1": "yellow", "v2": "green"}
@@ -37,20 +38,20 @@ class View:
     planned: float
     url: str
     model: Mapping[str, Any]
-    figures: Figures
+    measurements: Measurements
 
 
-class Screen:
+class Console:
     """Output of the demo. Off a terminal it prints plain lines, and one about the line every five seconds."""
 
-    def __init__(self, console: Console | None = None) -> None:
+    def __init__(self, console: RichConsole | None = None) -> None:
         if hasattr(sys.stdout, "reconfigure"):
             sys.stdout.reconfigure(errors="replace")  # a terminal without ✓ is no reason to stop
-        self._console = console or Console(highlight=False, markup=False, emoji=False)
+        self._console = console or RichConsole(highlight=False, markup=False, emoji=False)
         self._live: Live | None = None
         self._shown = time.monotonic()
 
-    def __enter__(self) -> Screen:
+    def __enter__(self) -> Console:
         if self._console.is_terminal:
             self._live = Live(
                 console=self._console, auto_refresh=False, transient=True, vertical_overflow="crop"
@@ -102,25 +103,28 @@ class Screen:
 
 def plain(view: View) -> str:
     """The line as it runs, in one line of text."""
-    figures = view.figures
+    measurements = view.measurements
     active = view.model.get("active") or {}
-    recalls = (f"{v} {figures.recall(v, False)} (tiny {figures.recall(v, True)})" for v in figures.versions)
+    recalls = (
+        f"{v} {measurements.recall(v, False)} (tiny {measurements.recall(v, True)})"
+        for v in measurements.versions
+    )
     return (
         f"{view.elapsed:4.0f} s  {active.get('version') or 'no model'} {view.model.get('state', '')}  "
-        f"{figures.fps():.1f} frames/s, {len(figures.frames)} frames, {figures.lost} lost; "
+        f"{measurements.fps():.1f} frames/s, {len(measurements.frames)} frames, {measurements.lost} lost; "
         f"recall {', '.join(recalls) or '–'}"
     )
 
 
 def panel(view: View, width: int) -> Panel:
     """The line as it runs, for a terminal `width` columns wide."""
-    figures = view.figures
+    measurements = view.measurements
     body = Group(
         _facts(view),
         Text(),
-        _recalls(figures, _bar_width(width)),
+        _recalls(measurements, _bar_width(width)),
         Text(),
-        Text("latency ").append_text(sparkline(figures.frames, min(width, 120) - _SPARK_HEAD)),
+        Text("latency ").append_text(sparkline(measurements.frames, min(width, 120) - _SPARK_HEAD)),
     )
     clock = f"{view.elapsed:.0f} of about {view.planned:.0f} s"
     return Panel(
@@ -134,10 +138,10 @@ def panel(view: View, width: int) -> Panel:
 
 
 def _facts(view: View) -> Table:
-    figures, model = view.figures, view.model
+    measurements, model = view.measurements, view.model
     active, standby, candidate = (model.get(k) or {} for k in ("active", "standby", "candidate"))
     version = active.get("version") or "–"
-    recent = figures.frames[-150:]
+    recent = measurements.frames[-150:]
     grid = Table.grid(padding=(0, 3, 0, 0))
     grid.add_row(
         Text.assemble("serving ", (version, f"bold {COLOURS.get(version, 'white')}")),
@@ -145,10 +149,10 @@ def _facts(view: View) -> Table:
         Text(f"epoch {active.get('epoch', '–')}"),
         Text(_aside(standby, candidate, model), style="dim", no_wrap=True),
     )
-    lost = figures.lost
+    lost = measurements.lost
     grid.add_row(
-        Text(f"frames  {len(figures.frames)}"),
-        Text(f"{figures.fps():.1f} a second"),
+        Text(f"frames  {len(measurements.frames)}"),
+        Text(f"{measurements.fps():.1f} a second"),
         Text.assemble((f"lost {lost}", "bold green" if not lost else "bold red")),
         Text(f"latency p50 {_ms(latency_ms(recent, 0.5))}, p99 {_ms(latency_ms(recent, 0.99))}"),
     )
@@ -166,14 +170,14 @@ def _aside(standby: Mapping[str, Any], candidate: Mapping[str, Any], model: Mapp
     return ""
 
 
-def _recalls(figures: Figures, bar: int) -> Table:
+def _recalls(measurements: Measurements, bar: int) -> Table:
     table = Table.grid(padding=(0, 2, 0, 0))
     table.add_row(
         Text("recall", style="bold"), Text("all defects", style="dim"), Text("tiny defects", style="dim")
     )
     for version in ("v1", "v2"):
         colour = COLOURS[version]
-        cells = (_bar(figures.recall(version, tiny), bar, colour) for tiny in (False, True))
+        cells = (_bar(measurements.recall(version, tiny), bar, colour) for tiny in (False, True))
         table.add_row(Text(f"  {version}", style=f"bold {colour}"), *cells)
     return table
 

@@ -71,7 +71,7 @@ def _lock(folder: Path) -> IO[str]:
     return lock
 
 
-class Station:
+class DemoNode:
     """One node and its stores, all under `folder`. A context manager that leaves no process behind."""
 
     def __init__(self, folder: Path, *, port: int | None, probation_s: float) -> None:
@@ -105,7 +105,7 @@ class Station:
             "log": {"format": "json"},
         }
 
-    def __enter__(self) -> Station:
+    def __enter__(self) -> DemoNode:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -115,8 +115,8 @@ class Station:
 
     def publish(self, weights: Path, version: str, note: str) -> Manifest:
         """What `edgeagent publish` does. Raises EdgeAgentError."""
-        facts = inspect_weights(weights)
-        return publish(weights, MODEL, version, str(self.store), facts=facts, note=note)
+        metadata = inspect_weights(weights)
+        return publish(weights, MODEL, version, str(self.store), metadata=metadata, note=note)
 
     def stored(self, manifest: Manifest) -> Path:
         """The weights of a published version, in the store."""

@@ -60,7 +60,7 @@ class Recall:
         return "–" if self.share is None else f"{self.share:.0%}"
 
 
-class Figures:
+class Measurements:
     """Grows record by record. `truth(index)` gives the visible defects of a frame of the source.
 
     A record's `seq` is the index of its frame: the line counts every captured frame, dropped ones included.

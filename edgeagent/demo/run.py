@@ -22,10 +22,10 @@ from rich.text import Text
 from edgeagent.cli.client import printable
 from edgeagent.demo.bad_versions import copy_with_note, flip_bits, permute_names
 from edgeagent.demo.charts import draw_before_after, draw_run, find_pair
-from edgeagent.demo.console import BAD, GOOD, Screen
-from edgeagent.demo.demo_node import FPS, SEED, Station, take_folder
-from edgeagent.demo.measurements import Figures, latency_ms, longest_gap_ms
-from edgeagent.demo.scenario import CORRUPT, PERMUTED, Pace, Story, judge
+from edgeagent.demo.console import BAD, GOOD, Console
+from edgeagent.demo.demo_node import FPS, SEED, DemoNode, take_folder
+from edgeagent.demo.measurements import Measurements, latency_ms, longest_gap_ms
+from edgeagent.demo.scenario import CORRUPT, PERMUTED, Pace, Scenario, judge
 from edgeagent.errors import EdgeAgentError
 from edgeagent.scenes.conveyor import Conveyor
 
@@ -42,26 +42,26 @@ def run_demo(seconds: float | None, port: int | None, open_browser: bool) -> int
     """
     folder, lock = take_folder(FOLDER)
     pace = Pace.of(seconds)
-    with lock, _stop_on_signals(), Screen() as screen:
-        figures = Figures(Conveyor(seed=SEED, fps=FPS).truth)
-        with Station(folder, port=port, probation_s=pace.probation) as station:
-            story = Story(station, figures, screen, pace)
-            _publish(station, screen)
-            _tell(story, figures, screen)
-            station.stop()
-            for record in station.records():  # what was in flight
-                figures.add(record)
-        judge(story, figures)
-        story.expect("the node ended as it should", station.exit_code == 0, f"exit code {station.exit_code}")
-        screen.act("What came of it")
-        pictures = _pictures(folder, station, story, figures)
-        report = _report(story, figures, folder)
+    with lock, _stop_on_signals(), Console() as console:
+        measurements = Measurements(Conveyor(seed=SEED, fps=FPS).truth)
+        with DemoNode(folder, port=port, probation_s=pace.probation) as node:
+            scenario = Scenario(node, measurements, console, pace)
+            _publish(node, console)
+            _tell(scenario, measurements, console)
+            node.stop()
+            for record in node.records():  # what was in flight
+                measurements.add(record)
+        judge(scenario, measurements)
+        scenario.expect("the node ended as it should", node.exit_code == 0, f"exit code {node.exit_code}")
+        console.act("What came of it")
+        pictures = _pictures(folder, node, scenario, measurements)
+        report = _report(scenario, measurements, folder)
         (folder / "report.json").write_text(json.dumps(report, indent=2, ensure_ascii=False) + "\n", "utf-8")
-    _summary(screen, story, figures)
-    for path in (*pictures, folder / "report.json", station.log_path):
-        screen.tell(os.path.relpath(path) if path.is_relative_to(Path.cwd()) else str(path))
-    held = all(e.held for e in story.expectations)
-    screen.tell("everything held" if held else "not everything held: see above", GOOD if held else BAD)
+    _summary(console, scenario, measurements)
+    for path in (*pictures, folder / "report.json", node.log_path):
+        console.tell(os.path.relpath(path) if path.is_relative_to(Path.cwd()) else str(path))
+    held = all(e.held for e in scenario.expectations)
+    console.tell("everything held" if held else "not everything held: see above", GOOD if held else BAD)
     if open_browser and pictures and (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
         webbrowser.open(pictures[0].as_uri())
     return 0 if held else 1
@@ -82,10 +82,10 @@ def _stop_on_signals() -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _publish(station: Station, screen: Screen) -> None:
+def _publish(node: DemoNode, console: Console) -> None:
     """Good and bad versions into the store, each through the product's own publishing."""
-    screen.act("Set-up: four versions into a model store, which is a folder")
-    folder = station.folder / "weights"
+    console.act("Set-up: four versions into a model store, which is a folder")
+    folder = node.folder / "weights"
     folder.mkdir()
     v1, v2 = WEIGHTS / "v1.onnx", WEIGHTS / "v2.onnx"
     permuted, corrupt = folder / f"{PERMUTED}.onnx", folder / f"{CORRUPT}.onnx"
@@ -99,32 +99,34 @@ def _publish(station: Station, screen: Screen) -> None:
         (CORRUPT, corrupt, "a disk flips bits of it"),
     ):
         shown = os.path.relpath(weights) if weights.is_relative_to(Path.cwd()) else weights
-        screen.command(f"edgeagent publish {shown} --model yolo --version {version} --store {station.store}")
-        manifests[version] = station.publish(weights, version, note)
-    offsets = flip_bits(station.stored(manifests[CORRUPT]))
-    screen.tell(f"{PERMUTED} names its classes {', '.join(names)}: every shape is right, every verdict wrong")
-    screen.tell(
+        console.command(f"edgeagent publish {shown} --model yolo --version {version} --store {node.store}")
+        manifests[version] = node.publish(weights, version, note)
+    offsets = flip_bits(node.stored(manifests[CORRUPT]))
+    console.tell(
+        f"{PERMUTED} names its classes {', '.join(names)}: every shape is right, every verdict wrong"
+    )
+    console.tell(
         f"{CORRUPT} has one bit flipped at bytes {', '.join(map(str, offsets))} of its stored weights"
     )
 
 
-def _tell(story: Story, figures: Figures, screen: Screen) -> None:
+def _tell(scenario: Scenario, measurements: Measurements, console: Console) -> None:
     try:
-        story.tell()
+        scenario.tell()
     except EdgeAgentError as e:
-        if not figures.frames:
+        if not measurements.frames:
             raise
-        screen.tell(str(e), BAD)  # what was seen until here is still worth its picture and report
-        story.expect("the story came to its end", False, str(e))
+        console.tell(str(e), BAD)  # what was seen until here is still worth its picture and report
+        scenario.expect("the story came to its end", False, str(e))
 
 
-def _pictures(folder: Path, station: Station, story: Story, figures: Figures) -> list[Path]:
+def _pictures(folder: Path, node: DemoNode, scenario: Scenario, measurements: Measurements) -> list[Path]:
     """run.png, and before-after.png if a tiny defect was in view at a swap from v1 to v2."""
-    if not figures.frames:
+    if not measurements.frames:
         return []
-    drawn = [draw_run(folder / "run.png", figures, story.changes)]
+    drawn = [draw_run(folder / "run.png", measurements, scenario.changes)]
     conveyor = Conveyor(seed=SEED, fps=FPS)
-    with station.records_path.open("rb") as file:
+    with node.records_path.open("rb") as file:
         pair = find_pair(
             (json.loads(line) for line in file if line.endswith(b"\n")), conveyor.truth, conveyor.width
         )
@@ -133,61 +135,66 @@ def _pictures(folder: Path, station: Station, story: Story, figures: Figures) ->
     return drawn
 
 
-def _report(story: Story, figures: Figures, folder: Path) -> dict[str, Any]:
+def _report(scenario: Scenario, measurements: Measurements, folder: Path) -> dict[str, Any]:
     """Everything measured, for machines."""
-    steady = [f for f in figures.frames if not any(c.asked <= f.done <= c.at + 1 for c in story.changes)]
+    steady = [
+        f for f in measurements.frames if not any(c.asked <= f.done <= c.at + 1 for c in scenario.changes)
+    ]
     return {
-        "ok": all(e.held for e in story.expectations),
-        "expectations": [asdict(e) for e in story.expectations],
-        "started": story.started,
-        "seconds": round(time.time() - story.started, 1),
+        "ok": all(e.held for e in scenario.expectations),
+        "expectations": [asdict(e) for e in scenario.expectations],
+        "started": scenario.started,
+        "seconds": round(time.time() - scenario.started, 1),
         "folder": str(folder),
-        "frames": len(figures.frames),
-        "frames_lost": figures.lost,
-        "frames_out_of_order": figures.disordered,
-        "dropped_by_node": story.dropped(),
-        "longest_gap_ms": round(longest_gap_ms(figures.frames), 1),
+        "frames": len(measurements.frames),
+        "frames_lost": measurements.lost,
+        "frames_out_of_order": measurements.disordered,
+        "dropped_by_node": scenario.dropped(),
+        "longest_gap_ms": round(longest_gap_ms(measurements.frames), 1),
         "latency_ms": {
             "steady": {"p50": latency_ms(steady, 0.5), "p99": latency_ms(steady, 0.99)},
-            "all": {"p50": latency_ms(figures.frames, 0.5), "p99": latency_ms(figures.frames, 0.99)},
+            "all": {
+                "p50": latency_ms(measurements.frames, 0.5),
+                "p99": latency_ms(measurements.frames, 0.99),
+            },
         },
         "recall": {
             version: {
                 name: {"found": r.found, "visible": r.defects, "share": r.share}
                 for name, r in (
-                    ("all", figures.recall(version, False)),
-                    ("tiny", figures.recall(version, True)),
+                    ("all", measurements.recall(version, False)),
+                    ("tiny", measurements.recall(version, True)),
                 )
             }
-            for version in figures.versions
+            for version in measurements.versions
         },
-        "swaps": [asdict(s) for s in figures.swaps],
-        "changes": [asdict(c) for c in story.changes],
+        "swaps": [asdict(s) for s in measurements.swaps],
+        "changes": [asdict(c) for c in scenario.changes],
     }
 
 
-def _summary(screen: Screen, story: Story, figures: Figures) -> None:
+def _summary(console: Console, scenario: Scenario, measurements: Measurements) -> None:
     versions = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     versions.add_column("version")
     for title in ("frames", "recall", "recall, tiny", "latency p50", "p99"):
         versions.add_column(title, justify="right")
-    for version in figures.versions:
-        own = [f for f in figures.frames if f.version == version]
+    for version in measurements.versions:
+        own = [f for f in measurements.frames if f.version == version]
         versions.add_row(
             version,
             str(len(own)),
-            str(figures.recall(version, False)),
-            str(figures.recall(version, True)),
+            str(measurements.recall(version, False)),
+            str(measurements.recall(version, True)),
             f"{latency_ms(own, 0.5):.0f} ms",
             f"{latency_ms(own, 0.99):.0f} ms",
         )
-    screen.table(versions)
+    console.table(versions)
     expectations = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     expectations.add_column("")
     expectations.add_column("expected", ratio=2)
     expectations.add_column("seen", ratio=3)
-    for e in story.expectations:
+    for e in scenario.expectations:
         mark = Text("✓", "green") if e.held else Text("✗", "red")
         expectations.add_row(mark, e.name, Text(printable(e.seen)))
-    screen.table(expectations)
+    console.table(expectations)
     sys.stdout.flush()

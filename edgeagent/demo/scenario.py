@@ -9,9 +9,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from edgeagent.demo.console import BAD, GOOD, Screen, View
-from edgeagent.demo.demo_node import MODEL, PIPELINE, Station
-from edgeagent.demo.measurements import Figures, Seen, SwapSeen, counted, latency_ms, longest_gap_ms
+from edgeagent.demo.console import BAD, GOOD, Console, View
+from edgeagent.demo.demo_node import MODEL, PIPELINE, DemoNode
+from edgeagent.demo.measurements import Measurements, Seen, SwapSeen, counted, latency_ms, longest_gap_ms
 from edgeagent.errors import EdgeAgentError
 
 T = TypeVar("T")
@@ -87,51 +87,51 @@ class MissedError(EdgeAgentError):
     """Something that the story waits for did not come."""
 
 
-class Story:
+class Scenario:
     """Tells it once, on a station that is set up. `changes` and `expectations` grow as it goes."""
 
-    def __init__(self, station: Station, figures: Figures, screen: Screen, pace: Pace) -> None:
+    def __init__(self, node: DemoNode, measurements: Measurements, console: Console, pace: Pace) -> None:
         self.changes: list[Change] = []
         self.expectations: list[Expectation] = []
         self.started = 0.0  # Unix seconds
         self.dropped_before: dict[str, int] = {}
         self.status: dict[str, Any] = {}
-        self._station, self._figures, self._screen, self._pace = station, figures, screen, pace
+        self._node, self._measurements, self._console, self._pace = node, measurements, console, pace
         self._looked = 0.0
 
     def tell(self) -> None:
         """From the first model to the last. Raises EdgeAgentError when it can't go on."""
-        screen, pace = self._screen, self._pace
+        console, pace = self._console, self._pace
         self.started = time.time()
-        screen.act("v1 serves: it was trained without the tiny defects")
+        console.act("v1 serves: it was trained without the tiny defects")
         self._first("v1", "first model")
         self._watch(pace * 7)
         self._until(lambda: self._model("state") == "STABLE", "v1 stable")
         self._recall("v1")
 
-        screen.act("v2 finds the tiny ones too: swap it in under the running line")
+        console.act("v2 finds the tiny ones too: swap it in under the running line")
         self._promote("v2", "finds tiny defects")
         self._watch(pace * 7)
         self._until(lambda: self._model("state") == "STABLE", "v2 stable")
         self._recall("v2")
 
-        screen.act("Two versions that must not serve")
+        console.act("Two versions that must not serve")
         self._refused(PERMUTED, {"GATING"}, "class names in another order")
         self._watch(pace * 1.5)
         self._refused(CORRUPT, {"FETCHING", "VERIFYING"}, "bits flipped in the store")
         self._watch(pace * 1.5)
 
-        screen.act("Roll back: v1 is loaded again from the local cache, and the node holds it")
+        console.act("Roll back: v1 is loaded again from the local cache, and the node holds it")
         self._roll_back("v1")
         self._watch(pace * 3)
 
-        screen.act("v2 once more, and roll back on probation, while v1 is still warm")
+        console.act("v2 once more, and roll back on probation, while v1 is still warm")
         self._promote("v2", "second try")
         self._watch(0.4 * pace.probation)
         self._roll_back("v1", warm=True)
         self._watch(pace * 2)
 
-        screen.act("And v2 for good")
+        console.act("And v2 for good")
         self._promote("v2", "for good")
         self._until(lambda: self._model("state") == "STABLE", "v2 stable")
         self._watch(pace * 1)
@@ -145,41 +145,41 @@ class Story:
     def _first(self, version: str, reason: str) -> None:
         """No model serves yet: frames before it are nobody's loss, and not counted."""
         change = self._ask(version, reason)
-        self._station.start()
-        self._until(lambda: bool(self._figures.frames), f"{version} serves")
-        frame = self._figures.frames[0]
+        self._node.start()
+        self._until(lambda: bool(self._measurements.frames), f"{version} serves")
+        frame = self._measurements.frames[0]
         change.result, change.at = "swapped", frame.done
         self.started = frame.ts
         self._look_at_status()
         self.dropped_before = dict(self._pipeline().get("dropped_by") or {})
-        self._screen.tell(f"node on {self._station.url}, {version} serves", GOOD)
+        self._console.tell(f"node on {self._node.url}, {version} serves", GOOD)
 
     def _promote(self, version: str, reason: str) -> Change:
         change = self._ask(version, reason)
         self._swapped(change)
         stages = ", ".join(f"{k} {v:.1f}" for k, v in change.stages.items() if v >= 0.05)
-        self._screen.tell(
+        self._console.tell(
             f"{version} serves {(change.serving_ms or 0) / 1000:.1f} s later ({stages} s); {self._swap_text(change)}",
             GOOD,
         )
         return change
 
     def _ask(self, version: str, reason: str) -> Change:
-        url = self._station.config_store
-        self._screen.command(f'edgeagent promote {MODEL} {version} --config-store {url} --reason "{reason}"')
-        asked = self._station.promote(version, reason)
+        url = self._node.config_store
+        self._console.command(f'edgeagent promote {MODEL} {version} --config-store {url} --reason "{reason}"')
+        asked = self._node.promote(version, reason)
         change = Change("promote", version, asked)
         self.changes.append(change)
         return change
 
     def _roll_back(self, version: str, warm: bool = False) -> None:
-        self._screen.command(f"curl -X POST {self._station.url}/rollback")
-        asked, answer_ms = self._station.roll_back()
+        self._console.command(f"curl -X POST {self._node.url}/rollback")
+        asked, answer_ms = self._node.roll_back()
         change = Change("roll back", version, asked, warm=warm)
         self.changes.append(change)
         self._swapped(change)
         how = "it was still warm" if warm else "loaded again"
-        self._screen.tell(
+        self._console.tell(
             f"{version} serves {change.serving_ms or 0:.0f} ms later ({how}; the API answered in {answer_ms:.0f} ms); "
             f"{self._swap_text(change)}",
             GOOD,
@@ -187,19 +187,19 @@ class Story:
 
     def _swapped(self, change: Change) -> None:
         """Wait until the version serves, and work out what that did to the line."""
-        figures = self._figures
+        measurements = self._measurements
 
         def look() -> SwapSeen | None:
             self._refuse_early(change)
-            return figures.swap_to(change.version, change.asked)
+            return measurements.swap_to(change.version, change.asked)
 
         swap = self._until(look, f"{change.version} serves")
         self._watch(_SETTLE_S)
         change.result, change.at, change.gap_ms = "swapped", swap.done, swap.gap_ms
         change.serving_ms = (swap.done - change.asked) * 1000
         change.stages = self._audit("swapped", change).get("stages") or {}
-        change.steady_ms = latency_ms(figures.between(change.asked - 5, change.asked), 0.99)
-        change.during_ms = latency_ms(figures.between(change.asked, swap.done + _SETTLE_S), 0.99)
+        change.steady_ms = latency_ms(measurements.between(change.asked - 5, change.asked), 0.99)
+        change.during_ms = latency_ms(measurements.between(change.asked, swap.done + _SETTLE_S), 0.99)
 
     def _refuse_early(self, change: Change) -> None:
         """A version that should serve and was refused will not come: say why, and don't wait for it."""
@@ -220,8 +220,8 @@ class Story:
         change.result, change.at = "refused", time.time()
         change.why, change.stage = str(rejection["why"]), str(rejection["stage"])
         change.stages = audit.get("stages") or {}
-        change.during_ms = latency_ms(self._figures.between(change.asked), 0.99)
-        self._screen.tell(f"{version} refused while {change.stage.lower()}: {short(change.why)}", BAD)
+        change.during_ms = latency_ms(self._measurements.between(change.asked), 0.99)
+        self._console.tell(f"{version} refused while {change.stage.lower()}: {short(change.why)}", BAD)
         active = (self._model("active") or {}).get("version")
         self.expect(
             f"{version} refused ({what})",
@@ -230,14 +230,14 @@ class Story:
         )
 
     def _recall(self, version: str) -> None:
-        everything, tiny = (self._figures.recall(version, t) for t in (False, True))
-        self._screen.tell(
+        everything, tiny = (self._measurements.recall(version, t) for t in (False, True))
+        self._console.tell(
             f"{version} found {everything} of the defects in view, {tiny} of the tiny ones "
             f"({tiny.found} of {tiny.defects}, frame by frame)"
         )
 
     def _swap_text(self, change: Change) -> str:
-        recent = self._figures.between(change.asked, change.at + _SETTLE_S)
+        recent = self._measurements.between(change.asked, change.at + _SETTLE_S)
         return (
             f"{change.gap_ms or 0:.0f} ms from the last result before the swap to the first after it, "
             f"{counted(_missing(recent), 'frame')} lost"
@@ -258,23 +258,23 @@ class Story:
             if found := look():
                 return found
             if time.monotonic() > deadline:
-                raise MissedError(what, f"not within {_PATIENCE_S:g} s", f"see {self._station.log_path}")
+                raise MissedError(what, f"not within {_PATIENCE_S:g} s", f"see {self._node.log_path}")
             time.sleep(_LOOK_S)
 
     def look(self) -> None:
         """Take in what is new, and show it."""
-        for record in self._station.records():
-            self._figures.add(record)
-        if self._station.url and time.monotonic() - self._looked >= _STATUS_EVERY_S:
+        for record in self._node.records():
+            self._measurements.add(record)
+        if self._node.url and time.monotonic() - self._looked >= _STATUS_EVERY_S:
             self._look_at_status()
         elapsed = time.time() - self.started
         model = self.status.get("models", {}).get(MODEL, {})
-        view = View(elapsed, self._pace.planned, self._station.url, model, self._figures)
-        self._screen.show(view)
+        view = View(elapsed, self._pace.planned, self._node.url, model, self._measurements)
+        self._console.show(view)
 
     def _look_at_status(self) -> None:
         self._looked = time.monotonic()
-        self.status = self._station.status()
+        self.status = self._node.status()
 
     def _model(self, key: str) -> Any:
         return self.status.get("models", {}).get(MODEL, {}).get(key)
@@ -295,9 +295,7 @@ class Story:
 
         def look() -> dict[str, Any]:
             found = [
-                r
-                for r in self._station.history()
-                if r["result"] == result and r["to_version"] == change.version
+                r for r in self._node.history() if r["result"] == result and r["to_version"] == change.version
             ]
             return found[-1] if found else {}
 
@@ -313,35 +311,35 @@ def _missing(frames: list[Seen]) -> int:
     return frames[-1].seq - frames[0].seq + 1 - len(frames) if frames else 0
 
 
-def judge(story: Story, figures: Figures) -> None:
+def judge(scenario: Scenario, measurements: Measurements) -> None:
     """The expectations about the whole run."""
-    before, after = (figures.recall(v, True) for v in ("v1", "v2"))
-    story.expect(
+    before, after = (measurements.recall(v, True) for v in ("v1", "v2"))
+    scenario.expect(
         "v2 finds more tiny defects than v1",
         (after.share or 0) > (before.share or 0),
         f"recall of tiny defects {before} → {after}, "
-        f"of all {figures.recall('v1', False)} → {figures.recall('v2', False)}",
+        f"of all {measurements.recall('v1', False)} → {measurements.recall('v2', False)}",
     )
-    rollbacks = [c for c in story.changes if c.kind == "roll back"]
+    rollbacks = [c for c in scenario.changes if c.kind == "roll back"]
     took = " and ".join(f"{c.serving_ms:.0f} ms" for c in rollbacks if c.serving_ms is not None)
-    story.expect(
+    scenario.expect(
         "roll-back brought v1 back, loaded and warm",
         len(rollbacks) == 2 and all(c.result == "swapped" for c in rollbacks),
         f"v1 served after {took or 'never'}",
     )
-    bad = [v for v in figures.versions if v not in ("v1", "v2")]
-    story.expect(
+    bad = [v for v in measurements.versions if v not in ("v1", "v2")]
+    scenario.expect(
         "only good versions served",
-        not bad and not figures.mixed,
-        f"{', '.join(figures.versions) or 'none'}; {len(figures.swaps)} swaps, "
-        f"longest gap at one {max((s.gap_ms for s in figures.swaps), default=0):.0f} ms",
+        not bad and not measurements.mixed,
+        f"{', '.join(measurements.versions) or 'none'}; {len(measurements.swaps)} swaps, "
+        f"longest gap at one {max((s.gap_ms for s in measurements.swaps), default=0):.0f} ms",
     )
-    dropped = ", ".join(f"{n} {reason}" for reason, n in story.dropped().items())
-    longest = longest_gap_ms(figures.frames)
-    story.expect(
+    dropped = ", ".join(f"{n} {reason}" for reason, n in scenario.dropped().items())
+    longest = longest_gap_ms(measurements.frames)
+    scenario.expect(
         "no frame lost, doubled or out of order",
-        bool(figures.frames) and not figures.lost and not figures.disordered,
-        f"{len(figures.frames)} frames, {figures.lost} lost"
+        bool(measurements.frames) and not measurements.lost and not measurements.disordered,
+        f"{len(measurements.frames)} frames, {measurements.lost} lost"
         + (f" (dropped by the node: {dropped}; busy: this machine had no time for them)" if dropped else "")
-        + f", {figures.disordered} out of order; longest gap in the run {longest:.0f} ms",
+        + f", {measurements.disordered} out of order; longest gap in the run {longest:.0f} ms",
     )

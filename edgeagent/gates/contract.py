@@ -9,25 +9,27 @@ from typing import TYPE_CHECKING
 from edgeagent.core.model import TASKS, Contract, Manifest
 
 if TYPE_CHECKING:  # numpy comes with it, and the node asks `changes`
-    from edgeagent.runtimes.port import WeightFacts
+    from edgeagent.runtimes.port import ModelMetadata
 
 
 def check(
-    manifest: Manifest, facts: WeightFacts, active: Contract | None, allow_new_contract: bool
+    manifest: Manifest, metadata: ModelMetadata, active: Contract | None, allow_new_contract: bool
 ) -> list[str]:
     """What speaks against the candidate: each failure in words, empty when it passes. Pure.
 
     The manifest must say what the weights say; both must be fit to serve; and unless `allow_new_contract`, task and
     class names, in order, must be those of `active` (None: nothing serves yet). Another input size is welcome.
     """
-    claimed, real = manifest.contract, facts.contract
+    claimed, real = manifest.contract, metadata.contract
     failures = _differences("the manifest", claimed, "the weights", real)
     if claimed.imgsz != real.imgsz:
         failures.append(f"the manifest says input {_size(claimed)}, the weights say {_size(real)}")
     if claimed.stride != real.stride:
         failures.append(f"the manifest says stride {claimed.stride}, the weights say {real.stride}")
-    if manifest.weights.format != facts.format:
-        failures.append(f"the manifest says format {manifest.weights.format}, the weights are {facts.format}")
+    if manifest.weights.format != metadata.format:
+        failures.append(
+            f"the manifest says format {manifest.weights.format}, the weights are {metadata.format}"
+        )
     if real.task not in TASKS:
         failures.append(f"task is {real.task}, this edgeagent serves {', '.join(TASKS)}")
     if any(side % real.stride for side in real.imgsz):
@@ -42,7 +44,7 @@ def changes(active: Contract, candidate: Contract) -> list[str]:
     return _differences("the active version", active, "the candidate", candidate)
 
 
-def check_form(manifest: Manifest, form: WeightFacts) -> list[str]:
+def check_form(manifest: Manifest, form: ModelMetadata) -> list[str]:
     """The same, between the manifest and the form of the weights that is to serve."""
     return _differences("the manifest", manifest.contract, f"its {form.format} form", form.contract)
 

@@ -20,7 +20,7 @@ def check(detector: Detector, frames: Sequence[Image]) -> list[str]:
 
     Runs the network on a grey picture and on each of `frames` (H×W×3, BGR).
     """
-    height, width = detector.runtime.facts.contract.imgsz
+    height, width = detector.runtime.metadata.contract.imgsz
     grey = np.full((height, width, 3), 114, np.uint8)
     failures = []
     for name, image in (("a grey picture", grey), *((f"frame {i}", frame) for i, frame in enumerate(frames))):

@@ -11,7 +11,7 @@ from edgeagent.errors import DirectiveError
 from edgeagent.intent.port import ConfigStore, Connection, Entry, Watch
 
 
-class Wishes:
+class IntentWatcher:
     """The wishes for one node. Callbacks come on the event loop that `start` was called on.
 
     on_wish(model, directive): what should serve, each time a key was written; a pin of this node wins over the
@@ -25,12 +25,12 @@ class Wishes:
         store: ConfigStore,
         node: str,
         models: Iterable[str],
-        on_wish: Callable[[str, Directive], None],
+        on_intent: Callable[[str, Directive], None],
         on_invalid: Callable[[str, str, str], None],
     ) -> None:
         self.store = store
         self.connection = Connection(False, "not tried yet")
-        self._on_wish = on_wish
+        self._on_intent = on_intent
         self._on_invalid = on_invalid
         self._keys = {k: m for m in models for k in (current_key(m), pin_key(m, node))}
         self._pins = {m: pin_key(m, node) for m in self._keys.values()}
@@ -71,6 +71,6 @@ class Wishes:
         pin = self._pins[model]
         if pin not in self._directives:
             return  # after a start: what the pin may outweigh must not serve, nor end a hold, meanwhile
-        wish = self._directives[pin] or self._directives.get(current_key(model))
-        if wish:
-            self._on_wish(model, wish)
+        directive = self._directives[pin] or self._directives.get(current_key(model))
+        if directive:
+            self._on_intent(model, directive)

@@ -79,11 +79,11 @@ def _convert(
         network = between if to_engine or half else target
         export_onnx(source, network, options)
     if half:
-        from edgeagent.runtimes.onnx.half import halve
+        from edgeagent.runtimes.onnx.half import to_float16
 
-        halved = between if to_engine else target
-        halve(network, halved)
-        network = halved
+        float16_file = between if to_engine else target
+        to_float16(network, float16_file)
+        network = float16_file
     if to_engine:
         from edgeagent.runtimes.tensorrt.engine import build_engine
 

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 from edgeagent.core.model import FORMATS
 from edgeagent.errors import NotFoundError, UnavailableError, WeightsError
-from edgeagent.runtimes.metadata import facts_from_metadata
-from edgeagent.runtimes.openvino.ir import Parts, ir_facts, parts_beside, read_graph
-from edgeagent.runtimes.port import WeightFacts
+from edgeagent.runtimes.metadata import parse_metadata
+from edgeagent.runtimes.openvino.ir import Companions, companions_beside, ir_metadata, read_graph
+from edgeagent.runtimes.port import ModelMetadata
 from edgeagent.runtimes.torch.torchscript_file import read_script
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ def format_of(path: Path) -> str:
     return _FORMAT_OF_SUFFIX.get(suffix, suffix.removeprefix("."))
 
 
-def read_facts(path: Path, fmt: str | None = None, parts: Parts | None = None) -> WeightFacts:
+def read_metadata(path: Path, fmt: str | None = None, companions: Companions | None = None) -> ModelMetadata:
     """The facts of a weights file; `fmt` says what it is, else the file's suffix does.
 
     `parts`: for the format `openvino` the files that belong to it, else those beside `path` (`ir.parts_beside`).
@@ -41,13 +41,15 @@ def read_facts(path: Path, fmt: str | None = None, parts: Parts | None = None) -
         raise NotFoundError(f"weights {path}", "no such file", "give the path of a .onnx or .pt file")
     match fmt:
         case "onnx":
-            return _onnx_facts(path)
+            return _onnx_metadata(path)
         case "pt":
             from edgeagent.runtimes.torch.runtime import read_checkpoint
 
             return read_checkpoint(path)[1]
         case "openvino":
-            return ir_facts(path, read_graph(path), parts_beside(path) if parts is None else parts)
+            return ir_metadata(
+                path, read_graph(path), companions_beside(path) if companions is None else companions
+            )
         case "torchscript":
             return read_script(path)[1]
         case "engine":
@@ -68,7 +70,7 @@ def refuse_external_data(content: bytes, path: Path) -> None:
         _refuse_unsafe(_parse(content, path), path)
 
 
-def _onnx_facts(path: Path) -> WeightFacts:
+def _onnx_metadata(path: Path) -> ModelMetadata:
     try:
         size = path.stat().st_size
         if size > MAX_ONNX_BYTES:
@@ -87,7 +89,7 @@ def _onnx_facts(path: Path) -> WeightFacts:
     if len(inputs) != 1:
         raise WeightsError(f"weights {path}", f"the network has {len(inputs)} inputs, not one picture")
     meta = {entry.key: entry.value for entry in model.metadata_props}
-    return facts_from_metadata(meta, _shape(inputs[0]), _shape(graph.output[0]), "onnx")
+    return parse_metadata(meta, _shape(inputs[0]), _shape(graph.output[0]), "onnx")
 
 
 def _parse(content: bytes, path: Path) -> ModelProto:

@@ -9,12 +9,14 @@ import cv2
 
 from edgeagent.core.model import FORMATS
 from edgeagent.errors import MissingExtraError, UsageError, WeightsError
-from edgeagent.runtimes.openvino.ir import Parts
+from edgeagent.runtimes.openvino.ir import Companions
 from edgeagent.runtimes.port import EngineOptions, Runtime
 from edgeagent.runtimes.variants import READS, missing
 
 
-def load_runtime(path: Path, fmt: str, options: EngineOptions, parts: Parts | None = None) -> Runtime:
+def load_runtime(
+    path: Path, fmt: str, options: EngineOptions, companions: Companions | None = None
+) -> Runtime:
     """Load the weights at `path` (format `fmt`, as in the manifest) with the backend that `options` name.
 
     `auto` takes the format's usual one; which is fastest here is for the preparing worker to find out.
@@ -36,13 +38,15 @@ def load_runtime(path: Path, fmt: str, options: EngineOptions, parts: Parts | No
     # OpenCV resizes in the same worker: a pool of its own would take cores from other pipelines.
     cv2.setNumThreads(max(options.threads, 1))
     try:
-        return _load(backend, path, fmt, options, parts)
+        return _load(backend, path, fmt, options, companions)
     except ModuleNotFoundError as e:
         package = missing(backend)
         raise MissingExtraError(package.what, f"package {e.name} is not installed", package.todo) from e
 
 
-def _load(backend: str, path: Path, fmt: str, options: EngineOptions, parts: Parts | None) -> Runtime:
+def _load(
+    backend: str, path: Path, fmt: str, options: EngineOptions, companions: Companions | None
+) -> Runtime:
     match backend:
         case "onnxruntime":
             from edgeagent.runtimes.onnx.runtime import OnnxRuntime
@@ -51,7 +55,7 @@ def _load(backend: str, path: Path, fmt: str, options: EngineOptions, parts: Par
         case "openvino":
             from edgeagent.runtimes.openvino.runtime import OpenVinoRuntime
 
-            return OpenVinoRuntime(path, fmt, options, parts)
+            return OpenVinoRuntime(path, fmt, options, companions)
         case "torchscript":
             from edgeagent.runtimes.torch.torchscript_runtime import TorchScriptRuntime
 

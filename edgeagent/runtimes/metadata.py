@@ -8,20 +8,20 @@ from collections.abc import Mapping, Sequence
 
 from edgeagent.core.model import MAX_CLASSES, MAX_IMGSZ, Contract
 from edgeagent.errors import WeightsError
-from edgeagent.runtimes.detection.layouts import choose_head
-from edgeagent.runtimes.port import WeightFacts
+from edgeagent.runtimes.detection.layouts import choose_layout
+from edgeagent.runtimes.port import ModelMetadata
 
 MAX_METADATA_CHARS = 4 << 20  # one value; room for MAX_CLASSES long names
 _EXPORT_ANEW = "export the model with ultralytics, for the task detect"
 _DETECT_HEADS = ("Detect", "v10Detect")
 
 
-def facts_from_metadata(
+def parse_metadata(
     meta: Mapping[str, str],
     input_shape: Sequence[int | None],
     output_shape: Sequence[int | None],
     file_format: str,
-) -> WeightFacts:
+) -> ModelMetadata:
     """The facts of an exported network, out of its metadata and the shapes of its first input and output.
 
     None in a shape is a size that the graph leaves open; an empty `output_shape` is unknown altogether, and so is an
@@ -36,7 +36,7 @@ def facts_from_metadata(
         raise WeightsError(
             "metadata of the weights", f"stride is {stride!r}, not a number from 1 to 256", _EXPORT_ANEW
         )
-    head = None
+    layout = None
     if task == "detect":
         kind = meta.get("head", "Detect")
         if kind not in _DETECT_HEADS:
@@ -46,9 +46,9 @@ def facts_from_metadata(
                 _EXPORT_ANEW,
             )
         if output_shape and None not in output_shape[1:]:
-            head = choose_head(output_shape, len(names), imgsz, stride).name
+            layout = choose_layout(output_shape, len(names), imgsz, stride).name
     batches = bool(input_shape) and input_shape[0] is None and not has_nms(meta)
-    return WeightFacts(Contract(task, names, imgsz, stride), file_format, head, batches)
+    return ModelMetadata(Contract(task, names, imgsz, stride), file_format, layout, batches)
 
 
 def has_nms(meta: Mapping[str, str]) -> bool:

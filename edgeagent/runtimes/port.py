@@ -18,7 +18,7 @@ Tensor = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
-class WeightFacts:
+class ModelMetadata:
     """What the weights say of themselves (not what a manifest says of them).
 
     head: name of the output layout (a key of `decode.HEADS`); None when only running the network can tell.
@@ -27,14 +27,14 @@ class WeightFacts:
 
     contract: Contract
     format: str
-    head: str | None = None
+    layout: str | None = None
     batches: bool = False
 
 
 class Runtime(Protocol):
     """Weights loaded into one inference library. Not thread-safe; lives in a worker."""
 
-    facts: WeightFacts
+    metadata: ModelMetadata
     name: str  # "onnxruntime-cpu", "openvino-cpu-bf16", ... as status and metrics show it
     max_batch: int  # the most pictures in one run
 

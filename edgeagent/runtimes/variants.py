@@ -78,7 +78,7 @@ def engine_name(backend: str, device: str, precision: str) -> str:
 
 
 def variants(
-    fmt: str, backend: str = "auto", device: str = "auto", ready: Collection[str] = ()
+    fmt: str, backend: str = "auto", device: str = "auto", alternates: Collection[str] = ()
 ) -> list[Variant]:
     """Every way in which this node could serve weights of format `fmt`, the nearest to the source first.
 
@@ -96,7 +96,7 @@ def variants(
     found = [
         variant
         for d in devices
-        for variant in _possible(fmt, d, ready)
+        for variant in _possible(fmt, d, alternates)
         if backend in ("auto", variant.backend) and _installed(variant.backend)
     ]
     if backend == "auto" and fmt == "pt":
@@ -104,7 +104,7 @@ def variants(
     if not found:
         raise UsageError(f"weights in format {fmt!r}", *_why_none(fmt, backend, device))
     # A stable sort: float32 first, and within that the source's own format, then those that are ready.
-    return sorted(found, key=lambda v: (v.precision != "fp32", v.needs_conversion((fmt, *ready))))
+    return sorted(found, key=lambda v: (v.precision != "fp32", v.needs_conversion((fmt, *alternates))))
 
 
 def runtime_versions(variant: Variant, source_format: str | None = None) -> dict[str, str]:
@@ -145,10 +145,10 @@ def missing(backend: str) -> MissingExtraError:
     )
 
 
-def _possible(fmt: str, device: str, ready: Collection[str]) -> Iterator[Variant]:
+def _possible(fmt: str, device: str, alternates: Collection[str]) -> Iterator[Variant]:
     """By formats and device alone, whatever is installed."""
     on_gpu = device != "cpu"
-    formats = (fmt, *ready)
+    formats = (fmt, *alternates)
     for loaded in dict.fromkeys((*formats, *(to for f in formats for to in CONVERSIONS.get(f, ())))):
         for backend in READS.get(loaded, ()):
             match backend:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from edgeagent.core.model import Contract
-from edgeagent.core.state import Ref
+from edgeagent.core.state import VersionRef
 from edgeagent.core.tuning import Trial
 from edgeagent.runtimes.variants import Variant
 
@@ -18,12 +18,12 @@ class Artifact:
     """A prepared version: what an engine worker loads. provisional: as it was published, for want of a verdict on what
     is fastest here."""
 
-    ref: Ref
+    ref: VersionRef
     weights: Path
     contract: Contract
     variant: Variant
     trials: tuple[Trial, ...] = ()
-    parts: Mapping[str, str] = field(default_factory=dict)
+    companions: Mapping[str, str] = field(default_factory=dict)
     imgsz: tuple[int, int] | None = None
     compiled: Path | None = None
     provisional: bool = False

@@ -15,7 +15,7 @@ import structlog
 from edgeagent.config import PipelineConfig
 from edgeagent.serving.frame import Frame
 from edgeagent.workers import messages
-from edgeagent.workers.messages import Beat, Captured, Control, Grant, Message
+from edgeagent.workers.messages import Captured, Control, Grant, Heartbeat, Message
 from edgeagent.workers.probe import start_capture_worker
 from edgeagent.workers.process import Exit, WorkerProcess
 from edgeagent.workers.ring import MAX_FRAME_BYTES, Ring
@@ -37,7 +37,7 @@ _FROM_WORKER = frozenset({"starting", "running", "absent", "lost", "unreadable",
 _FPS_FRAMES = 90
 _WATCH_S = 0.5
 # The worker itself notices a camera that sends nothing for `stall_seconds`; it beats once a second when it can.
-_BEAT_MARGIN_S = 3.0
+_HEARTBEAT_MARGIN_S = 3.0
 # A frame that was to be read when so many workers in a row died kills decoders: it is left out.
 _FATAL_READS = 3
 _ring_ids = itertools.count(1)
@@ -77,7 +77,7 @@ class Capture:
         *,
         slots: int = RING_SLOTS,
         backoff_s: tuple[float, float] = (0.2, 15.0),
-        calm_s: float = 30.0,
+        stable_after_s: float = 30.0,
         start_timeout_s: float = 30.0,
     ) -> None:
         """backoff_s: first and longest pause before a respawn, seconds; calm_s: frames for so long reset it;
@@ -95,17 +95,17 @@ class Capture:
         self._on_frame, self._on_dropped = on_frame, on_dropped
         self._on_ring_gone, self._on_restart = on_ring_gone, on_restart
         self._on_source_error = on_source_error
-        self._slots, self._backoff_s, self._calm_s, self._start_timeout_s = (
+        self._slots, self._backoff_s, self._stable_after_s, self._start_timeout_s = (
             slots,
             backoff_s,
-            calm_s,
+            stable_after_s,
             start_timeout_s,
         )
         self._log = _log.bind(pipeline=config.name)
         self._ring: Ring | None = None
         self._mapped = False  # the worker of now has the ring of now
         self._granted: set[int] = set()
-        self._held = False
+        self._paused = False
         self._position = 0
         self._fatal_reads = 0
         self._reading = False
@@ -149,9 +149,9 @@ class Capture:
         self._retire_ring()
         self._enter("stopped", "")
 
-    def hold(self, held: bool) -> None:
+    def pause(self, paused: bool) -> None:
         """While held, grant no more slots: whoever takes the results is behind. No effect on a live source."""
-        self._held = held and not self.live
+        self._paused = paused and not self.live
         self._grant()
 
     def status(self) -> dict[str, Any]:
@@ -227,7 +227,7 @@ class Capture:
     def _heard(self, message: Message) -> None:
         if self._stopping:
             return
-        self._patience = self._source.stall_seconds + _BEAT_MARGIN_S
+        self._patience = self._source.stall_seconds + _HEARTBEAT_MARGIN_S
         if isinstance(message, Captured):
             self._frame(message)
         elif isinstance(message, Control):
@@ -235,7 +235,7 @@ class Capture:
                 self._control(message.op, message.body)
             except (KeyError, TypeError, ValueError) as e:
                 self._refuse(f"sent a {message.op} that makes no sense: {e!r}")
-        elif not isinstance(message, Beat):
+        elif not isinstance(message, Heartbeat):
             self._refuse(f"sent a {type(message).__name__}")
 
     def _refuse(self, why: str) -> None:
@@ -257,7 +257,7 @@ class Capture:
             self._enter("running", "")
         if self._good_since is None:
             self._good_since = m.mono
-        elif self._backoff > self._backoff_s[0] and m.mono - self._good_since > self._calm_s:
+        elif self._backoff > self._backoff_s[0] and m.mono - self._good_since > self._stable_after_s:
             self._backoff = self._backoff_s[0]
         self._fatal_reads = 0
         self._position = m.position + 1
@@ -340,7 +340,7 @@ class Capture:
 
     def _grant(self) -> None:
         """Lend every free slot, so that a frame never waits for a message."""
-        if not self._mapped or self._held or self.worker is None or self._ring is None:
+        if not self._mapped or self._paused or self.worker is None or self._ring is None:
             return
         while (slot := self._ring.acquire()) is not None:
             self._granted.add(slot)

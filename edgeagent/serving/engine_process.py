@@ -17,16 +17,16 @@ import structlog
 from edgeagent.errors import WeightsError, WorkerError
 from edgeagent.serving.artifact import Artifact
 from edgeagent.serving.frame import Frame
-from edgeagent.serving.spare_worker import Spare, libraries_of
+from edgeagent.serving.spare_worker import SpareWorker, libraries_of
 from edgeagent.workers.bootstrap import can_raise_priority, raise_priority
-from edgeagent.workers.messages import Control, Detected, DropRing, Infer, Message, Ring
+from edgeagent.workers.messages import Control, Detected, Infer, Message, Ring, UnmapRing
 from edgeagent.workers.process import Exit, WorkerProcess
 
 _log = structlog.get_logger(__name__)
 
 _KIND, _MODULE = "engine", "edgeagent.workers.engine"
 _RESPAWN_MIN_S, _RESPAWN_MAX_S = 0.1, 15.0
-_SOUND_S = 30.0
+_STABLE_AFTER_S = 30.0
 """A worker that lived so long (seconds) after getting ready starts its back-off anew."""
 _WATCH_S = 0.25
 MAX_FAULTS = 3
@@ -64,7 +64,7 @@ class EngineUser(Protocol):
         """The worker ended, or failed on several frames in a row, after it was ready once."""
 
 
-class SpareEngine(Spare):
+class SpareEngine(SpareWorker):
     """An engine worker for whichever `Engine` takes it."""
 
     def __init__(self) -> None:
@@ -72,11 +72,11 @@ class SpareEngine(Spare):
 
     def wait(self, backend: str) -> None:
         """Have one wait that imports what `backend` needs."""
-        self.start(libraries_of(backend), _can_step_back())
+        self.start(libraries_of(backend), _can_deprioritise())
 
 
 @cache
-def _can_step_back() -> bool:
+def _can_deprioritise() -> bool:
     """Whether workers may load at low priority, beside the version that serves, and come forward again to serve."""
     return can_raise_priority()
 
@@ -151,7 +151,7 @@ class Engine:
         """The ring is gone: the worker may unmap it."""
         if ring in self._rings and self.worker:
             self._rings.discard(ring)
-            self.worker.send(DropRing(ring))
+            self.worker.send(UnmapRing(ring))
 
     async def retire(self) -> None:
         """Kill the worker and return when it is gone, its memory with it. Idempotent."""
@@ -166,30 +166,30 @@ class Engine:
         a, s = self.artifact, self._settings
         # Loading competes with the version that serves; one that is started again has none beside it: it is in a hurry.
         hurry = self._loaded_once
-        steps_back = _can_step_back() and not hurry
+        deprioritised = _can_deprioritise() and not hurry
         spare = self._spare.take()
         self._rings.clear()
         self._tickets.clear()
         self._faults = 0
         settings = {
             "weights": str(a.weights),
-            "parts": dict(a.parts),
+            "parts": dict(a.companions),
             "variant": asdict(a.variant),
             "threads": s.threads,
             "max_batch": s.max_batch,
             "imgsz": a.imgsz,
             "compiled": str(a.compiled or ""),
-            "nice": os.getpriority(os.PRIO_PROCESS, 0) if steps_back else None,
+            "nice": os.getpriority(os.PRIO_PROCESS, 0) if deprioritised else None,
         }
         if spare:
-            if hurry and _can_step_back():
+            if hurry and _can_deprioritise():
                 with suppress(OSError):  # it is gone: `on_exit` follows
                     raise_priority(os.getpriority(os.PRIO_PROCESS, 0), spare.pid)
             spare.adopt(settings, self._heard, self._ended)
             self.worker = spare
         else:
             self.worker = WorkerProcess(
-                _KIND, _MODULE, settings, self._heard, self._ended, low_priority=steps_back
+                _KIND, _MODULE, settings, self._heard, self._ended, low_priority=deprioritised
             )
 
     def _heard(self, message: Message) -> None:
@@ -240,7 +240,7 @@ class Engine:
         if self._retired or not self._loaded_once:
             return
         _log.warning("engine worker ended", version=self.ref.version, how=str(how))
-        if was_ready and time.monotonic() - self._ready_at > _SOUND_S:
+        if was_ready and time.monotonic() - self._ready_at > _STABLE_AFTER_S:
             self._respawn_delay = _RESPAWN_MIN_S
         self._respawn_later()
         self._user.lost(self)

@@ -12,7 +12,7 @@ from edgeagent.config import PipelineConfig
 from edgeagent.observe.metrics import Metrics
 from edgeagent.serving.camera import Capture, ring_slots
 from edgeagent.serving.frame import Frame
-from edgeagent.serving.router import Line, Router, Timing
+from edgeagent.serving.router import Route, Router, Timing
 from edgeagent.sinks.queue import Sinks
 
 _LATENCIES = 512
@@ -46,7 +46,7 @@ class Pipeline:
             lambda state: metrics.source_error(config.name, state),
             slots=ring_slots(streams),
         )
-        self.line = Line(
+        self.line = Route(
             config.name,
             self.capture.live,
             config.confidence,
@@ -57,7 +57,7 @@ class Pipeline:
         self.sinks = Sinks(
             config.name,
             config.sinks,
-            on_pressure=self.capture.hold,
+            on_pressure=self.capture.pause,
             on_error=lambda sink: metrics.sink_error(config.name, sink),
         )
 

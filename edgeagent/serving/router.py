@@ -18,7 +18,7 @@ from typing import Any
 from edgeagent.serving.engine_process import Engine
 from edgeagent.serving.frame import Frame
 from edgeagent.serving.slot import Lease, Slot
-from edgeagent.workers.messages import BOX, Detected
+from edgeagent.workers.messages import BOX_STRUCT, Detected
 
 DEPTH = 2
 """How often over an engine has what it is at work on: a batch, or a frame in each of its streams, and as much waiting
@@ -50,7 +50,7 @@ class Timing:
 
 @dataclass(slots=True, eq=False)
 class _Job:
-    line: Line
+    line: Route
     frame: Frame
     lease: Lease | None = None  # None: to be leased (again)
     dispatched: float = 0.0
@@ -63,7 +63,7 @@ class _Job:
 
 
 @dataclass(eq=False)
-class Line:
+class Route:
     """One pipeline, as the router sees it.
 
     emit: called with each record in frame order, and its timing. dropped: called with a reason and a number.
@@ -98,20 +98,20 @@ class Router:
         self._resized = resized
         self._slot = slot
         self._clock = clock
-        self._lines: deque[Line] = deque()
+        self._lines: deque[Route] = deque()
         self._jobs: dict[int, _Job] = {}
         self._tickets = count(1)
 
     @property
-    def lines(self) -> list[Line]:
+    def lines(self) -> list[Route]:
         """The lines on this model."""
         return list(self._lines)
 
-    def add_line(self, line: Line) -> None:
+    def add_line(self, line: Route) -> None:
         """Route this line's frames too."""
         self._lines.append(line)
 
-    def remove_line(self, line: Line) -> None:
+    def remove_line(self, line: Route) -> None:
         """Give back all of the line's frames. Its capture must have stopped."""
         self._lines.remove(line)
         self._jobs = {ticket: job for ticket, job in self._jobs.items() if job.line is not line}
@@ -126,9 +126,9 @@ class Router:
         line.jobs.clear()
         line.waiting.clear()
         line.recent = None
-        self.pump()  # one of its frames may have been on trial alone
+        self.dispatch()  # one of its frames may have been on trial alone
 
-    def frame(self, line: Line, frame: Frame) -> None:
+    def frame(self, line: Route, frame: Frame) -> None:
         """A frame was captured. On a live line it takes the place of those that have waited too long."""
         size = frame.height, frame.width
         if size not in line.sizes and len(line.sizes) < MAX_SIZES:
@@ -139,9 +139,9 @@ class Router:
             engine = self._slot.engine
             line.dropped("busy" if engine and engine.ready else "no_engine", 1)
         line.waiting.append(frame)
-        self.pump()
+        self.dispatch()
 
-    def pump(self) -> None:
+    def dispatch(self) -> None:
         """Give the engine that serves as many frames as it should have; to each line its turn."""
         engine = self._slot.engine
         while engine and engine.ready and engine.in_flight < self._room(engine):
@@ -163,7 +163,7 @@ class Router:
         if job:
             job.result = result
             self._flush(job.line)
-        self.pump()
+        self.dispatch()
 
     def fault(self, engine: Engine, ticket: int, why: str) -> None:
         """An engine can't infer this frame: it is counted, and the line goes on."""
@@ -171,7 +171,7 @@ class Router:
         if job:
             job.failed = True
             self._flush(job.line)
-        self.pump()
+        self.dispatch()
 
     def lost(self, engine: Engine) -> None:
         """An engine's worker died: what it had is leased anew, in order, or given up after MAX_ATTEMPTS.
@@ -191,7 +191,7 @@ class Router:
                 job.failed = job.frame.attempts >= MAX_ATTEMPTS
         for line in self._lines:
             self._flush(line)
-        self.pump()
+        self.dispatch()
 
     def _room(self, engine: Engine) -> int:
         """How many frames it should have."""
@@ -201,7 +201,7 @@ class Router:
         """Whether a frame that was with an engine when it died is yet to be tried again."""
         return any(job.frame.attempts and not job.done for line in self._lines for job in line.jobs)
 
-    def _is_stale(self, line: Line) -> bool:
+    def _is_stale(self, line: Route) -> bool:
         """Whether the oldest frame that waits on a live line is to make way for a newer one."""
         return len(line.waiting) >= BURST or self._clock() - line.waiting[0].mono > BURST_S
 
@@ -225,14 +225,14 @@ class Router:
                 return job
         return None
 
-    def _is_served(self, line: Line) -> bool:
+    def _is_served(self, line: Route) -> bool:
         """Whether the engine that serves has a frame of the line for each of its streams, and one that waits."""
         engine = self._slot.engine
         assert engine is not None
         has = sum(1 for job in line.jobs if not job.done and job.lease and job.lease.engine is engine)
         return has > engine.streams
 
-    def _flush(self, line: Line) -> None:
+    def _flush(self, line: Route) -> None:
         """Let out what is done, as far as it is next in frame order."""
         while line.jobs and line.jobs[0].done:
             job = line.jobs.popleft()
@@ -244,7 +244,7 @@ class Router:
                 continue
             self._emit(line, job, job.result)
 
-    def _emit(self, line: Line, job: _Job, result: Detected) -> None:
+    def _emit(self, line: Route, job: _Job, result: Detected) -> None:
         lease, frame = job.lease, job.frame
         assert lease is not None
         now = self._clock()
@@ -266,7 +266,7 @@ class Router:
                     "conf": round(conf, 4),
                     "xyxy": [round(x1, 1), round(y1, 1), round(x2, 1), round(y2, 1)],
                 }
-                for x1, y1, x2, y2, conf, cls in BOX.iter_unpack(result.boxes)
+                for x1, y1, x2, y2, conf, cls in BOX_STRUCT.iter_unpack(result.boxes)
             ],
         }
         timing = Timing(
@@ -286,4 +286,4 @@ class Router:
 def _names_known_classes(engine: Engine, result: Detected) -> bool:
     """Whether each class id has a name: an end-to-end network gives ids as plain numbers, NaN included."""
     classes = len(engine.artifact.contract.names)
-    return all(0 <= row[5] < classes for row in BOX.iter_unpack(result.boxes))
+    return all(0 <= row[5] < classes for row in BOX_STRUCT.iter_unpack(result.boxes))

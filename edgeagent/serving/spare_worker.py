@@ -27,7 +27,7 @@ def libraries_of(*backends: str) -> list[str]:
     return [_LIBRARIES[b] for b in dict.fromkeys(backends) if b in _LIBRARIES]
 
 
-class Spare:
+class SpareWorker:
     """At most one worker of a kind that waits. All on the event loop's thread."""
 
     def __init__(self, kind: str, module: str) -> None:

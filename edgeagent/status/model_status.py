@@ -35,7 +35,7 @@ def model_status(updater: Updater) -> dict[str, Any]:
         },
         "state": state_name(s),
         "candidate": s.candidate and _candidate(s.candidate, updater.preparation),
-        "previous": [asdict(r) for r in s.good if r != s.active],
+        "previous": [asdict(r) for r in s.stable_versions if r != s.active],
         "rejected": [
             {"version": r.version, "digest": r.digest, "stage": r.stage.value, "why": r.why}
             for r in s.rejections

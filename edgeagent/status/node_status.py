@@ -14,7 +14,7 @@ from edgeagent.update.updater import Updater
 from edgeagent.workers.process import WorkerProcess
 
 
-class Report:
+class NodeStatus:
     """A view on the updaters and pipelines of a node; changes nothing of theirs."""
 
     def __init__(

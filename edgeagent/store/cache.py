@@ -55,15 +55,15 @@ def describe(cached: CachedVersion) -> dict[str, Any]:
         "digest": manifest.digest,
         "contract": asdict(manifest.contract),
         "golden": [str(cached.files[path]) for path in manifest.golden],
-        "parts": parts_of(cached),
-        "ready": {f.format: str(cached.files[f.path]) for f in manifest.ready},
+        "parts": companions_of(cached),
+        "ready": {f.format: str(cached.files[f.path]) for f in manifest.alternates},
     }
 
 
-def parts_of(cached: CachedVersion) -> dict[str, str]:
+def companions_of(cached: CachedVersion) -> dict[str, str]:
     """Where the files lie that belong to the OpenVINO graph of the version (its numbers, …), by format."""
     m = cached.manifest
-    networks = {m.weights, *m.ready}
+    networks = {m.weights, *m.alternates}
     others = (f for f in m.files if f not in networks and f.path not in m.golden)
     return {f.format: str(cached.files[f.path]) for f in others}
 

@@ -19,11 +19,11 @@ from typing import TYPE_CHECKING
 
 from edgeagent.core.model import FORMATS, MAX_FILES, Manifest, WeightFile, check_name, parse_manifest
 from edgeagent.errors import IntegrityError, UsageError
-from edgeagent.runtimes.openvino.ir import parts_beside
+from edgeagent.runtimes.openvino.ir import companions_beside
 from edgeagent.store.remote import RemoteStore, already_published
 
 if TYPE_CHECKING:  # numpy comes with it
-    from edgeagent.runtimes.port import WeightFacts
+    from edgeagent.runtimes.port import ModelMetadata
 
 
 _GOLDEN = "golden-"
@@ -46,8 +46,8 @@ def publish(
     version: str,
     store_url: str,
     *,
-    facts: WeightFacts,
-    ready: Sequence[tuple[Path, WeightFacts]] = (),
+    metadata: ModelMetadata,
+    alternates: Sequence[tuple[Path, ModelMetadata]] = (),
     golden: Path | None = None,
     note: str = "",
     metrics: Mapping[str, float] | None = None,
@@ -57,8 +57,8 @@ def publish(
 ) -> Manifest:
     """Publish `weights`, and the files under the folder `golden`, as `<store>/<model>/<version>`.
 
-    facts: what the weights say of themselves. ready: the same network in further formats, each with what it says of
-    itself: task, class names and stride must be those of `facts`, the input size may be another. created: ISO 8601 in
+    metadata: what the weights say of themselves. alternates: the same network in further formats, each with what it
+    says of itself: task, class names and stride must be those of `metadata`, the input size may be another. created: ISO 8601 in
     UTC; now by default. Returns the manifest as it stands in the store; its sequence is one more than the highest
     there. (Two versions of a model that are published at the same instant may get the same one.)
 
@@ -71,7 +71,7 @@ def publish(
     store.prepare_to_publish()
     if store.has_version(model, version):
         raise already_published(model, version, store.name)
-    networks = [(weights, facts), *ready]
+    networks = [(weights, metadata), *alternates]
     _check_alike(networks)
     sources = _sources(networks, golden)
     manifest = Manifest(
@@ -79,7 +79,7 @@ def publish(
         version=version,
         sequence=1 + max((_sequence(store, model, v) for v in store.versions(model)), default=0),
         created=created or datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
-        contract=facts.contract,
+        contract=metadata.contract,
         files=tuple(WeightFile(path, s.sha256, s.size, s.format) for path, s in sources.items()),
         golden=tuple(path for path in sources if "/" in path),  # only they lie in a folder
         metrics=dict(metrics or {}),
@@ -100,24 +100,24 @@ def publish(
     return manifest
 
 
-def _check_alike(networks: Sequence[tuple[Path, WeightFacts]]) -> None:
+def _check_alike(networks: Sequence[tuple[Path, ModelMetadata]]) -> None:
     """Raise UsageError unless all are in known formats, each in its own, and agree on what a pipeline relies on."""
     weights, source = networks[0]
     seen: dict[str, Path] = {}
-    for path, facts in networks:
-        if facts.format not in FORMATS:
+    for path, metadata in networks:
+        if metadata.format not in FORMATS:
             raise UsageError(
-                f"weights {path}", f"format {facts.format!r}", f"use one of {', '.join(FORMATS)}"
+                f"weights {path}", f"format {metadata.format!r}", f"use one of {', '.join(FORMATS)}"
             )
-        if facts.format in seen:
+        if metadata.format in seen:
             raise UsageError(
                 f"ready file {path}",
-                f"in the same format as {seen[facts.format]}: {facts.format}",
+                f"in the same format as {seen[metadata.format]}: {metadata.format}",
                 "give one file of each format",
             )
-        seen[facts.format] = path
+        seen[metadata.format] = path
         for what in ("task", "names", "stride"):
-            has, expected = getattr(facts.contract, what), getattr(source.contract, what)
+            has, expected = getattr(metadata.contract, what), getattr(source.contract, what)
             if has != expected:
                 raise UsageError(
                     f"ready file {path}",
@@ -126,13 +126,13 @@ def _check_alike(networks: Sequence[tuple[Path, WeightFacts]]) -> None:
                 )
 
 
-def _sources(networks: Sequence[tuple[Path, WeightFacts]], golden: Path | None) -> dict[str, _Source]:
+def _sources(networks: Sequence[tuple[Path, ModelMetadata]], golden: Path | None) -> dict[str, _Source]:
     """Path in the version's folder → local file; the networks first, each with what belongs to it."""
     files: dict[str, Path] = {}
-    for weights, facts in networks:
-        files[facts.format] = weights
-        if facts.format == "openvino":
-            files |= parts_beside(weights)
+    for weights, metadata in networks:
+        files[metadata.format] = weights
+        if metadata.format == "openvino":
+            files |= companions_beside(weights)
     sources = {
         f"{path.stem}-{hashed.sha256[:12]}{path.suffix}": hashed
         for fmt, path in files.items()

@@ -19,7 +19,15 @@ import structlog
 
 from edgeagent.core.tuning import Parity, Trial
 from edgeagent.runtimes.variants import Variant
-from edgeagent.update.tuning_cache import Source, Verdict, begin, kin, recall, remember, work_folder
+from edgeagent.update.tuning_cache import (
+    TuningResult,
+    VerifiedVersion,
+    begin,
+    load_result,
+    similar_model,
+    store_result,
+    work_folder,
+)
 from edgeagent.update.worker_task import TaskFailedError
 
 _FASTER = 0.9
@@ -33,56 +41,60 @@ T = TypeVar("T")
 _log = structlog.get_logger(__name__)
 
 
-class Workshop(Protocol):
+class TrialRunner(Protocol):
     """Who runs trials, in workers. Results are {weights, compiled, ms, parity (values of Parity, None for the
     reference)}. `folder`: for what a trial makes, and leaves to the next. Raise TaskFailedError, OSError."""
 
-    async def measure(self, source: Source, variant: Variant, folder: Path) -> dict[str, Any]:
+    async def benchmark(self, source: VerifiedVersion, variant: Variant, folder: Path) -> dict[str, Any]:
         """One trial, in a process of its own."""
 
-    async def prove(self, source: Source, variant: Variant, folder: Path) -> list[dict[str, Any]]:
+    async def validate_similar(
+        self, source: VerifiedVersion, variant: Variant, folder: Path
+    ) -> list[dict[str, Any]]:
         """The reference, `variant` if it is another, and all gates, in one process."""
 
 
-async def tune(source: Source, root: Path, workshop: Workshop) -> Verdict:
+async def tune(source: VerifiedVersion, root: Path, runner: TrialRunner) -> TuningResult:
     """The fastest variant that sees what the source sees; from memory when it was asked before.
 
     root: `<cache>/prepared`. When the reference can't be measured nothing proves another right: it is the verdict all
     the same, even if it is none to choose, for the gates to say what is wrong with it. Raises TaskFailedError when no
     variant is left. Nothing half-made stays, also when cancelled.
     """
-    known = await asyncio.to_thread(recall, source, root)
+    known = await asyncio.to_thread(load_result, source, root)
     if known:
         return known
     work = work_folder(root)
     trials: list[Trial] = []
     try:
         await _on_disk(begin, root, work)
-        verdict = None
-        if [*source.variants] == [source.reference] and serves_as_it_is(source):
-            verdict = as_it_is(source)
-        elif alike := await _on_disk(kin, source, root):
-            verdict = await _prove(source, work, alike, workshop)
-        if verdict is None:
-            verdict = await _try_all(source, work, workshop, trials)
+        tuned = None
+        if [*source.variants] == [source.reference] and can_serve_unconverted(source):
+            tuned = unconverted(source)
+        elif similar := await _on_disk(similar_model, source, root):
+            tuned = await _validate_similar(source, work, similar, runner)
+        if tuned is None:
+            tuned = await _try_all(source, work, runner, trials)
             if trials[0].why:
-                return verdict
-        return await _on_disk(remember, source, verdict, root, work)
+                return tuned
+        return await _on_disk(store_result, source, tuned, root, work)
     except OSError as e:
-        return _for_now(source, trials, f"this machine lacks something: {e}", e)
+        return _fallback(source, trials, f"this machine lacks something: {e}", e)
     except TaskFailedError as e:
         if not e.transient:
             raise
-        return _for_now(source, trials, e.why, e)
+        return _fallback(source, trials, e.why, e)
     finally:
         await _on_disk(shutil.rmtree, work, True)
 
 
-async def _prove(source: Source, work: Path, variant: Variant, workshop: Workshop) -> Verdict | None:
+async def _validate_similar(
+    source: VerifiedVersion, work: Path, variant: Variant, runner: TrialRunner
+) -> TuningResult | None:
     """The verdict for `variant`, if it does for this version what it did for its kin; else None: then all are tried,
     and all gates run, which tell what is wrong."""
     try:
-        results = await workshop.prove(source, variant, work)
+        results = await runner.validate_similar(source, variant, work)
     except TaskFailedError as e:
         if e.transient:
             raise
@@ -96,27 +108,31 @@ async def _prove(source: Source, work: Path, variant: Variant, workshop: Worksho
     if chosen.why or float(results[-1]["ms"]) > _SLOWER * float(results[0]["ms"]):
         _log.info("not like its kin", variant=variant.name, why=chosen.why or "slower than the reference")
         return None
-    return replace(_verdict(source, variant, results[-1], trials), gated=True)
+    return replace(_tuned(source, variant, results[-1], trials), gated=True)
 
 
-def _trial(variant: Variant, result: dict[str, Any], source: Source) -> Trial:
+def _trial(variant: Variant, result: dict[str, Any], source: VerifiedVersion) -> Trial:
     ms, parity = float(result["ms"]), Parity(**result["parity"]) if result["parity"] else None
     why = "; ".join(parity.failures(source.tolerance)) if parity else ""
     _log.info("variant tried", variant=variant.name, ms=round(ms, 2), refused=why)
     return Trial(variant.name, ms, why and f"gate parity: {why}", parity)
 
 
-def _verdict(source: Source, variant: Variant, result: dict[str, Any], trials: Sequence[Trial]) -> Verdict:
+def _tuned(
+    source: VerifiedVersion, variant: Variant, result: dict[str, Any], trials: Sequence[Trial]
+) -> TuningResult:
     compiled = Path(result["compiled"]) if result["compiled"] else None
-    return Verdict(variant, Path(result["weights"]), tuple(trials), source.imgsz, compiled)
+    return TuningResult(variant, Path(result["weights"]), tuple(trials), source.imgsz, compiled)
 
 
-async def _try_all(source: Source, work: Path, workshop: Workshop, trials: list[Trial]) -> Verdict:
+async def _try_all(
+    source: VerifiedVersion, work: Path, runner: TrialRunner, trials: list[Trial]
+) -> TuningResult:
     """The fastest, as far as it matters. Adds to `trials`, the reference first."""
     best: tuple[float, Variant, dict[str, Any]] | None = None
     for variant in dict.fromkeys((source.reference, *source.variants)):
         try:
-            result = await workshop.measure(source, variant, work)
+            result = await runner.benchmark(source, variant, work)
         except TaskFailedError as e:
             if e.transient:
                 raise
@@ -126,33 +142,33 @@ async def _try_all(source: Source, work: Path, workshop: Workshop, trials: list[
                 continue
             if variant.needs_conversion(source.formats):
                 break
-            return as_it_is(source, trials)
+            return unconverted(source, trials)
         trial = _trial(variant, result, source)
         trials.append(trial)
         fast = best is None or result["ms"] < _FASTER * best[0]
         if fast and not trial.why and variant in source.variants:
             best = result["ms"], variant, result
     if best:
-        return _verdict(source, best[1], best[2], trials)
+        return _tuned(source, best[1], best[2], trials)
     raise TaskFailedError("; ".join(f"{t.variant}: {t.why}" for t in trials if t.why))
 
 
-def serves_as_it_is(source: Source) -> bool:
+def can_serve_unconverted(source: VerifiedVersion) -> bool:
     """Whether the version can serve here without a conversion."""
     return source.reference in source.variants and not source.reference.needs_conversion(source.formats)
 
 
-def as_it_is(source: Source, trials: Sequence[Trial] = ()) -> Verdict:
+def unconverted(source: VerifiedVersion, trials: Sequence[Trial] = ()) -> TuningResult:
     """Nothing made, nothing chosen."""
-    return Verdict(source.reference, source.weights_for(source.reference), tuple(trials), source.imgsz)
+    return TuningResult(source.reference, source.weights_for(source.reference), tuple(trials), source.imgsz)
 
 
-def _for_now(source: Source, trials: list[Trial], why: str, error: Exception) -> Verdict:
+def _fallback(source: VerifiedVersion, trials: list[Trial], why: str, error: Exception) -> TuningResult:
     """The source, unconverted, because of a trouble that may pass."""
-    if not serves_as_it_is(source):
+    if not can_serve_unconverted(source):
         raise TaskFailedError(why, {"transient": True}) from error
     _log.warning("served as it is", variant=source.reference.name, why=why)
-    return as_it_is(source, [*trials, Trial(source.reference.name, None, why)])
+    return unconverted(source, [*trials, Trial(source.reference.name, None, why)])
 
 
 async def _on_disk(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:

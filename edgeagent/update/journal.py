@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from edgeagent.core.events import Record
-from edgeagent.core.state import Ref, State
+from edgeagent.core.events import AppendAudit
+from edgeagent.core.state import State, VersionRef
 from edgeagent.errors import EdgeAgentError
 from edgeagent.observe.audit import AuditLog, AuditRecord
 from edgeagent.observe.metrics import Metrics
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 _log = structlog.get_logger(__name__)
 
 
-class Ledger:
+class Journal:
     """Told by the updaters what they do (`UpdaterObserver`); writes it down in a thread, in that order.
 
     error: why the last write failed, "" when it didn't. What can't be written disturbs nothing that serves.
@@ -56,7 +56,7 @@ class Ledger:
         """Write a model's state, soon and durably."""
         self._write(save_state, self._states, state)
 
-    def record(self, model: str, record: Record) -> None:
+    def record(self, model: str, record: AppendAudit) -> None:
         """Into audit log, metrics and log; a swap also makes room in the cache."""
         if record.event != "intent":
             self._metrics.swap(model, record.result)
@@ -102,7 +102,7 @@ class Ledger:
         kept: set[tuple[str, str]] = set()
         for model, updater in self._updaters.items():
             s = updater.state
-            refs: list[Ref | None] = [s.active, s.standby, *s.good[-2:]]
+            refs: list[VersionRef | None] = [s.active, s.standby, *s.stable_versions[-2:]]
             kept |= {(model, r.version) for r in refs if r}
             if s.candidate:
                 kept.add((model, s.candidate.goal.version))

@@ -16,17 +16,17 @@ import structlog
 
 from edgeagent.core.lifecycle import Stage
 from edgeagent.core.model import Contract
-from edgeagent.core.state import Goal, Ref
+from edgeagent.core.state import Goal, VersionRef
 from edgeagent.core.tuning import Tolerance
 from edgeagent.errors import EdgeAgentError
 from edgeagent.gates import contract as contract_gate
 from edgeagent.runtimes.variants import Variant, variants
 from edgeagent.serving.artifact import Artifact
 from edgeagent.serving.frame import Frame
-from edgeagent.serving.spare_worker import Spare, libraries_of
+from edgeagent.serving.spare_worker import SpareWorker, libraries_of
 from edgeagent.store.cache import Cache, describe
-from edgeagent.update.autotune import as_it_is, serves_as_it_is, tune
-from edgeagent.update.tuning_cache import Source, Verdict, has_passed, mark_passed, recall
+from edgeagent.update.autotune import can_serve_unconverted, tune, unconverted
+from edgeagent.update.tuning_cache import TuningResult, VerifiedVersion, has_passed, load_result, mark_passed
 from edgeagent.update.worker_task import KIND, MODULE, Task, TaskFailedError
 from edgeagent.workers.messages import Control
 from edgeagent.workers.process import WorkerProcess
@@ -83,7 +83,7 @@ class PrepareSettings:
 
 
 @dataclass
-class Report:
+class PreparationProgress:
     """How far a preparation is, for status: stage, gate, variant on trial, and the file being fetched in bytes."""
 
     stage: Stage = Stage.FETCHING
@@ -118,7 +118,7 @@ class Preparation:
         was published, for now. Not when `thorough`: then they, too, are made for this node and its frames as they are,
         or refused when that can't be done now. backend: what it will likely be tried in.
         """
-        self.report = Report()
+        self.report = PreparationProgress()
         self.version = goal.version
         self.task: Task | None = None
         self._model = model
@@ -131,7 +131,7 @@ class Preparation:
         self._refused = refused
         self._thorough = thorough
         self._backend = backend
-        self.spare = Spare(KIND, MODULE)
+        self.spare = SpareWorker(KIND, MODULE)
         self._hurry = goal.known_good and not thorough
 
     async def run(self) -> Artifact:
@@ -147,7 +147,7 @@ class Preparation:
     async def _run_through(self) -> Artifact:
         known, provisional = await asyncio.to_thread(self._known, self._frame_sizes()), False
         if known:
-            source, verdict = known
+            source, tuned = known
             self._enter(Stage.VERIFYING, source.digest)
             self._enter(Stage.PREPARING)
         else:
@@ -157,35 +157,35 @@ class Preparation:
             if _takes_any_size(fetched) and not self._hurry:
                 await self._wait_for_first_frames()
             source = await asyncio.to_thread(self._source, fetched, self._frame_sizes())
-            provisional = self._hurry and len(source.variants) > 1 and serves_as_it_is(source)
-            verdict = (
-                as_it_is(source) if provisional else await self._make_fit(source, fetched["fingerprint"])
+            provisional = self._hurry and len(source.variants) > 1 and can_serve_unconverted(source)
+            tuned = (
+                unconverted(source) if provisional else await self._make_fit(source, fetched["fingerprint"])
             )
-            if self._thorough and verdict.folder is None:
+            if self._thorough and tuned.folder is None:
                 # A makeshift is for a version that has nothing better; here one serves already.
-                raise RefusedError(verdict.trials[-1].why, transient=True)
+                raise RefusedError(tuned.trials[-1].why, transient=True)
         if not self._goal.known_good:
             self._enter(Stage.GATING)
             if not known:
-                if not verdict.gated:
-                    await self._pass_gates(source, verdict, fetched["fingerprint"])
-                await asyncio.to_thread(self._mark_passed, verdict)
-        if not known and verdict.variant not in source.variants:
+                if not tuned.gated:
+                    await self._pass_gates(source, tuned, fetched["fingerprint"])
+                await asyncio.to_thread(self._mark_passed, tuned)
+        if not known and tuned.variant not in source.variants:
             # The gates had nothing against the weights, and yet their way to what was asked for begins with a failure.
-            raise RefusedError(verdict.trials[0].why, fingerprint=fetched["fingerprint"])
+            raise RefusedError(tuned.trials[0].why, fingerprint=fetched["fingerprint"])
         return Artifact(
-            ref=Ref(self._goal.version, source.digest),
-            weights=verdict.weights,
+            ref=VersionRef(self._goal.version, source.digest),
+            weights=tuned.weights,
             contract=source.contract,
-            variant=verdict.variant,
-            trials=verdict.trials,
-            parts=source.parts,
-            imgsz=verdict.imgsz,
-            compiled=verdict.compiled,
+            variant=tuned.variant,
+            trials=tuned.trials,
+            companions=source.companions,
+            imgsz=tuned.imgsz,
+            compiled=tuned.compiled,
             provisional=provisional,
         )
 
-    def _known(self, sizes: FrameSizes) -> tuple[Source, Verdict] | None:
+    def _known(self, sizes: FrameSizes) -> tuple[VerifiedVersion, TuningResult] | None:
         """The version as the cache holds it, hashed, if this node has prepared and gated just that before.
 
         Versions are immutable: then there is nothing to ask the store for, and no worker to wait for.
@@ -198,28 +198,28 @@ class Preparation:
             fetched = {**describe(cached), "fingerprint": ""}
             source = self._source(fetched, sizes)
             any_size = not sizes.seen or self._hurry
-            verdict = recall(source, self._settings.prepared, any_size)
-            if verdict is None or not (self._goal.known_good or has_passed(verdict, self._terms())):
+            tuned = load_result(source, self._settings.prepared, any_size)
+            if tuned is None or not (self._goal.known_good or has_passed(tuned, self._terms())):
                 return None
             cache.verify(cached)
             cache.mark_used(cached)
         except (EdgeAgentError, RefusedError, OSError) as e:
             _log.info("fetched and prepared anew", model=self._model, version=self.version, why=str(e))
             return None
-        return source, verdict
+        return source, tuned
 
-    def _source(self, fetched: dict[str, Any], sizes: FrameSizes) -> Source:
+    def _source(self, fetched: dict[str, Any], sizes: FrameSizes) -> VerifiedVersion:
         """Raises RefusedError. Looks at what is installed: not for the event loop."""
-        s, ready = self._settings, fetched["ready"]
+        s, alternates = self._settings, fetched["ready"]
         try:
-            possible = variants(fetched["format"], s.backend, s.device, ready)
-            all_here = variants(fetched["format"], device=s.device, ready=ready)
+            possible = variants(fetched["format"], s.backend, s.device, alternates)
+            all_here = variants(fetched["format"], device=s.device, alternates=alternates)
         except EdgeAgentError as e:
             raise RefusedError(str(e), fingerprint=fetched["fingerprint"]) from e
         # A GPU may be there and of no use; what the others are compared with is sure to run.
         reference = next((v for v in all_here if v.device == "cpu"), all_here[0])
         contract = Contract.from_values(fetched["contract"])
-        return Source(
+        return VerifiedVersion(
             digest=fetched["digest"],
             weights=Path(fetched["weights"]),
             format=fetched["format"],
@@ -230,8 +230,8 @@ class Preparation:
             tolerance=s.tolerance,
             contract=contract,
             imgsz=contract.fitted(sizes.seen) if _takes_any_size(fetched) else None,
-            ready={fmt: Path(path) for fmt, path in ready.items()},
-            parts=fetched["parts"],
+            alternates={fmt: Path(path) for fmt, path in alternates.items()},
+            companions=fetched["parts"],
             golden=fetched["golden"],
         )
 
@@ -277,13 +277,13 @@ class Preparation:
             why = e.why if e.body else f"{self.report.stage.lower()}: {e.why}"
             raise RefusedError(why, transient, e.body.get("fingerprint", "")) from e
 
-    async def _make_fit(self, source: Source, fingerprint: str) -> Verdict:
+    async def _make_fit(self, source: VerifiedVersion, fingerprint: str) -> TuningResult:
         try:
             return await tune(source, self._settings.prepared, self)
         except TaskFailedError as e:
             raise RefusedError(e.why, e.transient, fingerprint) from e
 
-    async def measure(self, source: Source, variant: Variant, folder: Path) -> dict[str, Any]:
+    async def benchmark(self, source: VerifiedVersion, variant: Variant, folder: Path) -> dict[str, Any]:
         """See `Workshop`."""
         self.report.trial = variant.name
         settings = {
@@ -293,7 +293,9 @@ class Preparation:
         }
         return await self._run(settings, self._patience(source, variant), self.spare.take())
 
-    async def prove(self, source: Source, variant: Variant, folder: Path) -> list[dict[str, Any]]:
+    async def validate_similar(
+        self, source: VerifiedVersion, variant: Variant, folder: Path
+    ) -> list[dict[str, Any]]:
         """See `Workshop`."""
         settings = {
             **self._gate_settings(source),
@@ -306,13 +308,13 @@ class Preparation:
         )["results"]
         return results
 
-    def _trial_settings(self, source: Source, variant: Variant, folder: Path) -> dict[str, Any]:
+    def _trial_settings(self, source: VerifiedVersion, variant: Variant, folder: Path) -> dict[str, Any]:
         return {
             "variant": asdict(variant),
             "source": str(source.weights),
             "format": source.format,
-            "ready": {fmt: str(path) for fmt, path in source.ready.items()},
-            "parts": dict(source.parts),
+            "ready": {fmt: str(path) for fmt, path in source.alternates.items()},
+            "parts": dict(source.companions),
             "golden": list(source.golden),
             "imgsz": source.imgsz,
             "threads": source.threads,
@@ -322,27 +324,27 @@ class Preparation:
             "tolerance": asdict(source.tolerance),
         }
 
-    def _patience(self, source: Source, variant: Variant) -> float:
+    def _patience(self, source: VerifiedVersion, variant: Variant) -> float:
         """How long the worker that tries it may say nothing, in seconds."""
         converts = variant.needs_conversion(source.formats)
         return self._settings.convert_s if converts else self._settings.gate_s
 
-    def _mark_passed(self, verdict: Verdict) -> None:
+    def _mark_passed(self, tuned: TuningResult) -> None:
         try:
-            mark_passed(verdict, self._terms())
+            mark_passed(tuned, self._terms())
         except OSError as e:
             _log.warning("gates passed, which can't be remembered", version=self.version, why=str(e))
 
-    async def _pass_gates(self, source: Source, verdict: Verdict, fingerprint: str) -> None:
+    async def _pass_gates(self, source: VerifiedVersion, tuned: TuningResult, fingerprint: str) -> None:
         settings = {
             "task": "gates",
             **self._gate_settings(source),
-            "weights": str(verdict.weights),
-            "variant": asdict(verdict.variant),
+            "weights": str(tuned.weights),
+            "variant": asdict(tuned.variant),
             "threads": source.threads,
             "max_batch": source.max_batch,
-            "imgsz": verdict.imgsz,
-            "compiled": str(verdict.compiled or ""),
+            "imgsz": tuned.imgsz,
+            "compiled": str(tuned.compiled or ""),
         }
         try:
             await self._run(settings, self._settings.gate_s, self.spare.take())
@@ -350,7 +352,7 @@ class Preparation:
             why = e.why if e.body else f"gate {self.report.gate}: {e.why}"
             raise RefusedError(why, e.transient, fingerprint) from e
 
-    def _gate_settings(self, source: Source) -> dict[str, Any]:
+    def _gate_settings(self, source: VerifiedVersion) -> dict[str, Any]:
         return {
             "cache": str(self._settings.cache),
             "model": self._model,
@@ -373,7 +375,7 @@ class Preparation:
         return await self.task.run()
 
     def _enter(self, stage: Stage, digest: str = "") -> None:
-        self.report = Report(stage=stage)
+        self.report = PreparationProgress(stage=stage)
         self._on_stage(stage, digest)
 
     def _heard(self, message: Control) -> None:

@@ -29,8 +29,8 @@ from edgeagent.util.durable import write_durably
 
 _log = structlog.get_logger(__name__)
 _SCHEMA = 3
-_VERDICT = "verdict.json"
-_ALIKE = 0.02
+_RESULT_FILE = "verdict.json"
+_SIMILAR_SIZE = 0.02
 """Files of one network, trained anew, differ in size by no more than this share: by what is noted in them."""
 # One node has the folder (it holds a lock on it): what another start began, nobody goes on with.
 _THIS_START = secrets.token_hex(8)
@@ -38,7 +38,7 @@ _count = itertools.count()
 
 
 @dataclass(frozen=True)
-class Verdict:
+class TuningResult:
     """The variant to serve with, the file that it loads, and all trials.
 
     imgsz: (height, width) that it was made for, None when that is the file's; compiled: see `EngineOptions`;
@@ -56,7 +56,7 @@ class Verdict:
 
 
 @dataclass
-class Source:
+class VerifiedVersion:
     """A verified version, before it is made fit for this node.
 
     variants: to choose from. reference: what the others are compared with; it loads the weights as they are, and need
@@ -75,11 +75,11 @@ class Source:
     tolerance: Tolerance
     contract: Contract
     imgsz: tuple[int, int] | None = None
-    ready: Mapping[str, Path] = field(default_factory=dict)
-    parts: Mapping[str, str] = field(default_factory=dict)
+    alternates: Mapping[str, Path] = field(default_factory=dict)
+    companions: Mapping[str, str] = field(default_factory=dict)
     golden: Sequence[str] = ()
     key: str = field(init=False)
-    family: str = field(init=False)
+    network_signature: str = field(init=False)
 
     def __post_init__(self) -> None:
         """Reads what is installed, from disk."""
@@ -92,55 +92,57 @@ class Source:
             "max_batch": self.max_batch,
             "tolerance": asdict(self.tolerance),
             "format": self.format,
-            "ready": sorted(self.ready),
+            "ready": sorted(self.alternates),
         }
         c = self.contract
-        self.family = _hash({**what, "input": c.imgsz, "classes": len(c.names)})
+        self.network_signature = _hash({**what, "input": c.imgsz, "classes": len(c.names)})
         self.key = _hash({**what, "digest": self.digest}) + _size(self.imgsz)
 
     @property
     def formats(self) -> tuple[str, ...]:
         """In which the version has its weights."""
-        return self.format, *self.ready
+        return self.format, *self.alternates
 
     def weights_for(self, variant: Variant) -> Path:
         """The version's own file that a variant loads that needs no conversion."""
-        return self.weights if variant.format == self.format else self.ready[variant.format]
+        return self.weights if variant.format == self.format else self.alternates[variant.format]
 
 
-def recall(source: Source, root: Path, any_size: bool = False) -> Verdict | None:
+def load_result(source: VerifiedVersion, root: Path, any_size: bool = False) -> TuningResult | None:
     """The verdict of an earlier time, if it still holds; with `any_size` also one for frames of another shape."""
     folders = [root / source.key]
     if any_size:
         folders += _newest_first(root.glob(f"{source.key.partition('-')[0]}-*"))
-    found = (_recall(source, folder) for folder in folders)
-    return next((verdict for verdict in found if verdict), None)
+    found = (_load_result(source, folder) for folder in folders)
+    return next((tuned for tuned in found if tuned), None)
 
 
-def kin(source: Source, root: Path) -> Variant | None:
+def similar_model(source: VerifiedVersion, root: Path) -> Variant | None:
     """What was fastest for the last version that is shaped like this one and was asked about in the same way."""
     size = source.weights.stat().st_size
     for folder in _newest_first(root.glob("[!.]*")):
         try:
-            doc = json.loads((folder / _VERDICT).read_bytes())
+            doc = json.loads((folder / _RESULT_FILE).read_bytes())
             variant = Variant(**doc["variant"])
-            alike = doc["family"] == source.family and abs(doc["bytes"] - size) <= _ALIKE * size
+            similar = (
+                doc["family"] == source.network_signature and abs(doc["bytes"] - size) <= _SIMILAR_SIZE * size
+            )
         except (OSError, ValueError, KeyError, TypeError, RecursionError):
             continue
-        if alike and variant in source.variants:
+        if similar and variant in source.variants:
             return variant
     return None
 
 
-def has_passed(verdict: Verdict, terms: str) -> bool:
+def has_passed(tuned: TuningResult, terms: str) -> bool:
     """Whether the version, as the verdict serves it, has passed the gates on these terms before."""
-    return verdict.folder is not None and (verdict.folder / f"passed-{terms}").exists()
+    return tuned.folder is not None and (tuned.folder / f"passed-{terms}").exists()
 
 
-def mark_passed(verdict: Verdict, terms: str) -> None:
+def mark_passed(tuned: TuningResult, terms: str) -> None:
     """Remember that it has, if the verdict is remembered. Raises OSError."""
-    if verdict.folder is not None and verdict.folder.is_dir():
-        write_durably(verdict.folder / f"passed-{terms}", b"")
+    if tuned.folder is not None and tuned.folder.is_dir():
+        write_durably(tuned.folder / f"passed-{terms}", b"")
 
 
 def forget_others(root: Path, digests: set[str]) -> None:
@@ -148,7 +150,7 @@ def forget_others(root: Path, digests: set[str]) -> None:
     _clear_leftovers(root)
     for folder in root.glob("[!.]*"):
         try:
-            keep = json.loads((folder / _VERDICT).read_bytes())["digest"] in digests
+            keep = json.loads((folder / _RESULT_FILE).read_bytes())["digest"] in digests
         except OSError:
             continue
         except (ValueError, KeyError, TypeError, RecursionError):
@@ -168,12 +170,12 @@ def begin(root: Path, work: Path) -> None:
     work.mkdir(parents=True)
 
 
-def remember(source: Source, verdict: Verdict, root: Path, work: Path) -> Verdict:
+def store_result(source: VerifiedVersion, tuned: TuningResult, root: Path, work: Path) -> TuningResult:
     """Move what was made into place; the folder appears whole or not at all. Raises OSError."""
     folder = root / source.key
     made = {
         kind: path
-        for kind, path in (("weights", verdict.weights), ("compiled", verdict.compiled))
+        for kind, path in (("weights", tuned.weights), ("compiled", tuned.compiled))
         if path and path.is_relative_to(work) and path.exists()
     }
     for entry in work.iterdir():
@@ -181,20 +183,20 @@ def remember(source: Source, verdict: Verdict, root: Path, work: Path) -> Verdic
             entry.unlink()
     doc = {
         "digest": source.digest,
-        "family": source.family,
+        "family": source.network_signature,
         "bytes": source.weights.stat().st_size,
-        "variant": asdict(verdict.variant),
-        "imgsz": verdict.imgsz,
+        "variant": asdict(tuned.variant),
+        "imgsz": tuned.imgsz,
         "made": {kind: (path.name, _sha256(path)) for kind, path in made.items()},
-        "trials": [asdict(t) for t in verdict.trials],
+        "trials": [asdict(t) for t in tuned.trials],
     }
-    write_durably(work / _VERDICT, json.dumps(doc, indent=1).encode())
+    write_durably(work / _RESULT_FILE, json.dumps(doc, indent=1).encode())
     shutil.rmtree(folder, ignore_errors=True)
     work.rename(folder)
     kept = {kind: folder / path.name for kind, path in made.items()}
     return replace(
-        verdict,
-        weights=kept.get("weights", verdict.weights),
+        tuned,
+        weights=kept.get("weights", tuned.weights),
         compiled=kept.get("compiled"),
         folder=folder,
     )
@@ -207,9 +209,9 @@ def _clear_leftovers(root: Path) -> None:
             shutil.rmtree(leftover, ignore_errors=True)
 
 
-def _recall(source: Source, folder: Path) -> Verdict | None:
+def _load_result(source: VerifiedVersion, folder: Path) -> TuningResult | None:
     try:
-        doc = json.loads((folder / _VERDICT).read_bytes())
+        doc = json.loads((folder / _RESULT_FILE).read_bytes())
         variant = Variant(**doc["variant"])
         if variant not in source.variants:
             return None
@@ -229,7 +231,7 @@ def _recall(source: Source, folder: Path) -> Verdict | None:
         _log.warning("prepared engine not usable, preparing anew", folder=str(folder), why=str(e))
         shutil.rmtree(folder, ignore_errors=True)
         return None
-    return Verdict(variant, weights, trials, imgsz, made.get("compiled"), folder)
+    return TuningResult(variant, weights, trials, imgsz, made.get("compiled"), folder)
 
 
 def _newest_first(folders: Iterable[Path]) -> list[Path]:

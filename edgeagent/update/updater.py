@@ -13,24 +13,24 @@ from typing import Any, Protocol
 import structlog
 
 from edgeagent.core.events import (
-    ActiveTroubled,
-    Advanced,
-    Begin,
+    ActiveUnhealthy,
+    AppendAudit,
     Cancel,
+    CandidateFailed,
     Command,
-    Drop,
     Event,
-    Failed,
-    Record,
-    Save,
+    PersistState,
+    PrepareCandidate,
+    RetireEngine,
+    StageReached,
     StoreChanged,
     Swap,
     Tick,
 )
 from edgeagent.core.lifecycle import Stage
-from edgeagent.core.probation import disappointing
+from edgeagent.core.probation import exceeds_failure_budget
 from edgeagent.core.reconciler import Policy, goal, next_deadline, react, rejection_of
-from edgeagent.core.state import Goal, Ref, State
+from edgeagent.core.state import Goal, State, VersionRef
 from edgeagent.errors import EdgeAgentError
 from edgeagent.serving.artifact import Artifact
 from edgeagent.serving.engine_process import Engine, EngineSettings, SpareEngine
@@ -58,7 +58,7 @@ class UpdaterObserver(Protocol):
     def save(self, state: State) -> None:
         """Write the state to disk, soon and durably."""
 
-    def record(self, model: str, record: Record) -> None:
+    def record(self, model: str, record: AppendAudit) -> None:
         """Something for the audit log and the metrics."""
 
     def worker_restarted(self, kind: str) -> None:
@@ -90,7 +90,7 @@ class Updater:
         self._engine_settings = engine
         self._observer = observer
         self._recheck_s = recheck_s
-        self._engines: dict[Ref, Engine] = {}  # active, standby, and the candidate that is ready
+        self._engines: dict[VersionRef, Engine] = {}  # active, standby, and the candidate that is ready
         self._draining: set[Engine] = set()
         self._work: tuple[int, asyncio.Task[None]] | None = None
         self._preparation: Preparation | None = None
@@ -177,7 +177,7 @@ class Updater:
 
     def ready(self, engine: Engine) -> None:
         """The router may have frames waiting for it. When it was started again, it may have taken the spare worker."""
-        self.router.pump()
+        self.router.dispatch()
         if engine is self.slot.engine:
             self._have_spare()
 
@@ -187,14 +187,14 @@ class Updater:
             return
         now = time.monotonic()
         self._failures = [*self._failures[-9:], now]
-        if disappointing(self._failures, now):
-            self.handle(ActiveTroubled(engine.ref, why))
+        if exceeds_failure_budget(self._failures, now):
+            self.handle(ActiveUnhealthy(engine.ref, why))
 
     # -- commands ------------------------------------------------------------------------------------
 
     def _perform(self, command: Command) -> None:
         match command:
-            case Begin(id, wanted):
+            case PrepareCandidate(id, wanted):
                 self._cancel_work()
                 self._work = (id, self._start(self._bring_in(id, wanted)))
             case Cancel(id):
@@ -204,13 +204,13 @@ class Updater:
                 self._failures.clear()
                 self.slot.swap(self._engines[ref], epoch)
                 _log.info("swapped", model=self.state.model, version=ref.version, epoch=epoch)
-                self.router.pump()
+                self.router.dispatch()
                 self._refit_if_needed()
-            case Drop(ref):
+            case RetireEngine(ref):
                 self._drop(self._engines.pop(ref))
-            case Save():
+            case PersistState():
                 self._observer.save(self.state)
-            case Record():
+            case AppendAudit():
                 self._observer.record(self.state.model, command)
 
     def _cancel_work(self) -> None:
@@ -228,7 +228,7 @@ class Updater:
             self._active_contract(),
             self._recent_frames,
             self._frame_sizes,
-            lambda stage, digest: self.handle(Advanced(id, stage, digest)),
+            lambda stage, digest: self.handle(StageReached(id, stage, digest)),
             {r.digest for r in self.state.rejections},
             backend=self._backend,
         )
@@ -236,21 +236,21 @@ class Updater:
         try:
             self.spare.wait(self._backend)
             artifact = await preparation.run()
-            self.handle(Advanced(id, Stage.WARMING, artifact.ref.digest))
+            self.handle(StageReached(id, Stage.WARMING, artifact.ref.digest))
             self._warming = engine = self._engine(artifact)
             await engine.load()
             self._engines[engine.ref] = engine
             self._warming, ready, engine = None, engine, None
             self._work = None
-            self.handle(Advanced(id, Stage.READY, ready.ref.digest))
+            self.handle(StageReached(id, Stage.READY, ready.ref.digest))
         except OSError as e:  # no process, no descriptor, no memory to be had just now
-            self.handle(Failed(id, f"this machine lacks something: {e}", transient=True))
+            self.handle(CandidateFailed(id, f"this machine lacks something: {e}", transient=True))
         except RefusedError as e:
             if e.fingerprint:
                 self._refused_fingerprint[wanted.version] = e.fingerprint
-            self.handle(Failed(id, e.why, e.transient))
+            self.handle(CandidateFailed(id, e.why, e.transient))
         except EdgeAgentError as e:
-            self.handle(Failed(id, str(e)))
+            self.handle(CandidateFailed(id, str(e)))
         finally:
             if self._preparation is preparation:
                 self._preparation = None
@@ -333,7 +333,7 @@ class Updater:
                 self._engines[ref], self._fitting = self._fitting, None
                 if self.slot.engine is engine:
                     self.slot.swap(self._engines[ref], self.slot.epoch)
-                    self.router.pump()
+                    self.router.dispatch()
                 self._drop(engine)
                 form = {"engine": artifact.variant.name, "input": artifact.imgsz}
                 _log.info("made anew", model=model, version=ref.version, **form)
@@ -419,4 +419,4 @@ class Updater:
         # A fault of our own, or a worker that talks nonsense.
         _log.error("updater failed", model=self.state.model, exc_info=error)
         if self._work and self._work[1] is task:
-            self.handle(Failed(self._work[0], f"error in edgeagent: {error!r}"))
+            self.handle(CandidateFailed(self._work[0], f"error in edgeagent: {error!r}"))

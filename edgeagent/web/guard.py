@@ -49,7 +49,7 @@ class Guard:
     def __init__(self, app: ASGIApp, token: str | None) -> None:
         self._app = app
         self._token = None if token is None else token.encode()
-        self._door = asyncio.Lock()
+        self._lock = asyncio.Lock()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer the request, or refuse it."""
@@ -74,7 +74,7 @@ class Guard:
         except _Refused as refused:
             await _answer(refused, send_with_headers)
             return
-        async with self._door:  # one a turn of the event loop: between two of a crowd, frames get through
+        async with self._lock:  # one a turn of the event loop: between two of a crowd, frames get through
             await asyncio.sleep(0)
         await self._app(scope, receive, send_with_headers)
 

@@ -21,8 +21,8 @@ import numpy as np
 from edgeagent.workers import messages
 from edgeagent.workers.bootstrap import worker_main
 from edgeagent.workers.channel import WorkerChannel
-from edgeagent.workers.frame_pacer import Pace
-from edgeagent.workers.messages import Beat, Captured, Control, Grant, Message
+from edgeagent.workers.frame_pacer import FramePacer
+from edgeagent.workers.messages import Captured, Control, Grant, Heartbeat, Message
 from edgeagent.workers.ring import MAX_FRAME_BYTES, RingView
 from edgeagent.workers.sources import (
     OPEN_TIMEOUT_S,
@@ -35,8 +35,8 @@ from edgeagent.workers.sources import (
 )
 
 BACKOFF_S = (0.5, 15.0)
-CALM_S = 5.0  # a source that gave frames for so long is tried again at once when it is lost
-BEAT_S = 1.0
+STABLE_AFTER_S = 5.0  # a source that gave frames for so long is tried again at once when it is lost
+HEARTBEAT_S = 1.0
 FOLDER_FPS = (
     10.0  # of a live source that has no pace of its own: otherwise it would be read as fast as the disk gives
 )
@@ -73,13 +73,13 @@ class CaptureWorker:
             try:
                 self._say(Control("busy", {"seconds": OPEN_TIMEOUT_S + 10}))
                 with closing(open_source(self._url, self._fps, self._stall_s)) as source:
-                    self._say(Beat(self._turn))
+                    self._say(Heartbeat(self._turn))
                     opened = time.monotonic()
                     end = self._film(source)
                     if self._delivered == before and self._position < max(end, 1) and (self._loop or not end):
                         raise SourceError("unreadable", "nothing in it can be decoded")
             except SourceError as e:
-                if self._delivered > before and time.monotonic() - opened > CALM_S:
+                if self._delivered > before and time.monotonic() - opened > STABLE_AFTER_S:
                     backoff = BACKOFF_S[0]
                 state = "lost" if e.state == "absent" and self._delivered else e.state
                 self._say(Control("source", {"state": state, "why": e.why}))
@@ -100,13 +100,13 @@ class CaptureWorker:
         if source.resumable and not self._said_reading:
             self._said_reading = True
             self._say(Control("reading", {}))
-        pace = self._pace(source)
+        pacer = self._pacer(source)
         self._frozen = _Frozen(self._stall_s)
         while True:
             self._take_messages()
             while not self._live and self._view and not self._grants:
-                self._wait(BEAT_S)
-            if pace and not self._await(pace, source):
+                self._wait(HEARTBEAT_S)
+            if pacer and not self._await(pacer, source):
                 return source.position
             taken = source.grab()
             ts, mono = time.time(), time.monotonic()
@@ -116,22 +116,22 @@ class CaptureWorker:
                 self._unreadable(f"broken data before frame {source.position - 1}")
             if self._live and self._view and not self._grants:
                 self._skipped += 1  # the node is busy; reading on keeps what the camera has buffered fresh
-            elif self._retrieve(source, ts, mono) and pace:
-                pace.restart()
+            elif self._retrieve(source, ts, mono) and pacer:
+                pacer.restart()
             self._alive()
 
-    def _pace(self, source: Source) -> Pace | None:
+    def _pacer(self, source: Source) -> FramePacer | None:
         """None: as fast as the source gives frames, and the node takes them."""
         fps = self._fps
         if not fps and (self._live or isinstance(source, Synthetic)):
             fps = source.fps or FOLDER_FPS
-        return Pace(fps, self._live) if fps and not source.camera else None
+        return FramePacer(fps, self._live) if fps and not source.camera else None
 
-    def _await(self, pace: Pace, source: Source) -> bool:
+    def _await(self, pacer: FramePacer, source: Source) -> bool:
         """Wait until the next frame is due, and leave out what is past. False when the source ends with that."""
-        while (wait_s := pace.wait_s(time.monotonic())) > 0:
+        while (wait_s := pacer.wait_s(time.monotonic())) > 0:
             self._wait(wait_s)
-        for _ in range(pace.take(time.monotonic())):
+        for _ in range(pacer.take(time.monotonic())):
             if not (taken := source.grab()):
                 return False
             self._skipped += taken
@@ -157,7 +157,7 @@ class CaptureWorker:
         if no_ring:
             self._ask_for_ring(source)
         while not self._grants:
-            self._wait(BEAT_S)
+            self._wait(HEARTBEAT_S)
         assert self._view is not None
         slot = self._grants.pop()
         target = self._view.image(slot, height, width)
@@ -190,8 +190,8 @@ class CaptureWorker:
     def _alive(self) -> None:
         """A sign of life, unless there was one in the last second."""
         self._turn += 1
-        if time.monotonic() - self._last_said >= BEAT_S:
-            self._say(Beat(self._turn))
+        if time.monotonic() - self._last_said >= HEARTBEAT_S:
+            self._say(Heartbeat(self._turn))
 
     def _idle(self, seconds: float) -> None:
         until = time.monotonic() + seconds
@@ -200,7 +200,7 @@ class CaptureWorker:
 
     def _wait(self, seconds: float) -> None:
         """Until the node says something, at most `seconds` and at most until the next sign of life is due."""
-        message = self._channel.receive(min(seconds, BEAT_S))
+        message = self._channel.receive(min(seconds, HEARTBEAT_S))
         if message is not None:
             self._handle(message)
         self._alive()

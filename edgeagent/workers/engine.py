@@ -20,17 +20,17 @@ from pathlib import Path
 import numpy as np
 
 from edgeagent.errors import EdgeAgentError, WeightsError
-from edgeagent.runtimes.load import load_runtime
 from edgeagent.runtimes.detection.detector import Detector
-from edgeagent.runtimes.detection.letterbox import Pictures
+from edgeagent.runtimes.detection.letterbox import InputBatch
+from edgeagent.runtimes.load import load_runtime
 from edgeagent.runtimes.variants import Variant
 from edgeagent.workers.bootstrap import raise_priority, worker_main
 from edgeagent.workers.channel import WorkerChannel
-from edgeagent.workers.messages import Beat, Control, Detected, DropRing, Infer, Message, Ring
+from edgeagent.workers.messages import Control, Detected, Heartbeat, Infer, Message, Ring, UnmapRing
 from edgeagent.workers.options import engine_options
 from edgeagent.workers.ring import RingView
 
-_BEAT_S = 1.0
+_HEARTBEAT_S = 1.0
 _LOOK_S = 0.001
 """How long a stream waits for the next frame: as long as the node takes to send one for the result that it has got."""
 
@@ -64,7 +64,7 @@ def serve(channel: WorkerChannel, settings: Control) -> None:
 class _Batch:
     """Frames that go through the network together: what was asked, and their pixels, letterboxed."""
 
-    pictures: Pictures
+    pictures: InputBatch
     jobs: list[Infer] = field(default_factory=list)
 
     def clear(self) -> None:
@@ -119,7 +119,7 @@ class _Inbox:
                 batch.jobs.append(message)
             case Ring(ring, slots, slot_bytes):
                 self._rings[ring] = RingView(self._channel.fds.popleft(), slots, slot_bytes)
-            case DropRing(ring):
+            case UnmapRing(ring):
                 if ring in self._rings:
                     self._rings.pop(ring).close()
             case _:
@@ -173,10 +173,10 @@ def _infer_for_ever(channel: WorkerChannel, detector: Detector, streams: Sequenc
         inbox.fill(batch, 0)
         queued = bool(batch.jobs)
         while not batch.jobs:
-            inbox.fill(batch, _BEAT_S)
+            inbox.fill(batch, _HEARTBEAT_S)
             if not batch.jobs:
                 turn += 1
-                channel.send(Beat(turn))
+                channel.send(Heartbeat(turn))
         if side_by_side and inbox.holds_more():
             side_by_side.infer(batch)
         else:
@@ -188,7 +188,7 @@ def _infer_for_ever(channel: WorkerChannel, detector: Detector, streams: Sequenc
 
 
 def _infer(
-    channel: WorkerChannel, detector: Detector, pictures: Pictures, jobs: Sequence[Infer], first: int = 0
+    channel: WorkerChannel, detector: Detector, pictures: InputBatch, jobs: Sequence[Infer], first: int = 0
 ) -> None:
     """Answer `jobs`, whose frames stand in `pictures` from `first` on."""
     try:

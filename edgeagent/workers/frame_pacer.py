@@ -8,7 +8,7 @@ _MAX_LATE_S = 1.0
 _BUFFERED_FRAMES = 4
 
 
-class Pace:
+class FramePacer:
     """`fps` frames a second without drift: each due time is counted from the first, not from when the last was taken.
 
     Whoever is late catches up; after more than a second it starts afresh instead, so that no burst follows. A live

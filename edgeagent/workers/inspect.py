@@ -8,14 +8,14 @@ from pathlib import Path
 
 from edgeagent.core.model import Contract
 from edgeagent.errors import WeightsError
-from edgeagent.runtimes.port import WeightFacts
+from edgeagent.runtimes.port import ModelMetadata
 from edgeagent.workers.messages import Control, Message
 from edgeagent.workers.process import Exit, WorkerProcess
 
 _TIMEOUT_S = 120.0
 
 
-def inspect_weights(path: Path) -> WeightFacts:
+def inspect_weights(path: Path) -> ModelMetadata:
     """The facts of a `.onnx` or `.pt` file. Blocks; not to be called from a running event loop.
 
     Raises WeightsError when the file can't be read, or kills or outlasts the process that reads it.
@@ -23,7 +23,7 @@ def inspect_weights(path: Path) -> WeightFacts:
     answer = asyncio.run(_ask(path))
     if answer.op != "done":
         raise WeightsError(answer.body["what"], answer.body["why_alone"], answer.body["todo"])
-    return WeightFacts(Contract.from_values(answer.body["contract"]), answer.body["format"])
+    return ModelMetadata(Contract.from_values(answer.body["contract"]), answer.body["format"])
 
 
 async def _ask(path: Path) -> Control:

@@ -23,7 +23,7 @@ class Ring(NamedTuple):
     slot_bytes: int
 
 
-class DropRing(NamedTuple):
+class UnmapRing(NamedTuple):
     """Node → worker: unmap this ring; no later message names it."""
 
     ring: int
@@ -79,7 +79,7 @@ class Detected(NamedTuple):
     boxes: bytes
 
 
-class Beat(NamedTuple):
+class Heartbeat(NamedTuple):
     """Worker → node: my main loop turns, and there is nothing else to say. `turn` grows by one each time."""
 
     turn: int
@@ -92,20 +92,20 @@ class Control(NamedTuple):
     body: dict[str, Any]
 
 
-Message = Ring | DropRing | Grant | Captured | Infer | Detected | Beat | Control
+Message = Ring | UnmapRing | Grant | Captured | Infer | Detected | Heartbeat | Control
 
 _FIXED: dict[int, tuple[type[Any], Struct]] = {
     1: (Ring, Struct("<III")),
-    2: (DropRing, Struct("<I")),
+    2: (UnmapRing, Struct("<I")),
     3: (Grant, Struct("<II")),
     4: (Captured, Struct("<IIQIIIdd")),
     5: (Infer, Struct("<QIIIIff")),
-    6: (Beat, Struct("<Q")),
+    6: (Heartbeat, Struct("<Q")),
 }
 _KIND_OF: dict[type[Any], tuple[int, Struct]] = {cls: (kind, fmt) for kind, (cls, fmt) in _FIXED.items()}
 _DETECTED, _CONTROL = 7, 8
 _DETECTED_HEAD = Struct("<Qfff")
-BOX = Struct("<6f")
+BOX_STRUCT = Struct("<6f")
 
 
 def encode(message: Message) -> bytes:
@@ -134,7 +134,7 @@ def decode(data: bytes) -> Message:
             return message
         if kind == _DETECTED:
             boxes = bytes(body[_DETECTED_HEAD.size :])
-            if len(boxes) % BOX.size:
+            if len(boxes) % BOX_STRUCT.size:
                 raise ValueError("boxes cut short")
             ticket, pre_ms, infer_ms, post_ms = _DETECTED_HEAD.unpack_from(body)
             return Detected(ticket, pre_ms, infer_ms, post_ms, boxes)

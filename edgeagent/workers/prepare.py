@@ -52,9 +52,9 @@ def serve(channel: WorkerChannel, settings: Control) -> None:
     s = settings.body
     tasks: dict[str, Callable[[WorkerChannel, Settings], Settings]] = {
         "fetch": _fetch,
-        "measure": _measure,
+        "measure": _benchmark,
         "gates": _gates,
-        "prove": _prove,
+        "prove": _validate_similar,
         "fingerprint": lambda _, s: {"value": _fingerprint(s)},
         "inspect": _inspect,
     }
@@ -69,9 +69,9 @@ def serve(channel: WorkerChannel, settings: Control) -> None:
 def _fail(channel: WorkerChannel, s: Settings, e: EdgeAgentError) -> None:
     transient = isinstance(e, UnavailableError)
     fingerprint = _try_fingerprint(s) if s["task"] == "fetch" and not transient else ""
-    parts = {"what": e.what, "why_alone": e.why, "todo": e.todo}
+    companions = {"what": e.what, "why_alone": e.why, "todo": e.todo}
     channel.send(
-        Control("failed", {"why": str(e), "transient": transient, "fingerprint": fingerprint, **parts})
+        Control("failed", {"why": str(e), "transient": transient, "fingerprint": fingerprint, **companions})
     )
 
 
@@ -124,9 +124,9 @@ def _fingerprint(s: Settings) -> str:
     return value
 
 
-def paths(parts: Mapping[str, str]) -> dict[str, Path]:
+def paths(companions: Mapping[str, str]) -> dict[str, Path]:
     """The files that belong to weights, as they travelled in a message."""
-    return {fmt: Path(path) for fmt, path in parts.items()}
+    return {fmt: Path(path) for fmt, path in companions.items()}
 
 
 def _try_fingerprint(s: Settings) -> str:
@@ -140,7 +140,7 @@ def _try_fingerprint(s: Settings) -> str:
 # -- measure -----------------------------------------------------------------------------------------
 
 
-def _measure(channel: WorkerChannel, s: Settings) -> Settings:
+def _benchmark(channel: WorkerChannel, s: Settings) -> Settings:
     from edgeagent.runtimes.variants import Variant
 
     return _try(channel, s, Variant(**s["variant"]), s["is_reference"], _MEASURE_ROUNDS)[0]
@@ -150,8 +150,8 @@ def _try(
     channel: WorkerChannel, s: Settings, variant: Variant, is_reference: bool, rounds: int
 ) -> tuple[Settings, Detector]:
     """What came of one variant, and what it was tried with."""
-    from edgeagent.runtimes.load import load_runtime
     from edgeagent.runtimes.detection.detector import Detector
+    from edgeagent.runtimes.load import load_runtime
     from edgeagent.workers.options import engine_options
 
     channel.send(Control("trial", {"name": variant.name}))
@@ -161,7 +161,7 @@ def _try(
     detector = Detector(load_runtime(weights, variant.format, options, paths(s["parts"])))
     if rounds > _PROOF_ROUNDS:  # to be compared; the detector has run the network once already
         detector.warm()
-    pictures = _pictures(channel, s, detector.runtime.facts.contract, is_reference)
+    pictures = _pictures(channel, s, detector.runtime.metadata.contract, is_reference)
     boxes = [detector.detect(p, _LOW_CONFIDENCE, _IOU).boxes.tolist() for p in pictures]
     times: list[float] = []
     begin = time.perf_counter()
@@ -257,10 +257,10 @@ def _recent_frames(channel: WorkerChannel) -> list[Any]:
 
 
 def _gates(channel: WorkerChannel, s: Settings) -> Settings:
-    from edgeagent.runtimes.load import load_runtime
     from edgeagent.runtimes.detection.detector import Detector
+    from edgeagent.runtimes.load import load_runtime
     from edgeagent.runtimes.variants import Variant
-    from edgeagent.store.cache import parts_of
+    from edgeagent.store.cache import companions_of
     from edgeagent.workers.options import engine_options
 
     cached = _cached(s)
@@ -268,14 +268,16 @@ def _gates(channel: WorkerChannel, s: Settings) -> Settings:
 
     def load() -> Detector:
         options = engine_options(variant, s)
-        return Detector(load_runtime(Path(s["weights"]), variant.format, options, paths(parts_of(cached))))
+        return Detector(
+            load_runtime(Path(s["weights"]), variant.format, options, paths(companions_of(cached)))
+        )
 
     _pass_contract(channel, s, cached)
     _pass_smoke(channel, cached.manifest, load)
     return {}
 
 
-def _prove(channel: WorkerChannel, s: Settings) -> Settings:
+def _validate_similar(channel: WorkerChannel, s: Settings) -> Settings:
     from edgeagent.runtimes.variants import Variant
 
     cached = _cached(s)
@@ -301,13 +303,13 @@ def _cached(s: Settings) -> CachedVersion:
 
 def _pass_contract(channel: WorkerChannel, s: Settings, cached: CachedVersion) -> None:
     from edgeagent.gates import contract
-    from edgeagent.runtimes.inspect import read_facts
-    from edgeagent.store.cache import parts_of
+    from edgeagent.runtimes.inspect import read_metadata
+    from edgeagent.store.cache import companions_of
 
     active = Contract.from_values(s["active_contract"]) if s["active_contract"] else None
     with _gate(channel, "contract") as failures:
-        facts = read_facts(cached.weights, cached.manifest.weights.format, paths(parts_of(cached)))
-        failures += contract.check(cached.manifest, facts, active, s["allow_new_contract"])
+        metadata = read_metadata(cached.weights, cached.manifest.weights.format, paths(companions_of(cached)))
+        failures += contract.check(cached.manifest, metadata, active, s["allow_new_contract"])
 
 
 def _pass_smoke(channel: WorkerChannel, manifest: Manifest, load: Callable[[], Detector]) -> None:
@@ -315,7 +317,7 @@ def _pass_smoke(channel: WorkerChannel, manifest: Manifest, load: Callable[[], D
 
     with _gate(channel, "smoke") as failures:
         detector = load()
-        failures += contract.check_form(manifest, detector.runtime.facts)
+        failures += contract.check_form(manifest, detector.runtime.metadata)
         failures += smoke.check(detector, _recent_frames(channel))
 
 
@@ -336,15 +338,15 @@ def _gate(channel: WorkerChannel, name: str) -> Iterator[list[str]]:
 
 
 def _inspect(_: WorkerChannel, s: Settings) -> Settings:
-    from edgeagent.runtimes.inspect import read_facts
+    from edgeagent.runtimes.inspect import read_metadata
 
-    facts = read_facts(Path(s["weights"]))
-    size = len(json.dumps(facts.contract.names))
+    metadata = read_metadata(Path(s["weights"]))
+    size = len(json.dumps(metadata.contract.names))
     if size > MAX_NAMES_BYTES:  # nor would a node take its manifest
         raise WeightsError(
             f"weights {s['weights']}", f"the class names take {size} bytes, more than {MAX_NAMES_BYTES}"
         )
-    return {"contract": asdict(facts.contract), "format": facts.format}
+    return {"contract": asdict(metadata.contract), "format": metadata.format}
 
 
 if __name__ == "__main__":

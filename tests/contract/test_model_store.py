@@ -23,7 +23,7 @@ from edgeagent.store.fetch import fetch_version
 from edgeagent.store.publish import publish
 from edgeagent.store.remote import RemoteStore
 from tests.support.http_store import http_store
-from tests.support.published import FACTS, publish_bytes, some_bytes
+from tests.support.published import METADATA, publish_bytes, some_bytes
 from tests.support.s3_store import s3_server, s3_store
 
 WEIGHTS = some_bytes(1_500_000)
@@ -106,13 +106,13 @@ def test_ready_files_are_fetched_with_the_source(store: Store, tmp_path: Path) -
     checkpoint, graph, numbers = (tmp_path / name for name in ("best.pt", "best.xml", "best.bin"))
     for path in (checkpoint, graph, numbers):
         path.write_text(path.name)
-    facts, ready = replace(FACTS, format="pt"), [(graph, replace(FACTS, format="openvino"))]
+    metadata, ready = replace(METADATA, format="pt"), [(graph, replace(METADATA, format="openvino"))]
     publish(
         checkpoint,
         "yolo",
         "v1",
         store.write_url,
-        facts=facts,
+        metadata=metadata,
         ready=ready,
         storage_options=store.options,
     )

@@ -15,9 +15,9 @@ import pytest
 from edgeagent.core.model import Contract
 from edgeagent.errors import EdgeAgentError, UsageError, WeightsError
 from edgeagent.runtimes.convert import convert
-from edgeagent.runtimes.inspect import read_facts
-from edgeagent.runtimes.load import load_runtime
 from edgeagent.runtimes.detection.detector import Detector
+from edgeagent.runtimes.inspect import read_metadata
+from edgeagent.runtimes.load import load_runtime
 from edgeagent.runtimes.port import EngineOptions, Runtime, Tensor
 from edgeagent.runtimes.variants import Variant, variants
 from tests.support import weights
@@ -80,16 +80,16 @@ def assert_close(found: Tensor, expected: Tensor, precision: str) -> None:
     np.testing.assert_allclose(found[..., 4:, :], expected[..., 4:, :], rtol=0, atol=score)
 
 
-def test_the_facts_are_those_of_the_file(
+def test_the_metadata_are_those_of_the_file(
     variant: Variant, built: dict[str, Path], load: Callable[[Variant], Runtime]
 ) -> None:
     """What the loaded runtime says is what reading the file said."""
     runtime = load(variant)
-    assert runtime.facts == read_facts(built[variant.format])
-    assert runtime.facts.contract == Contract("detect", weights.NAMES, (64, 64), 32)
-    assert runtime.facts.format == variant.format
+    assert runtime.metadata == read_metadata(built[variant.format])
+    assert runtime.metadata.contract == Contract("detect", weights.NAMES, (64, 64), 32)
+    assert runtime.metadata.format == variant.format
     # TorchScript does not say the shape of its output.
-    assert runtime.facts.head == (None if variant.format == "torchscript" else "v8")
+    assert runtime.metadata.layout == (None if variant.format == "torchscript" else "v8")
     assert runtime.name == variant.name
 
 
@@ -212,7 +212,7 @@ def test_a_batch_is_its_pictures(variant: Variant, built: dict[str, Path], tmp_p
     if variant.format == "onnx":
         path = convert(built["pt"], "pt", variant, tmp_path, options(variant, 3))
     several = load_runtime(path, variant.format, options(variant, 3))
-    assert several.facts.batches
+    assert several.metadata.batches
     assert not several.streams()
     assert several.max_batch == 3
     pictures = [picture(seed) for seed in range(3)]
@@ -261,7 +261,7 @@ def test_openvino_s_files_may_lie_anywhere(built: dict[str, Path], tmp_path: Pat
         target.parent.mkdir()
         shutil.copy(source, target)
     runtime = load_runtime(graph, "openvino", EngineOptions(), {"openvino-bin": weights_file})
-    assert runtime.facts == read_facts(graph, "openvino", {"openvino-bin": weights_file})
+    assert runtime.metadata == read_metadata(graph, "openvino", {"openvino-bin": weights_file})
     assert runtime.run(picture()).shape == (1, 7, 84)
     with pytest.raises(EdgeAgentError, match=r"\.bin file is missing"):
         load_runtime(graph, "openvino", EngineOptions())

@@ -9,21 +9,21 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.line import Factory
+from tests.support.line import NodeHarness
 
 
 @pytest.fixture
-def factory(tmp_path: Path) -> Iterator[Factory]:
+def harness(tmp_path: Path) -> Iterator[NodeHarness]:
     """A node on folders, not started; its log is shown when the test fails."""
-    with Factory(tmp_path / "factory") as made:
+    with NodeHarness(tmp_path / "factory") as made:
         yield made
         _look_at_log(made)
 
 
 @pytest.fixture(scope="module")
-def line(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Factory]:
+def line(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NodeHarness]:
     """A node that serves v1, shared by the tests of a module; each leaves it serving v1."""
-    with Factory(tmp_path_factory.mktemp("line"), gate_seconds=6, candidate_memory_mb=400) as made:
+    with NodeHarness(tmp_path_factory.mktemp("line"), gate_seconds=6, candidate_memory_mb=400) as made:
         made.publish("v1")
         made.promote("v1")
         made.start("v1")
@@ -32,7 +32,7 @@ def line(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Factory]:
         _look_at_log(made)
 
 
-def _look_at_log(made: Factory) -> None:
+def _look_at_log(made: NodeHarness) -> None:
     """pytest shows what is printed here when the test fails, and nobody sees it otherwise."""
     text = made.node.log.read_text() if made.node.log.exists() else ""
     sys.stdout.write(text[-20_000:])

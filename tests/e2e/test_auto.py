@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 
 from edgeagent.core.model import Contract
-from edgeagent.runtimes.port import WeightFacts
+from edgeagent.runtimes.port import ModelMetadata
 from tests.e2e.test_torch import publish
 from tests.support import films
-from tests.support.line import Factory, assert_seamless
+from tests.support.line import NodeHarness, assert_seamless
 from tests.support.node import children, wait_for
 from tests.support.weights import NAMES, STRIDE, checkpoint_pt, openvino_ir
 
@@ -26,25 +26,25 @@ pytestmark = pytest.mark.skipif(find_spec("openvino") is None, reason="one runti
 
 
 @pytest.fixture(autouse=True)
-def auto(factory: Factory) -> None:
+def auto(harness: NodeHarness) -> None:
     """The default, which other tests of a node don't use."""
-    factory.config["engine"] = {"backend": "auto", "device": "cpu"}
+    harness.config["engine"] = {"backend": "auto", "device": "cpu"}
 
 
-def said(factory: Factory, event: str) -> list[dict[str, Any]]:
+def said(harness: NodeHarness, event: str) -> list[dict[str, Any]]:
     """The entries of the node's log, over all its starts, that say this."""
-    entries = [json.loads(line) for line in factory.node.log.read_text().splitlines() if line[:1] == "{"]
+    entries = [json.loads(line) for line in harness.node.log.read_text().splitlines() if line[:1] == "{"]
     return [entry for entry in entries if entry["event"] == event]
 
 
-def prepared(factory: Factory) -> Path:
+def prepared(harness: NodeHarness) -> Path:
     """Where the node keeps what it has made."""
-    return Path(factory.config["node"]["state_dir"]) / "cache" / "prepared"
+    return Path(harness.config["node"]["state_dir"]) / "cache" / "prepared"
 
 
-def half_made(factory: Factory) -> list[Path]:
+def half_made(harness: NodeHarness) -> list[Path]:
     """Folders that a preparation is at work on, or left."""
-    return list(prepared(factory).glob(".*"))
+    return list(prepared(harness).glob(".*"))
 
 
 def serves_fastest(engine: dict[str, Any]) -> bool:
@@ -53,15 +53,15 @@ def serves_fastest(engine: dict[str, Any]) -> bool:
     return could[engine["engine"]] == min(could.values())
 
 
-def test_tried_proved_and_remembered(factory: Factory) -> None:
+def test_tried_proved_and_remembered(harness: NodeHarness) -> None:
     """Every picture of this film moves the boxes: only the same pictures prove anything."""
-    film = films.video(factory.folder / "film.mkv", 90)
-    factory.config["pipelines"][0]["source"] = {"url": str(film), "fps": 20, "loop": True, "live": False}
+    film = films.video(harness.folder / "film.mkv", 90)
+    harness.config["pipelines"][0]["source"] = {"url": str(film), "fps": 20, "loop": True, "live": False}
     for version in ("v1", "v2"):
-        factory.publish(version, brightness_moves=20.0)
-    factory.promote("v1")
-    node = factory.start("v1")
-    factory.wait_more(5)
+        harness.publish(version, brightness_moves=20.0)
+    harness.promote("v1")
+    node = harness.start("v1")
+    harness.wait_more(5)
     active = node.model()["active"]
     reference, *others = active["tried"]
     assert (reference["variant"], reference["why"], reference["parity"]) == ("onnxruntime-cpu", "", None)
@@ -73,152 +73,152 @@ def test_tried_proved_and_remembered(factory: Factory) -> None:
         assert (trial["parity"]["frames"], trial["parity"]["missing"], trial["parity"]["extra"]) == (1, 0, 0)
         assert trial["parity"]["objects"] > 0
     assert serves_fastest(active)
-    assert len(said(factory, "variant tried")) == len(active["tried"])
+    assert len(said(harness, "variant tried")) == len(active["tried"])
 
     # The next version is shaped like this one: tried in what is fastest for it, in one worker, gates and all.
-    factory.swap_to("v2")
+    harness.swap_to("v2")
     like = node.model()["active"]
     kin = list(dict.fromkeys(["onnxruntime-cpu", active["engine"]]))
-    trials = [t["variant"] for t in said(factory, "variant tried")[len(active["tried"]) :]]
+    trials = [t["variant"] for t in said(harness, "variant tried")[len(active["tried"]) :]]
     assert trials[: len(kin)] == kin
     # On a busy machine it may be slower than the reference this time.
-    assert len(trials) == len(kin) or said(factory, "not like its kin")
+    assert len(trials) == len(kin) or said(harness, "not like its kin")
     assert serves_fastest(like)
     active = like
-    tried = len(said(factory, "variant tried"))
+    tried = len(said(harness, "variant tried"))
 
     # Back, to and fro, and at another start: from memory.
     assert node.post("/rollback")[0] == 200
     node.wait_active("v1")
-    factory.swap_to("v2")
+    harness.swap_to("v2")
     assert node.model()["active"]["tried"] == active["tried"]
-    assert_seamless(factory.wait_more(5))
+    assert_seamless(harness.wait_more(5))
     node.stop()
-    node = factory.start("v2")
+    node = harness.start("v2")
     assert node.model()["active"]["engine"] == active["engine"]
-    factory.swap_to("v1")
-    factory.wait_more(5)
-    assert len(said(factory, "variant tried")) == tried
-    assert not half_made(factory)
+    harness.swap_to("v1")
+    harness.wait_more(5)
+    assert len(said(harness, "variant tried")) == tried
+    assert not half_made(harness)
 
 
-def test_published_checkpoint_is_served_without_torch(factory: Factory) -> None:
+def test_published_checkpoint_is_served_without_torch(harness: NodeHarness) -> None:
     """It is converted once; the engine worker that serves it needs none of what converted it."""
-    done = publish(checkpoint_pt(factory.folder / "best.pt", size=128), "pt", factory.store)
+    done = publish(checkpoint_pt(harness.folder / "best.pt", size=128), "pt", harness.store)
     assert done.returncode == 0, done.stderr
-    factory.promote("pt")
-    node = factory.start()
+    harness.promote("pt")
+    node = harness.start()
     node.wait_active("pt", timeout_s=CONVERSION_S)
     active = node.model()["active"]
     assert [t["variant"] for t in active["tried"]][:3] == ["torch-cpu", "onnxruntime-cpu", "openvino-cpu"]
     assert serves_fastest(active)
     assert active["engine"] != "torch-cpu"
-    pid = factory.engine_pid("pt")
+    pid = harness.engine_pid("pt")
     assert pid is not None
     assert "libtorch" not in Path(f"/proc/{pid}/maps").read_text()
-    factory.wait_more(5)
-    trials = len(said(factory, "variant tried"))
-    (folder,) = prepared(factory).iterdir()
+    harness.wait_more(5)
+    trials = len(said(harness, "variant tried"))
+    (folder,) = prepared(harness).iterdir()
     assert len([p for p in folder.iterdir() if p.suffix == ".onnx"]) == 1
     assert active["input"] == [96, 128]  # the conveyor is 16:9
     node.stop()
-    node = factory.start("pt")
-    assert_seamless(factory.wait_more(5))
-    assert len(said(factory, "variant tried")) == trials
+    node = harness.start("pt")
+    assert_seamless(harness.wait_more(5))
+    assert len(said(harness, "variant tried")) == trials
 
     # Another camera: what is there serves it at once, and is made anew for its frames meanwhile.
     node.stop()
-    factory.config["pipelines"][0]["source"]["url"] = "synthetic://conveyor?fps=30&width=192&height=320"
-    node = factory.start("pt")
+    harness.config["pipelines"][0]["source"]["url"] = "synthetic://conveyor?fps=30&width=192&height=320"
+    node = harness.start("pt")
     epoch = node.model()["active"]["epoch"]
     wait_for(lambda: node.model()["active"]["input"] == [128, 96], "made for tall frames", CONVERSION_S)
-    assert len(said(factory, "variant tried")) > trials
+    assert len(said(harness, "variant tried")) > trials
     now = node.model()["active"]
     assert (now["version"], now["epoch"]) == ("pt", epoch)
     assert serves_fastest(now)
-    assert_seamless(factory.wait_more(5))
-    assert len(list(prepared(factory).iterdir())) == 2
+    assert_seamless(harness.wait_more(5))
+    assert len(list(prepared(harness).iterdir())) == 2
 
 
-def test_a_node_whose_verdicts_hold_no_more_serves_at_once(factory: Factory) -> None:
+def test_a_node_whose_tuning_results_hold_no_more_serves_at_once(harness: NodeHarness) -> None:
     """Another version of a runtime, say, or another setting: what is fastest now is found out beside the line."""
-    factory.publish("v1")
-    factory.promote("v1")
-    node = factory.start("v1")
+    harness.publish("v1")
+    harness.promote("v1")
+    node = harness.start("v1")
     assert len(node.model()["active"]["tried"]) > 1
-    factory.wait_state("STABLE")
+    harness.wait_state("STABLE")
     node.stop()
-    factory.config["engine"]["threads"] = 2
-    trials = len(said(factory, "variant tried"))
-    node = factory.start("v1")
+    harness.config["engine"]["threads"] = 2
+    trials = len(said(harness, "variant tried"))
+    node = harness.start("v1")
     epoch = node.model()["active"]["epoch"]
     wait_for(lambda: len(node.model()["active"]["tried"]) > 1, "tried again", CONVERSION_S)
     active = node.model()["active"]
-    assert len(said(factory, "variant tried")) > trials
+    assert len(said(harness, "variant tried")) > trials
     assert (active["version"], active["epoch"]) == ("v1", epoch)
     assert serves_fastest(active)
-    assert_seamless(factory.wait_more(5))
+    assert_seamless(harness.wait_more(5))
     wait_for(lambda: len(node.workers("engine")) == 1, "the engine before is gone")
 
 
-def test_published_graph_with_its_numbers_in_a_file_of_their_own(factory: Factory) -> None:
+def test_published_graph_with_its_numbers_in_a_file_of_their_own(harness: NodeHarness) -> None:
     """OpenVINO's own format is two files: both are published, fetched, gated and loaded from the cache."""
-    factory.publish("v1")
-    graph = openvino_ir(factory.folder / "best.xml", factory.folder / "yolo-v1.onnx")
-    assert publish(graph, "ir", factory.store).returncode == 0
-    manifest = json.loads((factory.store / "yolo" / "ir" / "manifest.json").read_text())
+    harness.publish("v1")
+    graph = openvino_ir(harness.folder / "best.xml", harness.folder / "yolo-v1.onnx")
+    assert publish(graph, "ir", harness.store).returncode == 0
+    manifest = json.loads((harness.store / "yolo" / "ir" / "manifest.json").read_text())
     assert [f["format"] for f in manifest["files"]] == ["openvino", "openvino-bin"]
-    factory.promote("v1")
-    node = factory.start("v1")
-    factory.promote("ir")
+    harness.promote("v1")
+    node = harness.start("v1")
+    harness.promote("ir")
     node.wait_active("ir", timeout_s=CONVERSION_S)
     assert node.model()["active"]["engine"].startswith("openvino-cpu")
-    found = factory.wait_more(20)
+    found = harness.wait_more(20)
     assert {r["version"] for r in found} == {"v1", "ir"}
     assert all(r["detections"] for r in found)
     assert_seamless(found)
 
 
-def test_node_killed_while_it_prepares(factory: Factory) -> None:
+def test_node_killed_while_it_prepares(harness: NodeHarness) -> None:
     """Whatever it was making is gone and made anew; what it had made before is whole, and serves."""
-    factory.publish("v1")
-    done = publish(checkpoint_pt(factory.folder / "best.pt"), "pt", factory.store)
+    harness.publish("v1")
+    done = publish(checkpoint_pt(harness.folder / "best.pt"), "pt", harness.store)
     assert done.returncode == 0, done.stderr
-    factory.promote("v1")
-    node = factory.start("v1")
-    factory.promote("pt")
+    harness.promote("v1")
+    node = harness.start("v1")
+    harness.promote("pt")
     wait_for(lambda: (node.model()["candidate"] or {}).get("trial") == "onnxruntime-cpu", "it converts")
-    (unfinished,) = half_made(factory)
+    (unfinished,) = half_made(harness)
     assert node.process is not None
     workers = children(node.process.pid)
     node.kill()
     wait_for(lambda: not any(os.path.exists(f"/proc/{pid}") for pid in workers), "all workers gone", 10)
-    whole = [p.name for p in prepared(factory).glob("[!.]*")]
+    whole = [p.name for p in prepared(harness).glob("[!.]*")]
     assert len(whole) == 1, "that of v1"
-    before = len(said(factory, "variant tried"))
+    before = len(said(harness, "variant tried"))
 
-    node = factory.start("v1")
-    first = factory.wait_more(5)
+    node = harness.start("v1")
+    first = harness.wait_more(5)
     assert {r["version"] for r in first[:5]} == {"v1"}
     node.wait_active("pt", timeout_s=CONVERSION_S)
     assert not unfinished.exists()
-    assert not half_made(factory)
-    now = [p.name for p in prepared(factory).iterdir()]
+    assert not half_made(harness)
+    now = [p.name for p in prepared(harness).iterdir()]
     assert len(now) == 2
     assert set(whole) < set(now)
     tried = node.model()["active"]["tried"]
-    assert len(said(factory, "variant tried")) == before + len([t for t in tried if t["ms"]])
-    assert_seamless(factory.wait_more(5))
+    assert len(said(harness, "variant tried")) == before + len([t for t in tried if t["ms"]])
+    assert_seamless(harness.wait_more(5))
 
 
-def test_measuring_worker_killed(factory: Factory) -> None:
+def test_measuring_worker_killed(harness: NodeHarness) -> None:
     """Its variant is noted with the reason, the next is tried, and the version serves all the same."""
-    factory.publish("v1")
-    larger = WeightFacts(Contract("detect", tuple(NAMES), (96, 96), STRIDE), "onnx")
-    factory.publish("v2", size=96, facts=larger)  # not shaped like v1, so that all is tried
-    factory.promote("v1")
-    node = factory.start("v1")
-    factory.promote("v2")
+    harness.publish("v1")
+    larger = ModelMetadata(Contract("detect", tuple(NAMES), (96, 96), STRIDE), "onnx")
+    harness.publish("v2", size=96, metadata=larger)  # not shaped like v1, so that all is tried
+    harness.promote("v1")
+    node = harness.start("v1")
+    harness.promote("v2")
 
     def measuring() -> int | None:
         status = node.status()
@@ -234,5 +234,5 @@ def test_measuring_worker_killed(factory: Factory) -> None:
     assert "SIGKILL" in killed["why"]
     assert serves_fastest(active)
     assert active["engine"] != "openvino-cpu"
-    assert not half_made(factory)
-    assert_seamless(factory.wait_more(5))
+    assert not half_made(harness)
+    assert_seamless(harness.wait_more(5))

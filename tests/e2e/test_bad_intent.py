@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.support.line import Factory, assert_seamless
+from tests.support.line import NodeHarness, assert_seamless
 from tests.support.node import wait_for
 
 KEY = "/models/yolo/current"
@@ -33,7 +33,7 @@ INVALID = 'edgeagent_intent_invalid_total{model="yolo"}'
     ],
     ids=lambda v: v[:12].decode("ascii", "backslashreplace") if isinstance(v, bytes) else None,
 )
-def test_value_is_reported_and_changes_nothing(line: Factory, value: bytes, reason: str) -> None:
+def test_value_is_reported_and_changes_nothing(line: NodeHarness, value: bytes, reason: str) -> None:
     """last_error, metric and history name the key and what is wrong; the next good value works."""
     engine, counted = line.engine_pid("v1"), line.metric(INVALID)
     epoch = line.node.model()["active"]["epoch"]
@@ -53,7 +53,7 @@ def test_value_is_reported_and_changes_nothing(line: Factory, value: bytes, reas
     assert (line.engine_pid("v1"), line.node.model()["active"]["epoch"]) == (engine, epoch)
 
 
-def test_pin_that_means_nothing_is_reported(line: Factory) -> None:
+def test_pin_that_means_nothing_is_reported(line: NodeHarness) -> None:
     """The same for a pin, by its own key; deleting it brings back what stands in `current`."""
     pin = "/models/yolo/pins/node-under-test"
     line.write(pin, "no/such")
@@ -65,6 +65,6 @@ def test_pin_that_means_nothing_is_reported(line: Factory) -> None:
     line.swap_to("v1")
 
 
-def test_no_frame_noticed(line: Factory) -> None:
+def test_no_frame_noticed(line: NodeHarness) -> None:
     """After all of that: every frame of the line was served once, in order."""
     assert_seamless(line.wait_more(3))

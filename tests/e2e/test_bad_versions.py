@@ -13,12 +13,12 @@ from typing import Any
 import pytest
 
 from tests.support import weights
-from tests.support.line import Factory, assert_seamless
+from tests.support.line import NodeHarness, assert_seamless
 from tests.support.node import children, wait_for
 
 
 @contextmanager
-def undisturbed(line: Factory) -> Iterator[None]:
+def undisturbed(line: NodeHarness) -> Iterator[None]:
     """v1 serves before and after, by the same worker in the same epoch; whatever was started meanwhile is gone, but for
     the one worker that waits for the next version."""
     before = line.node.model()["active"], line.engine_pid("v1")
@@ -39,7 +39,7 @@ def undisturbed(line: Factory) -> Iterator[None]:
     line.wait_more(3)
 
 
-def refused(line: Factory, version: str, *reasons: str) -> dict[str, Any]:
+def refused(line: NodeHarness, version: str, *reasons: str) -> dict[str, Any]:
     """Promote, and see it refused for these reasons, in status, history and metrics."""
     rejected = line.metric('edgeagent_swaps_total{model="yolo",result="rejected"}')
     before = len([r for r in line.history("rejected") if r["to_version"] == version])
@@ -55,7 +55,7 @@ def refused(line: Factory, version: str, *reasons: str) -> dict[str, Any]:
     return record
 
 
-def manifest(line: Factory, version: str, **changes: Any) -> Path:
+def manifest(line: NodeHarness, version: str, **changes: Any) -> Path:
     """Publish a good version, then put a changed manifest over it; its path."""
     line.publish(version)
     path = line.store / "yolo" / version / "manifest.json"
@@ -63,7 +63,7 @@ def manifest(line: Factory, version: str, **changes: Any) -> Path:
     return path
 
 
-def files(line: Factory, version: str, **changes: Any) -> Path:
+def files(line: NodeHarness, version: str, **changes: Any) -> Path:
     """The same, with changes to its first file."""
     line.publish(version)
     path = line.store / "yolo" / version / "manifest.json"
@@ -73,7 +73,7 @@ def files(line: Factory, version: str, **changes: Any) -> Path:
     return path
 
 
-def weight_file(line: Factory, version: str) -> Path:
+def weight_file(line: NodeHarness, version: str) -> Path:
     """The weights of a published version, in the store."""
     (found,) = (line.store / "yolo" / version).glob("*.onnx")
     return found
@@ -82,41 +82,41 @@ def weight_file(line: Factory, version: str) -> Path:
 # -- the store does not hold what it should ------------------------------------------------------------
 
 
-def no_manifest(line: Factory) -> None:
+def no_manifest(line: NodeHarness) -> None:
     manifest(line, "no-manifest").unlink()
 
 
-def broken_manifest(line: Factory) -> None:
+def broken_manifest(line: NodeHarness) -> None:
     manifest(line, "broken-manifest").write_text('{"schema": 1, ')
 
 
-def wrong_field(line: Factory) -> None:
+def wrong_field(line: NodeHarness) -> None:
     manifest(line, "wrong-field", names="scratch")
 
 
-def other_version(line: Factory) -> None:
+def other_version(line: NodeHarness) -> None:
     line.publish("its-original")
     shutil.copytree(line.store / "yolo/its-original", line.store / "yolo/other-version")
 
 
-def file_missing(line: Factory) -> None:
+def file_missing(line: NodeHarness) -> None:
     line.publish("file-missing")
     weight_file(line, "file-missing").unlink()
 
 
-def file_short(line: Factory) -> None:
+def file_short(line: NodeHarness) -> None:
     line.publish("file-short")
     path = weight_file(line, "file-short")
     path.write_bytes(path.read_bytes()[:-1])
 
 
-def file_long(line: Factory) -> None:
+def file_long(line: NodeHarness) -> None:
     line.publish("file-long")
     with weight_file(line, "file-long").open("ab") as stream:
         stream.write(b"x")
 
 
-def bit_flipped(line: Factory) -> None:
+def bit_flipped(line: NodeHarness) -> None:
     line.publish("bit-flipped")
     path = weight_file(line, "bit-flipped")
     data = bytearray(path.read_bytes())
@@ -124,11 +124,11 @@ def bit_flipped(line: Factory) -> None:
     path.write_bytes(data)
 
 
-def path_outside(line: Factory) -> None:
+def path_outside(line: NodeHarness) -> None:
     files(line, "path-outside", path="../v1/manifest.json")
 
 
-def path_absolute(line: Factory) -> None:
+def path_absolute(line: NodeHarness) -> None:
     files(line, "path-absolute", path="/etc/hostname")
 
 
@@ -149,7 +149,7 @@ def path_absolute(line: Factory) -> None:
     ],
     ids=lambda v: v.__name__.replace("<lambda>", "nowhere") if callable(v) else "",
 )
-def test_store_without_it(line: Factory, make: Callable[[Factory], None], reasons: list[str]) -> None:
+def test_store_without_it(line: NodeHarness, make: Callable[[NodeHarness], None], reasons: list[str]) -> None:
     """What the store lacks, or holds otherwise than promised, is refused by file and reason."""
     make(line)
     with undisturbed(line):
@@ -160,17 +160,17 @@ def test_store_without_it(line: Factory, make: Callable[[Factory], None], reason
         )
 
 
-def repair_absent(line: Factory, version: str) -> None:
+def repair_absent(line: NodeHarness, version: str) -> None:
     line.publish(version)
 
 
-def repair_weights(line: Factory, version: str) -> None:
+def repair_weights(line: NodeHarness, version: str) -> None:
     path = weight_file(line, version)
     path.write_bytes(path.read_bytes()[:-1])
 
 
 @pytest.mark.parametrize("damage", ["absent", "broken manifest", "wrong weights"])
-def test_store_put_right_is_fetched_anew(line: Factory, damage: str) -> None:
+def test_store_put_right_is_fetched_anew(line: NodeHarness, damage: str) -> None:
     """A refused version is tried again, without a new wish, when the store's content changes."""
     version = "repaired-" + damage.replace(" ", "-")
     whole = line.folder / version
@@ -193,7 +193,7 @@ def test_store_put_right_is_fetched_anew(line: Factory, damage: str) -> None:
     line.swap_to("v1")
 
 
-def test_same_content_again_is_refused_once_more_and_no_more(line: Factory) -> None:
+def test_same_content_again_is_refused_once_more_and_no_more(line: NodeHarness) -> None:
     """The store's files have new dates and the old content: the quarantine by digest holds, without endless retries."""
     line.publish("nan", weights.nan_onnx(line.folder / "nan.onnx"))
     with undisturbed(line):
@@ -222,7 +222,7 @@ def test_same_content_again_is_refused_once_more_and_no_more(line: Factory) -> N
     ],
 )
 def test_weights_refused_at_their_gate(
-    line: Factory, version: str, build: Callable[[Path], Path], gate: str, reasons: list[str]
+    line: NodeHarness, version: str, build: Callable[[Path], Path], gate: str, reasons: list[str]
 ) -> None:
     """Weights that don't load, never end, crash, eat memory or give no numbers: refused by the gate's name."""
     line.publish(version, build(line.folder / f"{version}.onnx"))
@@ -244,7 +244,7 @@ def test_weights_refused_at_their_gate(
     ],
 )
 def test_other_class_names_are_refused(
-    line: Factory, version: str, changes: dict[str, Any], reasons: list[str]
+    line: NodeHarness, version: str, changes: dict[str, Any], reasons: list[str]
 ) -> None:
     """Class names that differ from those that serve, in content or order: the gate says which."""
     line.publish(version, **changes)
@@ -252,7 +252,7 @@ def test_other_class_names_are_refused(
         refused(line, version, "gate contract", *reasons)
 
 
-def test_manifest_that_claims_the_right_names_is_found_out(line: Factory) -> None:
+def test_manifest_that_claims_the_right_names_is_found_out(line: NodeHarness) -> None:
     """The manifest says what is wanted, the weights say otherwise."""
     path = weights.detection_onnx(line.folder / "liar.onnx", names=("dent", "scratch", "label"))
     line.publish("liar", path)
@@ -260,7 +260,7 @@ def test_manifest_that_claims_the_right_names_is_found_out(line: Factory) -> Non
         refused(line, "liar", "gate contract", "the manifest", "the weights", "another order")
 
 
-def test_other_task_is_refused(line: Factory) -> None:
+def test_other_task_is_refused(line: NodeHarness) -> None:
     """Weights of another task, under a manifest that says detect; and a manifest of another task."""
     line.publish("segments", weights.detection_onnx(line.folder / "segments.onnx", task="segment"))
     manifest(line, "classifies", task="classify")
@@ -269,14 +269,14 @@ def test_other_task_is_refused(line: Factory) -> None:
         refused(line, "classifies", "task is 'classify'")
 
 
-def test_quarantine_is_lifted_by_a_new_wish(line: Factory) -> None:
+def test_quarantine_is_lifted_by_a_new_intent(line: NodeHarness) -> None:
     """Writing the key again, with the value that it has, tries the version again."""
     with undisturbed(line):
         refused(line, "nans", "gate smoke")
         refused(line, "nans", "gate smoke")
 
 
-def test_no_frame_noticed(line: Factory) -> None:
+def test_no_frame_noticed(line: NodeHarness) -> None:
     """After all of that: every frame of the line was served once, in order, by versions that had earned it."""
     found = line.wait_more(3)
     assert_seamless(found)
@@ -288,17 +288,17 @@ def test_no_frame_noticed(line: Factory) -> None:
     }
 
 
-def test_new_contract_on_the_operators_word(factory: Factory) -> None:
+def test_new_contract_on_the_operators_word(harness: NodeHarness) -> None:
     """`allow_new_contract` lets other class names in; roll-back brings the old ones back without it."""
-    factory.publish("v1")
-    factory.publish("new-names", names=("torn", "dent", "label"))
-    factory.promote("v1")
-    node = factory.start("v1")
-    factory.wait_state("STABLE")
-    factory.promote('{"version": "new-names", "allow_new_contract": true, "by": "Kim"}')
+    harness.publish("v1")
+    harness.publish("new-names", names=("torn", "dent", "label"))
+    harness.promote("v1")
+    node = harness.start("v1")
+    harness.wait_state("STABLE")
+    harness.promote('{"version": "new-names", "allow_new_contract": true, "by": "Kim"}')
     node.wait_active("new-names")
-    found = factory.wait_more(5)
+    found = harness.wait_more(5)
     assert found[-1]["detections"][0]["name"] == "torn"
     assert node.post("/rollback")[0] == 200
     node.wait_active("v1")
-    assert factory.wait_more(5)[-1]["detections"][0]["name"] == "scratch"
+    assert harness.wait_more(5)[-1]["detections"][0]["name"] == "scratch"

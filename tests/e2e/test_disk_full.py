@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from edgeagent.store.cache import RESERVE_BYTES
-from tests.support.line import Factory, assert_seamless
+from tests.support.line import NodeHarness, assert_seamless
 from tests.support.node import wait_for
 
 SMALL_DISK = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c"]
@@ -22,31 +22,31 @@ def fill(path: Path) -> None:
             pass
 
 
-def test_active_serves_on_a_full_disk(factory: Factory) -> None:
+def test_active_serves_on_a_full_disk(harness: NodeHarness) -> None:
     """v1 serves while nothing can be written; v2 waits, with the reason, and comes when there is room."""
-    state = factory.folder / "node" / "state"
+    state = harness.folder / "node" / "state"
     state.mkdir(parents=True)
     mount = f"mount -t tmpfs -o size={RESERVE_BYTES + (8 << 20)} disk {state}"
     if subprocess.run([*SMALL_DISK, mount], capture_output=True, check=False).returncode:
         pytest.skip("this user may not mount a small disk of its own")
-    factory.node.prefix = [*SMALL_DISK, f'{mount} && exec "$@"', "sh"]
-    factory.publish("v1")
-    factory.publish("v2")
-    factory.promote("v1")
-    node = factory.start("v1")
-    factory.wait_state("STABLE")
+    harness.node.prefix = [*SMALL_DISK, f'{mount} && exec "$@"', "sh"]
+    harness.publish("v1")
+    harness.publish("v2")
+    harness.promote("v1")
+    node = harness.start("v1")
+    harness.wait_state("STABLE")
     assert node.process is not None
     filler = Path(f"/proc/{node.process.pid}/root{state}/filler")
     with pytest.raises(OSError, match="No space"):
         fill(filler)
-    factory.promote("v2")
+    harness.promote("v2")
     wait_for(lambda: (node.model()["candidate"] or {}).get("error"), "v2 waits")
     assert "disk full" in node.model()["last_error"]
     # The state of the wish itself can't be written either: said, and no reason to stop.
     wait_for(lambda: node.status()["disk_error"], "said that nothing is written")
-    found = factory.wait_more(30)
+    found = harness.wait_more(30)
     assert {r["version"] for r in found} == {"v1"}
     filler.unlink()
     node.wait_active("v2")
     wait_for(lambda: node.status()["disk_error"] is None, "written again")
-    assert_seamless(factory.wait_more(5))
+    assert_seamless(harness.wait_more(5))

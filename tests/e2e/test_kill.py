@@ -15,7 +15,7 @@ import pytest
 from tests.support import films
 from tests.support.etcd import free_port
 from tests.support.http_store import http_store
-from tests.support.line import Factory, assert_seamless
+from tests.support.line import NodeHarness, assert_seamless
 from tests.support.node import children, wait_for
 from tests.support.weights import never_ending_onnx
 
@@ -28,37 +28,37 @@ def longest_gap(found: list[dict[str, Any]]) -> float:
     return max(b - a for a, b in pairwise(emitted))
 
 
-def test_engine_worker_killed(factory: Factory) -> None:
+def test_engine_worker_killed(harness: NodeHarness) -> None:
     """The same version serves again within 5 s, in the same epoch; its frames in flight are inferred anew."""
-    factory.publish("v1")
-    factory.promote("v1")
-    node = factory.start("v1")
-    factory.wait_state("STABLE")
-    before, pid = factory.wait_more(10), factory.engine_pid("v1")
+    harness.publish("v1")
+    harness.promote("v1")
+    node = harness.start("v1")
+    harness.wait_state("STABLE")
+    before, pid = harness.wait_more(10), harness.engine_pid("v1")
     assert pid is not None
     os.kill(pid, signal.SIGKILL)
-    found = factory.wait_records(lambda r: len(r) > len(before) + 30, "frames flow again")
+    found = harness.wait_records(lambda r: len(r) > len(before) + 30, "frames flow again")
     assert_seamless(found)
     assert {(r["version"], r["epoch"]) for r in found} == {("v1", 1)}
     assert longest_gap(found) < OUTAGE_S
-    assert factory.engine_pid("v1") not in (pid, None)
-    assert factory.metric('edgeagent_worker_restarts_total{kind="engine"}') == 1
+    assert harness.engine_pid("v1") not in (pid, None)
+    assert harness.metric('edgeagent_worker_restarts_total{kind="engine"}') == 1
     assert node.model()["state"] == "STABLE"
 
 
-def test_capture_worker_killed(factory: Factory) -> None:
+def test_capture_worker_killed(harness: NodeHarness) -> None:
     """Every frame of a film is served exactly once, although its reader was killed twice."""
-    film = films.video(factory.folder / "film.mkv", 60)
-    factory.config["pipelines"][0]["source"] = {"url": str(film), "fps": 20}
-    factory.publish("v1", brightness_moves=20.0)
-    factory.promote("v1")
-    node = factory.start("v1")
+    film = films.video(harness.folder / "film.mkv", 60)
+    harness.config["pipelines"][0]["source"] = {"url": str(film), "fps": 20}
+    harness.publish("v1", brightness_moves=20.0)
+    harness.promote("v1")
+    node = harness.start("v1")
     for enough in (10, 30):
-        factory.wait_records(lambda r, n=enough: len(r) >= n, "film under way")  # type: ignore[misc]
+        harness.wait_records(lambda r, n=enough: len(r) >= n, "film under way")  # type: ignore[misc]
         (worker,) = wait_for(lambda: node.workers("capture"), "a capture worker")
         os.kill(worker["pid"], signal.SIGKILL)
     wait_for(lambda: node.status()["pipelines"]["line-1"]["state"] == "ended", "the film at its end")
-    found = factory.wait_records(lambda r: len(r) >= 60, "all of it served")
+    found = harness.wait_records(lambda r: len(r) >= 60, "all of it served")
     assert_seamless(found)
     assert len(found) == 60
     # The box moves with the brightness of the picture, and that with the digits of its number.
@@ -67,143 +67,143 @@ def test_capture_worker_killed(factory: Factory) -> None:
     assert [round((x - left[0]) / step) for x in left] == [i // 10 + i % 10 for i in range(60)]
     assert longest_gap(found) < OUTAGE_S
     assert node.status()["pipelines"]["line-1"]["dropped"] == 0
-    assert factory.metric('edgeagent_worker_restarts_total{kind="capture"}') == 2
+    assert harness.metric('edgeagent_worker_restarts_total{kind="capture"}') == 2
 
 
 @pytest.mark.parametrize("stage", ["FETCHING", "GATING", "WARMING", "swap", "PROBATION"])
-def test_node_killed(factory: Factory, stage: str) -> None:
+def test_node_killed(harness: NodeHarness, stage: str) -> None:
     """No process and no shared memory stays; without any store, the last known good serves again."""
-    factory.config["update"]["probation"] = {"seconds": 2}
+    harness.config["update"]["probation"] = {"seconds": 2}
     shm = set(os.listdir("/dev/shm"))
-    factory.publish("v1")
+    harness.publish("v1")
     weights = None
     if stage in ("GATING", "WARMING"):
-        weights = never_ending_onnx(factory.folder / "slow.onnx", 1_000_000)
-    factory.publish("v2", weights)
-    with http_store(factory.store) as store:
-        factory.config["model_store"]["url"] = store.url
-        factory.promote("v1")
-        node = factory.start("v1")
-        factory.wait_state("STABLE")
-        factory.wait_more(5)
+        weights = never_ending_onnx(harness.folder / "slow.onnx", 1_000_000)
+    harness.publish("v2", weights)
+    with http_store(harness.store) as store:
+        harness.config["model_store"]["url"] = store.url
+        harness.promote("v1")
+        node = harness.start("v1")
+        harness.wait_state("STABLE")
+        harness.wait_more(5)
         if stage == "FETCHING":
             store.only, store.hang_after = "v2.onnx" if weights else "yolo-v2", 1000
-        factory.promote("v2")
+        harness.promote("v2")
         if stage == "swap":
             node.wait_active("v2")
         else:
-            factory.wait_state(stage)
+            harness.wait_state(stage)
         if stage == "PROBATION":
-            factory.wait_records(lambda r: [x["version"] for x in r].count("v2") > 10, "v2 serving")
+            harness.wait_records(lambda r: [x["version"] for x in r].count("v2") > 10, "v2 serving")
         assert node.process is not None
         workers = children(node.process.pid)
         assert len(workers) >= 3 - (stage == "swap")
         node.kill()
-    assert_seamless(factory.records())
+    assert_seamless(harness.records())
     wait_for(lambda: not any(os.path.exists(f"/proc/{pid}") for pid in workers), "all workers gone", 10)
     assert set(os.listdir("/dev/shm")) <= shm
 
-    factory.config["config_store"]["url"] = f"etcd://127.0.0.1:{free_port()}"
+    harness.config["config_store"]["url"] = f"etcd://127.0.0.1:{free_port()}"
     began = time.monotonic()
-    node = factory.start("v1")
-    found = factory.wait_more(10)
+    node = harness.start("v1")
+    found = harness.wait_more(10)
     assert time.monotonic() - began < 30
     assert {r["version"] for r in found[:5]} == {"v1"}
-    wait_for(lambda: factory.history("swapped")[-1]["event"] == "boot", "recorded as a boot")
+    wait_for(lambda: harness.history("swapped")[-1]["event"] == "boot", "recorded as a boot")
     status = node.status()
     assert not status["config_store"]["connected"]
     assert status["config_store"]["why"]
     assert_seamless(found)
 
 
-def kill_engine(factory: Factory, version: str) -> None:
+def kill_engine(harness: NodeHarness, version: str) -> None:
     """kill -9 of the worker that serves this version."""
-    pid = wait_for(lambda: factory.engine_pid(version), f"worker of {version}")
+    pid = wait_for(lambda: harness.engine_pid(version), f"worker of {version}")
     os.kill(pid, signal.SIGKILL)
 
 
-def test_killed_twice_on_probation_is_rolled_back(factory: Factory) -> None:
+def test_killed_twice_on_probation_is_rolled_back(harness: NodeHarness) -> None:
     """One failure is a mishap, two are the version's: the standby serves at once, and it isn't tried again unasked."""
-    factory.publish("v1")
-    factory.publish("v2")
-    factory.promote("v1")
-    node = factory.start("v1")
-    factory.wait_state("STABLE")
+    harness.publish("v1")
+    harness.publish("v2")
+    harness.promote("v1")
+    node = harness.start("v1")
+    harness.wait_state("STABLE")
     node.stop()
-    factory.config["update"]["probation"] = {"seconds": 600}
-    node = factory.start("v1")
-    factory.promote("v2")
+    harness.config["update"]["probation"] = {"seconds": 600}
+    node = harness.start("v1")
+    harness.promote("v2")
     node.wait_active("v2")
-    factory.wait_more(5)
-    standby = factory.engine_pid("v1")
+    harness.wait_more(5)
+    standby = harness.engine_pid("v1")
 
-    kill_engine(factory, "v2")
-    factory.wait_more(20)
+    kill_engine(harness, "v2")
+    harness.wait_more(20)
     assert (node.active(), node.model()["state"]) == ("v2", "PROBATION")
 
-    kill_engine(factory, "v2")
+    kill_engine(harness, "v2")
     node.wait_active("v1")
-    assert factory.engine_pid("v1") == standby
-    found = factory.wait_more(20)
+    assert harness.engine_pid("v1") == standby
+    found = harness.wait_more(20)
     assert_seamless(found)
     assert longest_gap(found) < OUTAGE_S
     model = node.model()
     assert (model["state"], model["aspired"]) == ("REJECTED", "v2")
     assert "v2 refused on probation" in model["last_error"]
     assert "SIGKILL" in model["last_error"]
-    (rolled_back,) = wait_for(lambda: factory.history("rolled_back"), "recorded")
+    (rolled_back,) = wait_for(lambda: harness.history("rolled_back"), "recorded")
     assert (rolled_back["from_version"], rolled_back["to_version"]) == ("v2", "v1")
-    wait_for(lambda: factory.engine_pid("v2") is None, "v2's worker gone")
+    wait_for(lambda: harness.engine_pid("v2") is None, "v2's worker gone")
     node.stop()
 
-    node = factory.start("v1")
+    node = harness.start("v1")
     wait_for(lambda: node.status()["config_store"]["connected"], "the key read")
-    factory.wait_more(40)
+    harness.wait_more(40)
     # The store is looked at once after a start: the same content is refused once more, by its digest.
-    model = factory.wait_state("REJECTED")
+    model = harness.wait_state("REJECTED")
     assert (model["active"]["version"], model["aspired"]) == ("v1", "v2")
-    assert {r["version"] for r in factory.records()} == {"v1"}
-    factory.promote("v2")
+    assert {r["version"] for r in harness.records()} == {"v1"}
+    harness.promote("v2")
     node.wait_active("v2")
 
 
-def test_killed_standby_is_warm_again(factory: Factory) -> None:
+def test_killed_standby_is_warm_again(harness: NodeHarness) -> None:
     """The version to go back to is worth a worker of its own: it is started again, and a roll-back still is a swap."""
-    factory.publish("v1")
-    factory.publish("v2")
-    factory.promote("v1")
-    node = factory.start("v1")
-    factory.wait_state("STABLE")
+    harness.publish("v1")
+    harness.publish("v2")
+    harness.promote("v1")
+    node = harness.start("v1")
+    harness.wait_state("STABLE")
     node.stop()
-    factory.config["update"]["probation"] = {"seconds": 600}
-    node = factory.start("v1")
-    factory.promote("v2")
+    harness.config["update"]["probation"] = {"seconds": 600}
+    node = harness.start("v1")
+    harness.promote("v2")
     node.wait_active("v2")
-    first = factory.engine_pid("v1")
-    kill_engine(factory, "v1")
-    wait_for(lambda: factory.engine_pid("v1") not in (first, None), "another worker")
+    first = harness.engine_pid("v1")
+    kill_engine(harness, "v1")
+    wait_for(lambda: harness.engine_pid("v1") not in (first, None), "another worker")
     wait_for(lambda: node.model()["standby"]["ready"], "it is warm")
     assert node.post("/rollback")[1]["active"] == "v1"
-    assert_seamless(factory.wait_more(10))
+    assert_seamless(harness.wait_more(10))
 
 
-def test_candidate_killed_in_fetch_goes_on_where_it_was(factory: Factory, tmp_path: Path) -> None:
+def test_candidate_killed_in_fetch_goes_on_where_it_was(harness: NodeHarness, tmp_path: Path) -> None:
     """The node killed in the middle of a download: the next one fetches the rest only."""
-    factory.publish("v1")
-    factory.publish("v2", metadata={"padding": "x" * 2_000_000})
-    factory.promote("v1")
-    with http_store(factory.store) as store:
-        factory.config["model_store"]["url"] = store.url
-        node = factory.start("v1")
-        factory.wait_state("STABLE")
+    harness.publish("v1")
+    harness.publish("v2", metadata={"padding": "x" * 2_000_000})
+    harness.promote("v1")
+    with http_store(harness.store) as store:
+        harness.config["model_store"]["url"] = store.url
+        node = harness.start("v1")
+        harness.wait_state("STABLE")
         store.only, store.hang_after = "yolo-v2", 1_000_000
-        factory.promote("v2")
-        partial = Path(factory.config["node"]["state_dir"]) / "cache" / "partial"
+        harness.promote("v2")
+        partial = Path(harness.config["node"]["state_dir"]) / "cache" / "partial"
         wait_for(lambda: sum(f.stat().st_size for f in partial.iterdir()) >= 1_000_000, "half of it here")
         node.kill()
         store.hang_after = None
         store.asked.clear()
-        node = factory.start()
+        node = harness.start()
         node.wait_active("v2")
         asked = [asked for path, asked in store.asked if "yolo-v2" in path]
         assert asked[0] == "bytes=1000000-"

@@ -13,7 +13,7 @@ from pathlib import Path
 import yaml
 
 from tests.support.etcd import free_port
-from tests.support.line import Factory, assert_seamless
+from tests.support.line import NodeHarness, assert_seamless
 from tests.support.node import children, wait_for
 
 PARENT_LIMIT_KB = 120 << 10
@@ -45,14 +45,14 @@ def error_line(done: subprocess.CompletedProcess[str]) -> str:
     return found
 
 
-def test_parent_stays_small_and_imports_no_runtime(factory: Factory) -> None:
+def test_parent_stays_small_and_imports_no_runtime(harness: NodeHarness) -> None:
     """The node process, with frames flowing and an etcd client loaded, maps no runtime and stays under 120 MB."""
-    factory.publish("v1")
-    factory.publish("v2")
-    factory.promote("v1")
-    node = factory.start("v1")
-    factory.swap_to("v2")
-    factory.wait_more(60)
+    harness.publish("v1")
+    harness.publish("v2")
+    harness.promote("v1")
+    node = harness.start("v1")
+    harness.swap_to("v2")
+    harness.wait_more(60)
     assert node.process is not None
     maps = Path(f"/proc/{node.process.pid}/maps").read_text()
     loaded = {Path(p).name for p in re.findall(r"(/\S+\.so\S*)", maps)}
@@ -61,58 +61,58 @@ def test_parent_stays_small_and_imports_no_runtime(factory: Factory) -> None:
     assert resident_kb(node.process.pid) < PARENT_LIMIT_KB
     node.stop()
 
-    factory.config["config_store"]["url"] = f"etcd://127.0.0.1:{free_port()}"
-    node = factory.start("v2")
-    factory.wait_more(30)
+    harness.config["config_store"]["url"] = f"etcd://127.0.0.1:{free_port()}"
+    node = harness.start("v2")
+    harness.wait_more(30)
     assert node.process is not None
     assert resident_kb(node.process.pid) < PARENT_LIMIT_KB
 
 
-def test_signals(factory: Factory) -> None:
+def test_signals(harness: NodeHarness) -> None:
     """SIGHUP takes over what can change, and nothing from a broken file; SIGTERM ends with 0 and leaves no worker."""
-    factory.publish("v1")
-    factory.promote("v1")
-    node = factory.start("v1")
+    harness.publish("v1")
+    harness.promote("v1")
+    node = harness.start("v1")
     assert node.process is not None
     path = node.folder / "edgeagent.yaml"
-    factory.wait_records(lambda r: len(r[-1:]) == 1 and bool(r[-1]["detections"]), "something found")
+    harness.wait_records(lambda r: len(r[-1:]) == 1 and bool(r[-1]["detections"]), "something found")
 
     path.write_text(path.read_text() + "\nnonsense: true\n")
     node.process.send_signal(signal.SIGHUP)
     wait_for(lambda: "the old one stays" in node.log.read_text(), "the mistake logged")
-    assert factory.wait_more(5)[-1]["detections"]
+    assert harness.wait_more(5)[-1]["detections"]
 
-    factory.config["pipelines"][0]["confidence"] = 0.95
-    path.write_text(yaml.safe_dump(factory.config))
+    harness.config["pipelines"][0]["confidence"] = 0.95
+    path.write_text(yaml.safe_dump(harness.config))
     node.process.send_signal(signal.SIGHUP)
-    factory.wait_records(lambda r: not r[-1]["detections"], "the higher threshold in force")
+    harness.wait_records(lambda r: not r[-1]["detections"], "the higher threshold in force")
 
     workers = children(node.process.pid)
     assert sorted(w["kind"] for w in node.status()["workers"]) == ["capture", "engine", "spare"]
     assert len(workers) == 3
     assert node.stop() == 0
     assert not any(os.path.exists(f"/proc/{pid}") for pid in workers)
-    found = factory.records()
+    found = harness.records()
     assert [r["seq"] for r in found] == list(range(len(found)))
 
 
-def test_folder_and_port_belong_to_one_node(factory: Factory) -> None:
+def test_folder_and_port_belong_to_one_node(harness: NodeHarness) -> None:
     """A second node on the same state folder, or the same port, says so and ends; the first serves on."""
-    factory.publish("v1")
-    factory.promote("v1")
-    node = factory.start("v1")
+    harness.publish("v1")
+    harness.promote("v1")
+    node = harness.start("v1")
     port = int(node.url.rsplit(":", 1)[1])
 
-    done = run_again(factory.folder, factory.config)
+    done = run_again(harness.folder, harness.config)
     assert done.returncode == 1
     assert "another node runs on it" in error_line(done)
-    assert factory.config["node"]["state_dir"] in error_line(done)
+    assert harness.config["node"]["state_dir"] in error_line(done)
 
-    other = {"node": {"state_dir": str(factory.folder / "other")}, "api": {"port": port}}
-    done = run_again(factory.folder, {**factory.config, **other})
+    other = {"node": {"state_dir": str(harness.folder / "other")}, "api": {"port": port}}
+    done = run_again(harness.folder, {**harness.config, **other})
     assert done.returncode == 1
     assert str(port) in error_line(done)
-    assert_seamless(factory.wait_more(5))
+    assert_seamless(harness.wait_more(5))
 
 
 def test_every_mistake_of_a_configuration_at_once(tmp_path: Path) -> None:

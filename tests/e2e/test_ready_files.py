@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from edgeagent.core.model import Contract
-from edgeagent.runtimes.port import WeightFacts
+from edgeagent.runtimes.port import ModelMetadata
 from edgeagent.store.publish import publish
-from tests.support.line import Factory, assert_seamless
+from tests.support.line import NodeHarness, assert_seamless
 from tests.support.weights import NAMES, SIZE, STRIDE, checkpoint_pt, detection_onnx, exported_onnx
 
 CONTRACT = Contract("detect", tuple(NAMES), (SIZE, SIZE), STRIDE)
@@ -21,9 +21,9 @@ CONVERSION_S = 120.0
 
 
 @pytest.fixture(autouse=True)
-def auto(factory: Factory) -> None:
+def auto(harness: NodeHarness) -> None:
     """The default, which other tests of a node don't use."""
-    factory.config["engine"] = {"backend": "auto", "device": "cpu"}
+    harness.config["engine"] = {"backend": "auto", "device": "cpu"}
 
 
 def tried(engine: dict[str, Any]) -> dict[str, str]:
@@ -31,14 +31,14 @@ def tried(engine: dict[str, Any]) -> dict[str, str]:
     return {trial["variant"]: trial["why"] for trial in engine["tried"]}
 
 
-def test_a_ready_file_spares_the_conversion(factory: Factory) -> None:
+def test_a_ready_file_spares_the_conversion(harness: NodeHarness) -> None:
     """The checkpoint is what it is compared with; what serves is the published file, or what was compiled from it."""
-    checkpoint = checkpoint_pt(factory.folder / "best.pt")
-    exported = exported_onnx(factory.folder / "best.onnx")
+    checkpoint = checkpoint_pt(harness.folder / "best.pt")
+    exported = exported_onnx(harness.folder / "best.onnx")
     done = subprocess.run(
         [
             *(sys.executable, "-m", "edgeagent", "publish", str(checkpoint), "--ready", str(exported)),
-            *("--model", "yolo", "--version", "ready", "--store", str(factory.store)),
+            *("--model", "yolo", "--version", "ready", "--store", str(harness.store)),
         ],
         capture_output=True,
         text=True,
@@ -46,24 +46,24 @@ def test_a_ready_file_spares_the_conversion(factory: Factory) -> None:
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    factory.promote("ready")
-    node = factory.start()
+    harness.promote("ready")
+    node = harness.start()
     node.wait_active("ready", timeout_s=CONVERSION_S)
     active = node.model()["active"]
     ways = tried(active)
     assert next(iter(ways)) == "torch-cpu"
     assert ways["onnxruntime-cpu"] == ""
-    made = Path(factory.config["node"]["state_dir"]) / "cache" / "prepared"
+    made = Path(harness.config["node"]["state_dir"]) / "cache" / "prepared"
     assert not list(made.rglob("*.onnx")), "nothing was converted"
     assert active["input"] == [SIZE, SIZE]
-    assert_seamless(factory.wait_more(5))
+    assert_seamless(harness.wait_more(5))
 
 
 @pytest.mark.parametrize("fault", ["sees something else", "other classes", "no weights at all"])
-def test_a_ready_file_that_is_not_the_same_network_does_not_serve(factory: Factory, fault: str) -> None:
+def test_a_ready_file_that_is_not_the_same_network_does_not_serve(harness: NodeHarness, fault: str) -> None:
     """It is named with the reason; the source serves."""
-    checkpoint = checkpoint_pt(factory.folder / "best.pt")
-    wrong = factory.folder / "wrong.onnx"
+    checkpoint = checkpoint_pt(harness.folder / "best.pt")
+    wrong = harness.folder / "wrong.onnx"
     match fault:
         case "sees something else":
             detection_onnx(wrong)
@@ -71,10 +71,12 @@ def test_a_ready_file_that_is_not_the_same_network_does_not_serve(factory: Facto
             detection_onnx(wrong, names=("x", "y", "z"))
         case _:
             wrong.write_bytes(b"these are no weights")
-    ready = [(wrong, WeightFacts(CONTRACT, "onnx"))]
-    publish(checkpoint, "yolo", "ready", str(factory.store), facts=WeightFacts(CONTRACT, "pt"), ready=ready)
-    factory.promote("ready")
-    node = factory.start()
+    ready = [(wrong, ModelMetadata(CONTRACT, "onnx"))]
+    publish(
+        checkpoint, "yolo", "ready", str(harness.store), metadata=ModelMetadata(CONTRACT, "pt"), ready=ready
+    )
+    harness.promote("ready")
+    node = harness.start()
     node.wait_active("ready", timeout_s=CONVERSION_S)
     active = node.model()["active"]
     assert active["engine"] == "torch-cpu"
@@ -82,4 +84,4 @@ def test_a_ready_file_that_is_not_the_same_network_does_not_serve(factory: Facto
     assert ways.pop("torch-cpu") == ""
     assert ways
     assert all(ways.values()), ways
-    assert_seamless(factory.wait_more(5))
+    assert_seamless(harness.wait_more(5))

@@ -4,23 +4,23 @@
 from __future__ import annotations
 
 from tests.support.http_store import http_store
-from tests.support.line import Factory, assert_seamless
+from tests.support.line import NodeHarness, assert_seamless
 from tests.support.node import wait_for
 
 CUT = 700_000
 SIZE = 2_000_000
 
 
-def test_slow_store_shows_progress(factory: Factory) -> None:
+def test_slow_store_shows_progress(harness: NodeHarness) -> None:
     """Status says which file is fetched, how many bytes there are and will be; the line serves meanwhile."""
-    factory.publish("v1")
-    size = factory.publish("v2", metadata={"padding": "x" * SIZE}).weights.size
-    factory.promote("v1")
-    with http_store(factory.store) as store:
-        factory.config["model_store"]["url"] = store.url
-        node = factory.start("v1")
+    harness.publish("v1")
+    size = harness.publish("v2", metadata={"padding": "x" * SIZE}).weights.size
+    harness.promote("v1")
+    with http_store(harness.store) as store:
+        harness.config["model_store"]["url"] = store.url
+        node = harness.start("v1")
         store.only, store.chunk_pause_s = "yolo-v2", 0.05
-        factory.promote("v2")
+        harness.promote("v2")
         seen: list[int] = []
 
         def watch() -> bool:
@@ -35,42 +35,42 @@ def test_slow_store_shows_progress(factory: Factory) -> None:
         wait_for(watch, "v2 serving")
     assert seen == sorted(seen)
     assert len({n for n in seen if 0 < n < size}) >= 2
-    swap = factory.wait_history("swapped", "v2")
+    swap = harness.wait_history("swapped", "v2")
     assert swap["stages"]["fetching"] > SIZE / 65536 * 0.05
-    assert_seamless(factory.wait_more(3))
+    assert_seamless(harness.wait_more(3))
 
 
-def test_broken_off_download_is_resumed(factory: Factory) -> None:
+def test_broken_off_download_is_resumed(harness: NodeHarness) -> None:
     """Cut off in the middle twice, then answered with an error for a while: each byte is fetched once."""
-    factory.publish("v1")
-    factory.publish("v2", metadata={"padding": "x" * SIZE})
-    factory.promote("v1")
-    with http_store(factory.store) as store:
-        factory.config["model_store"]["url"] = store.url
-        node = factory.start("v1")
-        factory.wait_more(3)
+    harness.publish("v1")
+    harness.publish("v2", metadata={"padding": "x" * SIZE})
+    harness.promote("v1")
+    with http_store(harness.store) as store:
+        harness.config["model_store"]["url"] = store.url
+        node = harness.start("v1")
+        harness.wait_more(3)
         store.only, store.cut_after, store.cuts = "yolo-v2", CUT, 2
-        factory.promote("v2")
+        harness.promote("v2")
         wait_for(lambda: store.cuts == 0, "cut twice")
         node.wait_active("v2")
         asked = [asked for path, asked in store.asked if "yolo-v2" in path]
     assert asked[:3] == ["", f"bytes={CUT}-", f"bytes={2 * CUT}-"]
     assert asked[3:] in ([], [""])  # its headers may be looked at once more, to know what was fetched
-    found = factory.wait_more(3)
+    found = harness.wait_more(3)
     assert_seamless(found)
-    assert not factory.history("rejected")
+    assert not harness.history("rejected")
 
 
-def test_store_away_and_back(factory: Factory) -> None:
+def test_store_away_and_back(harness: NodeHarness) -> None:
     """While the store is away the candidate waits, with the reason in status; when it is back, it is fetched."""
-    factory.publish("v1")
-    factory.publish("v2")
-    factory.promote("v1")
-    with http_store(factory.store) as store:
-        factory.config["model_store"]["url"] = store.url
-        node = factory.start("v1")
+    harness.publish("v1")
+    harness.publish("v2")
+    harness.promote("v1")
+    with http_store(harness.store) as store:
+        harness.config["model_store"]["url"] = store.url
+        node = harness.start("v1")
         store.only, store.status = "/v2/", 503
-        factory.promote("v2")
+        harness.promote("v2")
 
         def waiting() -> bool:
             candidate = node.model()["candidate"]
@@ -84,4 +84,4 @@ def test_store_away_and_back(factory: Factory) -> None:
         assert (node.active(), model["rejected"]) == ("v1", [])
         store.status = None
         node.wait_active("v2")
-    assert_seamless(factory.wait_more(3))
+    assert_seamless(harness.wait_more(3))

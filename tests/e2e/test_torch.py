@@ -9,7 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.support.line import Factory, assert_seamless
+from tests.support.line import NodeHarness, assert_seamless
 from tests.support.node import wait_for
 from tests.support.weights import checkpoint_pt, evil_pt
 
@@ -26,67 +26,67 @@ def publish(weights: Path, version: str, store: Path) -> subprocess.CompletedPro
     )
 
 
-def test_checkpoint_is_published_and_served(factory: Factory) -> None:
+def test_checkpoint_is_published_and_served(harness: NodeHarness) -> None:
     """A checkpoint of the same names, run by torch; then an ONNX version, which this backend can't load."""
-    factory.config["engine"] = {"backend": "torch"}
-    done = publish(checkpoint_pt(factory.folder / "best.pt"), "pt1", factory.store)
+    harness.config["engine"] = {"backend": "torch"}
+    done = publish(checkpoint_pt(harness.folder / "best.pt"), "pt1", harness.store)
     assert done.returncode == 0, done.stderr
-    factory.promote("pt1")
-    node = factory.start("pt1")
+    harness.promote("pt1")
+    node = harness.start("pt1")
     assert "torch" in node.model()["active"]["engine"]
-    factory.wait_more(10)
-    factory.publish("v1")
-    factory.promote("v1")
-    record = factory.wait_history("rejected", "v1")
+    harness.wait_more(10)
+    harness.publish("v1")
+    harness.promote("v1")
+    record = harness.wait_history("rejected", "v1")
     assert "engine.backend" in record["why"]
-    assert_seamless(factory.wait_more(5))
+    assert_seamless(harness.wait_more(5))
     assert node.active() == "pt1"
 
 
-def test_checkpoint_is_converted_for_a_faster_backend(factory: Factory) -> None:
+def test_checkpoint_is_converted_for_a_faster_backend(harness: NodeHarness) -> None:
     """From ONNX to a checkpoint and back under load, with ONNX Runtime as the backend: what serves needs no torch."""
-    factory.publish("v1")
-    done = publish(checkpoint_pt(factory.folder / "best.pt"), "pt1", factory.store)
+    harness.publish("v1")
+    done = publish(checkpoint_pt(harness.folder / "best.pt"), "pt1", harness.store)
     assert done.returncode == 0, done.stderr
-    factory.promote("v1")
-    node = factory.start("v1")
-    factory.promote("pt1")
+    harness.promote("v1")
+    node = harness.start("v1")
+    harness.promote("pt1")
     node.wait_active("pt1")
     assert node.model()["active"]["engine"] == "onnxruntime-cpu"
-    factory.wait_more(10)
+    harness.wait_more(10)
     assert node.post("/rollback")[0] == 200
     node.wait_active("v1")
-    found = factory.wait_more(5)
+    found = harness.wait_more(5)
     assert_seamless(found)
     assert {r["version"] for r in found} == {"v1", "pt1"}
 
 
-def test_checkpoint_that_runs_a_command_is_refused(factory: Factory) -> None:
+def test_checkpoint_that_runs_a_command_is_refused(harness: NodeHarness) -> None:
     """Neither `publish` nor a node that finds it in its store unpickles it; both say why they refuse it."""
-    marker = factory.folder / "it-ran"
-    evil = evil_pt(factory.folder / "evil.pt", marker)
-    done = publish(evil, "evil", factory.store)
+    marker = harness.folder / "it-ran"
+    evil = evil_pt(harness.folder / "evil.pt", marker)
+    done = publish(evil, "evil", harness.store)
     assert done.returncode == 1
     assert "Traceback" not in done.stderr
     assert "system" in done.stderr, done.stderr  # names what it would have called
-    assert not (factory.store / "yolo" / "evil").exists()
+    assert not (harness.store / "yolo" / "evil").exists()
 
     # Somebody puts it into the store by hand, under a manifest that is right in itself.
-    good = factory.publish("v1")
-    folder = factory.store / "yolo" / "evil"
+    good = harness.publish("v1")
+    folder = harness.store / "yolo" / "evil"
     folder.mkdir()
     (folder / "evil.pt").write_bytes(evil.read_bytes())
     doc = json.loads(good.to_json())
     digest = hashlib.sha256(evil.read_bytes()).hexdigest()
     file = {"path": "evil.pt", "sha256": digest, "size": evil.stat().st_size, "format": "pt"}
     (folder / "manifest.json").write_text(json.dumps({**doc, "version": "evil", "files": [file]}))
-    factory.promote("v1")
-    node = factory.start("v1")
-    factory.promote("evil")
-    record = factory.wait_history("rejected", "evil")
+    harness.promote("v1")
+    node = harness.start("v1")
+    harness.promote("evil")
+    record = harness.wait_history("rejected", "evil")
     assert "gate contract" in record["why"]
     assert "system" in record["why"]
     assert node.active() == "v1"
     wait_for(lambda: not node.workers("prepare"), "the worker that read it gone")
     assert not marker.exists()
-    assert_seamless(factory.wait_more(5))
+    assert_seamless(harness.wait_more(5))

@@ -9,55 +9,55 @@ from pathlib import Path
 
 from tests.support.etcd import EtcdServer
 from tests.support.http_store import http_store
-from tests.support.line import CONVEYOR, Factory, assert_seamless
+from tests.support.line import CONVEYOR, NodeHarness, assert_seamless
 from tests.support.node import wait_for
 
 PIN = "/models/yolo/pins/node-under-test"
 
 
-def test_swap_under_load_loses_nothing(factory: Factory) -> None:
+def test_swap_under_load_loses_nothing(harness: NodeHarness) -> None:
     """v1 → v2 → v3 under 30 frames a second: every frame once, in order, of one version an epoch."""
     for version in ("v1", "v2", "v3"):
-        factory.publish(version)
-    factory.promote("v1")
-    factory.start("v1")
-    factory.wait_more(20)
-    factory.promote(json.dumps({"version": "v2", "by": "Kim", "reason": "tiny defects"}))
-    factory.node.wait_active("v2")
-    factory.wait_more(20)
-    factory.promote("v3")
-    factory.node.wait_active("v3")
-    found = factory.wait_more(20)
+        harness.publish(version)
+    harness.promote("v1")
+    harness.start("v1")
+    harness.wait_more(20)
+    harness.promote(json.dumps({"version": "v2", "by": "Kim", "reason": "tiny defects"}))
+    harness.node.wait_active("v2")
+    harness.wait_more(20)
+    harness.promote("v3")
+    harness.node.wait_active("v3")
+    found = harness.wait_more(20)
     assert_seamless(found)
     assert list(dict.fromkeys((r["version"], r["epoch"]) for r in found)) == [("v1", 1), ("v2", 2), ("v3", 3)]
-    swap = factory.wait_history("swapped", "v2")
+    swap = harness.wait_history("swapped", "v2")
     assert (swap["who"], swap["why"], swap["from_version"]) == ("Kim", "tiny defects", "v1")
     assert swap["digest"] == next(r["digest"] for r in found if r["version"] == "v2")
     assert {"fetching", "gating", "warming"} <= swap["stages"].keys()
 
 
-def test_roll_back_is_a_swap_and_holds(factory: Factory) -> None:
+def test_roll_back_is_a_swap_and_holds(harness: NodeHarness) -> None:
     """While the version before is warm, roll-back loads nothing; it holds until the key is written again."""
-    factory.config["update"]["probation"] = {"seconds": 600}
-    factory.publish("v1")
-    factory.publish("v2")
-    factory.promote("v1")
-    factory.config["update"]["probation"] = {"seconds": 0}
-    factory.start("v1")
-    factory.wait_state("STABLE")
-    factory.node.stop()
+    harness.config["update"]["probation"] = {"seconds": 600}
+    harness.publish("v1")
+    harness.publish("v2")
+    harness.promote("v1")
+    harness.config["update"]["probation"] = {"seconds": 0}
+    harness.start("v1")
+    harness.wait_state("STABLE")
+    harness.node.stop()
 
-    factory.config["update"]["probation"] = {"seconds": 600}
-    node = factory.start("v1")
-    factory.promote("v2")
+    harness.config["update"]["probation"] = {"seconds": 600}
+    node = harness.start("v1")
+    harness.promote("v2")
     node.wait_active("v2")
-    warm = factory.engine_pid("v1")
-    factory.wait_more(5)
+    warm = harness.engine_pid("v1")
+    harness.wait_more(5)
     code, answer = node.post("/rollback", {"by": "Robin"})
     assert (code, answer["from"], answer["active"]) == (200, "v2", "v1")
-    found = factory.wait_more(5)
-    assert factory.engine_pid("v1") == warm
-    wait_for(lambda: factory.engine_pid("v2") is None, "v2 retired")
+    found = harness.wait_more(5)
+    assert harness.engine_pid("v1") == warm
+    wait_for(lambda: harness.engine_pid("v2") is None, "v2 retired")
     model = node.model()
     assert (model["aspired"], model["held"]["kind"], model["state"]) == ("v1", "rollback", "STABLE")
     assert model["held"]["by"].startswith("Robin")
@@ -65,170 +65,170 @@ def test_roll_back_is_a_swap_and_holds(factory: Factory) -> None:
     node.stop()
 
     # It holds over a restart, and ends when the key is written again, be it with the value that it has.
-    node = factory.start("v1")
-    factory.wait_more(20)
+    node = harness.start("v1")
+    harness.wait_more(20)
     assert node.model()["held"]["version"] == "v1"
-    factory.promote("v2")
+    harness.promote("v2")
     node.wait_active("v2")
     assert node.model()["held"] is None
-    assert_seamless(factory.wait_more(5))
+    assert_seamless(harness.wait_more(5))
 
 
-def test_promote_through_api_holds_until_the_intent_changes(factory: Factory) -> None:
+def test_promote_through_api_holds_until_the_intent_changes(harness: NodeHarness) -> None:
     """POST promote serves on this node; the next writing of the key wins over it."""
     for version in ("v1", "v2", "v3"):
-        factory.publish(version)
-    factory.promote("v1")
-    node = factory.start("v1")
+        harness.publish(version)
+    harness.promote("v1")
+    node = harness.start("v1")
     code, answer = node.post("/api/models/yolo/promote", {"version": "v2", "by": "Kim", "reason": "try it"})
     assert (code, answer["to"], answer["held"]["kind"]) == (202, "v2", "promote")
     node.wait_active("v2")
-    factory.promote("v3")
+    harness.promote("v3")
     node.wait_active("v3")
     assert node.model()["held"] is None
     code, answer = node.post("/api/models/yolo/promote", {"version": "../v2"})
     assert code == 422, answer
     assert node.post("/api/models/other/promote", {"version": "v2"})[0] == 404
-    assert_seamless(factory.wait_more(5))
+    assert_seamless(harness.wait_more(5))
 
 
-def test_pin_wins_over_current(factory: Factory) -> None:
+def test_pin_wins_over_current(harness: NodeHarness) -> None:
     """A pin of this node wins; when it is deleted, what stands in `current` serves."""
     for version in ("v1", "v2", "v3"):
-        factory.publish(version)
-    factory.promote("v2")
-    node = factory.start("v2")
-    factory.write(PIN, "v1")
+        harness.publish(version)
+    harness.promote("v2")
+    node = harness.start("v2")
+    harness.write(PIN, "v1")
     node.wait_active("v1")
-    factory.promote("v3")
-    factory.wait_more(30)
+    harness.promote("v3")
+    harness.wait_more(30)
     assert node.model()["aspired"] == "v1"
-    (factory.intent / PIN.lstrip("/")).unlink()
+    (harness.intent / PIN.lstrip("/")).unlink()
     node.wait_active("v3")
-    found = factory.wait_more(5)
+    found = harness.wait_more(5)
     assert_seamless(found)
     assert list(dict.fromkeys(r["version"] for r in found)) == ["v2", "v1", "v3"]
 
 
-def test_pinned_node_keeps_its_hold_over_a_restart(factory: Factory) -> None:
+def test_pinned_node_keeps_its_hold_over_a_restart(harness: NodeHarness) -> None:
     """After a restart `current`, which the pin outweighs, neither ends the hold nor serves for a moment."""
     for version in ("v1", "v2", "v3"):
-        factory.publish(version)
-    factory.promote("v3")
-    factory.write(PIN, "v1")
-    node = factory.start("v1")
-    factory.wait_state("STABLE")
-    factory.write(PIN, "v2")
+        harness.publish(version)
+    harness.promote("v3")
+    harness.write(PIN, "v1")
+    node = harness.start("v1")
+    harness.wait_state("STABLE")
+    harness.write(PIN, "v2")
     node.wait_active("v2")
-    factory.wait_state("STABLE")
+    harness.wait_state("STABLE")
     assert node.post("/rollback")[0] == 200
     node.wait_active("v1")
     node.stop()
-    node = factory.start("v1")
+    node = harness.start("v1")
     wait_for(lambda: node.status()["config_store"]["connected"], "config store read")
-    factory.wait_more(40)
+    harness.wait_more(40)
     model = node.model()
     assert (model["aspired"], model["held"] and model["held"]["kind"]) == ("v1", "rollback")
-    assert not factory.history("superseded")
+    assert not harness.history("superseded")
 
 
-def test_deleted_key_changes_nothing(factory: Factory) -> None:
+def test_deleted_key_changes_nothing(harness: NodeHarness) -> None:
     """Deleting `current` leaves what serves, also over a restart."""
-    factory.publish("v1")
-    factory.promote("v1")
-    factory.start("v1")
-    factory.wait_state("STABLE")
-    (factory.intent / "models/yolo/current").unlink()
-    factory.wait_more(20)
-    assert factory.node.model()["aspired"] == "v1"
-    factory.node.stop()
-    node = factory.start("v1")
-    factory.wait_more(10)
+    harness.publish("v1")
+    harness.promote("v1")
+    harness.start("v1")
+    harness.wait_state("STABLE")
+    (harness.intent / "models/yolo/current").unlink()
+    harness.wait_more(20)
+    assert harness.node.model()["aspired"] == "v1"
+    harness.node.stop()
+    node = harness.start("v1")
+    harness.wait_more(10)
     assert (node.active(), node.model()["last_error"]) == ("v1", None)
 
 
-def test_real_etcd(factory: Factory, tmp_path: Path) -> None:
+def test_real_etcd(harness: NodeHarness, tmp_path: Path) -> None:
     """put, roll back, put the same again, pin, unpin; etcd away and back: all through etcdctl."""
     for version in ("v1", "v2"):
-        factory.publish(version)
+        harness.publish(version)
     with EtcdServer(tmp_path / "etcd") as etcd:
-        factory.config["config_store"]["url"] = etcd.url
+        harness.config["config_store"]["url"] = etcd.url
         etcd.etcdctl("put", "/models/yolo/current", "v1")
-        node = factory.start("v1")
-        factory.wait_state("STABLE")
+        node = harness.start("v1")
+        harness.wait_state("STABLE")
         etcd.etcdctl("put", "/models/yolo/current", "v2")
         node.wait_active("v2")
-        factory.wait_state("STABLE")
+        harness.wait_state("STABLE")
         assert node.post("/rollback")[0] == 200
         node.wait_active("v1")
-        factory.wait_more(10)
+        harness.wait_more(10)
         assert node.model()["held"]
         etcd.etcdctl("put", "/models/yolo/current", "v2")
         node.wait_active("v2")
-        factory.wait_more(3)  # each version has a frame, or its epoch would be missing in the records
+        harness.wait_more(3)  # each version has a frame, or its epoch would be missing in the records
         etcd.etcdctl("put", PIN, "v1")
         node.wait_active("v1")
-        factory.wait_more(3)
+        harness.wait_more(3)
         etcd.etcdctl("del", PIN)
         node.wait_active("v2")
         presence = json.loads(etcd.etcdctl("get", "--print-value-only", "/edgeagent/nodes/node-under-test"))
         assert presence["node"] == "node-under-test"
-        factory.wait_state("STABLE")
+        harness.wait_state("STABLE")
         etcd.kill()
         wait_for(lambda: not node.status()["config_store"]["connected"], "etcd missed")
-        factory.wait_more(30)
+        harness.wait_more(30)
         etcd.start()
         etcd.etcdctl("put", "/models/yolo/current", "v1")
         node.wait_active("v1")
         wait_for(lambda: node.status()["config_store"]["connected"], "etcd back")
-        assert_seamless(factory.wait_more(5))
+        assert_seamless(harness.wait_more(5))
 
 
-def test_superseded_candidate_never_serves(factory: Factory) -> None:
+def test_superseded_candidate_never_serves(harness: NodeHarness) -> None:
     """While v2 is still being fetched, v3 is promoted: v2's workers go, v3 serves, v2 never does."""
-    factory.publish("v1")
-    factory.publish("v2", metadata={"padding": "x" * 3_000_000})
-    factory.publish("v3")
-    with http_store(factory.store) as store:
+    harness.publish("v1")
+    harness.publish("v2", metadata={"padding": "x" * 3_000_000})
+    harness.publish("v3")
+    with http_store(harness.store) as store:
         store.only, store.hang_after = "/v2/v2", 1_000_000
         store.only = "yolo-v2"
-        factory.config["model_store"]["url"] = store.url
-        factory.promote("v1")
-        node = factory.start("v1")
-        factory.promote("v2")
+        harness.config["model_store"]["url"] = store.url
+        harness.promote("v1")
+        node = harness.start("v1")
+        harness.promote("v2")
         wait_for(lambda: (node.model()["candidate"] or {}).get("fetch"), "v2 being fetched")
         preparing = node.workers("prepare")  # one fetches, one waits to try it
         assert [w["version"] for w in preparing] == ["v2", "v2"]
-        factory.promote("v3")
+        harness.promote("v3")
         node.wait_active("v3")
         wait_for(lambda: not any(os.path.exists(f"/proc/{w['pid']}") for w in preparing), "v2's workers gone")
         store.hang_after = None
-        factory.wait_state("STABLE")
-    assert_seamless(factory.records())
-    assert {r["version"] for r in factory.records()} == {"v1", "v3"}
-    factory.wait_history("superseded", "v2")
+        harness.wait_state("STABLE")
+    assert_seamless(harness.records())
+    assert {r["version"] for r in harness.records()} == {"v1", "v3"}
+    harness.wait_history("superseded", "v2")
 
 
-def test_two_pipelines_share_an_engine_and_models_are_independent(factory: Factory) -> None:
+def test_two_pipelines_share_an_engine_and_models_are_independent(harness: NodeHarness) -> None:
     """Two lines on one model are served by one worker; a second model is updated without touching them."""
-    factory.add_pipeline("line-2", "yolo", {"url": CONVEYOR + "&seed=2", "live": False})
-    factory.add_pipeline("line-3", "labels", {"url": CONVEYOR + "&seed=3", "live": False})
-    factory.publish("v1")
-    factory.publish("v1", model="labels")
-    factory.publish("v2", model="labels")
-    factory.promote("v1")
-    factory.promote("v1", "labels")
-    node = factory.start("v1")
+    harness.add_pipeline("line-2", "yolo", {"url": CONVEYOR + "&seed=2", "live": False})
+    harness.add_pipeline("line-3", "labels", {"url": CONVEYOR + "&seed=3", "live": False})
+    harness.publish("v1")
+    harness.publish("v1", model="labels")
+    harness.publish("v2", model="labels")
+    harness.promote("v1")
+    harness.promote("v1", "labels")
+    node = harness.start("v1")
     node.wait_active("v1", "labels")
-    engine = factory.engine_pid("v1")
-    factory.promote("v2", "labels")
+    engine = harness.engine_pid("v1")
+    harness.promote("v2", "labels")
     node.wait_active("v2", "labels")
-    found = factory.wait_more(20, "line-3")
-    assert (factory.engine_pid("v1"), node.model()["active"]["epoch"]) == (engine, 1)
+    found = harness.wait_more(20, "line-3")
+    assert (harness.engine_pid("v1"), node.model()["active"]["epoch"]) == (engine, 1)
     assert {r["version"] for r in found} == {"v1", "v2"}
     assert_seamless(found)
     for line in ("line-1", "line-2"):
-        found = factory.wait_more(5, line)
+        found = harness.wait_more(5, line)
         assert_seamless(found)
         assert {(r["pipeline"], r["model"], r["version"]) for r in found} == {(line, "yolo", "v1")}
     code, answer = node.post("/rollback")

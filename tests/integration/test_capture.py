@@ -124,11 +124,11 @@ def test_a_file_waits_for_whoever_is_slow(tmp_path: Path) -> None:
             await film.until(lambda: len(film.seqs) == RING_SLOTS)
             await asyncio.sleep(0.3)  # nothing may come: there is no condition to wait for
             assert len(film.seqs) == RING_SLOTS
-            film.capture.hold(True)
+            film.capture.pause(True)
             film.release()
             await asyncio.sleep(0.3)
             assert len(film.seqs) == RING_SLOTS
-            film.capture.hold(False)
+            film.capture.pause(False)
             await film.until_state("ended")
             assert film.numbers == film.seqs == list(range(40))
             assert film.dropped["busy"] == 0

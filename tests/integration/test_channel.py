@@ -13,7 +13,7 @@ from collections.abc import Callable
 import pytest
 
 from edgeagent.workers.channel import NodeGoneError, WorkerChannel, channel_pair
-from edgeagent.workers.messages import Beat, Control, DropRing, Message, Ring
+from edgeagent.workers.messages import Control, Heartbeat, Message, Ring, UnmapRing
 from edgeagent.workers.node_channel import NodeChannel
 
 
@@ -79,12 +79,12 @@ def test_garbage_ends_the_channel_with_the_reason(garbage: bytes) -> None:
         ours, theirs = channel_pair()
         NodeChannel(ours, heard.append, closed.append)
         worker = WorkerChannel(theirs)
-        worker.send(Beat(1))
+        worker.send(Heartbeat(1))
         theirs.send(garbage)
         with contextlib.suppress(NodeGoneError):
-            worker.send(Beat(2))
+            worker.send(Heartbeat(2))
         await _until(lambda: bool(closed))
-        assert heard == [Beat(1)]
+        assert heard == [Heartbeat(1)]
         assert len(closed) == 1
         assert "no message" in closed[0]
         theirs.close()
@@ -102,10 +102,10 @@ def test_last_words_are_heard() -> None:
         NodeChannel(ours, heard.append, closed.append)
         worker = WorkerChannel(theirs)
         for n in range(100):
-            worker.send(DropRing(n))
+            worker.send(UnmapRing(n))
         theirs.close()
         await _until(lambda: bool(closed))
-        assert heard == [DropRing(n) for n in range(100)]
+        assert heard == [UnmapRing(n) for n in range(100)]
         assert closed == [""]
 
     asyncio.run(steps())

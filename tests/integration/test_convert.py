@@ -12,11 +12,11 @@ import pytest
 
 from edgeagent.errors import MissingExtraError, UnavailableError, UsageError, WeightsError
 from edgeagent.runtimes.convert import convert, product
-from edgeagent.runtimes.inspect import read_facts
-from edgeagent.runtimes.load import load_runtime
-from edgeagent.runtimes.onnx.half import halve
 from edgeagent.runtimes.detection.detector import Detector
 from edgeagent.runtimes.detection.letterbox import Letterbox
+from edgeagent.runtimes.inspect import read_metadata
+from edgeagent.runtimes.load import load_runtime
+from edgeagent.runtimes.onnx.half import to_float16
 from edgeagent.runtimes.port import EngineOptions
 from edgeagent.runtimes.variants import Variant
 from tests.support import weights
@@ -64,15 +64,15 @@ def test_the_product_is_all_that_is_made(variant: Variant, checkpoint: Path, tmp
     path = convert(checkpoint, "pt", variant, tmp_path, ONE)
     assert path == tmp_path / product(variant)
     assert list(tmp_path.iterdir()) == [path]
-    assert read_facts(path, variant.format).contract == read_facts(checkpoint, "pt").contract
+    assert read_metadata(path, variant.format).contract == read_metadata(checkpoint, "pt").contract
 
 
 def test_one_picture_or_batches_as_told(checkpoint: Path, tmp_path: Path) -> None:
     """The batch is open only when the node may use it; the shape of the output is known either way."""
-    assert not read_facts(convert(checkpoint, "pt", ONNX, tmp_path, ONE)).batches
-    facts = read_facts(convert(checkpoint, "pt", ONNX, tmp_path, EngineOptions(max_batch=4)))
-    assert facts.batches
-    assert facts.head == "v8"
+    assert not read_metadata(convert(checkpoint, "pt", ONNX, tmp_path, ONE)).batches
+    metadata = read_metadata(convert(checkpoint, "pt", ONNX, tmp_path, EngineOptions(max_batch=4)))
+    assert metadata.batches
+    assert metadata.layout == "v8"
 
 
 def test_float16_is_close_and_keeps_its_last_steps(checkpoint: Path, tmp_path: Path) -> None:
@@ -93,11 +93,11 @@ def test_float16_is_close_and_keeps_its_last_steps(checkpoint: Path, tmp_path: P
     assert {kinds[n.input[1]] for n in convolutions if "dfl" not in n.name} == {onnx.TensorProto.FLOAT16}
 
 
-def test_an_onnx_file_can_be_halved_too(tmp_path: Path) -> None:
+def test_an_onnx_file_can_be_converted_to_float16_too(tmp_path: Path) -> None:
     """Published as ONNX, served in float16."""
     source = weights.exported_onnx(tmp_path / "w.onnx")
-    assert read_facts(convert(source, "onnx", HALF, tmp_path, ONE)) == read_facts(source)
-    halve(weights.detection_onnx(tmp_path / "t.onnx"), tmp_path / "h.onnx")
+    assert read_metadata(convert(source, "onnx", HALF, tmp_path, ONE)) == read_metadata(source)
+    to_float16(weights.detection_onnx(tmp_path / "t.onnx"), tmp_path / "h.onnx")
     assert len(
         Detector(load_runtime(tmp_path / "h.onnx", "onnx", ONE)).detect(pictures()[0], 0.25, 0.45).boxes
     )

@@ -19,19 +19,19 @@ import pytest
 
 from edgeagent.core.model import Contract
 from edgeagent.errors import WeightsError
-from edgeagent.runtimes.port import Tensor, WeightFacts
+from edgeagent.runtimes.port import ModelMetadata, Tensor
 from edgeagent.workers import engine
 from edgeagent.workers.channel import NodeGoneError, WorkerChannel, channel_pair
 from edgeagent.workers.messages import (
     MAX_MESSAGE_BYTES,
-    Beat,
     Control,
     Detected,
-    DropRing,
     Grant,
+    Heartbeat,
     Infer,
     Message,
     Ring,
+    UnmapRing,
     decode,
     encode,
 )
@@ -49,7 +49,7 @@ class GatedRuntime:
     """Finds one box in each frame, as high, in pixels, as a quarter of its brightness."""
 
     name = "gated"
-    facts = WeightFacts(Contract("detect", ("a", "b"), (SIDE, SIDE), 32), "onnx")
+    metadata = ModelMetadata(Contract("detect", ("a", "b"), (SIDE, SIDE), 32), "onnx")
 
     def __init__(self, max_batch: int, streams: int = 0) -> None:
         self.max_batch = max_batch
@@ -215,7 +215,7 @@ def test_frames_that_come_while_the_network_runs_go_together(line: Line) -> None
     assert line.runtime.running.wait(PATIENCE_S)
     line.frame(2, 100)
     line.ring(2)
-    line.send(DropRing(1))
+    line.send(UnmapRing(1))
     line.frame(3, 60, ring=2)
     line.wait_taken()
     line.slots[2] = 0
@@ -264,16 +264,16 @@ def test_a_worker_whose_node_goes_while_the_network_runs_ends(line: Line) -> Non
 
 def test_a_worker_says_that_it_lives_when_idle(line: Line, monkeypatch: pytest.MonkeyPatch) -> None:
     """Before its first frame, and between frames, which it takes all the same."""
-    monkeypatch.setattr(engine, "_BEAT_S", 0.01)
+    monkeypatch.setattr(engine, "_HEARTBEAT_S", 0.01)
     line.start()
-    assert line.heard() == Beat(1)
+    assert line.heard() == Heartbeat(1)
     for ticket in (1, 2):
         line.frame(ticket, 100)
         said = [line.heard()]
-        while isinstance(said[-1], Beat):
+        while isinstance(said[-1], Heartbeat):
             said.append(line.heard())
         assert isinstance(said[-1], Detected)
-        assert isinstance(line.heard(), Beat)
+        assert isinstance(line.heard(), Heartbeat)
 
 
 # -- streams -----------------------------------------------------------------------------------------
@@ -303,7 +303,7 @@ def test_a_frame_that_finds_no_other_has_all_threads(line: Line) -> None:
     """Also when it came while the frame before was inferred: a camera that is a little late once must not find its
     frames in the slower streams from then on."""
     line.start()
-    assert isinstance(line.heard(), Beat)
+    assert isinstance(line.heard(), Heartbeat)
     begun = line.runs()
     line.frame(1, SLOW)
     assert line.runtime.running.wait(PATIENCE_S)

@@ -11,8 +11,8 @@ import torch
 
 from edgeagent.errors import EdgeAgentError
 from edgeagent.runtimes.convert import convert
-from edgeagent.runtimes.load import load_runtime
 from edgeagent.runtimes.detection.detector import Detector
+from edgeagent.runtimes.load import load_runtime
 from edgeagent.runtimes.port import EngineOptions
 from edgeagent.runtimes.variants import Variant, variants
 from tests.support import weights

@@ -13,9 +13,9 @@ import pytest
 from numpy.typing import NDArray
 
 from edgeagent.runtimes.convert import convert
-from edgeagent.runtimes.inspect import read_facts
-from edgeagent.runtimes.load import load_runtime
 from edgeagent.runtimes.detection.detector import Detector
+from edgeagent.runtimes.inspect import read_metadata
+from edgeagent.runtimes.load import load_runtime
 from edgeagent.runtimes.port import EngineOptions
 from edgeagent.runtimes.variants import Variant
 from tests.support.families import FAMILIES, NAMES, family_pt, pictures
@@ -124,12 +124,12 @@ def test_an_export_is_read_as_ultralytics_reads_it(
 
     exported = Path(YOLO(str(source)).export(format="onnx", simplify=False, verbose=False, **arguments))
     detector, found = ours(exported, EngineOptions(device="cpu"))
-    facts = read_facts(exported)
-    assert detector.head.name == head
-    assert facts.head in (head, None)
-    assert facts.contract.names == NAMES
-    assert facts.contract.imgsz == tuple(np.broadcast_to(arguments["imgsz"], 2))
-    assert facts.batches == (export == "dynamic")
+    metadata = read_metadata(exported)
+    assert detector.layout.name == head
+    assert metadata.layout in (head, None)
+    assert metadata.contract.names == NAMES
+    assert metadata.contract.imgsz == tuple(np.broadcast_to(arguments["imgsz"], 2))
+    assert metadata.batches == (export == "dynamic")
     assert_same(found, theirs(exported, arguments["imgsz"]))
 
 
@@ -147,7 +147,7 @@ def test_a_checkpoint_made_for_the_frames_finds_what_ultralytics_finds(
     """In torch and as ONNX: the smallest rectangle that holds the picture, as ultralytics pads a checkpoint's input."""
     weights = checkpoint(family)
     expected = theirs(weights, SIZE, rect=True)
-    contract = read_facts(weights).contract
+    contract = read_metadata(weights).contract
     in_torch, converted = [], []
     for number, picture in enumerate(pictures()):
         options = EngineOptions(device="cpu", imgsz=contract.fitted([picture.shape[:2]]))
@@ -156,7 +156,7 @@ def test_a_checkpoint_made_for_the_frames_finds_what_ultralytics_finds(
         onnx = convert(weights, "pt", Variant("onnxruntime", "cpu", "fp32", "onnx"), folder, options)
         for found, path in ((in_torch, weights), (converted, onnx)):
             detector = Detector(load_runtime(path, path.suffix[1:], options))
-            assert detector.runtime.facts.contract.imgsz == options.imgsz
+            assert detector.runtime.metadata.contract.imgsz == options.imgsz
             found.append(detector.detect(picture, CONFIDENCE, IOU).boxes)
     assert_same(in_torch, expected, on_the_edge=1)
     assert_same(converted, expected, on_the_edge=1)

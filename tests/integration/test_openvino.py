@@ -50,7 +50,7 @@ def test_weights_in_other_files_are_refused(tmp_path: Path, monkeypatch: pytest.
 def test_a_class_called_location_is_no_reason(tmp_path: Path) -> None:
     """The word alone refers to nothing."""
     path = weights.detection_onnx(tmp_path / "w.onnx", names=("location", "b", "c"))
-    assert load_runtime(path, "onnx", OPENVINO).facts.contract.names[0] == "location"
+    assert load_runtime(path, "onnx", OPENVINO).metadata.contract.names[0] == "location"
 
 
 def test_a_precision_that_the_processor_lacks_is_refused(tmp_path: Path) -> None:
@@ -80,7 +80,7 @@ def test_what_was_compiled_is_loaded_by_the_next(tmp_path: Path, capfd: pytest.C
     assert sorted(p.name for p in tmp_path.iterdir()) == ["openvino.compiled", "w.onnx"]
     path.unlink()
     second = load_runtime(path, "onnx", options)
-    assert second.facts == first.facts
+    assert second.metadata == first.metadata
     picture = np.random.default_rng(0).random((1, 3, weights.SIZE, weights.SIZE), np.float32)
     np.testing.assert_array_equal(first.run(picture), second.run(picture))
     assert not capfd.readouterr().err
@@ -93,14 +93,14 @@ def test_what_was_compiled_and_is_broken_is_compiled_anew(
     """It costs time only; the next finds it whole again."""
     path = weights.exported_onnx(tmp_path / "w.onnx")
     options = replace(OPENVINO, compiled=tmp_path / "openvino.compiled")
-    facts = load_runtime(path, "onnx", options).facts
+    metadata = load_runtime(path, "onnx", options).metadata
     assert options.compiled is not None
     whole = options.compiled.read_bytes()
     options.compiled.write_bytes(content if content != b"cut off" else whole[: len(whole) // 2])
-    assert load_runtime(path, "onnx", options).facts == facts
+    assert load_runtime(path, "onnx", options).metadata == metadata
     assert "compiled anew" in capfd.readouterr().err
     path.unlink()
-    assert load_runtime(path, "onnx", options).facts == facts
+    assert load_runtime(path, "onnx", options).metadata == metadata
 
 
 def test_what_can_not_be_kept_is_compiled_all_the_same(
@@ -109,7 +109,7 @@ def test_what_can_not_be_kept_is_compiled_all_the_same(
     """A folder that is gone, a full disk."""
     path = weights.exported_onnx(tmp_path / "w.onnx")
     options = replace(OPENVINO, compiled=tmp_path / "gone" / "openvino.compiled")
-    assert load_runtime(path, "onnx", options).facts.head == "v8"
+    assert load_runtime(path, "onnx", options).metadata.layout == "v8"
     assert "not kept" in capfd.readouterr().err
 
 

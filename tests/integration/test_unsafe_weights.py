@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from edgeagent.errors import WeightsError
-from edgeagent.runtimes.inspect import read_facts
+from edgeagent.runtimes.inspect import read_metadata
 from edgeagent.runtimes.load import load_runtime
 from edgeagent.runtimes.port import EngineOptions
 from tests.support import weights
@@ -40,7 +40,7 @@ def marker(tmp_path: Path) -> Path:
 def refusal(path: Path) -> str:
     """Why the file is refused; by reading and by loading alike."""
     with pytest.raises(WeightsError) as read:
-        read_facts(path)
+        read_metadata(path)
     with pytest.raises(WeightsError) as loaded:
         load_runtime(path, "pt", EngineOptions(device="cpu"))
     assert str(read.value) == str(loaded.value)
@@ -109,7 +109,7 @@ def test_a_fused_checkpoint_is_welcome(tmp_path: Path) -> None:
     """Its layers keep a reference to their own method, by way of getattr."""
     path = tmp_path / "w.pt"
     torch.save({"model": weights.tiny_network().float().fuse(verbose=False)}, path)
-    assert read_facts(path).contract.names == weights.NAMES
+    assert read_metadata(path).contract.names == weights.NAMES
 
 
 def test_a_checkpoint_without_a_network_is_refused(tmp_path: Path) -> None:

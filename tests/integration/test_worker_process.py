@@ -9,7 +9,7 @@ import os
 import psutil  # type: ignore[import-untyped]
 import pytest
 
-from edgeagent.serving.spare_worker import Spare, libraries_of
+from edgeagent.serving.spare_worker import SpareWorker, libraries_of
 from edgeagent.workers.bootstrap import can_raise_priority, raise_priority
 from edgeagent.workers.messages import Control, Message
 from edgeagent.workers.process import Exit, WorkerProcess
@@ -87,7 +87,7 @@ def test_a_spare_worker_steps_back_until_it_is_needed_in_a_hurry() -> None:
     """All of its threads come forward, whatever it is just importing."""
 
     async def run() -> None:
-        spare = Spare("engine", "edgeagent.workers.engine")
+        spare = SpareWorker("engine", "edgeagent.workers.engine")
         spare.start(libraries_of("onnxruntime"), low_priority=True)
         worker = spare.take()
         assert worker is not None

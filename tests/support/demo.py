@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from edgeagent.demo.measurements import Figures
+from edgeagent.demo.measurements import Measurements
 from edgeagent.scenes.conveyor import Truth
 
 TINY = Truth(cls=1, xyxy=(300, 100, 312, 112), tiny=True, part=5)
@@ -29,9 +29,9 @@ def good_run() -> list[Any]:
     ]
 
 
-def figures_of(records: list[Any]) -> Figures:
+def figures_of(records: list[Any]) -> Measurements:
     """Figures of a line that always shows one tiny defect."""
-    figures = Figures(lambda index: [TINY])
+    measurements = Measurements(lambda index: [TINY])
     for each in records:
-        figures.add(each)
-    return figures
+        measurements.add(each)
+    return measurements

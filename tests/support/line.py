@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from edgeagent.core.model import Contract, Manifest
-from edgeagent.runtimes.port import WeightFacts
+from edgeagent.runtimes.port import ModelMetadata
 from edgeagent.store.publish import publish
 from tests.support.node import NodeProcess, records, wait_for
 from tests.support.weights import NAMES, SIZE, STRIDE, detection_onnx
@@ -23,7 +23,7 @@ MODEL, PIPELINE = "yolo", "line-1"
 CLASS_OF = {"v1": 0, "v2": 1, "v3": 2}
 
 
-class Factory:
+class NodeHarness:
     """One node, a folder as its model store and one as its config store. A context manager that ends the node.
 
     source: of the one pipeline; a lossless 30 fps conveyor by default. Any other setting: change `config` before start.
@@ -44,7 +44,7 @@ class Factory:
         self.add_pipeline(PIPELINE, MODEL, source or {"url": CONVEYOR, "live": False})
         self.node = NodeProcess(folder / "node", self.config)
 
-    def __enter__(self) -> Factory:
+    def __enter__(self) -> NodeHarness:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -71,15 +71,17 @@ class Factory:
 
         changes: of `detection_onnx`, or `facts` to claim in the manifest.
         """
-        facts = changes.pop("facts", None)
+        metadata = changes.pop("facts", None)
         if weights is None:
             weights = self.folder / f"{model}-{version}.onnx"
             box = (32.0, 32.0, 16.0, 16.0, 0.9, CLASS_OF.get(version, 0))
             # The node keeps files by content: two versions of one content would be one.
             detection_onnx(weights, **{"boxes": [box], "metadata": {"release": version}, **changes})
         names = tuple(changes.get("names", NAMES))
-        facts = facts or WeightFacts(Contract("detect", names, (SIZE, SIZE), STRIDE), weights.suffix[1:])
-        return publish(weights, model, version, str(self.store), facts=facts)
+        metadata = metadata or ModelMetadata(
+            Contract("detect", names, (SIZE, SIZE), STRIDE), weights.suffix[1:]
+        )
+        return publish(weights, model, version, str(self.store), metadata=metadata)
 
     def write(self, key: str, value: str | bytes) -> None:
         """Write an intent key, as an operator's tool does: in one step."""

@@ -12,26 +12,26 @@ from typing import Any
 
 from edgeagent.core.directive import Directive
 from edgeagent.core.events import (
-    Advanced,
-    Begin,
+    AppendAudit,
     Cancel,
-    Drop,
+    CandidateFailed,
     Event,
-    Failed,
-    Record,
-    Save,
+    IntentChanged,
+    PersistState,
+    PrepareCandidate,
+    RetireEngine,
+    StageReached,
     Swap,
     Tick,
-    Wished,
 )
 from edgeagent.core.lifecycle import Stage
 from edgeagent.core.reconciler import Policy, react
-from edgeagent.core.state import Ref, State, from_json, to_json
+from edgeagent.core.state import State, VersionRef, from_json, to_json
 
-POLICY = Policy(probation_s=60.0, retry_min_s=1.0, retry_max_s=30.0, keep_good=3)
+POLICY = Policy(probation_s=60.0, retry_min_s=1.0, retry_max_s=30.0, keep_stable=3)
 UNPROVEN = (Stage.VERIFYING, Stage.PREPARING, Stage.GATING, Stage.WARMING)
 PROVEN = (Stage.VERIFYING, Stage.PREPARING, Stage.WARMING)
-Act = Begin | Cancel | Swap | Drop
+Act = PrepareCandidate | Cancel | Swap | RetireEngine
 
 
 def digest(version: str, content: str = "") -> str:
@@ -39,14 +39,14 @@ def digest(version: str, content: str = "") -> str:
     return f"sha256:{version}{content}"
 
 
-def ref(version: str, content: str = "") -> Ref:
+def ref(version: str, content: str = "") -> VersionRef:
     """The version as it serves."""
-    return Ref(version, digest(version, content))
+    return VersionRef(version, digest(version, content))
 
 
-def wish(version: str, revision: int, **fields: Any) -> Wished:
+def intent(version: str, revision: int, **fields: Any) -> IntentChanged:
     """The operator wrote this version into the key."""
-    return Wished(Directive(version, f"/models/yolo/current@{revision}", by="etcd", **fields))
+    return IntentChanged(Directive(version, f"/models/yolo/current@{revision}", by="etcd", **fields))
 
 
 class Playbook:
@@ -56,16 +56,16 @@ class Playbook:
         self.state = state or State("yolo")
         self.policy = policy
         self.now = 1000.0
-        self.records: list[Record] = []
+        self.records: list[AppendAudit] = []
         self.saved = to_json(self.state)
 
     def on(self, event: Event) -> list[Act]:
         """What is to be done about it."""
         self.state, commands = react(self.state, event, self.now, self.policy)
-        self.records += [c for c in commands if isinstance(c, Record)]
-        if any(isinstance(c, Save) for c in commands):
+        self.records += [c for c in commands if isinstance(c, AppendAudit)]
+        if any(isinstance(c, PersistState) for c in commands):
             self.saved = json.loads(json.dumps(to_json(self.state)))
-        return [c for c in commands if not isinstance(c, Record | Save)]
+        return [c for c in commands if not isinstance(c, AppendAudit | PersistState)]
 
     def after(self, seconds: float) -> list[Act]:
         """What is to be done when so much time has passed."""
@@ -79,7 +79,7 @@ class Playbook:
             assert acts == [], f"unexpected before {stage}: {acts}"
             c = self.state.candidate
             assert c is not None
-            acts = self.on(Advanced(c.id, stage, digest(c.goal.version, content)))
+            acts = self.on(StageReached(c.id, stage, digest(c.goal.version, content)))
         return acts
 
     def passes(self, content: str = "") -> list[Act]:
@@ -92,7 +92,7 @@ class Playbook:
         """The candidate can't go on."""
         c = self.state.candidate
         assert c is not None
-        return self.on(Failed(c.id, why, transient))
+        return self.on(CandidateFailed(c.id, why, transient))
 
     def restarts(self) -> list[Act]:
         """The node was killed and starts again, with what was on disk; the first thing it does."""
@@ -102,12 +102,12 @@ class Playbook:
     def rereads(self) -> list[Act]:
         """The config store is there after a start, and tells the wish that stood before; what is to be done."""
         assert self.state.directive is not None
-        return self.on(Wished(self.state.directive))
+        return self.on(IntentChanged(self.state.directive))
 
     def serves(self, *versions: str) -> Playbook:
         """Each of these was wished for and became stable, one after the other."""
         for n, version in enumerate(versions, start=1):
-            self.on(wish(version, n))
+            self.on(intent(version, n))
             self.passes()
             self.after(self.policy.probation_s)
         assert self.state.candidate is None
@@ -116,4 +116,4 @@ class Playbook:
 
 def begun(acts: list[Act]) -> list[str]:
     """The versions that are to be brought in."""
-    return [act.goal.version for act in acts if isinstance(act, Begin)]
+    return [act.goal.version for act in acts if isinstance(act, PrepareCandidate)]

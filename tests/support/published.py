@@ -8,10 +8,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from edgeagent.core.model import Contract, Manifest
-from edgeagent.runtimes.port import WeightFacts
+from edgeagent.runtimes.port import ModelMetadata
 from edgeagent.store.publish import publish
 
-FACTS = WeightFacts(Contract("detect", ("scratch", "dent"), (320, 320), 32), "onnx")
+METADATA = ModelMetadata(Contract("detect", ("scratch", "dent"), (320, 320), 32), "onnx")
 
 
 def some_bytes(size: int, seed: int = 0) -> bytes:
@@ -31,4 +31,4 @@ def publish_bytes(
     """Publish `weights` as `yolo/<version>`; `scratch` holds the local file."""
     path = scratch / "best.onnx"
     path.write_bytes(weights)
-    return publish(path, "yolo", version, store, facts=FACTS, golden=golden, storage_options=options)
+    return publish(path, "yolo", version, store, metadata=METADATA, golden=golden, storage_options=options)

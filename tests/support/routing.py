@@ -8,13 +8,13 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 from edgeagent.core.model import Contract
-from edgeagent.core.state import Ref
+from edgeagent.core.state import VersionRef
 from edgeagent.serving.artifact import Artifact
 from edgeagent.serving.engine_process import Engine
 from edgeagent.serving.frame import Frame
-from edgeagent.serving.router import Line, Router, Timing
+from edgeagent.serving.router import Route, Router, Timing
 from edgeagent.serving.slot import Slot
-from edgeagent.workers.messages import BOX, Detected
+from edgeagent.workers.messages import BOX_STRUCT, Detected
 from edgeagent.workers.ring import Ring
 
 CONTRACT = Contract("detect", ("scratch", "dent"), (64, 64), 32)
@@ -28,7 +28,7 @@ class FakeEngine(Engine):
         self, version: str, router: Router | None = None, ready: bool = True, streams: int = 1
     ) -> None:
         # Not the real one's beginnings: what the router and the slot look at, and nothing that could run.
-        self.ref = Ref(version, f"sha256:{version}")
+        self.ref = VersionRef(version, f"sha256:{version}")
         self.artifact = cast(Artifact, SimpleNamespace(ref=self.ref, contract=CONTRACT))
         self.max_batch = 1
         self.streams = streams
@@ -54,7 +54,7 @@ class FakeEngine(Engine):
         """Detections of the oldest frame, or of one that another stream has."""
         assert self.router is not None
         ticket, _ = self.has.pop(place)
-        data = b"".join(BOX.pack(*box) for box in boxes)
+        data = b"".join(BOX_STRUCT.pack(*box) for box in boxes)
         self.router.detected(self, Detected(ticket, 1.0, 2.0, 3.0, data))
 
     def faults(self) -> None:
@@ -74,7 +74,7 @@ class FakeEngine(Engine):
         """Its next worker is ready."""
         assert self.router is not None
         self.ready = True
-        self.router.pump()
+        self.router.dispatch()
 
 
 class FakeLine:
@@ -87,7 +87,7 @@ class FakeLine:
         self.out: list[dict[str, Any]] = []
         self.timings: list[Timing] = []
         self.dropped: Counter[str] = Counter()
-        self.line = Line(name, live, 0.25, 0.45, self._emit, self._drop)
+        self.line = Route(name, live, 0.25, 0.45, self._emit, self._drop)
         router.add_line(self.line)
 
     def captures(self, count: int = 1) -> None:
@@ -124,7 +124,7 @@ class FakeLine:
         self.dropped[reason] += count
 
 
-class Bench:
+class RouterHarness:
     """One router, with a clock that stands until it is moved."""
 
     def __init__(self) -> None:
@@ -147,5 +147,5 @@ class Bench:
         """A version that serves from now on."""
         engine = self.engine(version, ready, streams)
         self.slot.swap(engine, self.slot.epoch + 1)
-        self.router.pump()
+        self.router.dispatch()
         return engine

@@ -14,7 +14,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
-from edgeagent.runtimes.detection.layouts import HEADS
+from edgeagent.runtimes.detection.layouts import LAYOUTS
 
 NAMES = ("scratch", "dent", "label")
 SIZE = 64  # pixels a side; strides 8, 16 and 32 give 84 cells
@@ -45,9 +45,9 @@ def detection_onnx(
     output = _output(boxes, head, len(names), size)
     # Depends on the input, so that no runtime can compute it once and for all.
     moves = np.zeros_like(output)
-    columns = moves[:, 0, :] if HEADS[head].channels_first else moves[:, :, 0]
+    columns = moves[:, 0, :] if LAYOUTS[head].channels_first else moves[:, :, 0]
     columns += brightness_moves
-    if HEADS[head].corners:
+    if LAYOUTS[head].corners:
         moves[:, :, 2] = brightness_moves
     return _save_network(path, output, moves, names, size, task, metadata)
 
@@ -233,7 +233,7 @@ def evil_pt(path: Path, marker: Path) -> Path:
 
 def _output(boxes: Sequence[Box], head: str, classes: int, size: int) -> NDArray[np.float32]:
     """The raw output, batch included, that says `boxes` in the layout `head`."""
-    layout = HEADS[head]
+    layout = LAYOUTS[head]
     cells = sum((size // stride) ** 2 for stride in (8, 16, 32))
     rows = np.zeros((layout.rows_per_cell * cells or END_TO_END_ROWS, layout.channels(classes)), np.float32)
     for row, (x, y, width, height, score, cls) in zip(rows, boxes, strict=False):

@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeagent.errors import WeightsError
-from edgeagent.runtimes.detection.layouts import Candidates, choose_head, decode
-from edgeagent.runtimes.detection.letterbox import Pictures, Placement
+from edgeagent.runtimes.detection.layouts import Candidates, choose_layout, decode
+from edgeagent.runtimes.detection.letterbox import InputBatch, LetterboxGeometry
 from edgeagent.runtimes.detection.nms import MAX_DETECTIONS, best_first, suppress
 from edgeagent.runtimes.port import Image, Runtime, Tensor
 
@@ -38,16 +38,16 @@ class Detector:
     def __init__(self, runtime: Runtime) -> None:
         """Runs the network once, on plain grey, to see which head it has. Raises WeightsError."""
         self.runtime = runtime
-        contract = runtime.facts.contract
+        contract = runtime.metadata.contract
         self.classes = len(contract.names)
         self.max_batch = runtime.max_batch
         self.pictures = self.another_input()
         self._shape = runtime.run(self.pictures.tensor[:1]).shape
-        self.head = choose_head(self._shape, self.classes, contract.imgsz, contract.stride)
+        self.layout = choose_layout(self._shape, self.classes, contract.imgsz, contract.stride)
 
-    def another_input(self) -> Pictures:
+    def another_input(self) -> InputBatch:
         """Room for `max_batch` frames of the network's size."""
-        return Pictures(self.max_batch, self.runtime.facts.contract.imgsz)
+        return InputBatch(self.max_batch, self.runtime.metadata.contract.imgsz)
 
     def warm(self) -> None:
         """Run the network with every size of batch, so that none is the first, slow run. Raises WeightsError."""
@@ -74,7 +74,7 @@ class Detector:
         return self.infer(self.pictures, confidences, ious)
 
     def infer(
-        self, pictures: Pictures, confidences: Sequence[float], ious: Sequence[float], first: int = 0
+        self, pictures: InputBatch, confidences: Sequence[float], ious: Sequence[float], first: int = 0
     ) -> list[Detections]:
         """The same for frames that stand in `pictures` already: from `first` on, as many as there are thresholds."""
         begun = perf_counter()
@@ -83,7 +83,7 @@ class Detector:
         infer_ms = (done - begun) * 1e3
         results = []
         for i, (confidence, iou) in enumerate(zip(confidences, ious, strict=True)):
-            boxes = self._boxes(raw[i], pictures.placements[first + i], confidence, iou)
+            boxes = self._boxes(raw[i], pictures.geometries[first + i], confidence, iou)
             begun, done = done, perf_counter()
             timings_ms = pictures.letterbox_ms[first + i], infer_ms, (done - begun) * 1e3
             results.append(Detections(boxes, timings_ms))
@@ -94,24 +94,26 @@ class Detector:
         frame. For gates. Raises WeightsError."""
         self.pictures.clear()
         self.pictures.add(image)
-        found = decode(self.head, self._run(self.pictures.tensor[:1])[0], -np.inf)
-        return found._replace(boxes=self.pictures.placements[0].to_frame(found.boxes))
+        found = decode(self.layout, self._run(self.pictures.tensor[:1])[0], -np.inf)
+        return found._replace(boxes=self.pictures.geometries[0].to_frame(found.boxes))
 
     def _run(self, batch: Tensor) -> Tensor:
         raw = self.runtime.run(batch)
         # Built-in NMS may give a row for each detection.
-        if len(raw) != len(batch) or (raw.shape[1:] != self._shape[1:] and not self.head.ranked):
+        if len(raw) != len(batch) or (raw.shape[1:] != self._shape[1:] and not self.layout.ranked):
             raise WeightsError(
                 "output of the network",
                 f"changed its shape from {self._shape} to {raw.shape} for {len(batch)} pictures",
             )
         return raw
 
-    def _boxes(self, raw: Tensor, placement: Placement, confidence: float, iou: float) -> NDArray[np.float32]:
-        found = decode(self.head, raw, confidence)
-        kept = suppress(found, iou) if self.head.overlaps else best_first(found)[:MAX_DETECTIONS]
+    def _boxes(
+        self, raw: Tensor, geometry: LetterboxGeometry, confidence: float, iou: float
+    ) -> NDArray[np.float32]:
+        found = decode(self.layout, raw, confidence)
+        kept = suppress(found, iou) if self.layout.overlaps else best_first(found)[:MAX_DETECTIONS]
         boxes = np.empty((len(kept), 6), np.float32)
-        boxes[:, :4] = placement.clip(placement.to_frame(found.boxes[kept]))
+        boxes[:, :4] = geometry.clip(geometry.to_frame(found.boxes[kept]))
         boxes[:, 4] = found.scores[kept]
         boxes[:, 5] = found.classes[kept]
         return boxes

@@ -17,7 +17,7 @@ MAX_END_TO_END_ROWS = 1000
 
 
 @dataclass(frozen=True)
-class Head:
+class OutputLayout:
     """How one image's output is laid out: rows × channels, or channels × rows when `channels_first`.
 
     A row is a box (x, y, width, height of its centre form, or its corners when `corners`), then the objectness
@@ -39,15 +39,21 @@ class Head:
         return 6 if self.ranked else 4 + self.objectness + classes
 
 
-HEADS: Mapping[str, Head] = {
-    head.name: head
-    for head in (
+LAYOUTS: Mapping[str, OutputLayout] = {
+    layout.name: layout
+    for layout in (
         # YOLOv5 and v7 as their own repositories export them: 1×N×(5+classes), three anchors a cell.
-        Head("v5", False, corners=False, objectness=True, ranked=False, rows_per_cell=3, overlaps=True),
+        OutputLayout(
+            "v5", False, corners=False, objectness=True, ranked=False, rows_per_cell=3, overlaps=True
+        ),
         # Ultralytics v5u, v8, v9, 11, 12, and v10 and 26 without their one-to-one branch: 1×(4+classes)×N.
-        Head("v8", True, corners=False, objectness=False, ranked=False, rows_per_cell=1, overlaps=True),
+        OutputLayout(
+            "v8", True, corners=False, objectness=False, ranked=False, rows_per_cell=1, overlaps=True
+        ),
         # v10 and 26 with it, and any export with NMS built in: 1×K×6.
-        Head("end2end", False, corners=True, objectness=False, ranked=True, rows_per_cell=0, overlaps=False),
+        OutputLayout(
+            "end2end", False, corners=True, objectness=False, ranked=True, rows_per_cell=0, overlaps=False
+        ),
     )
 }
 
@@ -60,13 +66,15 @@ class Candidates(NamedTuple):
     classes: NDArray[np.intp]
 
 
-def choose_head(shape: Sequence[int | None], classes: int, imgsz: tuple[int, int], stride: int) -> Head:
+def choose_layout(
+    shape: Sequence[int | None], classes: int, imgsz: tuple[int, int], stride: int
+) -> OutputLayout:
     """The one layout that an output of this shape (batch included) can have; None in it is an unknown size.
 
     The number of channels decides; where two layouts share it (one class: 5+1 and 6), the number of rows does.
     Raises WeightsError when none or more than one is possible.
     """
-    fitting = [h for h in HEADS.values() if _channels_fit(h, shape, classes)]
+    fitting = [h for h in LAYOUTS.values() if _channels_fit(h, shape, classes)]
     if len(fitting) > 1:
         fitting = [h for h in fitting if _rows_fit(h, shape, imgsz, stride)]
     if len(fitting) == 1:
@@ -74,7 +82,7 @@ def choose_head(shape: Sequence[int | None], classes: int, imgsz: tuple[int, int
     shown = "×".join("?" if n is None else str(n) for n in shape)
     known = ", ".join(
         f"1×{h.channels(classes)}×N" if h.channels_first else f"1×N×{h.channels(classes)}"
-        for h in HEADS.values()
+        for h in LAYOUTS.values()
     )
     raise WeightsError(
         f"output of shape {shown}",
@@ -84,25 +92,25 @@ def choose_head(shape: Sequence[int | None], classes: int, imgsz: tuple[int, int
     )
 
 
-def _channels_fit(head: Head, shape: Sequence[int | None], classes: int) -> bool:
+def _channels_fit(layout: OutputLayout, shape: Sequence[int | None], classes: int) -> bool:
     if len(shape) != 3:
         return False
-    channels, rows = (shape[1], shape[2]) if head.channels_first else (shape[2], shape[1])
-    if channels != head.channels(classes):
+    channels, rows = (shape[1], shape[2]) if layout.channels_first else (shape[2], shape[1])
+    if channels != layout.channels(classes):
         return False
-    return not head.ranked or rows is None or rows <= MAX_END_TO_END_ROWS
+    return not layout.ranked or rows is None or rows <= MAX_END_TO_END_ROWS
 
 
-def _rows_fit(head: Head, shape: Sequence[int | None], imgsz: tuple[int, int], stride: int) -> bool:
-    rows = shape[2] if head.channels_first else shape[1]
+def _rows_fit(layout: OutputLayout, shape: Sequence[int | None], imgsz: tuple[int, int], stride: int) -> bool:
+    rows = shape[2] if layout.channels_first else shape[1]
     if rows is None:
         return False
     # Grids halve from stride 8 (4 in networks for small objects) to the largest stride.
     grids = {first: _cells(imgsz, first, stride) for first in (4, 8)}
-    if head.rows_per_cell:
-        return rows in {head.rows_per_cell * cells for cells in grids.values()}
+    if layout.rows_per_cell:
+        return rows in {layout.rows_per_cell * cells for cells in grids.values()}
     return not any(
-        rows == h.rows_per_cell * cells for h in HEADS.values() for cells in grids.values() if cells
+        rows == h.rows_per_cell * cells for h in LAYOUTS.values() for cells in grids.values() if cells
     )
 
 
@@ -115,29 +123,29 @@ def _cells(imgsz: tuple[int, int], first: int, last: int) -> int:
     return total
 
 
-def decode(head: Head, raw: Tensor, confidence: float) -> Candidates:
+def decode(layout: OutputLayout, raw: Tensor, confidence: float) -> Candidates:
     """Rows of one image's output (no batch axis) whose score is above `confidence`, in no particular order.
 
     Raises WeightsError when a score, or the box of a row that passes, is not finite.
     """
-    if head.ranked:
+    if layout.ranked:
         best = raw[:, 4]
-    elif head.objectness:
+    elif layout.objectness:
         best = raw[:, 4]  # an upper bound of every class score of the row
     else:
         best = raw[4:].max(axis=0)  # NaN wins in max, so it can't hide behind a good score
     _require_finite(best)
     passed = np.flatnonzero(best > confidence)
-    rows = raw[:, passed].T if head.channels_first else raw[passed]
+    rows = raw[:, passed].T if layout.channels_first else raw[passed]
     boxes = rows[:, :4]
-    if head.ranked:
+    if layout.ranked:
         classes = rows[:, 5]
         _require_finite(classes)
         return _finite(Candidates(boxes.copy(), rows[:, 4], classes.astype(np.intp)))
-    first = 4 + head.objectness
+    first = 4 + layout.objectness
     classes_of = rows[:, first:].argmax(axis=1)
     scores = best[passed]
-    if head.objectness:
+    if layout.objectness:
         scores = scores * np.take_along_axis(rows[:, first:], classes_of[:, None], axis=1)[:, 0]
         _require_finite(scores)
         above = scores > confidence

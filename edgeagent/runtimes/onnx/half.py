@@ -28,7 +28,7 @@ _LARGEST = float(np.finfo(np.float16).max)
 _STAY = {"Resize": (1, 2), "Upsample": (1,)}
 
 
-def halve(source: Path, target: Path) -> None:
+def to_float16(source: Path, target: Path) -> None:
     """Write `source` with weights and pictures in float16 up to its last convolutions; float32 in and out.
 
     What follows stays in float32: boxes in pixels need more digits than float16 has. Raises WeightsError, OSError.
@@ -58,14 +58,14 @@ def halve(source: Path, target: Path) -> None:
     for node, is_early in zip(graph.node, early, strict=True):
         nodes.append(node)
         if is_early:
-            nodes.extend(_halve_node(node, floats, read_late))
+            nodes.extend(_node_to_float16(node, floats, read_late))
     del graph.node[:], graph.value_info[:]
     graph.node.extend(nodes)
     for tensor in list(graph.initializer):
         if tensor.name in floats & read_early:
-            halved = graph.initializer.add() if tensor.name in read_late else tensor
-            halved.CopyFrom(_halve_tensor(tensor))
-            halved.name = _half(tensor.name)
+            float16_file = graph.initializer.add() if tensor.name in read_late else tensor
+            float16_file.CopyFrom(_tensor_to_float16(tensor))
+            float16_file.name = _half(tensor.name)
     try:
         shape_inference.infer_shapes(model, check_type=True, strict_mode=True)
     except shape_inference.InferenceError as e:
@@ -105,7 +105,7 @@ def _early(graph: GraphProto) -> list[bool]:
     return early[::-1]
 
 
-def _halve_node(node: NodeProto, floats: set[str], read_late: set[str]) -> list[NodeProto]:
+def _node_to_float16(node: NodeProto, floats: set[str], read_late: set[str]) -> list[NodeProto]:
     """Let the node calculate in float16; the casts back, for the last steps."""
     for i, name in enumerate(node.input):
         if name in floats and i not in _STAY.get(node.op_type, ()):
@@ -118,7 +118,7 @@ def _halve_node(node: NodeProto, floats: set[str], read_late: set[str]) -> list[
         if attribute.name == "to" and node.op_type == "Cast":
             attribute.i = TensorProto.FLOAT16
         elif attribute.HasField("t") and attribute.t.data_type == TensorProto.FLOAT:
-            attribute.t.CopyFrom(_halve_tensor(attribute.t))
+            attribute.t.CopyFrom(_tensor_to_float16(attribute.t))
     return [
         helper.make_node("Cast", [_half(name)], [name], to=TensorProto.FLOAT)
         for name in made
@@ -126,7 +126,7 @@ def _halve_node(node: NodeProto, floats: set[str], read_late: set[str]) -> list[
     ]
 
 
-def _halve_tensor(tensor: TensorProto) -> TensorProto:
+def _tensor_to_float16(tensor: TensorProto) -> TensorProto:
     """The numbers in float16; the few that are too large become the largest."""
     numbers = np.clip(numpy_helper.to_array(tensor), -_LARGEST, _LARGEST)
     return numpy_helper.from_array(numbers.astype(np.float16), tensor.name)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
 
 from edgeagent.errors import UnavailableError, UsageError, WeightsError, WorkerError
-from edgeagent.runtimes.metadata import facts_from_metadata
+from edgeagent.runtimes.metadata import parse_metadata
 from edgeagent.runtimes.port import EngineOptions, Tensor
 from edgeagent.runtimes.variants import engine_name, split_device, stream_count
 
@@ -66,14 +66,14 @@ class OnnxRuntime:
                     "export them anew",
                 )
             self._input, self._output, self._dtype = inputs[0].name, output.name, _DTYPES[inputs[0].type]
-            self.facts = facts_from_metadata(
+            self.metadata = parse_metadata(
                 self._session.get_modelmeta().custom_metadata_map,
                 _sizes(inputs[0].shape),
                 _sizes(output.shape),
                 "onnx",
             )
-            self.max_batch = max(options.max_batch, 1) if self.facts.batches else 1
-            fixed = _open_sizes(inputs[0].shape, (1, 3, *self.facts.contract.imgsz), self.max_batch)
+            self.max_batch = max(options.max_batch, 1) if self.metadata.batches else 1
+            fixed = _open_sizes(inputs[0].shape, (1, 3, *self.metadata.contract.imgsz), self.max_batch)
             if fixed:
                 # A shape that is known is calculated once, not in each run.
                 self._session = ort.InferenceSession(

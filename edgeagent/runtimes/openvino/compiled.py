@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from edgeagent.core.model import Contract
-from edgeagent.runtimes.port import WeightFacts
+from edgeagent.runtimes.port import ModelMetadata
 
 _MAX_HEADER_BYTES = 16 << 20
 
@@ -23,15 +23,15 @@ class CompiledFile(NamedTuple):
     """What such a file holds."""
 
     content: bytes
-    facts: WeightFacts
+    metadata: ModelMetadata
 
 
-def write_compiled(path: Path, content: bytes, facts: WeightFacts) -> None:
+def write_compiled(path: Path, content: bytes, metadata: ModelMetadata) -> None:
     """Write the file whole or not at all. Raises OSError."""
     unfinished = path.with_name(path.name + ".part")
     try:
         with unfinished.open("wb") as file:
-            file.write(json.dumps(asdict(facts)).encode() + b"\n")
+            file.write(json.dumps(asdict(metadata)).encode() + b"\n")
             file.write(content)
         os.replace(unfinished, path)
     finally:
@@ -45,9 +45,9 @@ def read_compiled(path: Path) -> CompiledFile:
         content = file.read()
     try:
         said: Any = json.loads(line)
-        facts = WeightFacts(
+        metadata = ModelMetadata(
             Contract.from_values(said["contract"]), said["format"], said["head"], said["batches"]
         )
     except (KeyError, TypeError, RecursionError) as e:
         raise ValueError(f"{path} is no compiled network") from e
-    return CompiledFile(content, facts)
+    return CompiledFile(content, metadata)

@@ -11,18 +11,18 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 from edgeagent.errors import NotFoundError, UnavailableError, WeightsError
-from edgeagent.runtimes.metadata import facts_from_metadata
-from edgeagent.runtimes.port import WeightFacts
+from edgeagent.runtimes.metadata import parse_metadata
+from edgeagent.runtimes.port import ModelMetadata
 
 BIN = "openvino-bin"
 METADATA = "metadata"
 MAX_TEXT_BYTES = 64 << 20  # of the graph; one of YOLO has less than one MB
 
-Parts = Mapping[str, Path]
+Companions = Mapping[str, Path]
 """Where the files beside the `.xml` are, by format."""
 
 
-def parts_beside(path: Path) -> dict[str, Path]:
+def companions_beside(path: Path) -> dict[str, Path]:
     """The files that belong to the graph `path`, as exporters lay them down; those that are there."""
     around = {BIN: path.with_suffix(".bin"), METADATA: path.with_name("metadata.yaml")}
     return {fmt: file for fmt, file in around.items() if file.is_file()}
@@ -39,12 +39,12 @@ def read_graph(path: Path) -> bytes:
         raise UnavailableError(f"weights {path}", str(e)) from e
 
 
-def ir_facts(path: Path, graph: bytes, parts: Parts) -> WeightFacts:
+def ir_metadata(path: Path, graph: bytes, companions: Companions) -> ModelMetadata:
     """The facts of the graph: from what a conversion of ONNX keeps in it, else from ultralytics' metadata file.
 
     Needs no OpenVINO. Raises WeightsError, NotFoundError (no `.bin`).
     """
-    if BIN not in parts:
+    if BIN not in companions:
         raise NotFoundError(f"weights {path}", "the .bin file is missing", "put model.bin beside model.xml")
     try:
         # The XML parser under it refuses entities that unfold.
@@ -63,8 +63,8 @@ def ir_facts(path: Path, graph: bytes, parts: Parts) -> WeightFacts:
     if len(inputs) != 1 or not outputs:
         raise WeightsError(f"weights {path}", f"the network has {len(inputs)} inputs, not one picture")
     kept = {item.tag: item.get("value", "") for item in net.iterfind("./rt_info/framework/*")}
-    meta = kept if "names" in kept else _metadata(parts.get(METADATA), path)
-    return facts_from_metadata(meta, inputs[0], outputs[0], "openvino")
+    meta = kept if "names" in kept else _metadata(companions.get(METADATA), path)
+    return parse_metadata(meta, inputs[0], outputs[0], "openvino")
 
 
 def _shape(port: ElementTree.Element) -> tuple[int | None, ...]:

@@ -19,10 +19,10 @@ import openvino as ov
 
 from edgeagent.errors import UnavailableError, UsageError, WeightsError
 from edgeagent.runtimes.inspect import refuse_external_data
-from edgeagent.runtimes.metadata import facts_from_metadata
+from edgeagent.runtimes.metadata import parse_metadata
 from edgeagent.runtimes.openvino.compiled import read_compiled, write_compiled
-from edgeagent.runtimes.openvino.ir import BIN, Parts, ir_facts, parts_beside, read_graph
-from edgeagent.runtimes.port import EngineOptions, Tensor, WeightFacts
+from edgeagent.runtimes.openvino.ir import BIN, Companions, companions_beside, ir_metadata, read_graph
+from edgeagent.runtimes.port import EngineOptions, ModelMetadata, Tensor
 from edgeagent.runtimes.variants import engine_name, split_device, stream_count
 
 _PRECISIONS = {"fp32": ov.Type.f32, "bf16": ov.Type.bf16, "fp16": ov.Type.f16}
@@ -32,7 +32,9 @@ _DTYPES: dict[ov.Type, np.dtype[Any]] = {ov.Type.f32: np.dtype(np.float32), ov.T
 class OpenVinoRuntime:
     """One compiled network and one request."""
 
-    def __init__(self, path: Path, fmt: str, options: EngineOptions, parts: Parts | None = None) -> None:
+    def __init__(
+        self, path: Path, fmt: str, options: EngineOptions, companions: Companions | None = None
+    ) -> None:
         """`fmt`: `onnx` or `openvino`; for the latter `parts` says where the files beside `path` are.
 
         Raises WeightsError, UsageError (device or precision), NotFoundError, UnavailableError (disk).
@@ -43,13 +45,13 @@ class OpenVinoRuntime:
             )
         self._path = path
         core = ov.Core()
-        compiled, self.facts, self._exported = _load_compiled(core, options) or _compile(
-            core, path, fmt, options, parts
+        compiled, self.metadata, self._exported = _load_compiled(core, options) or _compile(
+            core, path, fmt, options, companions
         )
         if compiled.inputs[0].element_type not in _DTYPES:
             raise WeightsError(f"weights {path}", "the network does not take a picture of floats")
         self._dtype = _DTYPES[compiled.inputs[0].element_type]
-        self.max_batch = _max_batch(self.facts, options)
+        self.max_batch = _max_batch(self.metadata, options)
         if compiled.get_property("INFERENCE_PRECISION_HINT") != _PRECISIONS[options.precision]:
             raise UsageError(
                 f"engine precision {options.precision}", "this processor can't calculate in it", "use fp32"
@@ -95,7 +97,7 @@ class OpenVinoRuntime:
         del self._request, self._compiled
 
 
-_Loaded = tuple[ov.CompiledModel, WeightFacts, bytes]
+_Loaded = tuple[ov.CompiledModel, ModelMetadata, bytes]
 """With the network in OpenVINO's own form, if it came in that: what was imported can't be exported again."""
 
 
@@ -104,20 +106,22 @@ def _load_compiled(core: ov.Core, options: EngineOptions) -> _Loaded | None:
     if options.compiled is None or not options.compiled.exists():
         return None
     try:
-        content, facts = read_compiled(options.compiled)
-        return core.import_model(content, "CPU", _settings(options)), facts, content
+        content, metadata = read_compiled(options.compiled)
+        return core.import_model(content, "CPU", _settings(options)), metadata, content
     except (OSError, ValueError, RuntimeError) as e:  # it costs time, no more
         sys.stderr.write(f"compiled anew, for {options.compiled} can't be used: {e}\n")
         return None
 
 
-def _compile(core: ov.Core, path: Path, fmt: str, options: EngineOptions, parts: Parts | None) -> _Loaded:
+def _compile(
+    core: ov.Core, path: Path, fmt: str, options: EngineOptions, companions: Companions | None
+) -> _Loaded:
     try:
-        model, facts = _read(core, path, fmt, parts)
-        most = _max_batch(facts, options)
+        model, metadata = _read(core, path, fmt, companions)
+        most = _max_batch(metadata, options)
         pictures = ov.Dimension(1, most) if most > 1 else ov.Dimension(1)
         # A shape that is known compiles to faster code.
-        model.reshape(ov.PartialShape([pictures, 3, *facts.contract.imgsz]))
+        model.reshape(ov.PartialShape([pictures, 3, *metadata.contract.imgsz]))
         compiled = core.compile_model(model, "CPU", _settings(options))
     except RuntimeError as e:
         raise WeightsError(
@@ -125,27 +129,29 @@ def _compile(core: ov.Core, path: Path, fmt: str, options: EngineOptions, parts:
         ) from e
     if options.compiled is not None:
         try:
-            write_compiled(options.compiled, compiled.export_model().getvalue(), facts)
+            write_compiled(options.compiled, compiled.export_model().getvalue(), metadata)
         except (OSError, RuntimeError) as e:
             sys.stderr.write(f"what was compiled is not kept: {e}\n")
-    return compiled, facts, b""
+    return compiled, metadata, b""
 
 
-def _max_batch(facts: WeightFacts, options: EngineOptions) -> int:
-    return max(options.max_batch, 1) if facts.batches else 1
+def _max_batch(metadata: ModelMetadata, options: EngineOptions) -> int:
+    return max(options.max_batch, 1) if metadata.batches else 1
 
 
-def _read(core: ov.Core, path: Path, fmt: str, parts: Parts | None) -> tuple[ov.Model, WeightFacts]:
+def _read(
+    core: ov.Core, path: Path, fmt: str, companions: Companions | None
+) -> tuple[ov.Model, ModelMetadata]:
     """Bytes and not the path: what was verified is what runs."""
     if fmt == "openvino":
-        parts = parts_beside(path) if parts is None else parts
+        companions = companions_beside(path) if companions is None else companions
         graph = read_graph(path)
-        facts = ir_facts(path, graph, parts)
+        metadata = ir_metadata(path, graph, companions)
         try:
-            weights = np.fromfile(parts[BIN], np.uint8)
+            weights = np.fromfile(companions[BIN], np.uint8)
         except OSError as e:
-            raise UnavailableError(f"weights {parts[BIN]}", str(e)) from e
-        return core.read_model(graph, ov.Tensor(weights)), facts
+            raise UnavailableError(f"weights {companions[BIN]}", str(e)) from e
+        return core.read_model(graph, ov.Tensor(weights)), metadata
     try:
         content = path.read_bytes()
     except OSError as e:
@@ -156,8 +162,8 @@ def _read(core: ov.Core, path: Path, fmt: str, parts: Parts | None) -> tuple[ov.
         raise WeightsError(f"weights {path}", f"the network has {len(model.inputs)} inputs, not one picture")
     kept = model.get_rt_info(["framework"]).astype(dict) if model.has_rt_info(["framework"]) else {}
     meta = {key: value.astype(str) for key, value in kept.items()}
-    facts = facts_from_metadata(meta, _sizes(model.inputs[0]), _sizes(model.outputs[0]), "onnx")
-    return model, facts
+    metadata = parse_metadata(meta, _sizes(model.inputs[0]), _sizes(model.outputs[0]), "onnx")
+    return model, metadata
 
 
 def _sizes(port: ov.Output) -> tuple[int | None, ...]:

@@ -19,8 +19,8 @@ import torch
 
 from edgeagent.errors import UnavailableError, UsageError, WeightsError
 from edgeagent.runtimes.inspect import refuse_external_data
-from edgeagent.runtimes.metadata import facts_from_metadata
-from edgeagent.runtimes.port import EngineOptions, WeightFacts
+from edgeagent.runtimes.metadata import parse_metadata
+from edgeagent.runtimes.port import EngineOptions, ModelMetadata
 from edgeagent.runtimes.torch.device import choose_device
 from edgeagent.runtimes.variants import Variant
 
@@ -51,7 +51,7 @@ class EngineFile(NamedTuple):
     """What an engine file holds: the engine, in TensorRT's own form, and the facts of its network."""
 
     engine: bytes
-    facts: WeightFacts
+    metadata: ModelMetadata
 
 
 def build_engine(
@@ -77,15 +77,15 @@ def build_engine(
             raise _failed(source, f"it takes {network.num_inputs} inputs, not one picture")
         for i in range(network.num_outputs - 1, 0, -1):  # the first is read, as in the other runtimes
             network.unmark_output(network.get_output(i))
-        metadata = _metadata(content)
+        embedded = _metadata(content)
         taken, given = (_shape(tensor.shape) for tensor in (network.get_input(0), network.get_output(0)))
-        facts = facts_from_metadata(metadata, taken, given, "engine")
+        metadata = parse_metadata(embedded, taken, given, "engine")
         config = builder.create_builder_config()
         config.clear_flag(trt.BuilderFlag.TF32)  # "fp32" is meant
         if None in taken:
             profile = builder.create_optimization_profile()
-            one = (1, 3, *facts.contract.imgsz)
-            most = (max(options.max_batch, 1) if facts.batches else 1, *one[1:])
+            one = (1, 3, *metadata.contract.imgsz)
+            most = (max(options.max_batch, 1) if metadata.batches else 1, *one[1:])
             profile.set_shape(network.get_input(0).name, min=one, opt=most, max=most)
             config.add_optimization_profile(profile)
         if timing_cache is not None:
@@ -121,8 +121,8 @@ def read_engine(path: Path, device: torch.device) -> EngineFile:
     for key, here in _here(device).items():
         if header.get(key) != here:
             raise _foreign(path, f"was built for {key} {header.get(key)}, here it is {here}")
-    facts = facts_from_metadata(header["metadata"], tuple(header["input"]), tuple(header["output"]), "engine")
-    return EngineFile(engine, facts)
+    metadata = parse_metadata(header["metadata"], tuple(header["input"]), tuple(header["output"]), "engine")
+    return EngineFile(engine, metadata)
 
 
 def start(part: Callable[[Any], Any]) -> Any:

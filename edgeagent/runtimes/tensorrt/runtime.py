@@ -28,7 +28,7 @@ class TensorRtRuntime:
         if device.type != "cuda":
             raise UsageError(f"engine.device {options.device!r}", "TensorRT needs a CUDA device", "use cuda")
         self._path, self._device = path, device
-        content, self.facts = read_engine(path, device)
+        content, self.metadata = read_engine(path, device)
         self.name = engine_name("tensorrt", "cuda", options.precision)
         with torch.cuda.device(device):
             self._runtime = start(trt.Runtime)
@@ -42,7 +42,7 @@ class TensorRtRuntime:
         )
         self._input_dtype, self._output_dtype = (self._dtype(name) for name in (self._input, self._output))
         self.max_batch = 1
-        if self.facts.batches:
+        if self.metadata.batches:
             most = self._engine.get_tensor_profile_shape(self._input, 0)[2][0]
             self.max_batch = min(int(most), max(options.max_batch, 1))
         self._memory: torch.Tensor | None = None

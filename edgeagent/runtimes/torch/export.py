@@ -18,7 +18,7 @@ from torch.jit._trace import TracerWarning
 from ultralytics.nn.modules import C2f
 
 from edgeagent.errors import WeightsError
-from edgeagent.runtimes.port import EngineOptions, WeightFacts
+from edgeagent.runtimes.port import EngineOptions, ModelMetadata
 from edgeagent.runtimes.torch.device import set_threads
 
 _OPSET = 18  # ONNX Runtime's CUDA provider lacks kernels of newer ones
@@ -31,7 +31,7 @@ def export_onnx(path: Path, target: Path, options: EngineOptions) -> None:
 
     Raises WeightsError, OSError.
     """
-    network, facts, picture = _ready(path, "onnx", options)
+    network, metadata, picture = _ready(path, "onnx", options)
     batches = options.max_batch > 1
     try:
         with warnings.catch_warnings(), torch.no_grad():
@@ -55,7 +55,7 @@ def export_onnx(path: Path, target: Path, options: EngineOptions) -> None:
         raise _refused(path, "ONNX", e) from e
     model = load_model(target)
     model.ir_version = min(model.ir_version, _IR_VERSION)
-    for key, value in _metadata(network, facts).items():
+    for key, value in _metadata(network, metadata).items():
         model.metadata_props.add(key=key, value=str(value))
     _declare_output(model, shape, batches)
     save_model(model, target)
@@ -63,7 +63,7 @@ def export_onnx(path: Path, target: Path, options: EngineOptions) -> None:
 
 def export_torchscript(path: Path, target: Path, options: EngineOptions) -> None:
     """Write the checkpoint at `path` as TorchScript, for single pictures. Raises WeightsError, OSError."""
-    network, facts, picture = _ready(path, "torchscript", options)
+    network, metadata, picture = _ready(path, "torchscript", options)
     try:
         with warnings.catch_warnings(), torch.no_grad():
             network(picture)
@@ -72,29 +72,29 @@ def export_torchscript(path: Path, target: Path, options: EngineOptions) -> None
             traced: Any = torch.jit.trace(network, picture, strict=False, check_trace=False)  # type: ignore[no-untyped-call]
     except BROKEN as e:
         raise _refused(path, "TorchScript", e) from e
-    traced.save(str(target), _extra_files={"config.txt": json.dumps(_metadata(network, facts))})
+    traced.save(str(target), _extra_files={"config.txt": json.dumps(_metadata(network, metadata))})
 
 
-def _ready(path: Path, fmt: str, options: EngineOptions) -> tuple[Any, WeightFacts, torch.Tensor]:
+def _ready(path: Path, fmt: str, options: EngineOptions) -> tuple[Any, ModelMetadata, torch.Tensor]:
     """The network as ultralytics prepares it for export, its facts, and a picture of its size."""
     set_threads(options.threads)
     network: Any
-    network, facts = read_checkpoint(path)
-    facts = at_size(facts, options.imgsz)
+    network, metadata = read_checkpoint(path)
+    metadata = at_size(metadata, options.imgsz)
     network.requires_grad_(False)
     head = network.model[-1]
     head.export, head.format, head.dynamic = True, fmt, False
     head.shape = None  # what was calculated in inference mode can't be traced
-    height, width = facts.contract.imgsz
+    height, width = metadata.contract.imgsz
     head.max_det = min(_MAX_DETECTIONS, sum(height // int(s) * (width // int(s)) for s in head.stride))
     for layer in network.modules():
         if isinstance(layer, C2f):
             layer.forward = layer.forward_split
-    return network, facts, torch.zeros(1, 3, height, width)
+    return network, metadata, torch.zeros(1, 3, height, width)
 
 
-def _metadata(network: Any, facts: WeightFacts) -> dict[str, Any]:
-    contract = facts.contract
+def _metadata(network: Any, metadata: ModelMetadata) -> dict[str, Any]:
+    contract = metadata.contract
     return {
         "stride": contract.stride,
         "task": contract.task,

@@ -37,9 +37,9 @@ with tempfile.TemporaryDirectory(prefix="edgeagent-") as _settings:
 
 from edgeagent.core.model import MAX_IMGSZ, Contract
 from edgeagent.errors import UsageError, WeightsError, WorkerError
+from edgeagent.runtimes.detection.layouts import choose_layout
 from edgeagent.runtimes.metadata import class_names
-from edgeagent.runtimes.detection.layouts import choose_head
-from edgeagent.runtimes.port import EngineOptions, Tensor, WeightFacts
+from edgeagent.runtimes.port import EngineOptions, ModelMetadata, Tensor
 from edgeagent.runtimes.tensorrt.cuda_graph import CudaNetwork
 from edgeagent.runtimes.torch.device import choose_device, set_threads
 from edgeagent.runtimes.variants import engine_name
@@ -86,12 +86,12 @@ class TorchRuntime:
             )
         self.name = engine_name("torch", device.type, options.precision)
         self._path = path
-        self._model, facts = read_checkpoint(path)
-        self.facts = at_size(facts, options.imgsz)
+        self._model, metadata = read_checkpoint(path)
+        self.metadata = at_size(metadata, options.imgsz)
         self.max_batch = max(options.max_batch, 1)
         self._model.requires_grad_(False)
         if half:
-            _halve(self._model)
+            _to_float16(self._model)
         self._dtype = torch.float16 if half else torch.float32
         try:
             self._model.to(device).to(memory_format=torch.channels_last)
@@ -129,7 +129,7 @@ class TorchRuntime:
         return output.float()
 
 
-def _halve(model: torch.nn.Module) -> None:
+def _to_float16(model: torch.nn.Module) -> None:
     """Calculate in float16 up to the last convolutions; boxes in pixels need more digits than it has."""
     model.half()
     head: Any = model.model[-1]  # type: ignore[index]
@@ -139,7 +139,7 @@ def _halve(model: torch.nn.Module) -> None:
             branch.register_forward_hook(lambda _layer, _inputs, output: output.float())
 
 
-def read_checkpoint(path: Path) -> tuple[torch.nn.Module, WeightFacts]:
+def read_checkpoint(path: Path) -> tuple[torch.nn.Module, ModelMetadata]:
     """The network of an ultralytics checkpoint, in float32, for inference, fused; and what it says of itself.
 
     Raises WeightsError: not a checkpoint, names something that is not a network, no detection network.
@@ -166,15 +166,15 @@ def read_checkpoint(path: Path) -> tuple[torch.nn.Module, WeightFacts]:
             shape = tuple(_forward(model, torch.zeros(1, 3, *imgsz), path).shape)
     except BROKEN as e:
         raise WeightsError(f"weights {path}", f"the network is not whole ({type(e).__name__}: {e})") from e
-    head = choose_head(shape, len(names), imgsz, stride)
-    return model, WeightFacts(
+    head = choose_layout(shape, len(names), imgsz, stride)
+    return model, ModelMetadata(
         Contract(str(task or "detect"), names, imgsz, stride), "pt", head.name, batches=True
     )
 
 
-def at_size(facts: WeightFacts, imgsz: tuple[int, int] | None) -> WeightFacts:
+def at_size(metadata: ModelMetadata, imgsz: tuple[int, int] | None) -> ModelMetadata:
     """The facts of a checkpoint, which takes pictures of any size, when it is used at `imgsz`."""
-    return facts if imgsz is None else replace(facts, contract=replace(facts.contract, imgsz=imgsz))
+    return metadata if imgsz is None else replace(metadata, contract=replace(metadata.contract, imgsz=imgsz))
 
 
 def _forward(model: torch.nn.Module, batch: torch.Tensor, path: Path) -> torch.Tensor:

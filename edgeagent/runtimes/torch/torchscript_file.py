@@ -16,8 +16,8 @@ import zipfile
 from pathlib import Path
 
 from edgeagent.errors import UnavailableError, WeightsError
-from edgeagent.runtimes.metadata import facts_from_metadata
-from edgeagent.runtimes.port import WeightFacts
+from edgeagent.runtimes.metadata import parse_metadata
+from edgeagent.runtimes.port import ModelMetadata
 
 MAX_BYTES = 4 << 30
 MAX_SOURCE_BYTES = 64 << 20
@@ -47,7 +47,7 @@ _KEPT = re.compile(r"(version|byteorder|(data|constants)(\.pkl|/\d+)|code/[\w/.]
 _CONFIG = "extra/config.txt"
 
 
-def read_script(path: Path) -> tuple[bytes, WeightFacts]:
+def read_script(path: Path) -> tuple[bytes, ModelMetadata]:
     """The archive as torch may load it, and the facts that ultralytics wrote into it.
 
     Raises WeightsError (no TorchScript, unsafe, without ultralytics' facts), UnavailableError (disk).
@@ -64,7 +64,7 @@ def read_script(path: Path) -> tuple[bytes, WeightFacts]:
         raise WeightsError(f"weights {path}", f"are no TorchScript archive ({e})", "export them anew") from e
     if "version" not in content or "data.pkl" not in content:
         raise WeightsError(f"weights {path}", "are no TorchScript archive", "export them anew")
-    facts = _facts(content.pop(_CONFIG, None), path)
+    metadata = _facts(content.pop(_CONFIG, None), path)
     for name, source in content.items():
         if name.startswith("code/"):
             _judge(name, source, path)
@@ -72,7 +72,7 @@ def read_script(path: Path) -> tuple[bytes, WeightFacts]:
     with zipfile.ZipFile(packed, "w") as archive:
         for name, data in content.items():
             archive.writestr(f"network/{name}", data)
-    return packed.getvalue(), facts
+    return packed.getvalue(), metadata
 
 
 def _entries(archive: zipfile.ZipFile, path: Path) -> dict[str, zipfile.ZipInfo]:
@@ -92,7 +92,7 @@ def _entries(archive: zipfile.ZipFile, path: Path) -> dict[str, zipfile.ZipInfo]
     return kept
 
 
-def _facts(config: bytes | None, path: Path) -> WeightFacts:
+def _facts(config: bytes | None, path: Path) -> ModelMetadata:
     if config is None:
         raise WeightsError(
             f"weights {path}", "do not say what they detect (no config.txt)", "export them with ultralytics"
@@ -107,7 +107,7 @@ def _facts(config: bytes | None, path: Path) -> WeightFacts:
     if isinstance(names, dict) and all(str(key).isdecimal() for key in names):
         read["names"] = {int(key): name for key, name in names.items()}  # JSON has only texts as keys
     meta = {key: value if isinstance(value, str) else repr(value) for key, value in read.items()}
-    return facts_from_metadata(meta, (), (), "torchscript")
+    return parse_metadata(meta, (), (), "torchscript")
 
 
 def _judge(name: str, source: bytes, path: Path) -> None:

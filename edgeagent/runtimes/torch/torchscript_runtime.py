@@ -30,7 +30,7 @@ class TorchScriptRuntime:
         set_threads(options.threads)
         device = choose_device(options.device)
         self._path = path
-        archive, self.facts = read_script(path)
+        archive, self.metadata = read_script(path)
         if options.precision == "fp32" or (options.precision == "fp16" and device.type == "cuda"):
             self.name = engine_name("torchscript", device.type, options.precision)
         else:

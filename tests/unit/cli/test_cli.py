@@ -145,20 +145,22 @@ def test_publish(tmp_path: Path, replace: Replace, capsys: pytest.CaptureFixture
         path.write_bytes(b"x")
     args = ["publish", str(weights), "--model", "yolo", "--version", "v1", "--store", "/s", "--note", "first"]
     assert main(args) == 0
-    told = {"facts": "facts of w.pt", "ready": [], "golden": None, "note": "first"}
+    told = {"metadata": "facts of w.pt", "alternates": [], "golden": None, "note": "first"}
     assert seen == [((weights, "yolo", "v1", "/s"), told)]
     assert capsys.readouterr().out == f"published yolo/v1: 2 classes, 320x640 px, {manifest.digest}\n"
     assert main([*args, "--ready", str(onnx), "--ready", str(graph)]) == 0
-    assert seen[1][1] == told | {"ready": [(onnx, "facts of w.onnx"), (graph, "facts of w.xml")]}
+    assert seen[1][1] == told | {"alternates": [(onnx, "facts of w.onnx"), (graph, "facts of w.xml")]}
 
 
-@pytest.mark.parametrize("ready", [True, False])
-def test_publish_refuses_an_engine(ready: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("alternates", [True, False])
+def test_publish_refuses_an_engine(
+    alternates: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """It is of use on one machine only; said before any file is read."""
     engine, onnx = tmp_path / "w.engine", tmp_path / "w.onnx"
     for path in (engine, onnx):
         path.write_bytes(b"x")
-    files = [str(onnx), "--ready", str(engine)] if ready else [str(engine)]
+    files = [str(onnx), "--ready", str(engine)] if alternates else [str(engine)]
     assert main(["publish", *files, "--model", "m", "--version", "v", "--store", str(tmp_path / "s")]) == 2
     assert "w.engine: a TensorRT engine fits only the machine that built it; " in capsys.readouterr().err
 

@@ -31,12 +31,12 @@ def test_keys_as_the_interface_names_them() -> None:
 
 
 @pytest.mark.parametrize("value", [b"v2", b"v2\n", b"  v2\r\n", b'{"version": "v2"}', b' {"version":"v2"}\n'])
-def test_the_smallest_wish(value: bytes) -> None:
+def test_the_smallest_intent(value: bytes) -> None:
     """`etcdctl put /models/yolo/current v2` is enough, as is an editor that ends the file with a newline."""
     assert decode_directive(KEY, value, "12") == Directive("v2", "/models/yolo/current@12")
 
 
-def test_a_wish_with_all_that_can_be_said() -> None:
+def test_a_intent_with_all_that_can_be_said() -> None:
     """JSON, every field."""
     value = b'{"version": "v2", "by": "Ada", "reason": "finds dents", "allow_new_contract": true}'
     assert decode_directive(KEY, value, "12") == Directive(
@@ -44,7 +44,7 @@ def test_a_wish_with_all_that_can_be_said() -> None:
     )
 
 
-def test_writing_the_same_again_is_a_new_wish() -> None:
+def test_writing_the_same_again_is_a_new_intent() -> None:
     """The revision tells them apart."""
     assert decode_directive(KEY, b"v2", "12") != decode_directive(KEY, b"v2", "13")
 
@@ -123,7 +123,7 @@ def test_what_is_written_is_read(version: str, by: str, reason: str, allow: bool
     assert decode_directive(KEY, value, "3") == Directive(version, f"{KEY}@3", by, reason, allow)
 
 
-def test_the_smallest_wish_is_written_as_bare_text() -> None:
+def test_the_smallest_intent_is_written_as_bare_text() -> None:
     """As a person would type it."""
     assert encode_directive("v2") == b"v2"
 

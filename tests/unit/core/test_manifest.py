@@ -287,8 +287,8 @@ def test_ready_files_are_the_further_networks_in_their_order() -> None:
     golden = [network("onnx", "golden/1.onnx"), network("pt", "golden/2.pt"), IMAGE]
     m = parse({**GOOD, "files": files + golden, "golden": [f["path"] for f in golden]})
     assert m.weights.path == "best.onnx"
-    assert [f.path for f in m.ready] == ["best.torchscript", "best.pt"]
-    assert parse(GOOD).ready == ()
+    assert [f.path for f in m.alternates] == ["best.torchscript", "best.pt"]
+    assert parse(GOOD).alternates == ()
 
 
 @pytest.mark.parametrize("formats", [["onnx", "onnx"], ["pt", "onnx", "onnx"], ["onnx", "png", "pt", "onnx"]])
@@ -302,7 +302,7 @@ def test_two_files_of_one_weight_format_are_refused(formats: list[str]) -> None:
 def test_weights_that_are_golden_too_are_taken_as_ever() -> None:
     """As `publish` once wrote it for weights called `golden-….pt`."""
     m = parse({**GOOD, "files": [WEIGHTS], "golden": [WEIGHTS["path"]]})
-    assert (m.weights.path, m.ready) == ("best.onnx", ())
+    assert (m.weights.path, m.alternates) == ("best.onnx", ())
 
 
 def test_round_trip_is_readable_and_ends_in_a_newline() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import pytest
 
-from edgeagent.core.probation import WINDOW_S, disappointing
+from edgeagent.core.probation import WINDOW_S, exceeds_failure_budget
 
 
 @pytest.mark.parametrize(
@@ -20,4 +20,4 @@ from edgeagent.core.probation import WINDOW_S, disappointing
 )
 def test_two_failures_within_the_window_are_the_version_s_own(failures: list[float], answer: bool) -> None:
     """Judged at t = 100 s."""
-    assert disappointing(failures, now=100.0) is answer
+    assert exceeds_failure_budget(failures, now=100.0) is answer

@@ -18,29 +18,29 @@ from hypothesis.stateful import (
 
 from edgeagent.core.directive import Directive
 from edgeagent.core.events import (
-    ActiveTroubled,
-    Advanced,
-    Begin,
+    ActiveUnhealthy,
+    AppendAudit,
     Cancel,
-    Drop,
+    CandidateFailed,
     Event,
-    Failed,
-    PromoteAsked,
-    Record,
-    RollbackAsked,
-    Save,
+    IntentChanged,
+    IntentInvalid,
+    PersistState,
+    PrepareCandidate,
+    PromoteRequested,
+    RetireEngine,
+    RollbackRequested,
+    StageReached,
     StoreChanged,
     Swap,
     Tick,
-    Wished,
-    WishInvalid,
 )
 from edgeagent.core.lifecycle import Stage
 from edgeagent.core.reconciler import Policy, goal, next_deadline, react, rejection_of
-from edgeagent.core.state import MAX_REJECTIONS, Goal, Ref, State, from_json, to_json
+from edgeagent.core.state import MAX_REJECTIONS, Goal, State, VersionRef, from_json, to_json
 from edgeagent.errors import ConflictError
 
-POLICY = Policy(probation_s=10.0, retry_min_s=1.0, retry_max_s=4.0, keep_good=3)
+POLICY = Policy(probation_s=10.0, retry_min_s=1.0, retry_max_s=4.0, keep_stable=3)
 VERSIONS = st.sampled_from(["v1", "v2", "v3", "v4"])
 UNPROVEN = [Stage.VERIFYING, Stage.PREPARING, Stage.GATING, Stage.WARMING, Stage.READY]
 PROVEN = [Stage.VERIFYING, Stage.PREPARING, Stage.WARMING, Stage.READY]
@@ -63,16 +63,16 @@ class Node(RuleBasedStateMachine):
         super().__init__()
         self.state = State("yolo")
         self.now = 0.0
-        self.live: set[Ref] = set()  # engines with a worker
-        self.active: Ref | None = None
+        self.live: set[VersionRef] = set()  # engines with a worker
+        self.active: VersionRef | None = None
         self.epoch = 0
         self.work: Work | None = None
-        self.earned: set[Ref] = set()  # once stable
+        self.earned: set[VersionRef] = set()  # once stable
         self.first = True  # no version was ever good here
         self.proven = False  # whether a stable version has served since the start
         self.content = dict.fromkeys(["v1", "v2", "v3", "v4"], 0)  # of the store
         self.saved: dict[str, Any] = to_json(self.state)
-        self.wishes: list[Directive] = []
+        self.intents: list[Directive] = []
         self.revision = 0
         self.last_id = 0
 
@@ -80,14 +80,14 @@ class Node(RuleBasedStateMachine):
 
     def handle(self, event: Event) -> None:
         """Decide and perform; then tell it again, which must change nothing."""
-        self.first = not self.state.good
+        self.first = not self.state.stable_versions
         self.state, commands = react(self.state, event, self.now, POLICY)
         for command in commands:
             self.perform(command)
-        again = [Tick()] if isinstance(event, RollbackAsked) else [event, Tick()]
+        again = [Tick()] if isinstance(event, RollbackRequested) else [event, Tick()]
         for repeated in again:
             state, commands = react(self.state, repeated, self.now, POLICY)
-            assert [c for c in commands if not isinstance(c, Save)] == []
+            assert [c for c in commands if not isinstance(c, PersistState)] == []
             assert state == self.state
         if self.state.active and self.state.probation_until is None:
             self.earned.add(self.state.active)
@@ -95,7 +95,7 @@ class Node(RuleBasedStateMachine):
 
     def perform(self, command: object) -> None:
         match command:
-            case Begin(id, wanted):
+            case PrepareCandidate(id, wanted):
                 assert self.work is None, "two candidates at once"
                 assert id > self.last_id
                 self.last_id = id
@@ -110,12 +110,12 @@ class Node(RuleBasedStateMachine):
                 self.active, self.epoch = ref, epoch
                 if self.state.probation_until is None:
                     assert self.first or ref in self.earned, "trusted without having earned it"
-            case Drop(ref):
+            case RetireEngine(ref):
                 assert ref != self.active
                 self.live.remove(ref)
-            case Save():
+            case PersistState():
                 self.saved = json.loads(json.dumps(to_json(self.state)))
-            case Record():
+            case AppendAudit():
                 assert all(seconds >= 0 for seconds in command.stages.values())
 
     # -- what can happen -----------------------------------------------------------------------------
@@ -123,34 +123,34 @@ class Node(RuleBasedStateMachine):
     @rule(version=VERSIONS, allow=st.booleans())
     def write_the_key(self, version: str, allow: bool) -> None:
         self.revision += 1
-        self.wishes.append(Directive(version, f"key@{self.revision}", "etcd", allow_new_contract=allow))
-        self.handle(Wished(self.wishes[-1]))
+        self.intents.append(Directive(version, f"key@{self.revision}", "etcd", allow_new_contract=allow))
+        self.handle(IntentChanged(self.intents[-1]))
 
-    @precondition(lambda self: self.wishes)
+    @precondition(lambda self: self.intents)
     @rule()
     def the_watch_repeats_itself(self) -> None:
-        self.handle(Wished(self.wishes[-1]))
+        self.handle(IntentChanged(self.intents[-1]))
 
     @rule()
     def write_nonsense(self) -> None:
-        self.handle(WishInvalid("nonsense"))
+        self.handle(IntentInvalid("nonsense"))
 
     @rule()
     def roll_back(self) -> None:
         before = self.state
         try:
-            self.handle(RollbackAsked("Ada"))
+            self.handle(RollbackRequested("Ada"))
         except ConflictError:
             assert self.state == before
             return
         wanted = goal(self.state)
         assert wanted is not None
-        assert Ref(wanted.version, wanted.digest) in self.earned
+        assert VersionRef(wanted.version, wanted.digest) in self.earned
 
     @rule(version=VERSIONS)
     def promote(self, version: str) -> None:
         self.revision += 1
-        self.handle(PromoteAsked(version, f"api@{self.revision}", "Ada"))
+        self.handle(PromoteRequested(version, f"api@{self.revision}", "Ada"))
 
     @precondition(lambda self: self.work)
     @rule(steps=st.integers(1, 5))
@@ -162,16 +162,16 @@ class Node(RuleBasedStateMachine):
             work.digest = work.digest or f"sha256:{work.wanted.version}/{self.content[work.wanted.version]}"
             stage = work.ahead.pop(0)
             if stage is Stage.READY:
-                self.live.add(Ref(work.wanted.version, work.digest))
+                self.live.add(VersionRef(work.wanted.version, work.digest))
                 self.work = None
-            self.handle(Advanced(work.id, stage, work.digest))
+            self.handle(StageReached(work.id, stage, work.digest))
 
     @precondition(lambda self: self.work)
     @rule(transient=st.booleans())
     def the_candidate_fails(self, transient: bool) -> None:
         work, self.work = self.work, None
         assert work is not None
-        self.handle(Failed(work.id, "bad", transient))
+        self.handle(CandidateFailed(work.id, "bad", transient))
 
     @precondition(lambda self: self.last_id > 1)
     @rule(data=st.data(), stage=st.sampled_from(Stage))
@@ -179,9 +179,9 @@ class Node(RuleBasedStateMachine):
         id = data.draw(st.integers(1, self.last_id - (1 if self.work else 0)))
         before = self.state
         for report in (
-            Advanced(id, stage, "sha256:old"),
-            Failed(id, "old"),
-            Failed(id, "old", transient=True),
+            StageReached(id, stage, "sha256:old"),
+            CandidateFailed(id, "old"),
+            CandidateFailed(id, "old", transient=True),
         ):
             self.handle(report)
             assert self.state == before
@@ -194,7 +194,7 @@ class Node(RuleBasedStateMachine):
     @precondition(lambda self: self.live)
     @rule(data=st.data())
     def an_engine_misbehaves(self, data: st.DataObject) -> None:
-        self.handle(ActiveTroubled(data.draw(st.sampled_from(sorted(self.live, key=str))), "crashed twice"))
+        self.handle(ActiveUnhealthy(data.draw(st.sampled_from(sorted(self.live, key=str))), "crashed twice"))
 
     @rule(seconds=st.sampled_from([0.5, 1.0, 4.0, 10.0]))
     def time_passes(self, seconds: float) -> None:
@@ -213,9 +213,9 @@ class Node(RuleBasedStateMachine):
         self.state = from_json("yolo", self.saved)
         assert self.state.epoch == self.epoch
         self.handle(Tick())
-        if self.state.good:
+        if self.state.stable_versions:
             assert self.work is not None
-            assert self.work.wanted.version == self.state.good[-1].version
+            assert self.work.wanted.version == self.state.stable_versions[-1].version
 
     # -- what always holds ---------------------------------------------------------------------------
 
@@ -237,8 +237,12 @@ class Node(RuleBasedStateMachine):
 
     @invariant()
     def what_is_safe_at_boot_has_earned_it(self) -> None:
-        assert set(self.state.good) <= self.earned
-        assert len({ref.version for ref in self.state.good}) == len(self.state.good) <= POLICY.keep_good
+        assert set(self.state.stable_versions) <= self.earned
+        assert (
+            len({ref.version for ref in self.state.stable_versions})
+            == len(self.state.stable_versions)
+            <= POLICY.keep_stable
+        )
 
     @invariant()
     def there_is_always_a_way_back(self) -> None:

@@ -6,22 +6,22 @@ from __future__ import annotations
 import pytest
 
 from edgeagent.core.events import (
-    ActiveTroubled,
-    Advanced,
-    Begin,
+    ActiveUnhealthy,
     Cancel,
-    Drop,
-    Failed,
-    PromoteAsked,
+    CandidateFailed,
+    IntentInvalid,
+    PrepareCandidate,
+    PromoteRequested,
+    RetireEngine,
+    StageReached,
     StoreChanged,
     Swap,
     Tick,
-    WishInvalid,
 )
 from edgeagent.core.lifecycle import Stage
 from edgeagent.core.reconciler import goal, next_deadline, rejection_of
 from edgeagent.core.state import MAX_REJECTIONS
-from tests.support.playbook import POLICY, UNPROVEN, Playbook, begun, ref, wish
+from tests.support.playbook import POLICY, UNPROVEN, Playbook, begun, intent, ref
 
 
 def refusal(node: Playbook) -> str:
@@ -37,7 +37,7 @@ def refusal(node: Playbook) -> str:
 def test_a_store_that_is_away_is_tried_again_ever_more_rarely() -> None:
     """1, 2, 4, … seconds, at most 30."""
     node = Playbook()
-    node.on(wish("v1", 1))
+    node.on(intent("v1", 1))
     waited = []
     for _ in range(8):
         assert node.fails("store away", transient=True) == []
@@ -52,27 +52,27 @@ def test_a_store_that_is_away_is_tried_again_ever_more_rarely() -> None:
 def test_each_try_has_an_id_of_its_own() -> None:
     """What the one before still reports is outdated."""
     node = Playbook()
-    node.on(wish("v1", 1))
+    node.on(intent("v1", 1))
     node.fails("store away", transient=True)
-    assert node.after(1.0) == [Begin(2, goal(node.state))]  # type: ignore[arg-type]
+    assert node.after(1.0) == [PrepareCandidate(2, goal(node.state))]  # type: ignore[arg-type]
     before = node.state
-    assert node.on(Failed(1, "hash is wrong")) == []
-    assert node.on(Advanced(1, Stage.VERIFYING)) == []
+    assert node.on(CandidateFailed(1, "hash is wrong")) == []
+    assert node.on(StageReached(1, Stage.VERIFYING)) == []
     assert node.state == before
 
 
 @pytest.mark.parametrize(
     "late",
     [
-        Failed(1, "store away", transient=True),
-        Failed(1, "hash is wrong"),
-        Advanced(1, Stage.VERIFYING, "sha256:v1"),
+        CandidateFailed(1, "store away", transient=True),
+        CandidateFailed(1, "hash is wrong"),
+        StageReached(1, Stage.VERIFYING, "sha256:v1"),
     ],
 )
-def test_a_candidate_that_waits_hears_no_more_of_the_try_before(late: Advanced | Failed) -> None:
+def test_a_candidate_that_waits_hears_no_more_of_the_try_before(late: StageReached | CandidateFailed) -> None:
     """A failure told twice does not double its wait."""
     node = Playbook()
-    node.on(wish("v1", 1))
+    node.on(intent("v1", 1))
     node.fails("store away", transient=True)
     before = node.state
     assert node.on(late) == []
@@ -83,19 +83,19 @@ def test_a_candidate_that_waits_hears_no_more_of_the_try_before(late: Advanced |
 def test_any_stage_of_preparation_can_be_tried_again(reached: int) -> None:
     """A disk that fails while the gates read the weights says nothing about the weights."""
     node = Playbook()
-    node.on(wish("v1", 1))
+    node.on(intent("v1", 1))
     node.reaches(*UNPROVEN[:reached])
     assert node.fails("disk", transient=True) == []
     assert begun(node.after(1.0)) == ["v1"]
     assert node.passes() == [Swap(ref("v1"), epoch=1)]
 
 
-def test_a_new_wish_for_the_same_version_does_not_wait() -> None:
+def test_a_new_intent_for_the_same_version_does_not_wait() -> None:
     """The operator knows that the store is back."""
     node = Playbook()
-    node.on(wish("v1", 1))
+    node.on(intent("v1", 1))
     node.fails("store away", transient=True)
-    acts = node.on(wish("v1", 2))
+    acts = node.on(intent("v1", 2))
     assert acts[0] == Cancel(1)
     assert begun(acts) == ["v1"]
 
@@ -103,14 +103,14 @@ def test_a_new_wish_for_the_same_version_does_not_wait() -> None:
 def test_what_kept_a_version_away_is_forgotten_once_it_serves() -> None:
     """But not what is wrong with the key, which is still to be mended."""
     node = Playbook()
-    node.on(wish("v1", 1))
+    node.on(intent("v1", 1))
     node.fails("store away", transient=True)
     assert node.state.last_error == "store away"
     node.after(1.0)
     node.passes()
     assert node.state.last_error == ""
-    node.on(wish("v2", 2))
-    node.on(WishInvalid("key: broken"))
+    node.on(intent("v2", 2))
+    node.on(IntentInvalid("key: broken"))
     node.passes()
     assert node.state.last_error == "key: broken"
 
@@ -118,9 +118,9 @@ def test_what_kept_a_version_away_is_forgotten_once_it_serves() -> None:
 def test_what_serves_goes_on_while_the_store_is_away() -> None:
     """And its probation ends in time."""
     node = Playbook().serves("v1")
-    node.on(wish("v2", 2))
+    node.on(intent("v2", 2))
     node.passes()
-    node.on(wish("v3", 3))
+    node.on(intent("v3", 3))
     for _ in range(10):
         node.fails("store away", transient=True)
         assert node.state.active == ref("v2")
@@ -134,7 +134,7 @@ def test_what_serves_goes_on_while_the_store_is_away() -> None:
 def test_a_refused_candidate_leaves_what_serves_alone() -> None:
     """It is told of with the reason, and not tried again."""
     node = Playbook().serves("v1")
-    node.on(wish("v2", 2))
+    node.on(intent("v2", 2))
     node.reaches(*UNPROVEN[:3])
     assert node.fails("gate contract: class names differ") == []
     assert (node.state.active, node.state.candidate) == (ref("v1"), None)
@@ -146,44 +146,44 @@ def test_a_refused_candidate_leaves_what_serves_alone() -> None:
     assert node.after(3600) == []
 
 
-def test_refused_stays_refused_under_the_same_wish() -> None:
+def test_refused_stays_refused_under_the_same_intent() -> None:
     """However often the watch repeats it."""
     node = Playbook()
-    node.on(wish("v1", 1))
+    node.on(intent("v1", 1))
     node.fails("no such version")
-    assert node.on(wish("v1", 1)) == []
+    assert node.on(intent("v1", 1)) == []
     assert node.on(Tick()) == []
 
 
 def test_a_restart_does_not_forget_what_was_refused() -> None:
     """Nor does the wish, told again, bring it back."""
     node = Playbook().serves("v1")
-    node.on(wish("v2", 2))
+    node.on(intent("v2", 2))
     node.fails("hash is wrong")
     assert begun(node.restarts()) == ["v1"]
     node.passes()
-    assert node.on(wish("v2", 2)) == []
+    assert node.on(intent("v2", 2)) == []
     assert refusal(node) == "hash is wrong"
 
 
 def test_writing_the_key_again_lifts_it() -> None:
     """The operator's wish has changed, even if its words haven't."""
     node = Playbook()
-    node.on(wish("v1", 1))
+    node.on(intent("v1", 1))
     node.fails("hash is wrong")
-    assert begun(node.on(wish("v1", 2))) == ["v1"]
+    assert begun(node.on(intent("v1", 2))) == ["v1"]
     assert node.state.rejections == ()
 
 
 def test_promote_tries_what_the_intent_s_version_was_refused_for() -> None:
     """It is another wish; each click is."""
     node = Playbook().serves("v1")
-    node.on(wish("v2", 2))
+    node.on(intent("v2", 2))
     node.fails("hash is wrong")
-    assert begun(node.on(PromoteAsked("v2", "api@1", by="Ada"))) == ["v2"]
+    assert begun(node.on(PromoteRequested("v2", "api@1", by="Ada"))) == ["v2"]
     node.fails("hash is wrong")
-    assert node.on(PromoteAsked("v2", "api@1", by="Ada")) == []
-    assert begun(node.on(PromoteAsked("v2", "api@2", by="Ada"))) == ["v2"]
+    assert node.on(PromoteRequested("v2", "api@1", by="Ada")) == []
+    assert begun(node.on(PromoteRequested("v2", "api@2", by="Ada"))) == ["v2"]
 
 
 # -- quarantine by content ---------------------------------------------------------------------------
@@ -192,7 +192,7 @@ def test_promote_tries_what_the_intent_s_version_was_refused_for() -> None:
 def refused_at_the_gate() -> Playbook:
     """v1 serves; the intent's v2 was refused after its content was known."""
     node = Playbook().serves("v1")
-    node.on(wish("v2", 2))
+    node.on(intent("v2", 2))
     node.reaches(*UNPROVEN[:3])
     node.fails("gate smoke: NaN")
     return node
@@ -261,7 +261,7 @@ def test_the_store_changing_what_was_not_refused_is_no_news() -> None:
 def test_a_refusal_before_its_content_was_known_is_forgotten_when_the_store_changes() -> None:
     """There was no version; now there is one."""
     node = Playbook()
-    node.on(wish("v1", 1))
+    node.on(intent("v1", 1))
     node.fails("no such version")
     assert begun(node.on(StoreChanged("v1"))) == ["v1"]
     assert node.passes() == [Swap(ref("v1"), epoch=1)]
@@ -271,7 +271,7 @@ def test_refusals_are_kept_within_bounds() -> None:
     """A node lives for years."""
     node = Playbook().serves("v1")
     for n in range(3 * MAX_REJECTIONS):
-        node.on(PromoteAsked("v2", f"api@{n}", by="Ada"))
+        node.on(PromoteRequested("v2", f"api@{n}", by="Ada"))
         node.fails("hash is wrong")
     assert len(node.state.rejections) == MAX_REJECTIONS
     assert refusal(node) == "hash is wrong"
@@ -283,7 +283,7 @@ def test_refusals_are_kept_within_bounds() -> None:
 def on_probation() -> Playbook:
     """v2 serves on probation, v1 stays warm."""
     node = Playbook().serves("v1")
-    node.on(wish("v2", 2))
+    node.on(intent("v2", 2))
     node.passes()
     return node
 
@@ -291,7 +291,10 @@ def on_probation() -> Playbook:
 def test_trouble_on_probation_brings_the_standby_back_at_once() -> None:
     """The version is refused under its wish, by content."""
     node = on_probation()
-    assert node.on(ActiveTroubled(ref("v2"), "crashed twice")) == [Swap(ref("v1"), epoch=3), Drop(ref("v2"))]
+    assert node.on(ActiveUnhealthy(ref("v2"), "crashed twice")) == [
+        Swap(ref("v1"), epoch=3),
+        RetireEngine(ref("v2")),
+    ]
     assert (node.state.active, node.state.standby, node.state.probation_until) == (ref("v1"), None, None)
     assert refusal(node) == "crashed twice"
     assert node.state.last_error == "v2 refused on probation: crashed twice"
@@ -303,28 +306,28 @@ def test_trouble_on_probation_brings_the_standby_back_at_once() -> None:
 def test_trouble_told_twice_changes_nothing() -> None:
     """The version is no longer the active one."""
     node = on_probation()
-    node.on(ActiveTroubled(ref("v2"), "crashed twice"))
+    node.on(ActiveUnhealthy(ref("v2"), "crashed twice"))
     before = node.state
-    assert node.on(ActiveTroubled(ref("v2"), "crashed twice")) == []
+    assert node.on(ActiveUnhealthy(ref("v2"), "crashed twice")) == []
     assert node.state == before
 
 
-def test_what_disappointed_is_not_tried_again_after_a_restart() -> None:
+def test_what_exceeded_its_failure_budget_is_not_tried_again_after_a_restart() -> None:
     """Nor when the store is touched with the same content in it."""
     node = on_probation()
-    node.on(ActiveTroubled(ref("v2"), "crashed twice"))
+    node.on(ActiveUnhealthy(ref("v2"), "crashed twice"))
     assert begun(node.restarts()) == ["v1"]
     assert node.passes() == [Swap(ref("v1"), epoch=4)]
-    assert node.on(wish("v2", 2)) == []
+    assert node.on(intent("v2", 2)) == []
     node.on(StoreChanged("v2"))
     assert node.reaches(Stage.VERIFYING) == [Cancel(2)]
 
 
-def test_what_disappointed_is_tried_again_when_the_key_is_written_again() -> None:
+def test_what_exceeded_its_failure_budget_is_tried_again_when_the_key_is_written_again() -> None:
     """And passes all gates again."""
     node = on_probation()
-    node.on(ActiveTroubled(ref("v2"), "crashed twice"))
-    assert begun(node.on(wish("v2", 3))) == ["v2"]
+    node.on(ActiveUnhealthy(ref("v2"), "crashed twice"))
+    assert begun(node.on(intent("v2", 3))) == ["v2"]
     assert node.passes() == [Swap(ref("v2"), epoch=4)]
     assert node.state.standby == ref("v1")
 
@@ -332,8 +335,11 @@ def test_what_disappointed_is_tried_again_when_the_key_is_written_again() -> Non
 def test_trouble_while_a_newer_version_is_prepared_leaves_that_one_alone() -> None:
     """It has nothing to do with it."""
     node = on_probation()
-    node.on(wish("v3", 3))
-    assert node.on(ActiveTroubled(ref("v2"), "crashed twice")) == [Swap(ref("v1"), epoch=3), Drop(ref("v2"))]
+    node.on(intent("v3", 3))
+    assert node.on(ActiveUnhealthy(ref("v2"), "crashed twice")) == [
+        Swap(ref("v1"), epoch=3),
+        RetireEngine(ref("v2")),
+    ]
     assert node.passes() == [Swap(ref("v3"), epoch=4)]
     assert node.state.standby == ref("v1")
 
@@ -341,9 +347,9 @@ def test_trouble_while_a_newer_version_is_prepared_leaves_that_one_alone() -> No
 def test_trouble_of_a_promoted_version_goes_back_and_stays_there() -> None:
     """The refusal is under the promote's wish."""
     node = Playbook().serves("v1")
-    node.on(PromoteAsked("v2", "api@1", by="Ada"))
+    node.on(PromoteRequested("v2", "api@1", by="Ada"))
     node.passes()
-    assert node.on(ActiveTroubled(ref("v2"), "hangs")) == [Swap(ref("v1"), epoch=3), Drop(ref("v2"))]
+    assert node.on(ActiveUnhealthy(ref("v2"), "hangs")) == [Swap(ref("v1"), epoch=3), RetireEngine(ref("v2"))]
     assert refusal(node) == "hangs"
     assert node.on(Tick()) == []
 
@@ -351,10 +357,10 @@ def test_trouble_of_a_promoted_version_goes_back_and_stays_there() -> None:
 def test_trouble_without_a_standby_leaves_the_only_version_there_is() -> None:
     """Its worker is started again and again; that is better than nothing."""
     node = Playbook()
-    node.on(wish("v1", 1))
+    node.on(intent("v1", 1))
     node.passes()
     before = node.state
-    assert node.on(ActiveTroubled(ref("v1"), "crashed twice")) == []
+    assert node.on(ActiveUnhealthy(ref("v1"), "crashed twice")) == []
     assert node.state == before
 
 
@@ -362,7 +368,7 @@ def test_trouble_of_a_stable_version_changes_nothing() -> None:
     """It has earned its place: what changed is not the model."""
     node = Playbook().serves("v1", "v2")
     before = node.state
-    assert node.on(ActiveTroubled(ref("v2"), "crashed twice")) == []
+    assert node.on(ActiveUnhealthy(ref("v2"), "crashed twice")) == []
     assert node.state == before
 
 
@@ -370,7 +376,7 @@ def test_trouble_of_the_standby_is_no_trouble() -> None:
     """Nobody is served by it."""
     node = on_probation()
     before = node.state
-    assert node.on(ActiveTroubled(ref("v1"), "crashed twice")) == []
+    assert node.on(ActiveUnhealthy(ref("v1"), "crashed twice")) == []
     assert node.state == before
 
 
@@ -378,5 +384,5 @@ def test_trouble_at_the_last_moment_of_probation() -> None:
     """The tick is late: what was not made stable yet has not earned it."""
     node = on_probation()
     node.now += POLICY.probation_s
-    assert node.on(ActiveTroubled(ref("v2"), "hangs")) == [Swap(ref("v1"), epoch=3), Drop(ref("v2"))]
+    assert node.on(ActiveUnhealthy(ref("v2"), "hangs")) == [Swap(ref("v1"), epoch=3), RetireEngine(ref("v2"))]
     assert node.on(Tick()) == []

@@ -5,14 +5,22 @@ from __future__ import annotations
 
 import pytest
 
-from edgeagent.core.events import Begin, Cancel, Drop, PromoteAsked, RollbackAsked, Swap, Tick
+from edgeagent.core.events import (
+    Cancel,
+    PrepareCandidate,
+    PromoteRequested,
+    RetireEngine,
+    RollbackRequested,
+    Swap,
+    Tick,
+)
 from edgeagent.core.lifecycle import Stage
 from edgeagent.core.reconciler import goal, rollback_target
 from edgeagent.core.state import Goal
 from edgeagent.errors import ConflictError
-from tests.support.playbook import POLICY, Playbook, begun, digest, ref, wish
+from tests.support.playbook import POLICY, Playbook, begun, digest, intent, ref
 
-BACK = RollbackAsked("Ada", "misses dents")
+BACK = RollbackRequested("Ada", "misses dents")
 
 
 def boot_goal(version: str) -> Goal:
@@ -26,9 +34,9 @@ def boot_goal(version: str) -> Goal:
 def test_during_probation_it_is_a_swap_at_once() -> None:
     """The version before is still warm."""
     node = Playbook().serves("v1")
-    node.on(wish("v2", 2))
+    node.on(intent("v2", 2))
     node.passes()
-    assert node.on(BACK) == [Swap(ref("v1"), epoch=3), Drop(ref("v2"))]
+    assert node.on(BACK) == [Swap(ref("v1"), epoch=3), RetireEngine(ref("v2"))]
     assert (node.state.standby, node.state.probation_until) == (None, None)
     record = node.records[-1]
     assert (record.event, record.result, record.by, record.why) == (
@@ -43,8 +51,8 @@ def test_after_probation_the_version_before_is_loaded_without_gates() -> None:
     """It has served well here; what serves goes on until it is ready."""
     node = Playbook().serves("v1", "v2")
     wanted = Goal("v1", "rollback@2", "Ada", "misses dents", known_good=True, digest=digest("v1"))
-    assert node.on(BACK) == [Begin(3, wanted)]
-    assert node.passes() == [Swap(ref("v1"), epoch=3), Drop(ref("v2"))]
+    assert node.on(BACK) == [PrepareCandidate(3, wanted)]
+    assert node.passes() == [Swap(ref("v1"), epoch=3), RetireEngine(ref("v2"))]
     assert node.state.probation_until is None
 
 
@@ -53,7 +61,7 @@ def test_going_back_forgets_what_came_after() -> None:
     node = Playbook().serves("v1", "v2", "v3")
     node.on(BACK)
     node.passes()
-    assert node.state.good == (ref("v1"), ref("v2"))
+    assert node.state.stable_versions == (ref("v1"), ref("v2"))
     assert rollback_target(node.state) == ref("v1")
 
 
@@ -62,9 +70,9 @@ def test_held_until_the_intent_changes() -> None:
     node = Playbook().serves("v1", "v2")
     node.on(BACK)
     node.passes()
-    assert node.on(wish("v2", 2)) == []
+    assert node.on(intent("v2", 2)) == []
     assert node.after(3600) == []
-    assert begun(node.on(wish("v2", 3))) == ["v2"]
+    assert begun(node.on(intent("v2", 3))) == ["v2"]
     assert node.state.override is None
 
 
@@ -73,10 +81,10 @@ def test_held_over_a_restart() -> None:
     node = Playbook().serves("v1", "v2")
     node.on(BACK)
     node.passes()
-    assert node.restarts() == [Begin(1, boot_goal("v1"))]
+    assert node.restarts() == [PrepareCandidate(1, boot_goal("v1"))]
     assert node.passes() == [Swap(ref("v1"), epoch=4)]
-    assert node.on(wish("v2", 2)) == []
-    assert begun(node.on(wish("v2", 3))) == ["v2"]
+    assert node.on(intent("v2", 2)) == []
+    assert begun(node.on(intent("v2", 3))) == ["v2"]
 
 
 def test_killed_on_the_way_back_it_goes_on_after_the_start() -> None:
@@ -86,7 +94,7 @@ def test_killed_on_the_way_back_it_goes_on_after_the_start() -> None:
     node.reaches(Stage.VERIFYING)
     assert begun(node.restarts()) == ["v2"]
     assert begun(node.passes()) == ["v1"]
-    assert node.passes() == [Swap(ref("v1"), epoch=4), Drop(ref("v2"))]
+    assert node.passes() == [Swap(ref("v1"), epoch=4), RetireEngine(ref("v2"))]
 
 
 def test_another_value_under_the_same_revision_ends_the_hold() -> None:
@@ -94,7 +102,7 @@ def test_another_value_under_the_same_revision_ends_the_hold() -> None:
     node = Playbook().serves("v1", "v2")
     node.on(BACK)
     node.passes()
-    assert begun(node.on(wish("v3", 2))) == ["v3"]
+    assert begun(node.on(intent("v3", 2))) == ["v3"]
 
 
 def test_a_double_click_goes_back_once() -> None:
@@ -110,7 +118,7 @@ def test_asked_by_another_operator_meanwhile_it_goes_on_in_that_name() -> None:
     """One load, not two."""
     node = Playbook().serves("v1", "v2")
     node.on(BACK)
-    assert node.on(RollbackAsked("Grace")) == []
+    assert node.on(RollbackRequested("Grace")) == []
     node.passes()
     assert node.records[-1].by == "Grace"
 
@@ -139,7 +147,7 @@ def test_with_nothing_to_go_back_to_it_is_refused(versions: tuple[str, ...]) -> 
 def test_on_the_first_probation_there_is_nothing_to_go_back_to() -> None:
     """Nothing has served well yet."""
     node = Playbook()
-    node.on(wish("v1", 1))
+    node.on(intent("v1", 1))
     node.passes()
     with pytest.raises(ConflictError):
         node.on(BACK)
@@ -148,7 +156,7 @@ def test_on_the_first_probation_there_is_nothing_to_go_back_to() -> None:
 def test_it_cancels_an_update_on_its_way() -> None:
     """The operator wants another version, and no newer one."""
     node = Playbook().serves("v1", "v2")
-    node.on(wish("v3", 3))
+    node.on(intent("v3", 3))
     acts = node.on(BACK)
     assert acts[0] == Cancel(3)
     assert begun(acts) == ["v1"]
@@ -178,7 +186,7 @@ def test_promote_ends_a_hold() -> None:
     node = Playbook().serves("v1", "v2")
     node.on(BACK)
     node.passes()
-    assert begun(node.on(PromoteAsked("v2", "api@1", by="Ada"))) == ["v2"]
+    assert begun(node.on(PromoteRequested("v2", "api@1", by="Ada"))) == ["v2"]
     assert node.passes() == [Swap(ref("v2"), epoch=4)]
     assert node.state.standby == ref("v1")
 
@@ -186,21 +194,21 @@ def test_promote_ends_a_hold() -> None:
 def test_back_from_a_promoted_version() -> None:
     """To what the intent says, and held there as any."""
     node = Playbook().serves("v1")
-    node.on(PromoteAsked("v2", "api@1", by="Ada"))
+    node.on(PromoteRequested("v2", "api@1", by="Ada"))
     node.passes()
-    assert node.on(BACK) == [Swap(ref("v1"), epoch=3), Drop(ref("v2"))]
-    assert begun(node.on(wish("v2", 2))) == ["v2"]
+    assert node.on(BACK) == [Swap(ref("v1"), epoch=3), RetireEngine(ref("v2"))]
+    assert begun(node.on(intent("v2", 2))) == ["v2"]
 
 
 # -- starting ----------------------------------------------------------------------------------------
 
 
-def test_a_start_brings_the_last_known_good_first_then_the_wish() -> None:
+def test_a_start_brings_the_last_known_good_first_then_the_intent() -> None:
     """Killed on probation: v2 has to earn its place again."""
     node = Playbook().serves("v1")
-    node.on(wish("v2", 2))
+    node.on(intent("v2", 2))
     node.passes()
-    assert node.restarts() == [Begin(1, boot_goal("v1"))]
+    assert node.restarts() == [PrepareCandidate(1, boot_goal("v1"))]
     assert node.passes() == [Swap(ref("v1"), epoch=3)]
     assert begun(node.rereads()) == ["v2"]
     assert node.passes() == [Swap(ref("v2"), epoch=4)]
@@ -210,28 +218,28 @@ def test_a_start_brings_the_last_known_good_first_then_the_wish() -> None:
 def test_a_start_without_config_store() -> None:
     """What serves well is enough; the wish from before starts no update until it is known to stand still."""
     node = Playbook().serves("v1")
-    node.on(wish("v2", 2))
-    assert node.restarts() == [Begin(1, boot_goal("v1"))]
+    node.on(intent("v2", 2))
+    assert node.restarts() == [PrepareCandidate(1, boot_goal("v1"))]
     assert node.passes() == [Swap(ref("v1"), epoch=2)]
     assert node.records[-1].event == "boot"
     assert node.after(1e6) == []
     assert goal(node.state) is None
-    assert node.on(wish("v1", 3)) == [], "it no longer stood"
+    assert node.on(intent("v1", 3)) == [], "it no longer stood"
 
 
 def test_a_hold_needs_no_config_store() -> None:
     """A wish made on the node stands by itself."""
     node = Playbook().serves("v1", "v2")
-    node.on(PromoteAsked("v3", "api@1", by="Ada"))
+    node.on(PromoteRequested("v3", "api@1", by="Ada"))
     node.restarts()
     assert begun(node.passes()) == ["v3"]
 
 
-def test_a_wish_that_comes_during_the_start_waits_for_it() -> None:
+def test_a_intent_that_comes_during_the_start_waits_for_it() -> None:
     """The line first."""
     node = Playbook().serves("v1")
     node.restarts()
-    assert node.on(wish("v2", 2)) == []
+    assert node.on(intent("v2", 2)) == []
     acts = node.passes()
     assert acts[0] == Swap(ref("v1"), epoch=2)
     assert begun(acts) == ["v2"]
@@ -248,12 +256,12 @@ def test_a_last_known_good_that_fails_gives_way_to_the_one_before(transient: boo
     assert begun(node.rereads()) == ["v3"], "the wish still stands, and passes the gates again"
 
 
-def test_when_no_good_version_starts_the_wish_is_tried_through_the_gates() -> None:
+def test_when_no_good_version_starts_the_intent_is_tried_through_the_gates() -> None:
     """And for as long as it takes."""
     node = Playbook().serves("v1")
     node.restarts()
     acts = node.fails("store away", transient=True)
-    assert acts == [Begin(2, Goal("v1", "/models/yolo/current@1", "etcd"))]
+    assert acts == [PrepareCandidate(2, Goal("v1", "/models/yolo/current@1", "etcd"))]
     for _ in range(5):
         assert node.fails("store away", transient=True) == []
         assert begun(node.after(POLICY.retry_max_s)) == ["v1"]
@@ -288,19 +296,19 @@ def test_what_failed_at_a_start_can_earn_its_place_again() -> None:
     node.rereads()
     assert node.passes() == [Swap(ref("v2"), epoch=4)]
     node.after(POLICY.probation_s)
-    assert node.state.good == (ref("v1"), ref("v2"))
+    assert node.state.stable_versions == (ref("v1"), ref("v2"))
 
 
 def test_leave_to_change_the_class_names_outlives_a_restart() -> None:
     """The gate must not refuse what the operator has allowed: the wish is saved whole."""
     node = Playbook().serves("v1")
-    node.on(wish("v2", 2, allow_new_contract=True))
+    node.on(intent("v2", 2, allow_new_contract=True))
     node.restarts()
     node.passes()
     (begin,) = node.rereads()
-    assert isinstance(begin, Begin)
+    assert isinstance(begin, PrepareCandidate)
     assert begin.goal.allow_new_contract
-    assert node.on(wish("v2", 2, allow_new_contract=True)) == []
+    assert node.on(intent("v2", 2, allow_new_contract=True)) == []
 
 
 @pytest.mark.parametrize(
@@ -309,7 +317,7 @@ def test_leave_to_change_the_class_names_outlives_a_restart() -> None:
 def test_killed_at_any_stage_of_an_update_it_serves_the_last_known_good_and_tries_again(stage: Stage) -> None:
     """The sequence is replayed from its beginning."""
     node = Playbook().serves("v1")
-    node.on(wish("v2", 2))
+    node.on(intent("v2", 2))
     way = [Stage.FETCHING, Stage.VERIFYING, Stage.PREPARING, Stage.GATING, Stage.WARMING]
     node.reaches(*way[1 : way.index(stage) + 1])
     assert begun(node.restarts()) == ["v1"]

@@ -10,21 +10,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgeagent.core.events import PromoteAsked, RollbackAsked
+from edgeagent.core.events import PromoteRequested, RollbackRequested
 from edgeagent.core.lifecycle import Stage
 from edgeagent.core.state import State, from_json, to_json
-from tests.support.playbook import UNPROVEN, Playbook, wish
+from tests.support.playbook import UNPROVEN, Playbook, intent
 
 
 def busy() -> State:
     """v2 is held by a roll-back, v3 was refused; v4 is on its way on the operator's word."""
     node = Playbook().serves("v1", "v2", "v3")
-    node.on(RollbackAsked("Ada"))
+    node.on(RollbackRequested("Ada"))
     node.passes()
-    node.on(wish("v3", 4, reason="größer", allow_new_contract=True))
+    node.on(intent("v3", 4, reason="größer", allow_new_contract=True))
     node.reaches(*UNPROVEN[:2])
     node.fails("gate contract: class names differ")
-    node.on(PromoteAsked("v4", "api@1", "Ada", "try it"))
+    node.on(PromoteRequested("v4", "api@1", "Ada", "try it"))
     node.reaches(Stage.VERIFYING)
     return node.state
 
@@ -40,7 +40,11 @@ def test_what_is_remembered() -> None:
     before, after = busy(), from_json("yolo", saved())
     assert after.directive == before.directive
     assert after.override == before.override
-    assert (after.good, after.rejections, after.epoch) == (before.good, before.rejections, before.epoch)
+    assert (after.stable_versions, after.rejections, after.epoch) == (
+        before.stable_versions,
+        before.rejections,
+        before.epoch,
+    )
     assert to_json(after) == to_json(before)
 
 

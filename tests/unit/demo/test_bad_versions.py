@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from edgeagent.demo.bad_versions import copy_with_note, flip_bits, permute_names
-from edgeagent.runtimes.inspect import read_facts
+from edgeagent.runtimes.inspect import read_metadata
 
 WEIGHTS = Path(__file__).parents[3] / "edgeagent" / "demo" / "weights" / "v2.onnx"
 
@@ -16,16 +16,16 @@ WEIGHTS = Path(__file__).parents[3] / "edgeagent" / "demo" / "weights" / "v2.onn
 def test_permuted_weights_differ_in_the_order_of_names_only(tmp_path: Path) -> None:
     """Everything else that the contract looks at stays."""
     names = permute_names(WEIGHTS, tmp_path / "p.onnx")
-    good, permuted = read_facts(WEIGHTS), read_facts(tmp_path / "p.onnx")
+    good, permuted = read_metadata(WEIGHTS), read_metadata(tmp_path / "p.onnx")
     assert permuted.contract.names == names != good.contract.names
     assert sorted(names) == sorted(good.contract.names)
-    assert (permuted.contract.imgsz, permuted.head) == (good.contract.imgsz, good.head)
+    assert (permuted.contract.imgsz, permuted.layout) == (good.contract.imgsz, good.layout)
 
 
 def test_a_noted_copy_says_the_same_in_other_bytes(tmp_path: Path) -> None:
     """Another content, so that the cache doesn't know it already; the same facts."""
     copy_with_note(WEIGHTS, tmp_path / "c.onnx", "once more")
-    assert read_facts(tmp_path / "c.onnx") == read_facts(WEIGHTS)
+    assert read_metadata(tmp_path / "c.onnx") == read_metadata(WEIGHTS)
     assert (tmp_path / "c.onnx").read_bytes() != WEIGHTS.read_bytes()
 
 

@@ -6,9 +6,9 @@ from __future__ import annotations
 import io
 
 import pytest
-from rich.console import Console
+from rich.console import Console as RichConsole
 
-from edgeagent.demo.console import GOOD, Screen, View, panel, plain, sparkline
+from edgeagent.demo.console import GOOD, Console, View, panel, plain, sparkline
 from tests.support.demo import figures_of, good_run, record
 
 
@@ -26,7 +26,7 @@ def view() -> View:
 def test_the_panel_fits_the_terminal(width: int) -> None:
     """No line is wider than the terminal, and what matters is on it."""
     out = io.StringIO()
-    Console(file=out, width=width, force_terminal=False).print(panel(view(), width))
+    RichConsole(file=out, width=width, force_terminal=False).print(panel(view(), width))
     lines = out.getvalue().splitlines()
     assert max(map(len, lines)) == width
     text = out.getvalue()
@@ -38,9 +38,9 @@ def test_the_panel_fits_the_terminal(width: int) -> None:
 def test_without_a_terminal_lines_are_plain() -> None:
     """No escape codes, and a line stays a line."""
     out = io.StringIO()
-    with Screen(Console(file=out, width=40, force_terminal=False)) as screen:
-        screen.command("edgeagent promote yolo v2 --config-store file:///a/rather/long/path/to/an/intent")
-        screen.tell("v2 serves, and this goes on for longer than forty columns \x1b[31m", GOOD)
+    with Console(RichConsole(file=out, width=40, force_terminal=False)) as console:
+        console.command("edgeagent promote yolo v2 --config-store file:///a/rather/long/path/to/an/intent")
+        console.tell("v2 serves, and this goes on for longer than forty columns \x1b[31m", GOOD)
     assert "\x1b" not in out.getvalue()
     assert len(out.getvalue().splitlines()) == 2
     assert "v1 0% (tiny 0%), v2 100% (tiny 100%)" in plain(view())

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from edgeagent.demo.measurements import Figures, latency_ms, longest_gap_ms, rolling_recall
+from edgeagent.demo.measurements import Measurements, latency_ms, longest_gap_ms, rolling_recall
 from edgeagent.scenes.conveyor import Truth
 
 BIG = Truth(cls=0, xyxy=(10, 10, 60, 60), tiny=False, part=1)
@@ -23,23 +23,23 @@ def record(
     return {**told, "detections": detections, **more}
 
 
-def figures_of(*records: Any) -> Figures:
+def figures_of(*records: Any) -> Measurements:
     """Figures of a line on which each frame shows a big defect and a tiny one."""
-    figures = Figures(lambda index: [BIG, TINY])
+    measurements = Measurements(lambda index: [BIG, TINY])
     for each in records:
-        figures.add(each)
-    return figures
+        measurements.add(each)
+    return measurements
 
 
 def test_recall_is_counted_by_version_and_size() -> None:
     """v1 finds the big one only, v2 both in one of two frames."""
-    figures = figures_of(record(0), record(1), record(2, "v2", 2, (BIG, TINY)), record(3, "v2", 2, ()))
-    assert [str(figures.recall(v, tiny)) for v in ("v1", "v2") for tiny in (False, True)] == [
+    measurements = figures_of(record(0), record(1), record(2, "v2", 2, (BIG, TINY)), record(3, "v2", 2, ()))
+    assert [str(measurements.recall(v, tiny)) for v in ("v1", "v2") for tiny in (False, True)] == [
         "50%", "0%", "50%", "50%",
     ]  # fmt: skip
-    assert (figures.recall("v1", True).found, figures.recall("v1", True).defects) == (0, 2)
-    assert figures.recall("v9", True).share is None
-    assert figures.versions == ["v1", "v2"]
+    assert (measurements.recall("v1", True).found, measurements.recall("v1", True).defects) == (0, 2)
+    assert measurements.recall("v9", True).share is None
+    assert measurements.versions == ["v1", "v2"]
 
 
 def test_truth_is_asked_by_seq() -> None:
@@ -50,47 +50,47 @@ def test_truth_is_asked_by_seq() -> None:
         asked.append(index)
         return []
 
-    figures = Figures(truth)
+    measurements = Measurements(truth)
     for seq in (4, 5, 9):
-        figures.add(record(seq))
+        measurements.add(record(seq))
     assert asked == [4, 5, 9]
 
 
 def test_lost_frames_are_gaps_since_the_first_record() -> None:
     """Frames before the first model are nobody's loss; a doubled one is out of order, not found again."""
-    figures = figures_of(record(40), record(41), record(44), record(44), record(45))
-    assert (figures.lost, figures.disordered) == (2, 1)
+    measurements = figures_of(record(40), record(41), record(44), record(44), record(45))
+    assert (measurements.lost, measurements.disordered) == (2, 1)
 
 
 def test_swap_is_an_epoch_more() -> None:
     """The gap of a swap lies between results, not captures; another version without an epoch is no swap."""
-    figures = figures_of(
+    measurements = figures_of(
         record(0), record(1, "v2", 2, latency_ms=50.0), record(2, "v2", 2), record(3, "v3", 2)
     )
-    [swap] = figures.swaps
+    [swap] = measurements.swaps
     assert (swap.before, swap.after, swap.seq, swap.epoch) == ("v1", "v2", 1, 2)
     assert swap.gap_ms == pytest.approx(130)
-    assert figures.mixed == 1
-    assert figures.swap_to("v2", after=1000.0) == swap
-    assert figures.swap_to("v2", after=1000.2) is None
+    assert measurements.mixed == 1
+    assert measurements.swap_to("v2", after=1000.0) == swap
+    assert measurements.swap_to("v2", after=1000.2) is None
 
 
 def test_rates_gaps_and_quantiles() -> None:
     """Frames a second, latency and the longest gap, over the frames asked for."""
-    figures = figures_of(*(record(i, latency_ms=float(i)) for i in range(50)))
-    assert figures.fps() == pytest.approx(10)
-    assert latency_ms(figures.frames, 0.5) == 25
-    assert latency_ms(figures.frames, 0.99) == 49
+    measurements = figures_of(*(record(i, latency_ms=float(i)) for i in range(50)))
+    assert measurements.fps() == pytest.approx(10)
+    assert latency_ms(measurements.frames, 0.5) == 25
+    assert latency_ms(measurements.frames, 0.99) == 49
     assert latency_ms([], 0.5) is None
-    assert [f.seq for f in figures.between(1001.0, 1001.25)] == [10, 11, 12]
-    assert longest_gap_ms(figures.frames) == pytest.approx(101)
+    assert [f.seq for f in measurements.between(1001.0, 1001.25)] == [10, 11, 12]
+    assert longest_gap_ms(measurements.frames) == pytest.approx(101)
     assert figures_of().fps() == longest_gap_ms([]) == 0
 
 
 def test_rolling_recall_starts_anew_at_a_swap() -> None:
     """What the version before missed is not held against the next; what is older than the window is forgotten."""
-    figures = figures_of(
+    measurements = figures_of(
         record(0, found=()), record(1), record(2), record(3, "v2", 2, (BIG, TINY)), record(4, "v2", 2)
     )
-    assert rolling_recall(figures.frames, 2) == [(0, 0), (0.25, 0), (0.5, 0), (1, 1), (0.75, 0.5)]
+    assert rolling_recall(measurements.frames, 2) == [(0, 0), (0.25, 0), (0.5, 0), (1, 1), (0.75, 0.5)]
     assert rolling_recall([], 2) == []

@@ -8,20 +8,22 @@ from typing import Any
 
 import pytest
 
-from edgeagent.demo.console import Screen
-from edgeagent.demo.demo_node import Station
-from edgeagent.demo.scenario import Change, Pace, Story, judge, short
+from edgeagent.demo.console import Console
+from edgeagent.demo.demo_node import DemoNode
+from edgeagent.demo.scenario import Change, Pace, Scenario, judge, short
 from tests.support.demo import figures_of, good_run, record
 
 
 def judged(records: list[Any], rollbacks: int = 2) -> dict[str, bool]:
     """Which expectations hold."""
-    figures = figures_of(records)
-    story = Story(Station(Path("/unused"), port=None, probation_s=1), figures, Screen(), Pace.of(None))
+    measurements = figures_of(records)
+    scenario = Scenario(
+        DemoNode(Path("/unused"), port=None, probation_s=1), measurements, Console(), Pace.of(None)
+    )
     done = Change("roll back", "v1", 0.0, "swapped", serving_ms=20.0)
-    story.changes += [done] * rollbacks
-    judge(story, figures)
-    return {e.name.split()[0]: e.held for e in story.expectations}
+    scenario.changes += [done] * rollbacks
+    judge(scenario, measurements)
+    return {e.name.split()[0]: e.held for e in scenario.expectations}
 
 
 def test_pace_follows_the_seconds_asked_for() -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from edgeagent.core.model import Contract, Manifest, WeightFile
 from edgeagent.gates import contract
-from edgeagent.runtimes.port import WeightFacts
+from edgeagent.runtimes.port import ModelMetadata
 
 ACTIVE = Contract("detect", ("scratch", "dent", "label"), (640, 640), 32)
 
@@ -20,7 +20,7 @@ def manifest(of: Contract, file_format: str = "onnx") -> Manifest:
 
 
 def check(candidate: Contract, active: Contract | None = ACTIVE, allow_new: bool = False) -> list[str]:
-    return contract.check(manifest(candidate), WeightFacts(candidate, "onnx", "v8"), active, allow_new)
+    return contract.check(manifest(candidate), ModelMetadata(candidate, "onnx", "v8"), active, allow_new)
 
 
 def test_the_same_contract_passes() -> None:
@@ -79,14 +79,14 @@ def test_another_task_is_refused() -> None:
 )
 def test_a_manifest_that_says_other_than_the_weights_is_refused(lie: Contract) -> None:
     """Even when a new contract is allowed, even as the first version."""
-    (failure,) = contract.check(manifest(lie), WeightFacts(ACTIVE, "onnx", "v8"), None, True)
+    (failure,) = contract.check(manifest(lie), ModelMetadata(ACTIVE, "onnx", "v8"), None, True)
     assert "the manifest" in failure
     assert "the weights" in failure
 
 
 def test_another_format_than_the_manifest_says_is_refused() -> None:
     """The file is not what was published."""
-    (failure,) = contract.check(manifest(ACTIVE, "pt"), WeightFacts(ACTIVE, "onnx", "v8"), ACTIVE, False)
+    (failure,) = contract.check(manifest(ACTIVE, "pt"), ModelMetadata(ACTIVE, "onnx", "v8"), ACTIVE, False)
     assert "format pt" in failure
 
 
@@ -105,7 +105,7 @@ def test_what_a_manifest_claims_is_judged_before_the_weights_are_there() -> None
 
 def test_the_form_that_serves_must_be_of_the_same_classes() -> None:
     """A ready file is not the weights that the manifest speaks of; its input may be another."""
-    form = WeightFacts(replace(ACTIVE, imgsz=(384, 640)), "onnx", "v8")
+    form = ModelMetadata(replace(ACTIVE, imgsz=(384, 640)), "onnx", "v8")
     assert contract.check_form(manifest(ACTIVE, "pt"), form) == []
     (failure,) = contract.check_form(
         manifest(ACTIVE, "pt"), replace(form, contract=replace(ACTIVE, names=("scratch", "dent")))

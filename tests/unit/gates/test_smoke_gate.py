@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from edgeagent.gates import smoke
-from edgeagent.runtimes.load import load_runtime
 from edgeagent.runtimes.detection.detector import Detector
-from edgeagent.runtimes.detection.layouts import HEADS
+from edgeagent.runtimes.detection.layouts import LAYOUTS
+from edgeagent.runtimes.load import load_runtime
 from edgeagent.runtimes.port import EngineOptions
 from tests.support import weights
 from tests.support.weights import Box
@@ -23,7 +23,7 @@ def detector(path: Path) -> Detector:
     return Detector(load_runtime(path, "onnx", EngineOptions()))
 
 
-@pytest.mark.parametrize("head", HEADS)
+@pytest.mark.parametrize("head", LAYOUTS)
 def test_a_sane_network_passes(tmp_path: Path, head: str) -> None:
     """Of every head, with one object and empty rows."""
     assert smoke.check(detector(weights.detection_onnx(tmp_path / "w.onnx", head=head)), [FRAME, FRAME]) == []

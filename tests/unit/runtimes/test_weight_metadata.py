@@ -7,7 +7,7 @@ import pytest
 
 from edgeagent.core.model import Contract
 from edgeagent.errors import WeightsError
-from edgeagent.runtimes.metadata import MAX_METADATA_CHARS, facts_from_metadata
+from edgeagent.runtimes.metadata import MAX_METADATA_CHARS, parse_metadata
 
 META = {"task": "detect", "names": "{0: 'a', 1: 'b'}", "imgsz": "[640, 320]", "stride": "32"}
 INPUT = (1, 3, 640, 320)
@@ -16,37 +16,36 @@ OUTPUT = (1, 6, 4200)
 
 def test_ultralytics_metadata() -> None:
     """Everything that the contract needs, and the head."""
-    facts = facts_from_metadata(META, INPUT, OUTPUT, "onnx")
-    assert facts.contract == Contract("detect", ("a", "b"), (640, 320), 32)
-    assert (facts.format, facts.head) == ("onnx", "v8")
+    metadata = parse_metadata(META, INPUT, OUTPUT, "onnx")
+    assert metadata.contract == Contract("detect", ("a", "b"), (640, 320), 32)
+    assert (metadata.format, metadata.layout) == ("onnx", "v8")
 
 
 def test_yolov5_metadata() -> None:
     """Its own repository writes stride and names only, the names as a list or as a dict."""
     for names in ("['a', 'b']", "{0: 'a', 1: 'b'}"):
-        facts = facts_from_metadata({"stride": "32", "names": names}, (1, 3, 64, 64), (1, 252, 7), "onnx")
-        assert facts.contract == Contract("detect", ("a", "b"), (64, 64), 32)
-        assert facts.head == "v5"
+        metadata = parse_metadata({"stride": "32", "names": names}, (1, 3, 64, 64), (1, 252, 7), "onnx")
+        assert metadata.contract == Contract("detect", ("a", "b"), (64, 64), 32)
+        assert metadata.layout == "v5"
 
 
 def test_an_open_shape_takes_the_size_from_the_metadata_and_leaves_the_head_open() -> None:
     """Exported with dynamic=True."""
-    facts = facts_from_metadata(META, (None, 3, None, None), (None, 6, None), "onnx")
-    assert facts.contract.imgsz == (640, 320)
-    assert facts.head is None
+    metadata = parse_metadata(META, (None, 3, None, None), (None, 6, None), "onnx")
+    assert metadata.contract.imgsz == (640, 320)
+    assert metadata.layout is None
 
 
 def test_the_graph_wins_over_the_metadata() -> None:
     """What the network takes is what it is fed."""
-    facts = facts_from_metadata(META, (1, 3, 64, 64), (1, 6, 84), "onnx")
-    assert facts.contract.imgsz == (64, 64)
+    metadata = parse_metadata(META, (1, 3, 64, 64), (1, 6, 84), "onnx")
+    assert metadata.contract.imgsz == (64, 64)
 
 
 def test_another_task_is_a_fact_not_an_error() -> None:
     """The contract gate refuses it, by name."""
     assert (
-        facts_from_metadata({**META, "task": "segment"}, INPUT, (1, 38, 4200), "onnx").contract.task
-        == "segment"
+        parse_metadata({**META, "task": "segment"}, INPUT, (1, 38, 4200), "onnx").contract.task == "segment"
     )
 
 
@@ -74,7 +73,7 @@ def test_metadata_that_is_refused(change: dict[str, str | None], reason: str) ->
     """Each with the field and what is wrong with it."""
     meta = {k: v for k, v in {**META, **change}.items() if v is not None}
     with pytest.raises(WeightsError, match=reason):
-        facts_from_metadata(meta, INPUT, OUTPUT, "onnx")
+        parse_metadata(meta, INPUT, OUTPUT, "onnx")
 
 
 @pytest.mark.parametrize(
@@ -90,28 +89,28 @@ def test_metadata_that_is_refused(change: dict[str, str | None], reason: str) ->
 def test_inputs_that_are_refused(shape: tuple[int, ...], reason: str) -> None:
     """One colour picture of a bearable size is what the line has."""
     with pytest.raises(WeightsError, match=reason):
-        facts_from_metadata(META, shape, OUTPUT, "onnx")
+        parse_metadata(META, shape, OUTPUT, "onnx")
 
 
 @pytest.mark.parametrize("imgsz", ["[640]", "'640'", "[640, 640, 3]", "None"])
 def test_an_input_size_that_is_none(imgsz: str) -> None:
     """Needed only where the graph leaves it open."""
     with pytest.raises(WeightsError, match="imgsz"):
-        facts_from_metadata({**META, "imgsz": imgsz}, (1, 3, None, None), OUTPUT, "onnx")
+        parse_metadata({**META, "imgsz": imgsz}, (1, 3, None, None), OUTPUT, "onnx")
 
 
 def test_an_open_batch_takes_several_pictures() -> None:
     """Unless NMS is built in: it would look at the first only, and say nothing."""
-    assert facts_from_metadata(META, (None, 3, 640, 320), OUTPUT, "onnx").batches
-    assert not facts_from_metadata(META, INPUT, OUTPUT, "onnx").batches
+    assert parse_metadata(META, (None, 3, 640, 320), OUTPUT, "onnx").batches
+    assert not parse_metadata(META, INPUT, OUTPUT, "onnx").batches
     built_in = {**META, "args": "{'dynamic': True, 'nms': True}"}
-    assert not facts_from_metadata(built_in, (None, 3, 640, 320), (None, 300, 6), "onnx").batches
+    assert not parse_metadata(built_in, (None, 3, 640, 320), (None, 300, 6), "onnx").batches
     for args in ("{'nms': None}", "{'nms': False}", "{}"):
-        assert facts_from_metadata({**META, "args": args}, (None, 3, 640, 320), OUTPUT, "onnx").batches
+        assert parse_metadata({**META, "args": args}, (None, 3, 640, 320), OUTPUT, "onnx").batches
 
 
 def test_shapes_that_are_not_known_at_all() -> None:
     """TorchScript: the size is in the metadata, the head shows when it runs."""
-    facts = facts_from_metadata(META, (), (), "torchscript")
-    assert facts.contract.imgsz == (640, 320)
-    assert (facts.head, facts.batches) == (None, False)
+    metadata = parse_metadata(META, (), (), "torchscript")
+    assert metadata.contract.imgsz == (640, 320)
+    assert (metadata.layout, metadata.batches) == (None, False)

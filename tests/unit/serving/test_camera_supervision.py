@@ -15,7 +15,7 @@ from edgeagent.serving import camera as capture_module
 from edgeagent.serving.camera import RING_SLOTS, Capture
 from edgeagent.serving.frame import Frame
 from edgeagent.workers import messages
-from edgeagent.workers.messages import Beat, Captured, Control, Grant, Message
+from edgeagent.workers.messages import Captured, Control, Grant, Heartbeat, Message
 from edgeagent.workers.process import Exit
 
 
@@ -223,11 +223,11 @@ def test_while_held_a_file_gets_no_slots(workers: list[Worker]) -> None:
         line = Line(workers)
         line.worker.open()
         line.worker.frame(0)
-        line.capture.hold(True)
+        line.capture.pause(True)
         before = len(line.worker.grants)
         line.frames[0].release()
         assert len(line.worker.grants) == before
-        line.capture.hold(False)
+        line.capture.pause(False)
         assert len(line.worker.grants) == before + 1
         await line.capture.stop()
 
@@ -240,7 +240,7 @@ def test_a_live_source_is_not_held(workers: list[Worker]) -> None:
     async def steps() -> None:
         line = Line(workers, live=True)
         line.worker.open()
-        line.capture.hold(True)
+        line.capture.pause(True)
         line.worker.frame(0)
         line.frames[0].release()
         assert len(line.worker.grants) == RING_SLOTS + 1
@@ -289,7 +289,7 @@ def test_a_silent_worker_is_replaced(workers: list[Worker], monkeypatch: pytest.
 
     async def steps() -> None:
         line = Line(workers, stall_seconds=5.0)
-        line.worker.say(Beat(1))
+        line.worker.say(Heartbeat(1))
         line.worker.silent_s = 6.0
         await asyncio.sleep(0.02)
         assert line.workers[0].killed is None
@@ -297,7 +297,7 @@ def test_a_silent_worker_is_replaced(workers: list[Worker], monkeypatch: pytest.
         line.worker.silent_s = 20.0
         await asyncio.sleep(0.02)
         assert line.workers[0].killed is None
-        line.worker.say(Beat(2))
+        line.worker.say(Heartbeat(2))
         await line.respawned(2)
         assert "no sign of life for 20.0 s" in line.capture.last_error
         await line.capture.stop()

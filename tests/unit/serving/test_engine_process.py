@@ -13,7 +13,7 @@ from typing import Any, ClassVar, cast
 import pytest
 
 from edgeagent.core.model import Contract
-from edgeagent.core.state import Ref
+from edgeagent.core.state import VersionRef
 from edgeagent.runtimes.variants import Variant
 from edgeagent.serving import engine_process as engine_module
 from edgeagent.serving import spare_worker as spare_module
@@ -25,7 +25,7 @@ from edgeagent.workers.process import Exit
 from edgeagent.workers.ring import Ring
 
 ARTIFACT = Artifact(
-    Ref("v1", "sha256:1"),
+    VersionRef("v1", "sha256:1"),
     Path("best.onnx"),
     Contract("detect", ("scratch",), (64, 64), 32),
     Variant("onnxruntime", "cpu", "fp32", "onnx"),
@@ -126,7 +126,7 @@ def test_a_version_loads_in_the_background_and_comes_back_in_a_hurry(
     """Beside the one that serves it steps back, where it may come forward again; after a crash nothing serves."""
     FakeWorker.started, FakeWorker.errors = [], []
     monkeypatch.setattr(engine_module, "WorkerProcess", FakeWorker)
-    monkeypatch.setattr(engine_module, "_can_step_back", lambda: may)
+    monkeypatch.setattr(engine_module, "_can_deprioritise", lambda: may)
     monkeypatch.setattr(engine_module, "_RESPAWN_MIN_S", 0.0)
 
     async def run() -> None:
@@ -213,7 +213,7 @@ def test_the_spare_worker_is_taken_first_and_after_a_crash(monkeypatch: pytest.M
     FakeWorker.started, FakeWorker.errors = [], []
     monkeypatch.setattr(engine_module, "WorkerProcess", FakeWorker)
     monkeypatch.setattr(spare_module, "WorkerProcess", SpareFake)
-    monkeypatch.setattr(engine_module, "_can_step_back", lambda: True)
+    monkeypatch.setattr(engine_module, "_can_deprioritise", lambda: True)
     monkeypatch.setattr(engine_module, "_RESPAWN_MIN_S", 0.0)
     raised: list[int] = []
     monkeypatch.setattr(engine_module, "raise_priority", lambda nice, pid: raised.append(pid))

@@ -9,24 +9,24 @@ import math
 import pytest
 
 from edgeagent.serving.router import BURST, DEPTH
-from tests.support.routing import BOX_OF_A_DENT, Bench
+from tests.support.routing import BOX_OF_A_DENT, RouterHarness
 
 # -- one engine --------------------------------------------------------------------------------------
 
 
 def test_frames_wait_until_there_is_an_engine() -> None:
     """And go as soon as there is."""
-    bench = Bench()
-    line = bench.line()
+    harness = RouterHarness()
+    line = harness.line()
     line.captures(2)
-    assert bench.swap("v1").seqs == [0, 1]
+    assert harness.swap("v1").seqs == [0, 1]
 
 
 def test_frames_wait_for_an_engine_that_is_not_ready() -> None:
     """Its worker is started again."""
-    bench = Bench()
-    line = bench.line()
-    engine = bench.swap("v1", ready=False)
+    harness = RouterHarness()
+    line = harness.line()
+    engine = harness.swap("v1", ready=False)
     line.captures(2)
     assert engine.seqs == []
     engine.restarts()
@@ -35,9 +35,9 @@ def test_frames_wait_for_an_engine_that_is_not_ready() -> None:
 
 def test_an_engine_has_one_frame_in_work_and_one_waiting_and_no_more() -> None:
     """It never idles, and a swap finds few frames in flight."""
-    bench = Bench()
-    line = bench.line()
-    engine = bench.swap("v1")
+    harness = RouterHarness()
+    line = harness.line()
+    engine = harness.swap("v1")
     line.captures(5)
     assert engine.seqs == [0, 1]
     assert engine.in_flight == DEPTH
@@ -47,11 +47,11 @@ def test_an_engine_has_one_frame_in_work_and_one_waiting_and_no_more() -> None:
 
 def test_a_record_says_what_was_seen_where_and_by_whom() -> None:
     """As the interface names it."""
-    bench = Bench()
-    line = bench.line()
+    harness = RouterHarness()
+    line = harness.line()
     line.captures()
-    engine = bench.swap("v1")
-    bench.now = 200.25
+    engine = harness.swap("v1")
+    harness.now = 200.25
     engine.answers(BOX_OF_A_DENT)
     assert line.out == [
         {
@@ -74,9 +74,9 @@ def test_a_record_says_what_was_seen_where_and_by_whom() -> None:
 @pytest.mark.parametrize("cls", [2.0, -1.0, math.nan, math.inf])
 def test_a_class_without_a_name_fails_the_frame_and_not_the_node(cls: float) -> None:
     """An end-to-end network gives class ids as plain numbers."""
-    bench = Bench()
-    line = bench.line()
-    engine = bench.swap("v1")
+    harness = RouterHarness()
+    line = harness.line()
+    engine = harness.swap("v1")
     line.captures(3)
     engine.answers((0.0, 0.0, 1.0, 1.0, 0.9, cls))
     engine.answers(BOX_OF_A_DENT)
@@ -88,9 +88,9 @@ def test_a_class_without_a_name_fails_the_frame_and_not_the_node(cls: float) -> 
 
 def test_a_frame_that_can_t_be_inferred_is_counted_and_the_line_goes_on() -> None:
     """In order: the one behind it doesn't overtake."""
-    bench = Bench()
-    line = bench.line()
-    engine = bench.swap("v1")
+    harness = RouterHarness()
+    line = harness.line()
+    engine = harness.swap("v1")
     line.captures(3)
     engine.faults()
     engine.answers()
@@ -101,9 +101,9 @@ def test_a_frame_that_can_t_be_inferred_is_counted_and_the_line_goes_on() -> Non
 
 def test_the_last_frame_that_gave_a_result_is_kept_for_the_gates() -> None:
     """That one only; whoever borrows it keeps its slot from being written."""
-    bench = Bench()
-    line = bench.line()
-    engine = bench.swap("v1")
+    harness = RouterHarness()
+    line = harness.line()
+    engine = harness.swap("v1")
     line.captures(2)
     engine.answers()
     recent = line.line.recent
@@ -122,9 +122,9 @@ def test_the_last_frame_that_gave_a_result_is_kept_for_the_gates() -> None:
 
 def test_a_live_line_drops_the_older_frame_when_the_engine_is_busy() -> None:
     """The newest waits; what was dropped is counted, and its slot is free."""
-    bench = Bench()
-    line = bench.line(live=True, slots=4)
-    engine = bench.swap("v1")
+    harness = RouterHarness()
+    line = harness.line(live=True, slots=4)
+    engine = harness.swap("v1")
     line.captures(6)
     assert engine.seqs == [0, 1]
     assert line.dropped == {"busy": 3}
@@ -136,10 +136,10 @@ def test_a_live_line_drops_the_older_frame_when_the_engine_is_busy() -> None:
 
 def test_a_live_line_bears_a_hiccup() -> None:
     """Frames that come late and together wait a little; only what is more than a burst is dropped."""
-    bench = Bench()
-    bench.now = 100.0  # the frames are new
-    line = bench.line(live=True)
-    engine = bench.swap("v1")
+    harness = RouterHarness()
+    harness.now = 100.0  # the frames are new
+    line = harness.line(live=True)
+    engine = harness.swap("v1")
     line.captures(2 + BURST)
     assert not line.dropped
     line.captures(1)
@@ -151,19 +151,19 @@ def test_a_live_line_bears_a_hiccup() -> None:
 
 def test_a_live_line_without_an_engine_holds_one_frame() -> None:
     """Its camera never runs out of slots."""
-    bench = Bench()
-    line = bench.line(live=True, slots=2)
+    harness = RouterHarness()
+    line = harness.line(live=True, slots=2)
     line.captures(100)
     assert line.in_use == 1
     assert line.dropped == {"no_engine": 99}
-    assert bench.swap("v1").seqs == [99]
+    assert harness.swap("v1").seqs == [99]
 
 
 def test_a_lossless_line_waits() -> None:
     """Its camera is held by the slots that it lacks."""
-    bench = Bench()
-    line = bench.line(slots=6)
-    engine = bench.swap("v1")
+    harness = RouterHarness()
+    line = harness.line(slots=6)
+    engine = harness.swap("v1")
     line.captures(6)
     assert line.ring.free == 0
     for n in range(6):
@@ -179,11 +179,11 @@ def test_a_lossless_line_waits() -> None:
 
 def test_a_swap_loses_nothing_and_keeps_the_order() -> None:
     """Frames in flight finish on the old engine; the new one, though faster, doesn't overtake."""
-    bench = Bench()
-    line = bench.line()
-    old = bench.swap("v1")
+    harness = RouterHarness()
+    line = harness.line()
+    old = harness.swap("v1")
     line.captures(4)
-    new = bench.swap("v2")
+    new = harness.swap("v2")
     assert (old.seqs, new.seqs) == ([0, 1], [2, 3])
     new.answers()
     new.answers()
@@ -198,22 +198,22 @@ def test_a_swap_loses_nothing_and_keeps_the_order() -> None:
 
 def test_a_swap_waits_for_nothing() -> None:
     """The old engine is full; the next frame goes to the new one at once."""
-    bench = Bench()
-    line = bench.line()
-    old = bench.swap("v1")
+    harness = RouterHarness()
+    line = harness.line()
+    old = harness.swap("v1")
     line.captures(2)
-    new = bench.swap("v2")
+    new = harness.swap("v2")
     line.captures()
     assert (old.seqs, new.seqs) == ([0, 1], [2])
 
 
 def test_the_old_engine_gets_nothing_more() -> None:
     """Although it has room again."""
-    bench = Bench()
-    line = bench.line()
-    old = bench.swap("v1")
+    harness = RouterHarness()
+    line = harness.line()
+    old = harness.swap("v1")
     line.captures(2)
-    new = bench.swap("v2")
+    new = harness.swap("v2")
     old.answers()
     old.answers()
     line.captures(2)
@@ -224,12 +224,12 @@ def test_the_old_engine_is_drained_with_its_last_frame() -> None:
     """Not while a result of its own still waits for its turn."""
 
     async def story() -> None:
-        bench = Bench()
-        line = bench.line()
-        old = bench.swap("v1")
+        harness = RouterHarness()
+        line = harness.line()
+        old = harness.swap("v1")
         line.captures(2)
-        bench.swap("v2")
-        drained = asyncio.ensure_future(bench.slot.drained(old))
+        harness.swap("v2")
+        drained = asyncio.ensure_future(harness.slot.drained(old))
         old.answers()
         await asyncio.sleep(0)
         assert not drained.done()
@@ -244,11 +244,11 @@ def test_the_old_engine_is_drained_with_its_last_frame() -> None:
 
 def test_lines_on_one_model_take_turns() -> None:
     """A line with many frames doesn't starve the other."""
-    bench = Bench()
-    one, other = bench.line("one"), bench.line("other")
+    harness = RouterHarness()
+    one, other = harness.line("one"), harness.line("other")
     one.captures(6)
     other.captures(3)
-    engine = bench.swap("v1")
+    engine = harness.swap("v1")
     served = []
     for _ in range(9):
         served.append(engine.has[0][1].pipeline)
@@ -259,22 +259,22 @@ def test_lines_on_one_model_take_turns() -> None:
 
 def test_an_idle_line_costs_the_others_nothing() -> None:
     """Its turn is passed over."""
-    bench = Bench()
-    bench.line("idle")
-    line = bench.line("busy")
-    bench.line("idle too")
-    engine = bench.swap("v1")
+    harness = RouterHarness()
+    harness.line("idle")
+    line = harness.line("busy")
+    harness.line("idle too")
+    engine = harness.swap("v1")
     line.captures(3)
     assert engine.seqs == [0, 1]
 
 
 def test_each_line_has_an_order_of_its_own() -> None:
     """A frame that hangs on one line holds up only its own followers."""
-    bench = Bench()
-    one, other = bench.line("one"), bench.line("other")
-    old = bench.swap("v1")
+    harness = RouterHarness()
+    one, other = harness.line("one"), harness.line("other")
+    old = harness.swap("v1")
     one.captures()
-    new = bench.swap("v2")
+    new = harness.swap("v2")
     other.captures()
     new.answers()
     assert (one.seqs, other.seqs) == ([], [0])
@@ -287,9 +287,9 @@ def test_each_line_has_an_order_of_its_own() -> None:
 
 def test_what_a_dead_engine_had_goes_to_its_next_worker_in_order() -> None:
     """Before the frames that were captured meanwhile."""
-    bench = Bench()
-    line = bench.line()
-    engine = bench.swap("v1")
+    harness = RouterHarness()
+    line = harness.line()
+    engine = harness.swap("v1")
     line.captures(3)
     engine.dies()
     line.captures()
@@ -303,11 +303,11 @@ def test_what_a_dead_engine_had_goes_to_its_next_worker_in_order() -> None:
 
 def test_what_a_dead_engine_had_goes_to_the_version_that_serves_now() -> None:
     """It died while it was drained: each record is of the version that gave it."""
-    bench = Bench()
-    line = bench.line()
-    old = bench.swap("v1")
+    harness = RouterHarness()
+    line = harness.line()
+    old = harness.swap("v1")
     line.captures(2)
-    new = bench.swap("v2")
+    new = harness.swap("v2")
     line.captures(1)
     old.answers()
     old.dies()
@@ -320,20 +320,20 @@ def test_what_a_dead_engine_had_goes_to_the_version_that_serves_now() -> None:
 
 def test_a_dead_engine_is_drained() -> None:
     """Its leases are back: nobody waits for what can't come."""
-    bench = Bench()
-    line = bench.line()
-    old = bench.swap("v1")
+    harness = RouterHarness()
+    line = harness.line()
+    old = harness.swap("v1")
     line.captures(2)
-    bench.swap("v2")
+    harness.swap("v2")
     old.dies()
-    asyncio.run(asyncio.wait_for(bench.slot.drained(old), 1))
+    asyncio.run(asyncio.wait_for(harness.slot.drained(old), 1))
 
 
 def test_a_frame_that_kills_twice_is_given_up_and_the_line_goes_on() -> None:
     """It is suspected; the frame behind it, which no engine has looked at, is not."""
-    bench = Bench()
-    line = bench.line()
-    engine = bench.swap("v1")
+    harness = RouterHarness()
+    line = harness.line()
+    engine = harness.swap("v1")
     line.captures(3)
     engine.dies()
     engine.restarts()
@@ -350,11 +350,11 @@ def test_a_frame_that_kills_twice_is_given_up_and_the_line_goes_on() -> None:
 
 def test_a_frame_that_is_given_up_waits_for_its_turn_and_is_not_tried_again() -> None:
     """The frame before it is still with the old engine."""
-    bench = Bench()
-    line = bench.line()
-    old = bench.swap("v1")
+    harness = RouterHarness()
+    line = harness.line()
+    old = harness.swap("v1")
     line.captures()
-    new = bench.swap("v2")
+    new = harness.swap("v2")
     line.captures(2)
     for _ in range(2):
         assert new.seqs == [1, 2]
@@ -369,9 +369,9 @@ def test_a_frame_that_is_given_up_waits_for_its_turn_and_is_not_tried_again() ->
 
 def test_only_the_line_of_the_frame_that_kills_loses_it() -> None:
     """The other line's frame was in flight both times."""
-    bench = Bench()
-    bad, good = bench.line("bad"), bench.line("good")
-    engine = bench.swap("v1")
+    harness = RouterHarness()
+    bad, good = harness.line("bad"), harness.line("good")
+    engine = harness.swap("v1")
     bad.captures()
     good.captures()
     for _ in range(2):
@@ -385,9 +385,9 @@ def test_only_the_line_of_the_frame_that_kills_loses_it() -> None:
 
 def test_an_engine_that_dies_idle_loses_nothing() -> None:
     """Nothing was in flight."""
-    bench = Bench()
-    line = bench.line()
-    engine = bench.swap("v1")
+    harness = RouterHarness()
+    line = harness.line()
+    engine = harness.swap("v1")
     engine.dies()
     engine.restarts()
     line.captures()
@@ -400,9 +400,9 @@ def test_an_engine_that_dies_idle_loses_nothing() -> None:
 
 def test_an_engine_has_a_frame_for_each_stream_and_as_many_waiting() -> None:
     """What one stream finishes first waits for its turn to come out."""
-    bench = Bench()
-    line = bench.line()
-    engine = bench.swap("v1", streams=3)
+    harness = RouterHarness()
+    line = harness.line()
+    engine = harness.swap("v1", streams=3)
     line.captures(8)
     assert engine.seqs == [0, 1, 2, 3, 4, 5]
     engine.answers(place=1)
@@ -413,18 +413,18 @@ def test_an_engine_has_a_frame_for_each_stream_and_as_many_waiting() -> None:
 
 def test_a_live_line_has_a_frame_for_each_stream_and_one_that_waits() -> None:
     """More would only be older."""
-    bench = Bench()
-    line = bench.line(live=True)
-    engine = bench.swap("v1", streams=3)
+    harness = RouterHarness()
+    line = harness.line(live=True)
+    engine = harness.swap("v1", streams=3)
     line.captures(6)
     assert engine.seqs == [0, 1, 2, 3]
 
 
 def test_frames_that_were_in_work_together_are_tried_alone() -> None:
     """So only the one that kills is lost; those behind them were not looked at yet."""
-    bench = Bench()
-    line, other = bench.line(), bench.line("other")
-    engine = bench.swap("v1", streams=2)
+    harness = RouterHarness()
+    line, other = harness.line(), harness.line("other")
+    engine = harness.swap("v1", streams=2)
     line.captures(6)
     assert engine.seqs == [0, 1, 2, 3]
     engine.dies()
@@ -453,24 +453,24 @@ def test_frames_that_were_in_work_together_are_tried_alone() -> None:
 
 def test_a_line_that_ends_gives_back_every_frame() -> None:
     """In flight, answered out of turn, waiting, kept for the gates."""
-    bench = Bench()
-    line = bench.line()
-    old = bench.swap("v1")
+    harness = RouterHarness()
+    line = harness.line()
+    old = harness.swap("v1")
     line.captures(6)
     old.answers()
-    new = bench.swap("v2")
+    new = harness.swap("v2")
     new.answers()
     assert line.in_use == 6
     line.removed()
-    assert bench.router.lines == []
-    asyncio.run(asyncio.wait_for(bench.slot.drained(old), 1))
+    assert harness.router.lines == []
+    asyncio.run(asyncio.wait_for(harness.slot.drained(old), 1))
 
 
 def test_an_answer_for_a_line_that_ended_is_left_alone() -> None:
     """It was on its way; the other line goes on."""
-    bench = Bench()
-    ended, line = bench.line("ended"), bench.line("line")
-    engine = bench.swap("v1")
+    harness = RouterHarness()
+    ended, line = harness.line("ended"), harness.line("line")
+    engine = harness.swap("v1")
     ended.captures(2)
     line.captures(2)
     ended.removed()
@@ -484,9 +484,9 @@ def test_an_answer_for_a_line_that_ended_is_left_alone() -> None:
 
 def test_an_engine_that_dies_after_its_line_ended() -> None:
     """Nothing is leased anew."""
-    bench = Bench()
-    line = bench.line()
-    engine = bench.swap("v1")
+    harness = RouterHarness()
+    line = harness.line()
+    engine = harness.swap("v1")
     line.captures(2)
     line.removed()
     engine.dies()
@@ -496,11 +496,11 @@ def test_an_engine_that_dies_after_its_line_ended() -> None:
 
 def test_an_engine_can_t_answer_for_another() -> None:
     """Its ticket is not among those that it has: a broken worker doesn't speak for a good one."""
-    bench = Bench()
-    line = bench.line()
-    engine = bench.swap("v1")
+    harness = RouterHarness()
+    line = harness.line()
+    engine = harness.swap("v1")
     line.captures()
-    stranger = bench.engine("v9")
+    stranger = harness.engine("v9")
     stranger.has = list(engine.has)
     stranger.answers()
     assert line.out == []
@@ -513,11 +513,11 @@ def test_an_engine_can_t_answer_for_another() -> None:
 
 def test_an_engine_that_takes_batches_has_two_of_them() -> None:
     """One being inferred, one waiting; filled from all lines in turn."""
-    bench = Bench()
-    lines = [bench.line(f"line-{i}") for i in range(4)]
-    engine = bench.engine("v1")
+    harness = RouterHarness()
+    lines = [harness.line(f"line-{i}") for i in range(4)]
+    engine = harness.engine("v1")
     engine.max_batch = 3
-    bench.slot.swap(engine, 1)
+    harness.slot.swap(engine, 1)
     for line in lines:
         line.captures(3)
     assert engine.in_flight == 2 * 3
@@ -528,12 +528,12 @@ def test_an_engine_that_takes_batches_has_two_of_them() -> None:
 
 def test_a_live_line_does_not_fill_batches_alone() -> None:
     """More of its frames with the engine would only be older ones."""
-    bench = Bench()
-    bench.now = 100.0
-    engine = bench.engine("v1")
+    harness = RouterHarness()
+    harness.now = 100.0
+    engine = harness.engine("v1")
     engine.max_batch = 8
-    bench.slot.swap(engine, 1)
-    bench.line("camera", live=True).captures(5)
+    harness.slot.swap(engine, 1)
+    harness.line("camera", live=True).captures(5)
     assert engine.in_flight == DEPTH
-    bench.line("file").captures(5)
+    harness.line("file").captures(5)
     assert engine.in_flight == DEPTH + 5

@@ -16,7 +16,7 @@ from hypothesis.stateful import (
 )
 
 from edgeagent.serving.router import DEPTH
-from tests.support.routing import BOX_OF_A_DENT, Bench, FakeEngine, FakeLine
+from tests.support.routing import BOX_OF_A_DENT, FakeEngine, FakeLine, RouterHarness
 
 SLOTS = 8
 
@@ -26,11 +26,11 @@ class Routing(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.bench = Bench()
+        self.harness = RouterHarness()
         self.lines = [
-            self.bench.line("file", slots=SLOTS),
-            self.bench.line("folder", slots=SLOTS),
-            self.bench.line("camera", live=True, slots=SLOTS),
+            self.harness.line("file", slots=SLOTS),
+            self.harness.line("folder", slots=SLOTS),
+            self.harness.line("camera", live=True, slots=SLOTS),
         ]
         self.ended: set[FakeLine] = set()
         self.engines: list[FakeEngine] = []
@@ -45,7 +45,7 @@ class Routing(RuleBasedStateMachine):
 
     @rule(ready=st.booleans(), streams=st.integers(1, 3))
     def swap(self, ready: bool, streams: int) -> None:
-        self.engines.append(self.bench.swap(f"v{self.bench.slot.epoch + 1}", ready, streams))
+        self.engines.append(self.harness.swap(f"v{self.harness.slot.epoch + 1}", ready, streams))
 
     @precondition(lambda self: any(e.has for e in self.engines))
     @rule(data=st.data(), ok=st.sampled_from([True, True, True, False]))
@@ -96,7 +96,7 @@ class Routing(RuleBasedStateMachine):
 
     @invariant()
     def nobody_idles_while_frames_wait(self) -> None:
-        engine = self.bench.slot.engine
+        engine = self.harness.slot.engine
         suspects = any(job.frame.attempts and not job.done for line in self.lines for job in line.line.jobs)
         room = 1 if engine and suspects and engine.streams > 1 else DEPTH * engine.streams if engine else 0
         if engine and engine.ready and engine.in_flight < room:
@@ -109,7 +109,7 @@ class Routing(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         """Let everything finish: then each frame came out, or was dropped for a reason that is counted."""
-        self.engines.append(self.bench.swap(f"v{self.bench.slot.epoch + 1}"))
+        self.engines.append(self.harness.swap(f"v{self.harness.slot.epoch + 1}"))
         while busy := [e for e in self.engines if e.has]:
             busy[0].answers()
         for line in self.lines:
@@ -122,7 +122,7 @@ class Routing(RuleBasedStateMachine):
             assert line.dropped["failed"] <= self.blamed[line.line.name] + fatal
             assert line.in_use <= 1
             line.removed()
-        assert not self.bench.slot._leases
+        assert not self.harness.slot._leases
 
 
 def test_no_frame_is_lost_doubled_or_out_of_order() -> None:

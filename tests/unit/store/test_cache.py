@@ -72,14 +72,14 @@ def test_description_tells_networks_parts_and_golden_files_apart(cache: Cache) -
     """The files beside an OpenVINO graph belong to it, be it the source or ready; other networks are no parts."""
     graph = {"best.openvino": b"xml", "best.openvino-bin": b"bin", "metadata.metadata": b"yaml"}
     golden = {"golden/a.onnx": b"no network"}
-    for version, files, source, ready in (
+    for version, files, source, alternates in (
         ("v1", {"best.pt": b"pt", "best.onnx": b"onnx", **graph, **golden}, "pt", {"onnx", "openvino"}),
         ("v2", {**graph, "best.onnx": b"onnx", **golden}, "openvino", {"onnx"}),
     ):
         cached = put(cache, version, files)
         told = describe(cached)
         assert told["format"] == source
-        assert told["ready"] == {fmt: str(cached.files[f"best.{fmt}"]) for fmt in ready}
+        assert told["ready"] == {fmt: str(cached.files[f"best.{fmt}"]) for fmt in alternates}
         assert told["parts"] == {
             "openvino-bin": str(cached.files["best.openvino-bin"]),
             "metadata": str(cached.files["metadata.metadata"]),

@@ -199,7 +199,7 @@ def test_endless_file_is_not_read_to_its_end(cache: Cache) -> None:
 
 
 @pytest.mark.parametrize("left", [b"\1" * 120, b"\1" * 200, b"\1" * 300], ids=["part", "full", "too long"])
-def test_rubbish_in_the_partial_file_is_no_verdict_on_the_store(cache: Cache, left: bytes) -> None:
+def test_rubbish_in_the_partial_file_is_no_tuning_result_on_the_store(cache: Cache, left: bytes) -> None:
     """After a power cut a partial file can hold anything: it is started anew before the version is refused."""
     store = store_with({"best.onnx": WEIGHTS})
     (cache.root / "partial" / hashlib.sha256(WEIGHTS).hexdigest()).write_bytes(left)

@@ -19,9 +19,16 @@ from edgeagent.core.model import Contract
 from edgeagent.core.tuning import Parity, Tolerance, Trial
 from edgeagent.runtimes.variants import Variant
 from edgeagent.update import autotune as tuning
-from edgeagent.update import tuning_cache as verdicts
+from edgeagent.update import tuning_cache as cache_module
 from edgeagent.update.autotune import tune
-from edgeagent.update.tuning_cache import Source, Verdict, forget_others, has_passed, mark_passed, recall
+from edgeagent.update.tuning_cache import (
+    TuningResult,
+    VerifiedVersion,
+    forget_others,
+    has_passed,
+    load_result,
+    mark_passed,
+)
 from edgeagent.update.worker_task import TaskFailedError
 
 TORCH = Variant("torch", "cpu", "fp32", "pt")
@@ -38,12 +45,12 @@ FULL = TaskFailedError("disk: full", {"transient": True})
 def installed(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
     """What is installed, as the test says."""
     versions = {"onnxruntime": "1.32.0"}
-    monkeypatch.setattr(verdicts, "runtime_versions", lambda variant, fmt: versions)
+    monkeypatch.setattr(cache_module, "runtime_versions", lambda variant, fmt: versions)
     return versions
 
 
 @dataclass
-class Bench:
+class TrialRunnerFake:
     """A workshop on paper. say: milliseconds of a variant, the error of its trial, or its bad parity too."""
 
     folder: Path
@@ -51,22 +58,26 @@ class Bench:
     tried: list[str] = field(default_factory=list)
     proved: list[str] = field(default_factory=list)
     gates: TaskFailedError | None = None
-    source: Source = field(init=False)
+    source: VerifiedVersion = field(init=False)
 
     def __post_init__(self) -> None:
         weights = self.folder / "blob"
         weights.write_bytes(b"source")
-        self.source = Source("sha256:1", weights, "pt", TORCH, list(self.say), 2, 1, Tolerance(), CONTRACT)
+        self.source = VerifiedVersion(
+            "sha256:1", weights, "pt", TORCH, list(self.say), 2, 1, Tolerance(), CONTRACT
+        )
 
     @property
     def root(self) -> Path:
         return self.folder / "prepared"
 
-    async def measure(self, source: Source, variant: Variant, folder: Path) -> dict[str, Any]:
+    async def benchmark(self, source: VerifiedVersion, variant: Variant, folder: Path) -> dict[str, Any]:
         """What a preparing worker does: the product, what it leaves to the next, and the figures."""
         return self.made(variant, folder)
 
-    async def prove(self, source: Source, variant: Variant, folder: Path) -> list[dict[str, Any]]:
+    async def validate_similar(
+        self, source: VerifiedVersion, variant: Variant, folder: Path
+    ) -> list[dict[str, Any]]:
         """Reference, variant and gates in one."""
         self.proved.append(variant.name)
         results = [self.made(v, folder) for v in dict.fromkeys((TORCH, variant))]
@@ -96,7 +107,7 @@ class Bench:
             "parity": None if variant == TORCH else asdict(parity),
         }
 
-    def tune(self, source: Source | None = None) -> Verdict:
+    def tune(self, source: VerifiedVersion | None = None) -> TuningResult:
         """The verdict; nothing half-made is left, whatever it is."""
         try:
             return asyncio.run(tune(source or self.source, self.root, self))
@@ -111,103 +122,103 @@ class Bench:
 
 
 @pytest.fixture
-def bench(tmp_path: Path) -> Bench:
+def runner(tmp_path: Path) -> TrialRunnerFake:
     """Three variants, of which OpenVINO is the fastest."""
-    return Bench(tmp_path, {TORCH: 40.0, ONNX: 20.0, OPENVINO: 10.0})
+    return TrialRunnerFake(tmp_path, {TORCH: 40.0, ONNX: 20.0, OPENVINO: 10.0})
 
 
 # -- the choice --------------------------------------------------------------------------------------
 
 
-def test_the_fastest_wins(bench: Bench) -> None:
+def test_the_fastest_wins(runner: TrialRunnerFake) -> None:
     """All were tried, the reference first; the file is what was made for it."""
-    verdict = bench.tune()
-    assert verdict.variant == OPENVINO
-    assert verdict.weights.read_bytes() == b"converted"
-    assert verdict.weights.is_relative_to(bench.root)
-    assert bench.tried == ["torch-cpu", "onnxruntime-cpu", "openvino-cpu"]
-    assert verdict.trials == (
+    tuned = runner.tune()
+    assert tuned.variant == OPENVINO
+    assert tuned.weights.read_bytes() == b"converted"
+    assert tuned.weights.is_relative_to(runner.root)
+    assert runner.tried == ["torch-cpu", "onnxruntime-cpu", "openvino-cpu"]
+    assert tuned.trials == (
         Trial("torch-cpu", 40.0),
         Trial("onnxruntime-cpu", 20.0, "", SAME),
         Trial("openvino-cpu", 10.0, "", SAME),
     )
 
 
-def test_the_source_itself_may_be_the_fastest(bench: Bench) -> None:
+def test_the_source_itself_may_be_the_fastest(runner: TrialRunnerFake) -> None:
     """Then nothing that was made is kept."""
-    bench.say[TORCH] = 5.0
-    verdict = bench.tune()
-    assert (verdict.variant, verdict.weights) == (TORCH, bench.source.weights)
-    assert os.listdir(bench.root / bench.source.key) == ["verdict.json"]
+    runner.say[TORCH] = 5.0
+    tuned = runner.tune()
+    assert (tuned.variant, tuned.weights) == (TORCH, runner.source.weights)
+    assert os.listdir(runner.root / runner.source.key) == ["verdict.json"]
 
 
-def test_what_sees_something_else_is_refused_and_the_next_fastest_taken(bench: Bench) -> None:
+def test_what_sees_something_else_is_refused_and_the_next_fastest_taken(runner: TrialRunnerFake) -> None:
     """By gate and numbers."""
-    bench.say[OPENVINO] = (10.0, BLIND)
-    verdict = bench.tune()
-    assert verdict.variant == ONNX
+    runner.say[OPENVINO] = (10.0, BLIND)
+    tuned = runner.tune()
+    assert tuned.variant == ONNX
     why = "gate parity: 3 of 3 objects of the source weights are not found"
-    assert verdict.trials[2] == Trial("openvino-cpu", 10.0, why, BLIND)
+    assert tuned.trials[2] == Trial("openvino-cpu", 10.0, why, BLIND)
 
 
-def test_the_operators_tolerance_decides(bench: Bench) -> None:
+def test_the_operators_tolerance_decides(runner: TrialRunnerFake) -> None:
     """A score that differs by 0.03."""
-    bench.say[OPENVINO] = (10.0, replace(SAME, most_score=0.03))
-    assert bench.tune().variant == ONNX
-    bench.source = replace(bench.source, tolerance=Tolerance(score=0.05))
-    assert bench.tune().variant == OPENVINO
+    runner.say[OPENVINO] = (10.0, replace(SAME, most_score=0.03))
+    assert runner.tune().variant == ONNX
+    runner.source = replace(runner.source, tolerance=Tolerance(score=0.05))
+    assert runner.tune().variant == OPENVINO
 
 
-def test_a_variant_that_fails_is_noted_and_the_next_is_tried(bench: Bench) -> None:
+def test_a_variant_that_fails_is_noted_and_the_next_is_tried(runner: TrialRunnerFake) -> None:
     """Crash, hang, memory, a conversion that can't be had: one reason each, and no more than that."""
-    bench.say[ONNX] = CRASH
-    verdict = bench.tune()
-    assert verdict.variant == OPENVINO
-    assert verdict.trials[1] == Trial("onnxruntime-cpu", None, CRASH.why)
+    runner.say[ONNX] = CRASH
+    tuned = runner.tune()
+    assert tuned.variant == OPENVINO
+    assert tuned.trials[1] == Trial("onnxruntime-cpu", None, CRASH.why)
 
 
-def test_when_all_others_fail_the_source_serves(bench: Bench) -> None:
+def test_when_all_others_fail_the_source_serves(runner: TrialRunnerFake) -> None:
     """That is known then, and not tried again."""
-    bench.say.update({ONNX: CRASH, OPENVINO: (10.0, BLIND)})
-    assert bench.tune().variant == TORCH
-    bench.tried.clear()
-    assert bench.tune().variant == TORCH
-    assert bench.tried == []
+    runner.say.update({ONNX: CRASH, OPENVINO: (10.0, BLIND)})
+    assert runner.tune().variant == TORCH
+    runner.tried.clear()
+    assert runner.tune().variant == TORCH
+    assert runner.tried == []
 
 
-def test_without_the_reference_nothing_is_proved_nor_remembered(bench: Bench) -> None:
+def test_without_the_reference_nothing_is_proved_nor_remembered(runner: TrialRunnerFake) -> None:
     """It is left to the gates to say what is wrong with it; the others aren't tried."""
-    bench.say[TORCH] = CRASH
-    verdict = bench.tune()
-    assert verdict == Verdict(TORCH, bench.source.weights, (Trial("torch-cpu", None, CRASH.why),))
-    assert bench.tried == ["torch-cpu"]
-    assert bench.left() == []
+    runner.say[TORCH] = CRASH
+    tuned = runner.tune()
+    assert tuned == TuningResult(TORCH, runner.source.weights, (Trial("torch-cpu", None, CRASH.why),))
+    assert runner.tried == ["torch-cpu"]
+    assert runner.left() == []
 
 
 def test_a_reference_that_fails_is_no_choice_but_the_gates_are_to_see_it(tmp_path: Path) -> None:
     """The caller sees that it isn't among the variants."""
-    bench = Bench(tmp_path, {ONNX: 20.0})
-    bench.say[TORCH] = CRASH
-    assert bench.tune().variant == TORCH
-    assert (bench.tried, bench.left()) == (["torch-cpu"], [])
+    runner = TrialRunnerFake(tmp_path, {ONNX: 20.0})
+    runner.say[TORCH] = CRASH
+    assert runner.tune().variant == TORCH
+    assert (runner.tried, runner.left()) == (["torch-cpu"], [])
 
 
 def test_one_way_only_is_not_measured(tmp_path: Path) -> None:
     """There is nothing to choose; it is remembered, for the gates' sake."""
-    bench = Bench(tmp_path, {TORCH: 40.0})
-    folder = bench.root / bench.source.key
-    assert bench.tune() == Verdict(TORCH, bench.source.weights, folder=folder)
-    assert bench.tried == []
-    assert bench.left() == [bench.source.key]
+    runner = TrialRunnerFake(tmp_path, {TORCH: 40.0})
+    folder = runner.root / runner.source.key
+    assert runner.tune() == TuningResult(TORCH, runner.source.weights, folder=folder)
+    assert runner.tried == []
+    assert runner.left() == [runner.source.key]
 
 
 def test_a_converted_backend_that_was_asked_for_is_proved_against_the_source(tmp_path: Path) -> None:
     """The source is measured for that, and not chosen, though it is faster."""
-    bench = Bench(tmp_path, {ONNX: 20.0})
-    bench.say[TORCH] = 1.0
-    verdict = bench.tune()
-    assert verdict.variant == ONNX
-    assert [t.variant for t in verdict.trials] == ["torch-cpu", "onnxruntime-cpu"]
+    runner = TrialRunnerFake(tmp_path, {ONNX: 20.0})
+    runner.say[TORCH] = 1.0
+    tuned = runner.tune()
+    assert tuned.variant == ONNX
+    assert [t.variant for t in tuned.trials] == ["torch-cpu", "onnxruntime-cpu"]
 
 
 @pytest.mark.parametrize(
@@ -221,35 +232,35 @@ def test_when_nothing_that_was_asked_for_is_left_the_version_is_refused(
     tmp_path: Path, say: dict[Variant, Any], why: str
 ) -> None:
     """What failed its gate doesn't serve for want of a better one; nothing is remembered."""
-    bench = Bench(tmp_path, {ONNX: 20.0})
-    bench.say.update(say)
+    runner = TrialRunnerFake(tmp_path, {ONNX: 20.0})
+    runner.say.update(say)
     with pytest.raises(TaskFailedError, match=why) as failed:
-        bench.tune()
+        runner.tune()
     assert not failed.value.transient
-    assert bench.left() == []
+    assert runner.left() == []
 
 
 # -- kin -------------------------------------------------------------------------------------------
 
 
-def retrained(source: Source, **changes: Any) -> Source:
+def retrained(source: VerifiedVersion, **changes: Any) -> VerifiedVersion:
     """The next version: other content of the same shape."""
     return replace(source, **{"digest": "sha256:2", **changes})
 
 
-def test_retrained_weights_are_tried_in_what_was_fastest_before(bench: Bench) -> None:
+def test_retrained_weights_are_tried_in_what_was_fastest_before(runner: TrialRunnerFake) -> None:
     """In one worker, gates and all; the numbers are those of this version."""
-    bench.tune()
-    bench.tried.clear()
-    verdict = bench.tune(retrained(bench.source))
-    assert (bench.proved, bench.tried) == (["openvino-cpu"], ["torch-cpu", "openvino-cpu"])
-    assert (verdict.variant, verdict.gated) == (OPENVINO, True)
-    assert verdict.trials == (Trial("torch-cpu", 40.0), Trial("openvino-cpu", 10.0, "", SAME))
-    assert verdict.compiled is not None
-    assert verdict.compiled.read_bytes() == b"compiled"
-    bench.tried.clear()
-    assert bench.tune(retrained(bench.source)) == verdict
-    assert bench.tried == []
+    runner.tune()
+    runner.tried.clear()
+    tuned = runner.tune(retrained(runner.source))
+    assert (runner.proved, runner.tried) == (["openvino-cpu"], ["torch-cpu", "openvino-cpu"])
+    assert (tuned.variant, tuned.gated) == (OPENVINO, True)
+    assert tuned.trials == (Trial("torch-cpu", 40.0), Trial("openvino-cpu", 10.0, "", SAME))
+    assert tuned.compiled is not None
+    assert tuned.compiled.read_bytes() == b"compiled"
+    runner.tried.clear()
+    assert runner.tune(retrained(runner.source)) == tuned
+    assert runner.tried == []
 
 
 @pytest.mark.parametrize(
@@ -262,132 +273,136 @@ def test_retrained_weights_are_tried_in_what_was_fastest_before(bench: Bench) ->
         {"variants": [TORCH, ONNX]},
     ],
 )
-def test_another_shape_or_question_is_no_kin(bench: Bench, changes: dict[str, Any]) -> None:
+def test_another_shape_or_question_is_no_similar_model(
+    runner: TrialRunnerFake, changes: dict[str, Any]
+) -> None:
     """What is fastest for one network says nothing of another."""
-    bench.tune()
-    bench.tune(retrained(bench.source, **changes))
-    assert bench.proved == []
+    runner.tune()
+    runner.tune(retrained(runner.source, **changes))
+    assert runner.proved == []
 
 
-def test_another_size_of_file_is_no_kin(bench: Bench) -> None:
+def test_another_size_of_file_is_no_similar_model(runner: TrialRunnerFake) -> None:
     """YOLO n, s and m have the same input and classes."""
-    bench.source.weights.write_bytes(b"." * 1000)
-    bench.tune()
-    bench.source.weights.write_bytes(b"." * 1010)
-    bench.tune(retrained(bench.source))
-    assert bench.proved == ["openvino-cpu"]
-    bench.source.weights.write_bytes(b"." * 1500)
-    bench.tune(retrained(bench.source, digest="sha256:3"))
-    assert bench.proved == ["openvino-cpu"]
+    runner.source.weights.write_bytes(b"." * 1000)
+    runner.tune()
+    runner.source.weights.write_bytes(b"." * 1010)
+    runner.tune(retrained(runner.source))
+    assert runner.proved == ["openvino-cpu"]
+    runner.source.weights.write_bytes(b"." * 1500)
+    runner.tune(retrained(runner.source, digest="sha256:3"))
+    assert runner.proved == ["openvino-cpu"]
 
 
-def test_of_two_that_are_about_as_fast_the_nearer_to_the_source_wins(bench: Bench) -> None:
+def test_of_two_that_are_about_as_fast_the_nearer_to_the_source_wins(runner: TrialRunnerFake) -> None:
     """The difference is noise, and the other loads longer."""
-    bench.say[ONNX], bench.say[OPENVINO] = 10.5, 10.0
-    assert bench.tune().variant == ONNX
-    bench.say[OPENVINO] = 9.0
-    assert bench.tune(retrained(bench.source, threads=4)).variant == OPENVINO
+    runner.say[ONNX], runner.say[OPENVINO] = 10.5, 10.0
+    assert runner.tune().variant == ONNX
+    runner.say[OPENVINO] = 9.0
+    assert runner.tune(retrained(runner.source, threads=4)).variant == OPENVINO
 
 
-def test_a_little_slower_than_the_reference_is_like_its_kin(bench: Bench) -> None:
+def test_a_little_slower_than_the_reference_is_like_a_similar_model(runner: TrialRunnerFake) -> None:
     """Beside a line at work, two that are as fast change places from one look to the next."""
-    bench.tune()
-    bench.say[OPENVINO] = 49.0
-    verdict = bench.tune(retrained(bench.source))
-    assert (verdict.variant, verdict.gated) == (OPENVINO, True)
+    runner.tune()
+    runner.say[OPENVINO] = 49.0
+    tuned = runner.tune(retrained(runner.source))
+    assert (tuned.variant, tuned.gated) == (OPENVINO, True)
 
 
 @pytest.mark.parametrize("why", ["parity", "speed", "crash", "gate"])
-def test_what_turns_out_not_to_be_like_its_kin_is_tuned_from_the_start(bench: Bench, why: str) -> None:
+def test_what_turns_out_not_to_be_like_a_similar_model_is_tuned_from_the_start(
+    runner: TrialRunnerFake, why: str
+) -> None:
     """And its gates run by themselves, to say what is wrong."""
-    bench.tune()
+    runner.tune()
     match why:
         case "parity":
-            bench.say[OPENVINO] = (10.0, BLIND)
+            runner.say[OPENVINO] = (10.0, BLIND)
         case "speed":
-            bench.say[OPENVINO] = 51.0
+            runner.say[OPENVINO] = 51.0
         case "crash":
-            bench.say[OPENVINO] = CRASH
+            runner.say[OPENVINO] = CRASH
         case "gate":
-            bench.gates = TaskFailedError("gate smoke: scores are not within 0..1", {"transient": False})
-    bench.tried.clear()
-    verdict = bench.tune(retrained(bench.source))
-    assert bench.proved == ["openvino-cpu"]
-    assert bench.tried[2:] == ["torch-cpu", "onnxruntime-cpu", "openvino-cpu"]
-    assert verdict.variant == (OPENVINO if why == "gate" else ONNX)
-    assert not verdict.gated
+            runner.gates = TaskFailedError("gate smoke: scores are not within 0..1", {"transient": False})
+    runner.tried.clear()
+    tuned = runner.tune(retrained(runner.source))
+    assert runner.proved == ["openvino-cpu"]
+    assert runner.tried[2:] == ["torch-cpu", "onnxruntime-cpu", "openvino-cpu"]
+    assert tuned.variant == (OPENVINO if why == "gate" else ONNX)
+    assert not tuned.gated
 
 
-def test_a_full_disk_while_it_is_proved(bench: Bench) -> None:
+def test_a_full_disk_while_it_is_proved(runner: TrialRunnerFake) -> None:
     """As at any other trial."""
-    bench.tune()
-    bench.gates = FULL
-    verdict = bench.tune(retrained(bench.source))
-    assert (verdict.variant, verdict.trials[-1].why) == (TORCH, FULL.why)
+    runner.tune()
+    runner.gates = FULL
+    tuned = runner.tune(retrained(runner.source))
+    assert (tuned.variant, tuned.trials[-1].why) == (TORCH, FULL.why)
 
 
-def test_a_version_served_by_its_own_format_is_proved_at_once_too(bench: Bench) -> None:
+def test_a_version_served_by_its_own_format_is_proved_at_once_too(runner: TrialRunnerFake) -> None:
     """The reference alone."""
-    bench.say[TORCH] = 5.0
-    bench.tune()
-    bench.tried.clear()
-    assert bench.tune(retrained(bench.source)).variant == TORCH
-    assert bench.tried == ["torch-cpu"]
+    runner.say[TORCH] = 5.0
+    runner.tune()
+    runner.tried.clear()
+    assert runner.tune(retrained(runner.source)).variant == TORCH
+    assert runner.tried == ["torch-cpu"]
 
 
 # -- the shape of frames -----------------------------------------------------------------------------
 
 
-def test_each_input_size_has_a_verdict_of_its_own(bench: Bench) -> None:
+def test_each_input_size_has_a_tuning_result_of_its_own(runner: TrialRunnerFake) -> None:
     """And serves again when the frames do."""
-    wide = bench.tune(replace(bench.source, imgsz=(192, 320)))
+    wide = runner.tune(replace(runner.source, imgsz=(192, 320)))
     assert wide.imgsz == (192, 320)
-    high = bench.tune(replace(bench.source, imgsz=(320, 192)))
-    bench.tried.clear()
-    assert bench.tune(replace(bench.source, imgsz=(192, 320))) == wide
-    assert bench.tune(replace(bench.source, imgsz=(320, 192))) == high
-    assert bench.tried == []
+    high = runner.tune(replace(runner.source, imgsz=(320, 192)))
+    runner.tried.clear()
+    assert runner.tune(replace(runner.source, imgsz=(192, 320))) == wide
+    assert runner.tune(replace(runner.source, imgsz=(320, 192))) == high
+    assert runner.tried == []
 
 
-def test_a_known_good_version_may_be_had_as_it_was_made_for_other_frames(bench: Bench) -> None:
+def test_a_known_good_version_may_be_had_as_it_was_made_for_other_frames(runner: TrialRunnerFake) -> None:
     """The last one first; content is what must be the same."""
-    bench.tune(replace(bench.source, imgsz=(320, 192)))
-    bench.proved.clear()
-    wide = bench.tune(replace(bench.source, imgsz=(192, 320)))
-    assert bench.proved == ["openvino-cpu"]  # what was fastest for one shape
-    os.utime(bench.root / f"{bench.source.key}-320x192", (1, 1))
-    square = replace(bench.source, imgsz=(320, 320))
-    assert recall(square, bench.root) is None
-    assert recall(square, bench.root, any_size=True) == wide
-    assert recall(retrained(square), bench.root, any_size=True) is None
+    runner.tune(replace(runner.source, imgsz=(320, 192)))
+    runner.proved.clear()
+    wide = runner.tune(replace(runner.source, imgsz=(192, 320)))
+    assert runner.proved == ["openvino-cpu"]  # what was fastest for one shape
+    os.utime(runner.root / f"{runner.source.key}-320x192", (1, 1))
+    square = replace(runner.source, imgsz=(320, 320))
+    assert load_result(square, runner.root) is None
+    assert load_result(square, runner.root, any_size=True) == wide
+    assert load_result(retrained(square), runner.root, any_size=True) is None
 
 
 # -- files that are ready ----------------------------------------------------------------------------
 
 
-def test_a_ready_file_is_served_from_where_it_lies(bench: Bench) -> None:
+def test_a_ready_file_is_served_from_where_it_lies(runner: TrialRunnerFake) -> None:
     """Only what is made is kept with the verdict."""
-    ready = bench.folder / "ready.onnx"
-    ready.write_bytes(b"ready")
-    source = replace(bench.source, variants=[TORCH, ONNX], ready={"onnx": ready})
-    assert source.weights_for(ONNX) == ready
+    alternates = runner.folder / "ready.onnx"
+    alternates.write_bytes(b"ready")
+    source = replace(runner.source, variants=[TORCH, ONNX], alternates={"onnx": alternates})
+    assert source.weights_for(ONNX) == alternates
     assert source.weights_for(TORCH) == source.weights
-    bench.say = {TORCH: CRASH}
+    runner.say = {TORCH: CRASH}
     source = replace(source, reference=ONNX, variants=[ONNX])
-    verdict = bench.tune(source)
-    assert (verdict.variant, verdict.weights) == (ONNX, ready)
-    assert bench.tune(source) == verdict
+    tuned = runner.tune(source)
+    assert (tuned.variant, tuned.weights) == (ONNX, alternates)
+    assert runner.tune(source) == tuned
 
 
 # -- memory ------------------------------------------------------------------------------------------
 
 
-def test_the_second_time_nothing_is_measured(bench: Bench) -> None:
+def test_the_second_time_nothing_is_measured(runner: TrialRunnerFake) -> None:
     """The same verdict, with its trials."""
-    first = bench.tune()
-    bench.tried.clear()
-    assert bench.tune() == first
-    assert bench.tried == []
+    first = runner.tune()
+    runner.tried.clear()
+    assert runner.tune() == first
+    assert runner.tried == []
 
 
 @pytest.mark.parametrize(
@@ -401,33 +416,37 @@ def test_the_second_time_nothing_is_measured(bench: Bench) -> None:
         {"variants": [TORCH, ONNX, replace(OPENVINO, device="cuda:1")]},
     ],
 )
-def test_whatever_else_was_measured_says_nothing_of_this(bench: Bench, changes: dict[str, Any]) -> None:
+def test_whatever_else_was_measured_says_nothing_of_this(
+    runner: TrialRunnerFake, changes: dict[str, Any]
+) -> None:
     """Another question is asked anew; the answer to the first stays."""
-    bench.tune()
-    bench.tried.clear()
-    bench.tune(replace(bench.source, **changes))
-    assert bench.tried[0] == "torch-cpu"
-    bench.tried.clear()
-    bench.tune()
-    assert bench.tried == []
+    runner.tune()
+    runner.tried.clear()
+    runner.tune(replace(runner.source, **changes))
+    assert runner.tried[0] == "torch-cpu"
+    runner.tried.clear()
+    runner.tune()
+    assert runner.tried == []
 
 
-def test_another_version_of_a_runtime_is_measured_anew(bench: Bench, installed: dict[str, str]) -> None:
+def test_another_version_of_a_runtime_is_measured_anew(
+    runner: TrialRunnerFake, installed: dict[str, str]
+) -> None:
     """Whatever it can do better or worse now."""
-    bench.tune()
+    runner.tune()
     installed["onnxruntime"] = "1.33.0"
-    bench.tried.clear()
-    bench.tune(replace(bench.source))
-    assert len(bench.tried) == 3
+    runner.tried.clear()
+    runner.tune(replace(runner.source))
+    assert len(runner.tried) == 3
 
 
-def test_another_processor_is_measured_anew(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_processor_is_measured_anew(runner: TrialRunnerFake, monkeypatch: pytest.MonkeyPatch) -> None:
     """The disk was moved into another machine."""
-    bench.tune()
-    monkeypatch.setattr(verdicts, "_processors", lambda: ["model name : another"])
-    bench.tried.clear()
-    bench.tune(replace(bench.source))
-    assert len(bench.tried) == 3
+    runner.tune()
+    monkeypatch.setattr(cache_module, "_processors", lambda: ["model name : another"])
+    runner.tried.clear()
+    runner.tune(replace(runner.source))
+    assert len(runner.tried) == 3
 
 
 def spoil(path: Path) -> None:
@@ -450,49 +469,51 @@ def spoil(path: Path) -> None:
         lambda folder: (folder / "verdict.json").unlink(),
     ],
 )
-def test_what_broke_on_the_disk_is_prepared_anew(bench: Bench, damage: Callable[[Path], Any]) -> None:
+def test_what_broke_on_the_disk_is_prepared_anew(
+    runner: TrialRunnerFake, damage: Callable[[Path], Any]
+) -> None:
     """It is hashed whenever it is asked for, and nothing of the broken folder is used."""
-    first = bench.tune()
+    first = runner.tune()
     folder = first.weights.parent
     mark_passed(first, "terms")
     damage(folder)
-    bench.tried.clear()
-    again = bench.tune()
+    runner.tried.clear()
+    again = runner.tune()
     assert (again.variant, again.weights) == (first.variant, first.weights)
-    assert bench.tried[-1] == "openvino-cpu"
+    assert runner.tried[-1] == "openvino-cpu"
     assert first.weights.read_bytes() == b"converted"
     assert not has_passed(first, "terms")
 
 
-def test_passed_gates_are_remembered_on_their_terms(bench: Bench) -> None:
+def test_passed_gates_are_remembered_on_their_terms(runner: TrialRunnerFake) -> None:
     """What another version served beside it, or under other leave, was another question."""
-    verdict = bench.tune()
-    assert not has_passed(verdict, "a")
-    mark_passed(verdict, "a")
-    assert has_passed(verdict, "a")
-    assert has_passed(bench.tune(), "a")
-    assert not has_passed(verdict, "b")
-    assert not has_passed(bench.tune(replace(bench.source, threads=4)), "a")
+    tuned = runner.tune()
+    assert not has_passed(tuned, "a")
+    mark_passed(tuned, "a")
+    assert has_passed(tuned, "a")
+    assert has_passed(runner.tune(), "a")
+    assert not has_passed(tuned, "b")
+    assert not has_passed(runner.tune(replace(runner.source, threads=4)), "a")
 
 
-def test_gates_passed_without_a_verdict_are_not_remembered(bench: Bench) -> None:
+def test_gates_passed_without_a_tuning_result_are_not_remembered(runner: TrialRunnerFake) -> None:
     """There is nothing that the mark could speak of."""
-    bench.say[TORCH] = CRASH
-    verdict = bench.tune()
-    mark_passed(verdict, "a")
-    assert not has_passed(verdict, "a")
+    runner.say[TORCH] = CRASH
+    tuned = runner.tune()
+    mark_passed(tuned, "a")
+    assert not has_passed(tuned, "a")
 
 
-def test_what_the_cache_has_no_more_is_forgotten(bench: Bench) -> None:
+def test_what_the_cache_has_no_more_is_forgotten(runner: TrialRunnerFake) -> None:
     """And what nobody can read; the rest stays."""
-    bench.tune()
-    other = replace(bench.source, digest="sha256:2")
-    bench.tune(other)
-    (bench.root / "odd").mkdir()
-    (bench.root / "odd" / "verdict.json").write_text("[" * 100_000)
-    forget_others(bench.root, {"sha256:2"})
-    assert bench.left() == [other.key]
-    forget_others(bench.folder / "nothing prepared yet", set())
+    runner.tune()
+    other = replace(runner.source, digest="sha256:2")
+    runner.tune(other)
+    (runner.root / "odd").mkdir()
+    (runner.root / "odd" / "verdict.json").write_text("[" * 100_000)
+    forget_others(runner.root, {"sha256:2"})
+    assert runner.left() == [other.key]
+    forget_others(runner.folder / "nothing prepared yet", set())
 
 
 # -- kills and failing disks -------------------------------------------------------------------------
@@ -500,62 +521,62 @@ def test_what_the_cache_has_no_more_is_forgotten(bench: Bench) -> None:
 
 @pytest.mark.parametrize("by", ["the next preparation", "house-keeping"])
 def test_what_a_killed_node_was_making_is_cleared_away(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch, by: str
+    runner: TrialRunnerFake, monkeypatch: pytest.MonkeyPatch, by: str
 ) -> None:
     """What this node is making now stays."""
-    leftover = bench.root / ".0123456789abcdef.0.tmp"
+    leftover = runner.root / ".0123456789abcdef.0.tmp"
     leftover.mkdir(parents=True)
     (leftover / "model.onnx.part").write_bytes(b"half")
     ours: list[Path] = []
 
-    made = bench.made
+    made = runner.made
 
     def look(variant: Variant, folder: Path) -> dict[str, Any]:
         if by == "house-keeping":
             leftover.mkdir(exist_ok=True)
-            forget_others(bench.root, set())
+            forget_others(runner.root, set())
         assert not leftover.exists()
         ours.append(folder)
         assert folder.is_dir()
         return made(variant, folder)
 
-    monkeypatch.setattr(bench, "made", look)
-    bench.tune()
+    monkeypatch.setattr(runner, "made", look)
+    runner.tune()
     assert len(ours) == 3
-    assert bench.left() == [bench.source.key]
+    assert runner.left() == [runner.source.key]
 
 
-def test_two_preparations_of_one_content_do_not_disturb_each_other(bench: Bench) -> None:
+def test_two_preparations_of_one_content_do_not_disturb_each_other(runner: TrialRunnerFake) -> None:
     """Two models of the same weights: whoever is last, the verdict is whole."""
 
-    async def both() -> list[Verdict]:
-        return await asyncio.gather(*(tune(bench.source, bench.root, bench) for _ in range(2)))
+    async def both() -> list[TuningResult]:
+        return await asyncio.gather(*(tune(runner.source, runner.root, runner) for _ in range(2)))
 
     first, second = asyncio.run(both())
     assert first == second
     assert first.weights.read_bytes() == b"converted"
-    assert bench.left() == [bench.source.key]
+    assert runner.left() == [runner.source.key]
 
 
-@pytest.mark.parametrize("step", ["recall", "begin", "measure", "remember"])
+@pytest.mark.parametrize("step", ["load_result", "begin", "benchmark", "store_result"])
 def test_cancelled_at_any_step_it_leaves_nothing_half_made(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch, step: str
+    runner: TrialRunnerFake, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:
     """A thread that is at work ends first; then its folder goes, and what is there already is whole."""
 
     async def cancelled() -> None:
         loop = asyncio.get_running_loop()
 
-        measure = bench.measure
+        benchmark = runner.benchmark
 
         async def cancelled_on_the_way(*args: Any) -> dict[str, Any]:
-            if len(bench.tried) == 1:
+            if len(runner.tried) == 1:
                 task.cancel()
                 await asyncio.sleep(0)
-            return await measure(*args)
+            return await benchmark(*args)
 
-        if step == "measure":
-            patched.setattr(bench, "measure", cancelled_on_the_way)
+        if step == "benchmark":
+            patched.setattr(runner, "benchmark", cancelled_on_the_way)
         else:
             real = getattr(tuning, step)
 
@@ -567,19 +588,19 @@ def test_cancelled_at_any_step_it_leaves_nothing_half_made(
                 return real(*args)
 
             patched.setattr(tuning, step, at_work)
-        task = asyncio.ensure_future(tune(bench.source, bench.root, bench))
+        task = asyncio.ensure_future(tune(runner.source, runner.root, runner))
         await asyncio.wait([task])
         assert task.cancelled()
 
     with monkeypatch.context() as patched:
         asyncio.run(cancelled())
-    assert bench.left(".") == []
-    if step == "remember":
-        (folder,) = bench.root.iterdir()
+    assert runner.left(".") == []
+    if step == "store_result":
+        (folder,) = runner.root.iterdir()
         made = json.loads((folder / "verdict.json").read_bytes())["made"]
         assert (folder / made["weights"][0]).read_bytes() == b"converted"
     else:
-        assert bench.left() == []
+        assert runner.left() == []
 
 
 def no_space(*_: object, **__: object) -> None:
@@ -589,7 +610,7 @@ def no_space(*_: object, **__: object) -> None:
 
 @pytest.mark.parametrize("at", ["mkdir", "write", "rename", "hash"])
 def test_a_full_disk_costs_speed_and_not_the_update(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch, at: str
+    runner: TrialRunnerFake, monkeypatch: pytest.MonkeyPatch, at: str
 ) -> None:
     """The source serves as it is, status says why, nothing is remembered; with room again it is tuned."""
     with monkeypatch.context() as full:
@@ -597,39 +618,39 @@ def test_a_full_disk_costs_speed_and_not_the_update(
             case "mkdir":
                 full.setattr(tuning, "begin", no_space)
             case "write":
-                full.setattr(verdicts, "write_durably", no_space)
+                full.setattr(cache_module, "write_durably", no_space)
             case "rename":
                 full.setattr(Path, "rename", no_space)
             case "hash":
-                full.setattr(verdicts, "_sha256", no_space)
-        verdict = bench.tune()
-    assert (verdict.variant, verdict.weights) == (TORCH, bench.source.weights)
-    assert (verdict.trials[-1].variant, verdict.trials[-1].ms) == ("torch-cpu", None)
-    assert "No space left" in verdict.trials[-1].why
-    assert bench.left() == []
-    assert bench.tune().variant == OPENVINO
+                full.setattr(cache_module, "_sha256", no_space)
+        tuned = runner.tune()
+    assert (tuned.variant, tuned.weights) == (TORCH, runner.source.weights)
+    assert (tuned.trials[-1].variant, tuned.trials[-1].ms) == ("torch-cpu", None)
+    assert "No space left" in tuned.trials[-1].why
+    assert runner.left() == []
+    assert runner.tune().variant == OPENVINO
 
 
-def test_a_worker_that_finds_the_disk_full_says_nothing_of_its_variant(bench: Bench) -> None:
+def test_a_worker_that_finds_the_disk_full_says_nothing_of_its_variant(runner: TrialRunnerFake) -> None:
     """It would be refused for good otherwise."""
-    bench.say[OPENVINO] = FULL
-    verdict = bench.tune()
-    assert (verdict.variant, verdict.trials[-1]) == (TORCH, Trial("torch-cpu", None, FULL.why))
-    bench.say[OPENVINO] = 10.0
-    assert bench.tune().variant == OPENVINO
+    runner.say[OPENVINO] = FULL
+    tuned = runner.tune()
+    assert (tuned.variant, tuned.trials[-1]) == (TORCH, Trial("torch-cpu", None, FULL.why))
+    runner.say[OPENVINO] = 10.0
+    assert runner.tune().variant == OPENVINO
 
 
-def test_no_process_to_be_had_is_no_end_either(bench: Bench) -> None:
+def test_no_process_to_be_had_is_no_end_either(runner: TrialRunnerFake) -> None:
     """fork: EAGAIN."""
-    bench.say[ONNX] = OSError(errno.EAGAIN, "Resource temporarily unavailable")
-    verdict = bench.tune()
-    assert (verdict.variant, bench.left()) == (TORCH, [])
-    assert "Resource temporarily unavailable" in verdict.trials[-1].why
+    runner.say[ONNX] = OSError(errno.EAGAIN, "Resource temporarily unavailable")
+    tuned = runner.tune()
+    assert (tuned.variant, runner.left()) == (TORCH, [])
+    assert "Resource temporarily unavailable" in tuned.trials[-1].why
 
 
 def test_on_a_full_disk_a_version_that_must_be_converted_waits(tmp_path: Path) -> None:
     """It can't be served otherwise: tried again later, and not refused."""
-    bench = Bench(tmp_path, {ONNX: FULL})
+    runner = TrialRunnerFake(tmp_path, {ONNX: FULL})
     with pytest.raises(TaskFailedError) as failed:
-        bench.tune()
+        runner.tune()
     assert failed.value.transient

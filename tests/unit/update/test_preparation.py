@@ -27,18 +27,18 @@ from edgeagent.update import preparation
 from edgeagent.update.preparation import FrameSizes, Preparation, PrepareSettings, RefusedError
 from edgeagent.update.worker_task import TaskFailedError
 from edgeagent.workers.messages import Control
-from tests.support.published import FACTS, publish_bytes
+from tests.support.published import METADATA, publish_bytes
 
 TORCH = Variant("torch", "cpu", "fp32", "pt")
 ONNX = Variant("onnxruntime", "cpu", "fp32", "onnx")
 OPENVINO = Variant("openvino", "cpu", "fp32", "onnx")
 SAME = Parity(frames=1, objects=3, missing=0, extra=0, least_iou=0.99, most_score=0.001)
-WISH = Goal("v1", "key@1", "etcd")
+INTENT = Goal("v1", "key@1", "etcd")
 CRASH = TaskFailedError("the preparing worker ended: killed by SIGSEGV")
 
 
 @dataclass
-class Workshop:
+class TrialRunner:
     """A node's preparing side. asked: tasks, in order; stages: what it reports; fail: task → the error it ends with."""
 
     folder: Path
@@ -54,7 +54,7 @@ class Workshop:
     libraries: list[str] = field(default_factory=list)
     unused: int = 0
 
-    def prepare(self, goal: Goal = WISH, thorough: bool = False, backend: str = "") -> Artifact:
+    def prepare(self, goal: Goal = INTENT, thorough: bool = False, backend: str = "") -> Artifact:
         """Run one preparation to its end."""
         self.asked.clear()
         self.stages.clear()
@@ -117,7 +117,7 @@ class Workshop:
 
 
 @pytest.fixture
-def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workshop:
+def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> TrialRunner:
     """v1 is published; ONNX Runtime and OpenVINO are installed."""
     store = tmp_path / "store"
     store.mkdir()
@@ -127,7 +127,7 @@ def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workshop:
         device="cpu", threads=1, max_batch=1, fetch_s=60, gate_s=60, convert_s=300, memory_limit=1 << 30,
         confidence=0.25, tolerance=Tolerance(),
     )  # fmt: skip
-    made = Workshop(tmp_path, settings)
+    made = TrialRunner(tmp_path, settings)
 
     class PaperTask:
         """Stands for a worker."""
@@ -149,7 +149,7 @@ def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workshop:
             return made.answer(self._settings, self._on_control)
 
     def installed(
-        fmt: str, backend: str = "auto", device: str = "auto", ready: Collection[str] = ()
+        fmt: str, backend: str = "auto", device: str = "auto", alternates: Collection[str] = ()
     ) -> list[Variant]:
         ways = (TORCH, ONNX, OPENVINO) if fmt == "pt" else (ONNX, OPENVINO)
         return [v for v in ways if backend in ("auto", v.backend)]
@@ -171,7 +171,7 @@ def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workshop:
         async def end(self) -> None:
             made.unused += self.waits
 
-    monkeypatch.setattr(preparation, "Spare", PaperSpare)
+    monkeypatch.setattr(preparation, "SpareWorker", PaperSpare)
     monkeypatch.setattr(preparation, "Task", PaperTask)
     monkeypatch.setattr(preparation, "variants", installed)
     return made
@@ -180,7 +180,7 @@ def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workshop:
 WHOLE_WAY = ["fetch", "onnxruntime-cpu", "openvino-cpu", "gates"]
 
 
-def test_a_worker_imports_while_another_fetches(shop: Workshop) -> None:
+def test_a_worker_imports_while_another_fetches(shop: TrialRunner) -> None:
     """What the version that serves needs, for the first task after that; one that nobody needs is ended."""
     shop.prepare(backend="openvino")
     assert shop.spared == ["measure"]
@@ -193,11 +193,11 @@ def test_a_worker_imports_while_another_fetches(shop: Workshop) -> None:
     assert shop.unused == 0
     shop.fail["fetch"] = TaskFailedError("store away", {"transient": True})
     with pytest.raises(RefusedError):
-        shop.prepare(replace(WISH, version="v9"), backend="onnxruntime")
+        shop.prepare(replace(INTENT, version="v9"), backend="onnxruntime")
     assert shop.unused == 1
 
 
-def test_no_worker_imports_what_nobody_may_need(shop: Workshop) -> None:
+def test_no_worker_imports_what_nobody_may_need(shop: TrialRunner) -> None:
     """While nothing serves, nobody knows what will be needed; and a known good version is tried in nothing."""
     digest = shop.prepare().ref.digest
     for folder in ("prepared", "yolo"):
@@ -207,17 +207,17 @@ def test_no_worker_imports_what_nobody_may_need(shop: Workshop) -> None:
     assert (shop.spared, shop.libraries) == ([], [])
 
 
-def test_the_whole_way(shop: Workshop) -> None:
+def test_the_whole_way(shop: TrialRunner) -> None:
     """Fetch, each variant, gates; what comes out is the fastest."""
     artifact = shop.prepare()
     assert shop.asked == WHOLE_WAY
     assert shop.stages == ["VERIFYING", "PREPARING", "GATING"]
     assert (artifact.variant, artifact.ref.version) == (OPENVINO, "v1")
-    assert artifact.contract == FACTS.contract
+    assert artifact.contract == METADATA.contract
     assert [t.variant for t in artifact.trials] == ["onnxruntime-cpu", "openvino-cpu"]
 
 
-def test_the_second_time_no_worker_is_needed(shop: Workshop) -> None:
+def test_the_second_time_no_worker_is_needed(shop: TrialRunner) -> None:
     """All is known: not even the store is asked. The stages are the same."""
     first = shop.prepare()
     assert shop.prepare() == first
@@ -225,7 +225,7 @@ def test_the_second_time_no_worker_is_needed(shop: Workshop) -> None:
     assert shop.stages == ["VERIFYING", "PREPARING", "GATING"]
 
 
-def test_a_known_good_version_skips_the_gates(shop: Workshop) -> None:
+def test_a_known_good_version_skips_the_gates(shop: TrialRunner) -> None:
     """It is fetched and tuned, if need be."""
     digest = shop.prepare().ref.digest
     good = Goal("v1", "boot", "boot", known_good=True, digest=digest)
@@ -233,7 +233,7 @@ def test_a_known_good_version_skips_the_gates(shop: Workshop) -> None:
     assert (shop.asked, shop.stages) == ([], ["VERIFYING", "PREPARING"])
 
 
-def test_a_known_good_version_without_a_verdict_serves_as_it_was_published(shop: Workshop) -> None:
+def test_a_known_good_version_without_a_tuning_result_serves_as_it_was_published(shop: TrialRunner) -> None:
     """A line waits; what is fastest (with other options, another version of a runtime) is found out beside it."""
     good = Goal("v1", "boot", "boot", known_good=True, digest=shop.prepare().ref.digest)
     shop.settings = replace(shop.settings, threads=2)
@@ -251,7 +251,7 @@ def test_a_known_good_version_without_a_verdict_serves_as_it_was_published(shop:
 @pytest.mark.parametrize(
     "lacks", [CRASH, TaskFailedError("no room", {"transient": True}), OSError(28, "no room")]
 )
-def test_what_serves_is_not_made_anew_as_a_makeshift(shop: Workshop, lacks: Exception) -> None:
+def test_what_serves_is_not_rebuilt_as_a_makeshift(shop: TrialRunner, lacks: Exception) -> None:
     """A worker that is killed, or a full disk: the source would serve at its own, slow pace."""
     good = Goal("v1", "boot", "boot", known_good=True, digest=shop.prepare().ref.digest)
     shop.settings = replace(shop.settings, threads=2)
@@ -264,40 +264,40 @@ def test_what_serves_is_not_made_anew_as_a_makeshift(shop: Workshop, lacks: Exce
     "change",
     ["other active version", "leave for a new contract"],
 )
-def test_gates_are_passed_on_their_terms(shop: Workshop, change: str) -> None:
+def test_gates_are_passed_on_their_terms(shop: TrialRunner, change: str) -> None:
     """They compare with what serves: beside another version, they are asked again; what was measured still holds."""
     shop.prepare()
-    goal = WISH
+    goal = INTENT
     if change == "other active version":
-        shop.active = FACTS.contract
+        shop.active = METADATA.contract
     else:
-        goal = replace(WISH, allow_new_contract=True)
+        goal = replace(INTENT, allow_new_contract=True)
     shop.prepare(goal)
     assert shop.asked == ["fetch", "gates"]
     shop.prepare(goal)
     assert shop.asked == []
 
 
-def test_a_version_like_the_one_before_is_proved_in_one_worker(shop: Workshop) -> None:
+def test_a_version_like_the_one_before_is_proved_in_one_worker(shop: TrialRunner) -> None:
     """Fetched, then tried and gated in what served its kin best; remembered like any other."""
     shop.prepare()
     publish_bytes(str(shop.folder / "store"), "v2", b"weights".upper(), shop.folder)
-    artifact = shop.prepare(replace(WISH, version="v2"))
+    artifact = shop.prepare(replace(INTENT, version="v2"))
     assert shop.asked == ["fetch", "prove"]
     assert shop.stages == ["VERIFYING", "PREPARING", "GATING"]
     assert artifact.variant == OPENVINO
-    assert shop.prepare(replace(WISH, version="v2")) == artifact
+    assert shop.prepare(replace(INTENT, version="v2")) == artifact
     assert shop.asked == []
 
 
-def test_classes_that_are_not_welcome_are_refused_before_anything_is_tried(shop: Workshop) -> None:
+def test_classes_that_are_not_welcome_are_refused_before_anything_is_tried(shop: TrialRunner) -> None:
     """By what the manifest says; that it is true the gates would see."""
-    shop.active = replace(FACTS.contract, names=("dent", "scratch"))
+    shop.active = replace(METADATA.contract, names=("dent", "scratch"))
     with pytest.raises(RefusedError, match=r"gate contract: class names .*another order") as refused:
         shop.prepare()
     assert (shop.asked, shop.stages) == (["fetch"], ["VERIFYING", "PREPARING", "GATING"])
     assert (refused.value.transient, refused.value.fingerprint) == (False, "f")
-    assert shop.prepare(replace(WISH, allow_new_contract=True)).variant == OPENVINO
+    assert shop.prepare(replace(INTENT, allow_new_contract=True)).variant == OPENVINO
 
 
 WIDE, HIGH = FrameSizes(frozenset({(720, 1280)})), FrameSizes(frozenset({(1280, 720)}))
@@ -305,18 +305,18 @@ UNKNOWN = FrameSizes(frozenset(), complete=False)
 
 
 @pytest.fixture
-def checkpoint(shop: Workshop) -> Workshop:
+def checkpoint(shop: TrialRunner) -> TrialRunner:
     """v1 is a checkpoint, which takes pictures of any size."""
     path = shop.folder / "best.pt"
     path.write_bytes(b"weights")
-    facts = replace(FACTS, format="pt")
+    metadata = replace(METADATA, format="pt")
     (shop.folder / "pt").mkdir()
-    publish(path, "yolo", "v1", str(shop.folder / "pt"), facts=facts)
+    publish(path, "yolo", "v1", str(shop.folder / "pt"), metadata=metadata)
     shop.settings = replace(shop.settings, store_url=str(shop.folder / "pt"))
     return shop
 
 
-def test_a_checkpoint_is_made_for_the_frames(checkpoint: Workshop) -> None:
+def test_a_checkpoint_is_made_for_the_frames(checkpoint: TrialRunner) -> None:
     """As soon as the cameras have sent some; an ONNX file has the size that it has."""
     checkpoint.frame_sizes = [UNKNOWN, UNKNOWN, WIDE]
     assert checkpoint.prepare().imgsz == (192, 320)
@@ -324,7 +324,7 @@ def test_a_checkpoint_is_made_for_the_frames(checkpoint: Workshop) -> None:
 
 
 def test_frames_that_never_come_are_not_waited_for(
-    checkpoint: Workshop, monkeypatch: pytest.MonkeyPatch
+    checkpoint: TrialRunner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The square then; or what was made for those that the camera sent before."""
     monkeypatch.setattr(preparation, "_FIRST_FRAMES_S", 0.0)
@@ -337,26 +337,26 @@ def test_frames_that_never_come_are_not_waited_for(
     assert checkpoint.asked == []
 
 
-def test_a_known_good_version_serves_at_once_as_it_is(checkpoint: Workshop) -> None:
+def test_a_known_good_version_serves_at_once_as_it_is(checkpoint: TrialRunner) -> None:
     """Also for other frames: a line that waits sees nothing. Made anew, it fits them."""
     checkpoint.frame_sizes = [WIDE]
     first = checkpoint.prepare()
     checkpoint.frame_sizes = [HIGH]
-    good = replace(WISH, known_good=True, digest=first.ref.digest)
+    good = replace(INTENT, known_good=True, digest=first.ref.digest)
     assert checkpoint.prepare(good) == first
     assert checkpoint.asked == []
     assert checkpoint.prepare(good, thorough=True).imgsz == (320, 192)
-    assert checkpoint.prepare(WISH).imgsz == (320, 192)
+    assert checkpoint.prepare(INTENT).imgsz == (320, 192)
 
 
-def test_refused_content_is_asked_of_the_store(shop: Workshop) -> None:
+def test_refused_content_is_asked_of_the_store(shop: TrialRunner) -> None:
     """What the cache holds under the name is not the last word."""
     shop.refused = {shop.prepare().ref.digest}
     shop.prepare()
     assert shop.asked == ["fetch", "gates"]
 
 
-def test_a_flipped_bit_in_the_cache_is_fetched_anew(shop: Workshop) -> None:
+def test_a_flipped_bit_in_the_cache_is_fetched_anew(shop: TrialRunner) -> None:
     """Known is only what is whole."""
     blob = shop.prepare().weights
     blob.write_bytes(b"Weights")
@@ -366,8 +366,8 @@ def test_a_flipped_bit_in_the_cache_is_fetched_anew(shop: Workshop) -> None:
 
 
 @pytest.mark.parametrize("trouble", ["mark_used", "verify", "lookup"])
-def test_a_cache_that_fails_is_no_verdict_on_the_version(
-    shop: Workshop, monkeypatch: pytest.MonkeyPatch, trouble: str
+def test_a_cache_that_fails_is_no_tuning_result_on_the_version(
+    shop: TrialRunner, monkeypatch: pytest.MonkeyPatch, trouble: str
 ) -> None:
     """The long way says what is wrong, and whether it may pass."""
 
@@ -382,7 +382,7 @@ def test_a_cache_that_fails_is_no_verdict_on_the_version(
     assert (shop.asked, refused.value.transient) == (["fetch"], True)
 
 
-def test_a_refusal_says_whose_fault_it_is(shop: Workshop) -> None:
+def test_a_refusal_says_whose_fault_it_is(shop: TrialRunner) -> None:
     """The store's, for now; the weights', for good; and the fingerprint tells when they change."""
     shop.fail["fetch"] = CRASH
     with pytest.raises(RefusedError) as refused:
@@ -395,7 +395,7 @@ def test_a_refusal_says_whose_fault_it_is(shop: Workshop) -> None:
     assert refused.value.why == "gate smoke: NaN"
 
 
-def test_a_version_that_vanished_from_the_cache_before_its_gates_is_tried_again(shop: Workshop) -> None:
+def test_a_version_that_vanished_from_the_cache_before_its_gates_is_tried_again(shop: TrialRunner) -> None:
     """No fault of its own."""
     shop.fail["gates"] = TaskFailedError("not in the cache any more", {"transient": True})
     with pytest.raises(RefusedError) as refused:
@@ -407,7 +407,7 @@ def test_a_version_that_vanished_from_the_cache_before_its_gates_is_tried_again(
 
 
 def test_passed_gates_that_cannot_be_remembered_are_passed(
-    shop: Workshop, monkeypatch: pytest.MonkeyPatch
+    shop: TrialRunner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A full disk; they are asked again the next time."""
 
@@ -421,7 +421,7 @@ def test_passed_gates_that_cannot_be_remembered_are_passed(
     assert shop.asked == ["fetch", "gates"]
 
 
-def test_a_backend_that_can_not_be_proved_is_refused(shop: Workshop) -> None:
+def test_a_backend_that_can_not_be_proved_is_refused(shop: TrialRunner) -> None:
     """The gates say what is wrong with the weights; if nothing is, the reference's failure is the reason."""
     shop.settings = replace(shop.settings, backend="openvino")
     assert shop.prepare().variant == OPENVINO

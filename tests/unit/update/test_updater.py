@@ -12,14 +12,14 @@ from typing import Any, cast
 import pytest
 
 from edgeagent.core.directive import Directive
-from edgeagent.core.events import Record, Wished
+from edgeagent.core.events import AppendAudit, IntentChanged
 from edgeagent.core.lifecycle import Stage
 from edgeagent.core.model import Contract
 from edgeagent.core.reconciler import Policy
-from edgeagent.core.state import Goal, Ref, State
+from edgeagent.core.state import Goal, State, VersionRef
 from edgeagent.runtimes.variants import Variant
 from edgeagent.serving.artifact import Artifact
-from edgeagent.serving.router import Line
+from edgeagent.serving.router import Route
 from edgeagent.update import preparation, updater
 from edgeagent.update.preparation import RefusedError, store_fingerprint
 from edgeagent.update.updater import Updater
@@ -33,7 +33,7 @@ class Node:
 
     def __init__(self, fates: dict[str, Exception | str | None]) -> None:
         self.fates = fates
-        self.records: list[Record] = []
+        self.records: list[AppendAudit] = []
         self.cancelled: list[str] = []
         self.retired: list[str] = []
         self.asked: list[Goal] = []
@@ -44,7 +44,7 @@ class Node:
     def save(self, state: State) -> None:
         """Nothing to write."""
 
-    def record(self, model: str, record: Record) -> None:
+    def record(self, model: str, record: AppendAudit) -> None:
         """Keep it."""
         self.records.append(record)
 
@@ -69,7 +69,7 @@ class Node:
                 if isinstance(fate, Exception):
                     raise fate
                 return Artifact(
-                    Ref(goal.version, f"sha256:{goal.version}"),
+                    VersionRef(goal.version, f"sha256:{goal.version}"),
                     Path("w"),
                     node.contract,
                     VARIANT,
@@ -130,7 +130,7 @@ def run(
     async def live() -> None:
         u = Updater(State("yolo"), Policy(), cast("Any", None), cast("Any", None), node, 1000.0, keep_spare)
         for number, version in enumerate(versions):
-            u.handle(Wished(Directive(version, f"key@{number}", "test")))
+            u.handle(IntentChanged(Directive(version, f"key@{number}", "test")))
             await asyncio.sleep(0)
             while u.state.candidate and node.fates[version] != "wait" and u.state.candidate.retry_at is None:
                 await asyncio.sleep(0)
@@ -147,7 +147,7 @@ def test_an_error_that_nobody_thought_of_is_a_refusal(monkeypatch: pytest.Monkey
     node = Node({"v1": None, "odd": KeyError("parity"), "bad": None, "v2": None})
 
     async def story(u: Updater) -> None:
-        assert u.state.active == Ref("v2", "sha256:v2")
+        assert u.state.active == VersionRef("v2", "sha256:v2")
 
     run(monkeypatch, node, story, "v1", version, "v2")
     assert [(r.result, r.to_version) for r in node.records] == [
@@ -163,7 +163,7 @@ def test_what_the_machine_lacks_is_waited_for(monkeypatch: pytest.MonkeyPatch, e
     node = Node({"v1": None, "v2": error})
 
     async def story(u: Updater) -> None:
-        assert u.state.active == Ref("v1", "sha256:v1")
+        assert u.state.active == VersionRef("v1", "sha256:v1")
         assert u.state.candidate is not None
         assert u.state.candidate.retry_at is not None
         assert u.state.rejections == ()
@@ -183,12 +183,12 @@ def test_what_is_superseded_or_closed_down_is_cancelled(monkeypatch: pytest.Monk
     assert [r.result for r in node.records] == ["superseded"]
 
 
-def line() -> Line:
+def line() -> Route:
     """A pipeline whose camera has sent nothing yet."""
-    return Line("line", True, 0.5, 0.5, cast("Any", None), lambda *_: None)
+    return Route("line", True, 0.5, 0.5, cast("Any", None), lambda *_: None)
 
 
-def film(u: Updater, line: Line, height: int, width: int) -> None:
+def film(u: Updater, line: Route, height: int, width: int) -> None:
     """A frame of this size comes."""
     frame = cast(
         "Any", SimpleNamespace(height=height, width=width, mono=0.0, release=lambda: None, ring=None)
@@ -210,7 +210,7 @@ def shaped() -> Node:
     return node
 
 
-def test_other_frames_have_the_version_made_anew(monkeypatch: pytest.MonkeyPatch, shaped: Node) -> None:
+def test_other_frames_have_the_version_rebuilt(monkeypatch: pytest.MonkeyPatch, shaped: Node) -> None:
     """Beside the engine that serves, which goes then; version, epoch and history stay as they are."""
 
     async def story(u: Updater) -> None:
@@ -233,14 +233,14 @@ def test_other_frames_have_the_version_made_anew(monkeypatch: pytest.MonkeyPatch
         assert len(shaped.asked) == 3
         while shaped.retired != ["v1", "v1"]:
             await asyncio.sleep(0)
-        assert (u.slot.epoch, u.state.active) == (epoch, Ref("v1", "sha256:v1"))
+        assert (u.slot.epoch, u.state.active) == (epoch, VersionRef("v1", "sha256:v1"))
         assert (shaped.asked[-1].known_good, shaped.asked[-1].digest) == (True, "sha256:v1")
 
     run(monkeypatch, shaped, story, "v1")
     assert [r.result for r in shaped.records] == ["swapped"]
 
 
-def test_a_version_that_can_not_be_made_anew_goes_on_serving(
+def test_a_version_that_can_not_be_rebuilt_goes_on_serving(
     monkeypatch: pytest.MonkeyPatch, shaped: Node
 ) -> None:
     """As it is; nothing of the attempt is left. The next frames of another size are another chance, and so is time."""

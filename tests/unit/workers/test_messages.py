@@ -11,28 +11,28 @@ from hypothesis import strategies as st
 
 from edgeagent.workers.messages import (
     MAX_MESSAGE_BYTES,
-    Beat,
     Captured,
     Control,
     Detected,
-    DropRing,
     Grant,
+    Heartbeat,
     Infer,
     Message,
     Ring,
+    UnmapRing,
     decode,
     encode,
 )
 
 MESSAGES: list[Message] = [
     Ring(1, 8, 691_200),
-    DropRing(2**32 - 1),
+    UnmapRing(2**32 - 1),
     Grant(3, 7),
     Captured(3, 7, 2**40, 5, 1920, 1080, 1767225600.125, 12.5),
     Infer(2**63, 3, 7, 640, 360, 0.25, 0.5),
     Detected(9, 1.5, 20.25, 0.5, struct.pack("<12f", *range(12))),
     Detected(9, 0, 0, 0, b""),
-    Beat(2**50),
+    Heartbeat(2**50),
     Control("opened", {"width": 640, "why": "Käse\n", "nested": {"a": [1, None, True]}}),
 ]
 

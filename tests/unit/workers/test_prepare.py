@@ -44,7 +44,7 @@ def test_a_failing_disk_is_no_fault_of_the_version(monkeypatch: pytest.MonkeyPat
     def full(*_: object) -> dict[str, Any]:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(prepare, "_measure", full)
+    monkeypatch.setattr(prepare, "_benchmark", full)
     said = answer("measure")
     assert (said.op, said.body["transient"]) == ("failed", True)
     assert "No space left on device" in said.body["why"]

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from edgeagent.core.model import Contract
 from edgeagent.errors import WeightsError
 from edgeagent.runtimes.detection.detector import Detector
-from edgeagent.runtimes.port import Tensor, WeightFacts
+from edgeagent.runtimes.port import ModelMetadata, Tensor
 
 CELLS = 84  # of a 64×64 input
 
@@ -20,7 +20,7 @@ class FakeRuntime:
 
     name = "fake"
     max_batch = 1
-    facts = WeightFacts(Contract("detect", ("a", "b"), (64, 64), 32), "onnx")
+    metadata = ModelMetadata(Contract("detect", ("a", "b"), (64, 64), 32), "onnx")
 
     def __init__(self, output: Tensor) -> None:
         self.output = output

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgeagent.runtimes.detection.letterbox import PADDING, Letterbox, Pictures, Placement
+from edgeagent.runtimes.detection.letterbox import PADDING, InputBatch, Letterbox, LetterboxGeometry
 
 
 @pytest.mark.parametrize(
@@ -27,7 +27,7 @@ def test_a_frame_stands_where_ultralytics_puts_it(
     frame: tuple[int, int], size: tuple[int, int], scaled: tuple[int, int], corner: tuple[int, int]
 ) -> None:
     """Figures computed with ultralytics 8.4.190 LetterBox(auto=False)."""
-    assert Placement.of(frame, size) == Placement(frame, scaled, corner)
+    assert LetterboxGeometry.of(frame, size) == LetterboxGeometry(frame, scaled, corner)
 
 
 def test_pixels_become_rgb_planes_in_0_to_1() -> None:
@@ -63,13 +63,16 @@ def test_the_buffer_is_filled_in_place() -> None:
 
 def test_pictures_stand_one_behind_the_other() -> None:
     """Each in its own place, until there is no room; cleared, the same memory takes others."""
-    pictures = Pictures(2, (64, 64))
+    pictures = InputBatch(2, (64, 64))
     memory = pictures.tensor
     pictures.add(np.full((64, 64, 3), 255, np.uint8))
     pictures.add(np.full((32, 64, 3), 51, np.uint8))
     np.testing.assert_array_equal(pictures.tensor[0], 1.0)
     np.testing.assert_allclose(pictures.tensor[1, :, 16:48], 0.2, atol=1e-6)
-    assert pictures.placements == [Placement.of((64, 64), (64, 64)), Placement.of((32, 64), (64, 64))]
+    assert pictures.geometries == [
+        LetterboxGeometry.of((64, 64), (64, 64)),
+        LetterboxGeometry.of((32, 64), (64, 64)),
+    ]
     assert len(pictures.letterbox_ms) == 2
     with pytest.raises(IndexError):
         pictures.add(np.zeros((64, 64, 3), np.uint8))
@@ -77,7 +80,7 @@ def test_pictures_stand_one_behind_the_other() -> None:
     pictures.clear()
     pictures.add(np.full((32, 64, 3), 102, np.uint8))
     np.testing.assert_allclose(pictures.tensor[0, :, 16:48], 0.4, atol=1e-6)
-    assert pictures.placements == [Placement.of((32, 64), (64, 64))]
+    assert pictures.geometries == [LetterboxGeometry.of((32, 64), (64, 64))]
     assert len(pictures.letterbox_ms) == 1
     assert pictures.tensor is memory
 
@@ -90,18 +93,18 @@ def test_the_scaled_frame_maps_back_onto_the_whole_frame(
     frame: tuple[int, int], size: tuple[int, int]
 ) -> None:
     """The corners of the picture inside the input are the corners of the frame, for any pair of sizes."""
-    placement = Placement.of(frame, size)
-    (top, left), (height, width) = placement.corner, placement.scaled
+    geometry = LetterboxGeometry.of(frame, size)
+    (top, left), (height, width) = geometry.corner, geometry.scaled
     assert top >= 0
     assert left >= 0
     assert top + height <= size[0]
     assert left + width <= size[1]
     box = np.array([[left, top, left + width, top + height]], np.float32)
-    np.testing.assert_allclose(placement.to_frame(box), [[0, 0, frame[1], frame[0]]], rtol=1e-5, atol=1e-3)
+    np.testing.assert_allclose(geometry.to_frame(box), [[0, 0, frame[1], frame[0]]], rtol=1e-5, atol=1e-3)
 
 
 def test_clip_cuts_boxes_at_the_border() -> None:
     """A box that leaves the frame on all sides becomes the frame."""
-    placement = Placement.of((100, 200), (64, 64))
+    geometry = LetterboxGeometry.of((100, 200), (64, 64))
     box = np.array([[-5, -6, 300, 400]], np.float32)
-    np.testing.assert_array_equal(placement.clip(box), [[0, 0, 200, 100]])
+    np.testing.assert_array_equal(geometry.clip(box), [[0, 0, 200, 100]])

@@ -9,8 +9,8 @@ import pytest
 
 from edgeagent.core.model import Contract
 from edgeagent.errors import NotFoundError, WeightsError
-from edgeagent.runtimes.inspect import format_of, read_facts
-from edgeagent.runtimes.openvino.ir import parts_beside
+from edgeagent.runtimes.inspect import format_of, read_metadata
+from edgeagent.runtimes.openvino.ir import companions_beside
 
 META = """task: detect
 names:
@@ -45,36 +45,36 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_the_facts_are_those_of_the_metadata_beside_it(folder: Path) -> None:
+def test_the_metadata_are_those_of_the_metadata_beside_it(folder: Path) -> None:
     """As ultralytics exports it; by suffix and by format."""
-    facts = read_facts(folder / "w.xml")
-    assert facts.contract == Contract("detect", ("a", "b"), (64, 96), 32)
-    assert (facts.format, facts.head, facts.batches) == ("openvino", "v8", False)
+    metadata = read_metadata(folder / "w.xml")
+    assert metadata.contract == Contract("detect", ("a", "b"), (64, 96), 32)
+    assert (metadata.format, metadata.layout, metadata.batches) == ("openvino", "v8", False)
     assert format_of(Path("a/W.XML")) == "openvino"
 
 
 def test_what_the_graph_says_itself_comes_first(folder: Path) -> None:
     """A conversion of ONNX keeps its metadata."""
     (folder / "w.xml").write_text(graph(output="1 5 126", info=KEPT))
-    assert read_facts(folder / "w.xml").contract.names == ("c",)
+    assert read_metadata(folder / "w.xml").contract.names == ("c",)
 
 
 def test_open_sizes_are_open(folder: Path) -> None:
     """OpenVINO writes -1."""
     (folder / "w.xml").write_text(graph("-1 3 -1 -1", "-1 6 -1"))
-    facts = read_facts(folder / "w.xml")
-    assert facts.contract.imgsz == (64, 96)
-    assert facts.batches
+    metadata = read_metadata(folder / "w.xml")
+    assert metadata.contract.imgsz == (64, 96)
+    assert metadata.batches
     (folder / "metadata.yaml").write_text(META.replace("nms: null", "nms: true"))
-    assert not read_facts(folder / "w.xml").batches
+    assert not read_metadata(folder / "w.xml").batches
 
 
 def test_the_parts_may_lie_elsewhere(folder: Path, tmp_path: Path) -> None:
     """As in the cache."""
     (tmp_path / "1").write_text(graph())
-    parts = parts_beside(folder / "w.xml")
-    assert set(parts) == {"openvino-bin", "metadata"}
-    assert read_facts(tmp_path / "1", "openvino", parts) == read_facts(folder / "w.xml")
+    companions = companions_beside(folder / "w.xml")
+    assert set(companions) == {"openvino-bin", "metadata"}
+    assert read_metadata(tmp_path / "1", "openvino", companions) == read_metadata(folder / "w.xml")
 
 
 @pytest.mark.parametrize(
@@ -99,7 +99,7 @@ def test_what_is_refused(folder: Path, file: str, content: str | None, reason: s
     """Each with its reason."""
     (folder / file).unlink() if content is None else (folder / file).write_text(content)
     with pytest.raises((WeightsError, NotFoundError), match=reason):
-        read_facts(folder / "w.xml")
+        read_metadata(folder / "w.xml")
 
 
 def test_a_graph_that_unfolds_is_refused(folder: Path) -> None:
@@ -108,4 +108,4 @@ def test_a_graph_that_unfolds_is_refused(folder: Path) -> None:
     entities += "".join(f'<!ENTITY e{i} "{f"&e{i - 1};" * 10}">' for i in range(1, 12))
     (folder / "w.xml").write_text(f"<!DOCTYPE net [{entities}]><net>&e11;</net>")
     with pytest.raises(WeightsError, match="not an OpenVINO graph"):
-        read_facts(folder / "w.xml")
+        read_metadata(folder / "w.xml")

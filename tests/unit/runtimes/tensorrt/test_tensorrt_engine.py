@@ -17,7 +17,7 @@ import torch
 
 from edgeagent.core.model import Contract
 from edgeagent.errors import UnavailableError, UsageError, WeightsError
-from edgeagent.runtimes.inspect import read_facts
+from edgeagent.runtimes.inspect import read_metadata
 
 HERE = {"mark": "edgeagent-tensorrt-1", "TensorRT": "11.4.0", "GPU": "NVIDIA L4", "compute capability": "8.9"}
 
@@ -59,10 +59,10 @@ def engine_file(path: Path, **changes: object) -> Path:
 
 def test_an_engine_built_here_is_read(module: Any, tmp_path: Path) -> None:
     """With the facts of its network."""
-    content, facts = module.read_engine(engine_file(tmp_path / "w.engine"), torch.device("cuda", 0))
+    content, metadata = module.read_engine(engine_file(tmp_path / "w.engine"), torch.device("cuda", 0))
     assert content == b"the\nengine"
-    assert facts.contract == Contract("detect", ("a", "b"), (64, 64), 32)
-    assert (facts.format, facts.head, facts.batches) == ("engine", "v8", True)
+    assert metadata.contract == Contract("detect", ("a", "b"), (64, 64), 32)
+    assert (metadata.format, metadata.layout, metadata.batches) == ("engine", "v8", True)
 
 
 @pytest.mark.parametrize(
@@ -89,7 +89,7 @@ def test_what_is_no_engine_file_is_refused(module: Any, tmp_path: Path, content:
 def test_an_engine_is_nothing_to_publish(tmp_path: Path) -> None:
     """It fits one machine."""
     with pytest.raises(WeightsError, match="fits only the machine that built it"):
-        read_facts(engine_file(tmp_path / "w.engine"))
+        read_metadata(engine_file(tmp_path / "w.engine"))
 
 
 def test_tensorrt_that_does_not_start_says_why(module: Any, capsys: pytest.CaptureFixture[str]) -> None:

@@ -13,7 +13,7 @@ import pytest
 
 from edgeagent.core.model import Contract
 from edgeagent.errors import WeightsError
-from edgeagent.runtimes.inspect import read_facts
+from edgeagent.runtimes.inspect import read_metadata
 from edgeagent.runtimes.torch.torchscript_file import read_script
 
 CONFIG = json.dumps(
@@ -49,10 +49,10 @@ def archive(path: Path, **changes: str | bytes | None) -> Path:
 def test_a_good_archive_says_what_it_detects(tmp_path: Path) -> None:
     """Facts from ultralytics' config, by suffix and by format."""
     path = archive(tmp_path / "w.torchscript")
-    facts = read_facts(path)
-    assert facts.contract == Contract("detect", ("a", "b"), (64, 96), 32)
-    assert (facts.format, facts.head, facts.batches) == ("torchscript", None, False)
-    assert read_facts(path, "torchscript") == facts
+    metadata = read_metadata(path)
+    assert metadata.contract == Contract("detect", ("a", "b"), (64, 96), 32)
+    assert (metadata.format, metadata.layout, metadata.batches) == ("torchscript", None, False)
+    assert read_metadata(path, "torchscript") == metadata
 
 
 def test_only_what_was_judged_is_packed(tmp_path: Path) -> None:
