@@ -58,9 +58,9 @@ def publish(
     """Publish `weights`, and the files under the folder `golden`, as `<store>/<model>/<version>`.
 
     metadata: what the weights say of themselves. alternates: the same network in further formats, each with what it
-    says of itself: task, class names and stride must be those of `metadata`, the input size may be another. created: ISO 8601 in
-    UTC; now by default. Returns the manifest as it stands in the store; its sequence is one more than the highest
-    there. (Two versions of a model that are published at the same instant may get the same one.)
+    says of itself: task, class names and stride must be those of `metadata`, the input size may be another. created:
+    ISO 8601 in UTC; now by default. Returns the manifest as it stands in the store; its sequence is one more than the
+    highest there. (Two versions of a model that are published at the same instant may get the same one.)
 
     Raises UsageError (names, no such file, too many, ready files that don't go with `weights`, a read-only store),
     ConflictError (the version exists), UnavailableError, MissingExtraError.

@@ -106,14 +106,14 @@ def test_ready_files_are_fetched_with_the_source(store: Store, tmp_path: Path) -
     checkpoint, graph, numbers = (tmp_path / name for name in ("best.pt", "best.xml", "best.bin"))
     for path in (checkpoint, graph, numbers):
         path.write_text(path.name)
-    metadata, ready = replace(METADATA, format="pt"), [(graph, replace(METADATA, format="openvino"))]
+    metadata, alternates = replace(METADATA, format="pt"), [(graph, replace(METADATA, format="openvino"))]
     publish(
         checkpoint,
         "yolo",
         "v1",
         store.write_url,
         metadata=metadata,
-        ready=ready,
+        alternates=alternates,
         storage_options=store.options,
     )
     told = describe(fetch_version(store.remote, Cache(tmp_path / "cache"), "yolo", "v1", lambda _: None))

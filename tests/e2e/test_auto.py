@@ -78,11 +78,11 @@ def test_tried_proved_and_remembered(harness: NodeHarness) -> None:
     # The next version is shaped like this one: tried in what is fastest for it, in one worker, gates and all.
     harness.swap_to("v2")
     like = node.model()["active"]
-    kin = list(dict.fromkeys(["onnxruntime-cpu", active["engine"]]))
+    similar = list(dict.fromkeys(["onnxruntime-cpu", active["engine"]]))
     trials = [t["variant"] for t in said(harness, "variant tried")[len(active["tried"]) :]]
-    assert trials[: len(kin)] == kin
+    assert trials[: len(similar)] == similar
     # On a busy machine it may be slower than the reference this time.
-    assert len(trials) == len(kin) or said(harness, "not like its kin")
+    assert len(trials) == len(similar) or said(harness, "not like its similar")
     assert serves_fastest(like)
     active = like
     tried = len(said(harness, "variant tried"))

@@ -71,9 +71,14 @@ def test_a_ready_file_that_is_not_the_same_network_does_not_serve(harness: NodeH
             detection_onnx(wrong, names=("x", "y", "z"))
         case _:
             wrong.write_bytes(b"these are no weights")
-    ready = [(wrong, ModelMetadata(CONTRACT, "onnx"))]
+    alternates = [(wrong, ModelMetadata(CONTRACT, "onnx"))]
     publish(
-        checkpoint, "yolo", "ready", str(harness.store), metadata=ModelMetadata(CONTRACT, "pt"), ready=ready
+        checkpoint,
+        "yolo",
+        "ready",
+        str(harness.store),
+        metadata=ModelMetadata(CONTRACT, "pt"),
+        alternates=alternates,
     )
     harness.promote("ready")
     node = harness.start()

@@ -223,7 +223,7 @@ def test_the_old_engine_gets_nothing_more() -> None:
 def test_the_old_engine_is_drained_with_its_last_frame() -> None:
     """Not while a result of its own still waits for its turn."""
 
-    async def story() -> None:
+    async def scenario() -> None:
         harness = RouterHarness()
         line = harness.line()
         old = harness.swap("v1")
@@ -236,7 +236,7 @@ def test_the_old_engine_is_drained_with_its_last_frame() -> None:
         old.answers()
         await asyncio.wait_for(drained, 1)
 
-    asyncio.run(story())
+    asyncio.run(scenario())
 
 
 # -- several lines -----------------------------------------------------------------------------------

@@ -62,7 +62,7 @@ def test_an_engine_without_leases_is_drained_at_once() -> None:
 def test_drained_with_the_last_lease_and_not_before() -> None:
     """In whatever order they come back; leases of the new engine don't count."""
 
-    async def story() -> None:
+    async def scenario() -> None:
         slot, old, new = Slot(), FakeEngine("v1"), FakeEngine("v2")
         slot.swap(old, 1)
         first, second = slot.lease(), slot.lease()
@@ -77,13 +77,13 @@ def test_drained_with_the_last_lease_and_not_before() -> None:
         first.release()
         await asyncio.wait_for(waiting, 1)
 
-    asyncio.run(story())
+    asyncio.run(scenario())
 
 
 def test_two_may_wait_and_one_may_give_up() -> None:
     """A wait that is cancelled takes nothing from the other."""
 
-    async def story() -> None:
+    async def scenario() -> None:
         slot, old = Slot(), FakeEngine("v1")
         slot.swap(old, 1)
         lease = slot.lease()
@@ -95,7 +95,7 @@ def test_two_may_wait_and_one_may_give_up() -> None:
         lease.release()
         await asyncio.wait_for(other, 1)
 
-    asyncio.run(story())
+    asyncio.run(scenario())
 
 
 def test_a_lease_given_back_twice_is_a_fault() -> None:

@@ -118,11 +118,11 @@ class Node:
 def run(
     monkeypatch: pytest.MonkeyPatch,
     node: Node,
-    story: Callable[[Updater], Awaitable[None]],
+    scenario: Callable[[Updater], Awaitable[None]],
     *versions: str,
     keep_spare: bool = True,
 ) -> None:
-    """An updater on which each version is wished for in turn, as soon as the one before has ended; then the story."""
+    """An updater on which each version is wished for in turn, as soon as the one before has ended; then the scenario."""
     monkeypatch.setattr(updater, "Preparation", node.preparation)
     monkeypatch.setattr(updater, "Engine", node.engine)
     monkeypatch.setattr(updater, "SpareEngine", node.spare)
@@ -134,7 +134,7 @@ def run(
             await asyncio.sleep(0)
             while u.state.candidate and node.fates[version] != "wait" and u.state.candidate.retry_at is None:
                 await asyncio.sleep(0)
-        await story(u)
+        await scenario(u)
         await u.close()
         assert not node.waits
 
@@ -146,10 +146,10 @@ def test_an_error_that_nobody_thought_of_is_a_refusal(monkeypatch: pytest.Monkey
     """In a preparation or an engine; the candidate doesn't stand in the way for ever, and the next wish is served."""
     node = Node({"v1": None, "odd": KeyError("parity"), "bad": None, "v2": None})
 
-    async def story(u: Updater) -> None:
+    async def scenario(u: Updater) -> None:
         assert u.state.active == VersionRef("v2", "sha256:v2")
 
-    run(monkeypatch, node, story, "v1", version, "v2")
+    run(monkeypatch, node, scenario, "v1", version, "v2")
     assert [(r.result, r.to_version) for r in node.records] == [
         ("swapped", "v1"), ("rejected", version), ("swapped", "v2"),
     ]  # fmt: skip
@@ -162,23 +162,23 @@ def test_what_the_machine_lacks_is_waited_for(monkeypatch: pytest.MonkeyPatch, e
     """The version is not refused."""
     node = Node({"v1": None, "v2": error})
 
-    async def story(u: Updater) -> None:
+    async def scenario(u: Updater) -> None:
         assert u.state.active == VersionRef("v1", "sha256:v1")
         assert u.state.candidate is not None
         assert u.state.candidate.retry_at is not None
         assert u.state.rejections == ()
 
-    run(monkeypatch, node, story, "v1", "v2")
+    run(monkeypatch, node, scenario, "v1", "v2")
 
 
 def test_what_is_superseded_or_closed_down_is_cancelled(monkeypatch: pytest.MonkeyPatch) -> None:
     """Its work ends with it."""
     node = Node({"v1": "wait", "v2": "wait"})
 
-    async def story(u: Updater) -> None:
+    async def scenario(u: Updater) -> None:
         assert u.preparation is not None
 
-    run(monkeypatch, node, story, "v1", "v2")
+    run(monkeypatch, node, scenario, "v1", "v2")
     assert node.cancelled == ["v1", "v2"]
     assert [r.result for r in node.records] == ["superseded"]
 
@@ -213,7 +213,7 @@ def shaped() -> Node:
 def test_other_frames_have_the_version_rebuilt(monkeypatch: pytest.MonkeyPatch, shaped: Node) -> None:
     """Beside the engine that serves, which goes then; version, epoch and history stay as they are."""
 
-    async def story(u: Updater) -> None:
+    async def scenario(u: Updater) -> None:
         epoch, first, second = u.slot.epoch, line(), line()
         await input_of(u, (320, 320))  # there was no camera yet
         u.router.add_line(first)
@@ -236,7 +236,7 @@ def test_other_frames_have_the_version_rebuilt(monkeypatch: pytest.MonkeyPatch, 
         assert (u.slot.epoch, u.state.active) == (epoch, VersionRef("v1", "sha256:v1"))
         assert (shaped.asked[-1].known_good, shaped.asked[-1].digest) == (True, "sha256:v1")
 
-    run(monkeypatch, shaped, story, "v1")
+    run(monkeypatch, shaped, scenario, "v1")
     assert [r.result for r in shaped.records] == ["swapped"]
 
 
@@ -245,7 +245,7 @@ def test_a_version_that_can_not_be_rebuilt_goes_on_serving(
 ) -> None:
     """As it is; nothing of the attempt is left. The next frames of another size are another chance, and so is time."""
 
-    async def story(u: Updater) -> None:
+    async def scenario(u: Updater) -> None:
         camera = line()
         u.router.add_line(camera)
         shaped.fates["v1"] = RefusedError("disk full", transient=True)
@@ -266,7 +266,7 @@ def test_a_version_that_can_not_be_rebuilt_goes_on_serving(
         shaped.fates["v1"] = None
         await input_of(u, (320, 320))
 
-    run(monkeypatch, shaped, story, "v1")
+    run(monkeypatch, shaped, scenario, "v1")
     assert shaped.records[0].result == "swapped"
 
 
@@ -290,14 +290,14 @@ def test_a_spare_worker_waits_for_the_next_version(monkeypatch: pytest.MonkeyPat
     node = Node({"v1": None, "odd": ValueError("no")})
     waiting: list[bool] = []
 
-    async def story(u: Updater) -> None:
+    async def scenario(u: Updater) -> None:
         waiting.append(node.waits)
         node.waits = False  # taken by the worker that was started again
         assert u.slot.engine is not None
         u.ready(u.slot.engine)
         waiting.append(node.waits)
 
-    run(monkeypatch, node, story, "v1", "odd", keep_spare=keep)
+    run(monkeypatch, node, scenario, "v1", "odd", keep_spare=keep)
     assert waiting == [keep, keep]
     assert node.spares == ["", *[VARIANT.backend] * 2] if keep else ["", VARIANT.backend]
 
@@ -306,8 +306,8 @@ def test_a_refused_version_leaves_no_worker_behind(monkeypatch: pytest.MonkeyPat
     """When none is kept."""
     node = Node({"odd": ValueError("no")})
 
-    async def story(u: Updater) -> None:
+    async def scenario(u: Updater) -> None:
         assert node.spares == [""]
         assert not node.waits
 
-    run(monkeypatch, node, story, "odd", keep_spare=False)
+    run(monkeypatch, node, scenario, "odd", keep_spare=False)
