@@ -122,7 +122,7 @@ def run(
     *versions: str,
     keep_spare: bool = True,
 ) -> None:
-    """An updater on which each version is wished for in turn, as soon as the one before has ended; then the scenario."""
+    """An updater on which each version is asked for in turn, when the one before has ended, then the scenario."""
     monkeypatch.setattr(updater, "Preparation", node.preparation)
     monkeypatch.setattr(updater, "Engine", node.engine)
     monkeypatch.setattr(updater, "SpareEngine", node.spare)
