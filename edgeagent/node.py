@@ -6,13 +6,11 @@ from __future__ import annotations
 import asyncio
 import errno
 import fcntl
-import json
 import os
 import signal
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Any
 
 import structlog
 
@@ -33,6 +31,7 @@ from edgeagent.core.tuning import Tolerance
 from edgeagent.errors import ConflictError, EdgeAgentError, NotFoundError, UnavailableError
 from edgeagent.intent.url import open_config_store
 from edgeagent.intent.watcher import IntentWatcher
+from edgeagent.observe.audit import AuditRecord
 from edgeagent.observe.logs import setup_logging, stop_logging
 from edgeagent.observe.metrics import Metrics
 from edgeagent.observe.systemd import SystemdNotifier, watchdog_interval
@@ -41,6 +40,7 @@ from edgeagent.serving.engine_process import EngineSettings
 from edgeagent.serving.pipeline import Pipeline
 from edgeagent.status.model_status import model_status
 from edgeagent.status.node_status import NodeStatus
+from edgeagent.status.schema import ConfigStoreStatus, ModelStoreStatus, Outcome, Presence, Status, to_json
 from edgeagent.update.journal import Journal
 from edgeagent.update.preparation import PrepareSettings
 from edgeagent.update.state_file import load_state
@@ -275,7 +275,7 @@ class Node:
         while True:
             connected = watcher.connection.connected
             if connected:
-                value = json.dumps({"ts": time.time(), **self.status()}).encode()
+                value = to_json(Presence(ts=time.time(), **dict(self.status()))).encode()
                 try:
                     await asyncio.to_thread(watcher.store.announce, key, value, _PRESENCE_TTL_S)
                 except EdgeAgentError as e:
@@ -301,26 +301,28 @@ class Node:
 
     # -- what the API asks (NodeApi) -----------------------------------------------------------------
 
-    def status(self) -> dict[str, Any]:
-        """`/api/status`; see INTERFACE and docs/operating.md."""
+    def status(self) -> Status:
+        """What runs, since when and why."""
         assert self._watcher is not None  # the API answers from `start` on
         connection = self._watcher.connection
-        return {
-            "node": self.config.node.id,
-            "labels": self.config.node.labels,
-            "pid": os.getpid(),
-            "started": self._started,
-            "config_store": {
-                "url": self.config.config_store.url,
-                "connected": connection.connected,
-                "why": connection.why or None,
-            },
-            "model_store": {"url": self.config.model_store.url},
-            **self._node_status.status(),
-            "disk_error": (self._journal.error if self._journal else "") or None,
-        }
+        return Status(
+            node=self.config.node.id,
+            labels=self.config.node.labels,
+            pid=os.getpid(),
+            started=self._started,
+            config_store=ConfigStoreStatus(
+                url=self.config.config_store.url,
+                connected=connection.connected,
+                why=connection.why or None,
+            ),
+            model_store=ModelStoreStatus(url=self.config.model_store.url),
+            models=self._node_status.models(),
+            pipelines=self._node_status.pipelines(),
+            workers=self._node_status.workers(),
+            disk_error=(self._journal.error if self._journal else "") or None,
+        )
 
-    def history(self, limit: int) -> list[dict[str, Any]]:
+    def history(self, limit: int) -> list[AuditRecord]:
         """The last audit records, oldest first."""
         return self._journal.history(limit) if self._journal else []
 
@@ -328,7 +330,7 @@ class Node:
         """Whether each pipeline gives results, or has come to its source's end; and if not, why."""
         return self._node_status.ready()
 
-    async def rollback(self, model: str | None, by: str) -> dict[str, Any]:
+    async def rollback(self, model: str | None, by: str) -> Outcome:
         """Back to the version before, held until the intent itself changes."""
         if model is None:
             if len(self.updaters) != 1:
@@ -343,7 +345,7 @@ class Node:
         updater.handle(RollbackRequested(by))
         return self._outcome(model, before)
 
-    async def promote(self, model: str, version: str, by: str, reason: str) -> dict[str, Any]:
+    async def promote(self, model: str, version: str, by: str, reason: str) -> Outcome:
         """This version on this node, until the intent itself changes."""
         updater = self._updater(model)
         before = updater.state.active
@@ -358,16 +360,16 @@ class Node:
             )
         return self.updaters[model]
 
-    def _outcome(self, model: str, before: VersionRef | None) -> dict[str, Any]:
+    def _outcome(self, model: str, before: VersionRef | None) -> Outcome:
         status = model_status(self.updaters[model])
-        return {
-            "model": model,
-            "from": before.version if before else None,
-            "to": status["aspired"],
-            "state": status["state"],
-            "active": status["active"] and status["active"]["version"],
-            "held": status["held"],
-        }
+        return Outcome(
+            model=model,
+            from_version=before.version if before else None,
+            to=status.aspired,
+            state=status.state,
+            active=status.active.version if status.active else None,
+            held=status.held,
+        )
 
 
 def _open_lock(path: Path) -> int:

@@ -87,7 +87,6 @@ class Capture:
         self.last_error = ""
         self.captured = 0  # frames taken from the source: the next `seq`
         self.frames = 0  # of these, handed on
-        self.dropped = {"busy": 0, "unreadable": 0}
         self.restarts = 0
         self.width = self.height = 0
         self.worker: WorkerProcess | None = None
@@ -153,24 +152,6 @@ class Capture:
         """While held, grant no more slots: whoever takes the results is behind. No effect on a live source."""
         self._paused = paused and not self.live
         self._grant()
-
-    def status(self) -> dict[str, Any]:
-        """What `/api/status` shows of the source."""
-        return {
-            "state": self.state,
-            "why": self.why,
-            "since": self.since,
-            "live": self.live,
-            "fps": round(self.fps, 2),
-            "frames": self.frames,
-            "captured": self.captured,
-            "dropped": dict(self.dropped),
-            "width": self.width,
-            "height": self.height,
-            "restarts": self.restarts,
-            "pid": self.pid,
-            "last_error": self.last_error,
-        }
 
     # --- the worker's life
 
@@ -274,7 +255,6 @@ class Capture:
         self.captured += count
         for reason, n in (("unreadable", unreadable), ("busy", count - unreadable)):
             if n:
-                self.dropped[reason] += n
                 self._on_dropped(reason, n)
 
     def _control(self, op: str, body: dict[str, Any]) -> None:

@@ -33,7 +33,7 @@ class Pipeline:
         self.config = config
         self.results = 0
         self.last_result = 0.0  # monotonic seconds
-        self._dropped: dict[str, int] = {}
+        self.dropped: dict[str, int] = {}  # frames without a result, by reason
         self._metrics = metrics
         self._router = router
         self._latencies: deque[float] = deque(maxlen=_LATENCIES)
@@ -73,19 +73,11 @@ class Pipeline:
             self._router.remove_line(self.line)
         self.sinks.close()
 
-    def status(self) -> dict[str, Any]:
-        """This pipeline's part of `/api/status`. Latencies in milliseconds, over the last frames."""
-        capture = self.capture.status()
+    def latency_quantiles(self, *shares: float) -> list[float | None]:
+        """Seconds from capture to result that these shares of the last frames didn't exceed; None before the first."""
         ordered = sorted(self._latencies)
-        return {
-            **capture,
-            "model": self.config.model,
-            "frames": self.results,
-            "dropped": sum(self._dropped.values()),
-            "dropped_by": dict(self._dropped),
-            "latency_ms": {"p50": _quantile(ordered, 0.50), "p99": _quantile(ordered, 0.99)},
-            "sinks": self.sinks.status(),
-        }
+        last = len(ordered) - 1
+        return [ordered[min(last, int(share * len(ordered)))] if ordered else None for share in shares]
 
     def _captured(self, frame: Frame) -> None:
         self._router.frame(self.line, frame)
@@ -104,11 +96,5 @@ class Pipeline:
         self.sinks.write(record)
 
     def _count_dropped(self, reason: str, count: int) -> None:
-        self._dropped[reason] = self._dropped.get(reason, 0) + count
+        self.dropped[reason] = self.dropped.get(reason, 0) + count
         self._metrics.dropped(self.config.name, reason, count)
-
-
-def _quantile(ordered: list[float], q: float) -> float | None:
-    if not ordered:
-        return None
-    return round(ordered[min(len(ordered) - 1, int(q * len(ordered)))] * 1000, 2)

@@ -4,77 +4,87 @@
 from __future__ import annotations
 
 import time
-from dataclasses import asdict
-from typing import Any
+from dataclasses import replace
 
 from edgeagent.core.lifecycle import Stage
 from edgeagent.core.reconciler import goal, rejection_of
-from edgeagent.core.state import Candidate, State
+from edgeagent.core.state import Candidate, Override, State
 from edgeagent.serving.engine_process import Engine
+from edgeagent.status.schema import (
+    ActiveEngine,
+    CandidateStatus,
+    FetchProgress,
+    Held,
+    LoadedEngine,
+    ModelStatus,
+    RejectedVersion,
+)
 from edgeagent.update.preparation import Preparation
 from edgeagent.update.updater import Updater
 
 
-def model_status(updater: Updater) -> dict[str, Any]:
-    """What should serve, what does, what waits, and why. docs/interface.md has the fields."""
+def model_status(updater: Updater) -> ModelStatus:
+    """What should serve, what does, what waits, and why."""
     s = updater.state
-    wanted = goal(s)
-    engine = updater.slot.engine
-    standby = updater.standby
-    return {
-        "aspired": wanted.version if wanted else s.directive and s.directive.version,
-        "active": engine and {**_about(engine), "epoch": updater.slot.epoch},
-        "standby": standby and _about(standby),
-        "held": s.override
-        and {
-            "kind": s.override.kind,
-            "version": s.override.goal.version,
-            "by": s.override.goal.by,
-            "reason": s.override.goal.reason,
-            "until": "the intent changes",
-        },
-        "state": state_name(s),
-        "candidate": s.candidate and _candidate(s.candidate, updater.preparation),
-        "previous": [asdict(r) for r in s.stable_versions if r != s.active],
-        "rejected": [
-            {"version": r.version, "digest": r.digest, "stage": r.stage.value, "why": r.why}
+    wanted = goal(s) or s.directive
+    engine, standby = updater.slot.engine, updater.standby
+    return ModelStatus(
+        aspired=wanted.version if wanted else None,
+        active=ActiveEngine(**dict(_loaded(engine)), epoch=updater.slot.epoch) if engine else None,
+        standby=_loaded(standby) if standby else None,
+        held=_held(s.override) if s.override else None,
+        state=state_name(s),
+        candidate=_candidate(s.candidate, updater.preparation) if s.candidate else None,
+        previous=[r for r in s.stable_versions if r != s.active],
+        rejected=[
+            RejectedVersion(version=r.version, digest=r.digest, stage=r.stage, why=r.why)
             for r in s.rejections
             if r.version
         ],
-        "last_error": s.last_error or None,
-    }
+        last_error=s.last_error or None,
+    )
 
 
-def _candidate(c: Candidate, preparation: Preparation | None) -> dict[str, Any]:
+def _held(override: Override) -> Held:
+    asked = override.goal
+    return Held(
+        kind=override.kind,
+        version=asked.version,
+        by=asked.by,
+        reason=asked.reason,
+        until="the intent changes",
+    )
+
+
+def _candidate(c: Candidate, preparation: Preparation | None) -> CandidateStatus:
     now = time.monotonic()
-    status: dict[str, Any] = {
-        "version": c.goal.version,
-        "digest": c.digest or None,
-        "stage": c.stage.value,
-        "attempt": c.attempt,
-        "seconds": {k: round(v, 3) for k, v in c.durations(now).items()},
-        "error": c.error or None,
-        "retry_in_seconds": None if c.retry_at is None else round(max(0.0, c.retry_at - now), 1),
-    }
-    if preparation and c.retry_at is None:
-        r = preparation.report
-        status["gate"], status["trial"] = r.gate or None, r.trial or None
-        if r.file:
-            status["fetch"] = {"file": r.file, "bytes": r.done, "of": r.total, "resumed_from": r.resumed}
-    return status
+    report = preparation.report if preparation and c.retry_at is None else None
+    return CandidateStatus(
+        version=c.goal.version,
+        digest=c.digest or None,
+        stage=c.stage,
+        attempt=c.attempt,
+        seconds={k: round(v, 3) for k, v in c.durations(now).items()},
+        error=c.error or None,
+        retry_in_seconds=None if c.retry_at is None else round(max(0.0, c.retry_at - now), 1),
+        gate=(report and report.gate) or None,
+        trial=(report and report.trial) or None,
+        fetch=FetchProgress(file=report.file, bytes=report.done, of=report.total, resumed_from=report.resumed)
+        if report and report.file
+        else None,
+    )
 
 
-def _about(engine: Engine) -> dict[str, Any]:
-    return {
-        "version": engine.ref.version,
-        "digest": engine.ref.digest,
-        "engine": engine.name,
-        "input": list(engine.artifact.imgsz or engine.artifact.contract.imgsz),
-        "ready": engine.ready,
-        "tried": [
-            {**asdict(trial), "ms": trial.ms and round(trial.ms, 2)} for trial in engine.artifact.trials
-        ],
-    }
+def _loaded(engine: Engine) -> LoadedEngine:
+    artifact = engine.artifact
+    return LoadedEngine(
+        version=engine.ref.version,
+        digest=engine.ref.digest,
+        engine=engine.name,
+        input=artifact.imgsz or artifact.contract.imgsz,
+        ready=engine.ready,
+        tried=[replace(trial, ms=trial.ms and round(trial.ms, 2)) for trial in artifact.trials],
+    )
 
 
 def state_name(s: State) -> str:

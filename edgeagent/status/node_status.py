@@ -5,11 +5,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from typing import Any
 
 from edgeagent.observe.metrics import Metrics
 from edgeagent.serving.pipeline import Pipeline
 from edgeagent.status.model_status import model_status, state_name
+from edgeagent.status.pipeline_status import pipeline_status
+from edgeagent.status.schema import ModelStatus, PipelineStatus, WorkerStatus
 from edgeagent.update.updater import Updater
 from edgeagent.workers.process import WorkerProcess
 
@@ -26,13 +27,13 @@ class NodeStatus:
         self._shown_models: set[tuple[str, str, str, str, str]] = set()
         self._last_look: dict[str, tuple[int, int]] = {}
 
-    def status(self) -> dict[str, Any]:
-        """The parts `models`, `pipelines` and `workers` of `/api/status`."""
-        return {
-            "models": {m: model_status(u) for m, u in self._updaters.items()},
-            "pipelines": {n: p.status() for n, p in self._pipelines.items()},
-            "workers": self._workers(),
-        }
+    def models(self) -> dict[str, ModelStatus]:
+        """Each model's part of `/api/status`."""
+        return {m: model_status(u) for m, u in self._updaters.items()}
+
+    def pipelines(self) -> dict[str, PipelineStatus]:
+        """Each pipeline's part of `/api/status`."""
+        return {n: pipeline_status(p) for n, p in self._pipelines.items()}
 
     def ready(self) -> tuple[bool, str]:
         """Whether each pipeline has given a result within the last seconds, or has come to its source's end."""
@@ -72,8 +73,8 @@ class NodeStatus:
     def update_metrics(self) -> None:
         """The metrics that only polling shows: workers' memory, cameras, which version has which role."""
         memory = dict.fromkeys(("capture", "engine", "prepare", "spare"), 0)
-        for worker in self._workers():
-            memory[worker["kind"]] += worker["memory_bytes"]
+        for worker in self.workers():
+            memory[worker.kind] += worker.memory_bytes
         for kind, count in memory.items():
             self._metrics.worker_memory(kind, count)
         for name, pipeline in self._pipelines.items():
@@ -90,12 +91,14 @@ class NodeStatus:
             self._metrics.model_info(*labels)
         self._shown_models = models
 
-    def _workers(self) -> list[dict[str, Any]]:
-        found: list[dict[str, Any]] = []
+    def workers(self) -> list[WorkerStatus]:
+        """Every process that works for the node now."""
+        found: list[WorkerStatus] = []
 
         def add(worker: WorkerProcess | None, kind: str, **of: str) -> None:
             if worker and worker.alive:
-                found.append({"pid": worker.pid, "kind": kind, **of, "memory_bytes": worker.memory_bytes()})
+                memory = worker.memory_bytes()
+                found.append(WorkerStatus(pid=worker.pid, kind=kind, memory_bytes=memory, **of))
 
         for name, pipeline in self._pipelines.items():
             add(pipeline.capture.worker, "capture", pipeline=name)

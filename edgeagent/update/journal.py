@@ -84,9 +84,9 @@ class Journal:
         """Count it."""
         self._metrics.worker_restart(kind)
 
-    def history(self, limit: int) -> list[dict[str, Any]]:
+    def history(self, limit: int) -> list[AuditRecord]:
         """The last audit records, oldest first."""
-        return [vars(entry) for entry in self._audit.tail(limit)]
+        return self._audit.tail(limit)
 
     def close(self) -> None:
         """Wait until everything is written, or has failed."""

@@ -1,15 +1,14 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
-"""The HTTP API of a node (INTERFACE.md, "HTTP")."""
+"""The HTTP API of a node (docs/interface.md, "HTTP"): which request asks what of the node, and how errors answer."""
 
 from __future__ import annotations
 
 import asyncio
-import json
 from typing import Annotated, Any
 
-import orjson
 from fastapi import FastAPI, Path, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
+from fastapi.responses import PlainTextResponse
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
 
@@ -24,6 +23,7 @@ from edgeagent.errors import (
 )
 from edgeagent.observe.metrics import Metrics
 from edgeagent.observe.redact import redact
+from edgeagent.status.schema import History, Outcome, Readiness, Status, to_json
 from edgeagent.web.guard import Guard, error_body
 from edgeagent.web.port import NodeApi
 
@@ -67,56 +67,134 @@ class PromoteRequest(BaseModel):
     reason: Text = ""
 
 
+class ErrorText(BaseModel):
+    """What failed, why, and what to do about it ("" where there is nothing)."""
+
+    what: str
+    why: str
+    todo: str
+
+
+class ErrorAnswer(BaseModel):
+    """The body of every answer that is not a success."""
+
+    error: ErrorText
+
+
+_MEANING = {
+    400: "The request is not whole",
+    401: "The token is missing or wrong",
+    403: "Only this machine, or only the node's own pages, may ask this",
+    404: "No such model or version on this node",
+    408: "The body did not arrive in time",
+    409: "Not possible now",
+    413: "The body is too large",
+    422: "The request is wrong",
+    500: "A fault of the node; its log says more",
+    503: "The node can't do this now",
+}
+
+
+def _errors(*codes: int) -> dict[int | str, dict[str, Any]]:
+    """For OpenAPI: these answers, and those that every request may get."""
+    return {
+        code: {"model": ErrorAnswer, "description": _MEANING[code]}
+        for code in sorted({400, 401, 403, 500, *codes})
+    }
+
+
+_READ_ERRORS = _errors()
+_ACT_ERRORS = _errors(404, 408, 409, 413, 422, 503)
+
+
 def create_app(node: NodeApi, metrics: Metrics, *, token: str | None = None) -> FastAPI:
     """The API over a node. token: asked for everywhere but at /healthz; None serves this machine only."""
     app = FastAPI(title="edgeagent", version=__version__, docs_url=None, redoc_url=None)
     app.add_middleware(Guard, token=token)
     _add_error_answers(app)
+    _add_reading(app, node, metrics)
+    _add_acting(app, node)
+    return app
+
+
+def _add_reading(app: FastAPI, node: NodeApi, metrics: Metrics) -> None:
+    """What may be asked. `response_model` describes the answer; `_json` makes it, once, with the secrets taken out."""
 
     @app.get("/", include_in_schema=False)
     async def index() -> Response:
         return Response(_INDEX, media_type="text/html")
 
-    @app.get("/healthz", summary="The process is alive", response_class=Response)
+    @app.get("/healthz", summary="The process is alive", response_class=PlainTextResponse)
     async def healthz() -> Response:
         return Response("ok\n", media_type="text/plain")
 
-    @app.get("/readyz", summary="Frames are being served (200) or not (503)")
+    @app.get(
+        "/readyz",
+        summary="Frames are being served (200) or not (503)",
+        response_model=Readiness,
+        responses={**_READ_ERRORS, 503: {"model": Readiness, "description": "Frames are not being served"}},
+    )
     async def readyz() -> Response:
         is_ready, why = node.ready()
-        return _json({"ready": is_ready, "why": why}, 200 if is_ready else 503)
+        return _json(Readiness(ready=is_ready, why=why), 200 if is_ready else 503)
 
-    @app.get("/metrics", summary="Metrics for Prometheus", response_class=Response)
+    @app.get(
+        "/metrics", summary="Metrics for Prometheus", response_class=PlainTextResponse, responses=_READ_ERRORS
+    )
     async def prometheus() -> Response:
         return Response(
             await asyncio.to_thread(metrics.render), headers={"content-type": metrics.content_type}
         )
 
-    @app.get("/api/status", summary="What runs, since when and why")
+    @app.get(
+        "/api/status",
+        summary="What runs, since when and why",
+        response_model=Status,
+        responses=_READ_ERRORS,
+    )
     async def status() -> Response:
         return _json(node.status())
 
-    @app.get("/api/history", summary="The last audit records, oldest first")
+    @app.get(
+        "/api/history",
+        summary="The last audit records, oldest first",
+        response_model=History,
+        responses=_errors(422),
+    )
     async def history(limit: Annotated[int, Query(ge=1, le=1000)] = 100) -> Response:
-        return _json({"history": node.history(limit)})
+        return _json(History(history=node.history(limit)))
 
-    @app.post("/rollback", summary="Roll the only model back to the version before, and hold it there")
+
+def _add_acting(app: FastAPI, node: NodeApi) -> None:
+    """What may be asked for."""
+
+    @app.post(
+        "/rollback",
+        summary="Roll the only model back to the version before, and hold it there",
+        response_model=Outcome,
+        responses=_ACT_ERRORS,
+    )
     async def rollback_only(request: Request, body: RollbackRequest | None = None) -> Response:
         return _json(await node.rollback(None, _who(request, body.by if body else "")))
 
     @app.post(
-        "/api/models/{model}/rollback", summary="Roll a model back to the version before, and hold it there"
+        "/api/models/{model}/rollback",
+        summary="Roll a model back to the version before, and hold it there",
+        response_model=Outcome,
+        responses=_ACT_ERRORS,
     )
     async def rollback(request: Request, model: ModelName, body: RollbackRequest | None = None) -> Response:
         return _json(await node.rollback(model, _who(request, body.by if body else "")))
 
     @app.post(
-        "/api/models/{model}/promote", summary="Make a version the aspired one on this node", status_code=202
+        "/api/models/{model}/promote",
+        summary="Make a version the aspired one on this node",
+        status_code=202,
+        response_model=Outcome,
+        responses=_ACT_ERRORS,
     )
     async def promote(request: Request, model: ModelName, body: PromoteRequest) -> Response:
         return _json(await node.promote(model, body.version, _who(request, body.by), body.reason), 202)
-
-    return app
 
 
 def _who(request: Request, by: str) -> str:
@@ -124,21 +202,9 @@ def _who(request: Request, by: str) -> str:
     return f"{' '.join(by.split()) or 'api'} from {request.client.host if request.client else 'unknown'}"
 
 
-def _json(content: Any, status: int = 200) -> Response:
-    """JSON (not-a-number becomes null) without the passwords that URLs in it may hold."""
-    try:
-        text = _dumps(content)
-    except TypeError:  # text that is no Unicode, such as the name of a picture in Latin-1
-        text = _dumps(
-            json.loads(json.dumps(content, default=str, ensure_ascii=False).encode("utf-8", "replace"))
-        )
-    return Response(redact(text), status, media_type="application/json")
-
-
-def _dumps(content: Any) -> str:
-    return orjson.dumps(
-        content, option=orjson.OPT_NON_STR_KEYS | orjson.OPT_APPEND_NEWLINE, default=str
-    ).decode()
+def _json(content: BaseModel, status: int = 200) -> Response:
+    """JSON without the passwords that URLs in it may hold."""
+    return Response(redact(to_json(content) + "\n"), status, media_type="application/json")
 
 
 def _add_error_answers(app: FastAPI) -> None:

@@ -3,7 +3,10 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Protocol
+
+from edgeagent.observe.audit import AuditRecord
+from edgeagent.status.schema import Outcome, Status
 
 
 class NodeApi(Protocol):
@@ -13,17 +16,17 @@ class NodeApi(Protocol):
     (nothing to roll back to; no model named although there are several), UsageError, UnavailableError.
     """
 
-    def status(self) -> dict[str, Any]:
-        """What runs, in the form of INTERFACE.md; values that JSON can hold."""
+    def status(self) -> Status:
+        """What runs, since when and why. Polled: to be cheap."""
 
-    def history(self, limit: int) -> list[dict[str, Any]]:
+    def history(self, limit: int) -> list[AuditRecord]:
         """The last `limit` audit records, oldest first."""
 
     def ready(self) -> tuple[bool, str]:
         """Whether frames are being served, and why not."""
 
-    async def rollback(self, model: str | None, by: str) -> dict[str, Any]:
+    async def rollback(self, model: str | None, by: str) -> Outcome:
         """Swap to the version before and hold it there; None means the only model. Returns what it did."""
 
-    async def promote(self, model: str, version: str, by: str, reason: str) -> dict[str, Any]:
+    async def promote(self, model: str, version: str, by: str, reason: str) -> Outcome:
         """Make a version the aspired one on this node. Returns at once what it did: status shows the rest."""

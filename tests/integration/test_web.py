@@ -19,64 +19,35 @@ import pytest
 from edgeagent.cli.client import ask
 from edgeagent.cli.main import main
 from edgeagent.errors import ConflictError, NotFoundError, UnavailableError, UsageError
+from edgeagent.observe.audit import AuditRecord
 from edgeagent.observe.metrics import Metrics
+from edgeagent.status.schema import Outcome, Status, to_json
 from edgeagent.web import server as server_module
 from edgeagent.web.app import create_app
 from edgeagent.web.server import ApiServer
 from tests.support.node import wait_for
+from tests.support.statuses import a_status, an_outcome
 
 
 class FakeNode:
     """A node with one model, `yolo`."""
 
-    def status(self) -> dict[str, Any]:
-        return {
-            "node": "n1",
-            "config_store": {"url": "file:///x", "connected": True},
-            "models": {
-                "yolo": {
-                    "aspired": "v2",
-                    "active": {
-                        "version": "v1",
-                        "digest": "sha256:1",
-                        "engine": "onnxruntime-cpu",
-                        "epoch": 3,
-                    },
-                    "standby": None,
-                    "held": {"kind": "hold", "version": "v1", "by": "eve", "until": "the intent changes"},
-                    "state": "STABLE",
-                    "candidate": {"version": "v4", "stage": "FETCHING", "error": ""},
-                    "rejected": [{"version": "v2", "why": "class names differ"}],
-                    "last_error": "disk full",
-                }
-            },
-            "pipelines": {
-                "line-1": {
-                    "state": "up",
-                    "fps": 29.97,
-                    "frames": 9,
-                    "dropped": 0,
-                    "latency_ms": {"p50": 8.0, "p99": 9.5},
-                }
-            },
-            "workers": [{"pid": 4711, "kind": "engine", "model": "yolo", "version": "v1"}],
-        }
+    def status(self) -> Status:
+        return a_status()
 
-    def history(self, limit: int) -> list[dict[str, Any]]:
-        return [
-            {"event": "swap", "model": "yolo", "from_version": "v1", "to_version": "v2", "why": "\x1b[31mred"}
-        ][:limit]
+    def history(self, limit: int) -> list[AuditRecord]:
+        return [AuditRecord("update", "yolo", "", "v1", "v2", why="\x1b[31mred")][:limit]
 
     def ready(self) -> tuple[bool, str]:
         return True, ""
 
-    async def rollback(self, model: str | None, by: str) -> dict[str, Any]:
+    async def rollback(self, model: str | None, by: str) -> Outcome:
         if model not in (None, "yolo"):
             raise NotFoundError(f"model {model}", "not on this node", "it has yolo")
         raise ConflictError("model yolo", "nothing before v1", "promote a version")
 
-    async def promote(self, model: str, version: str, by: str, reason: str) -> dict[str, Any]:
-        return {"model": model, "version": version}
+    async def promote(self, model: str, version: str, by: str, reason: str) -> Outcome:
+        return an_outcome(model, version)
 
 
 def served(work: Callable[[str], Any], token: str | None = None) -> Any:
@@ -134,7 +105,7 @@ def test_the_tables(capsys: pytest.CaptureFixture[str]) -> None:
 def test_json_as_it_is(capsys: pytest.CaptureFixture[str]) -> None:
     """`--json` gives a script what the node said."""
     assert served(lambda url: main(["status", "--json", "--url", url])) == 0
-    assert json.loads(capsys.readouterr().out) == FakeNode().status()
+    assert json.loads(capsys.readouterr().out) == json.loads(to_json(a_status()))
 
 
 def test_errors_come_in_the_words_of_the_node(capsys: pytest.CaptureFixture[str]) -> None:
@@ -265,9 +236,9 @@ def test_half_a_request_does_nothing() -> None:
     asked: list[str | None] = []
 
     class Node(FakeNode):
-        async def rollback(self, model: str | None, by: str) -> dict[str, Any]:
+        async def rollback(self, model: str | None, by: str) -> Outcome:
             asked.append(model)
-            return {}
+            return an_outcome()
 
     async def run() -> None:
         server = ApiServer(create_app(Node(), Metrics()), "127.0.0.1", 0)

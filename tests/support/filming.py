@@ -64,7 +64,7 @@ class Filming:
                     await asyncio.sleep(0.01)
         except TimeoutError:
             raise AssertionError(
-                f"not within {deadline_s} s: {self.capture.status()}, {self.seqs[-5:]}"
+                f"not within {deadline_s} s: {self.capture.state} {self.capture.why}, {self.seqs[-5:]}"
             ) from None
 
     async def until_state(self, state: str, deadline_s: float = 60.0) -> None:

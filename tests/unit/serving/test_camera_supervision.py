@@ -145,9 +145,8 @@ def test_skipped_frames_take_numbers_and_are_counted_by_reason(workers: list[Wor
         line.worker.frame(4, skipped=3)
         assert [f.seq for f in line.frames] == [0, 4]
         assert line.dropped == [("unreadable", 1), ("busy", 2)]
-        status = line.capture.status()
-        assert (status["captured"], status["frames"]) == (5, 2)
-        assert status["last_error"] == "b.jpg: is broken"
+        assert (line.capture.captured, line.capture.frames) == (5, 2)
+        assert line.capture.last_error == "b.jpg: is broken"
         await line.capture.stop()
 
     run(steps())

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -19,9 +20,12 @@ from edgeagent.errors import (
     UnavailableError,
     UsageError,
 )
+from edgeagent.observe.audit import AuditRecord
 from edgeagent.observe.metrics import Metrics
+from edgeagent.status.schema import Outcome, Status, to_json
 from edgeagent.web.app import create_app
 from edgeagent.web.guard import MAX_BODY_BYTES
+from tests.support.statuses import a_status, an_outcome
 
 
 class FakeNode:
@@ -32,25 +36,25 @@ class FakeNode:
         self.is_ready = (True, "")
         self.error: Exception | None = None
 
-    def status(self) -> dict[str, Any]:
-        return {"node": "n1", "source": "rtsp://admin:pa55@cam/1", "fps": float("nan"), 3: "three"}
+    def status(self) -> Status:
+        return a_status().model_copy(update={"disk_error": "not for rtsp://admin:pa55@cam/1"})
 
-    def history(self, limit: int) -> list[dict[str, Any]]:
+    def history(self, limit: int) -> list[AuditRecord]:
         self.asked.append(("history", limit))
-        return [{"event": "swap"}]
+        return [AuditRecord("update", "yolo", when="2026-01-01T00:00:00.000Z")]
 
     def ready(self) -> tuple[bool, str]:
         return self.is_ready
 
-    async def rollback(self, model: str | None, by: str) -> dict[str, Any]:
+    async def rollback(self, model: str | None, by: str) -> Outcome:
         self.asked.append(("rollback", model, by))
         if self.error:
             raise self.error
-        return {"model": model or "yolo", "version": "v1"}
+        return an_outcome(model or "yolo")
 
-    async def promote(self, model: str, version: str, by: str, reason: str) -> dict[str, Any]:
+    async def promote(self, model: str, version: str, by: str, reason: str) -> Outcome:
         self.asked.append(("promote", model, version, by, reason))
-        return {"model": model, "version": version}
+        return an_outcome(model, version)
 
 
 @pytest.fixture
@@ -79,10 +83,10 @@ def ask(
 
 
 def test_status(node: FakeNode) -> None:
-    """The node's status as JSON, without passwords; not-a-number becomes null."""
+    """The node's status as JSON, without passwords."""
     answer = ask(node, "GET", "/api/status")
     assert answer.status_code == 200
-    assert answer.json() == {"node": "n1", "source": "rtsp://***@cam/1", "fps": None, "3": "three"}
+    assert answer.json() == json.loads(to_json(a_status())) | {"disk_error": "not for rtsp://***@cam/1"}
     assert answer.headers["cache-control"] == "no-store"
     assert answer.headers["x-content-type-options"] == "nosniff"
 
@@ -106,7 +110,8 @@ def test_metrics(node: FakeNode) -> None:
 
 def test_history(node: FakeNode) -> None:
     """A hundred records unless told; the limit has limits."""
-    assert ask(node, "GET", "/api/history").json() == {"history": [{"event": "swap"}]}
+    [record] = ask(node, "GET", "/api/history").json()["history"]
+    assert (record["event"], record["model"], record["stages"]) == ("update", "yolo", {})
     assert ask(node, "GET", "/api/history?limit=5").status_code == 200
     assert node.asked == [("history", 100), ("history", 5)]
     assert ask(node, "GET", "/api/history?limit=0").status_code == 422
@@ -129,7 +134,7 @@ def test_index_and_openapi_need_nothing_from_elsewhere(node: FakeNode) -> None:
 def test_rollback_without_a_body(node: FakeNode, kwargs: dict[str, Any]) -> None:
     """`curl -X POST http://localhost:8080/rollback` is enough."""
     answer = ask(node, "POST", "/rollback", base="http://localhost:8080", **kwargs)
-    assert (answer.status_code, answer.json()) == (200, {"model": "yolo", "version": "v1"})
+    assert (answer.status_code, answer.json()["model"]) == (200, "yolo")
     assert node.asked == [("rollback", None, "api from 127.0.0.1")]
 
 
@@ -284,10 +289,28 @@ def test_a_header_given_twice_is_refused(node: FakeNode) -> None:
     assert answer.status_code == 400
 
 
+def test_openapi_describes_what_is_answered(node: FakeNode) -> None:
+    """Each request has the form of its answer and of its errors there, as a client generator needs them."""
+    schema = ask(node, "GET", "/openapi.json").json()
+
+    def described(path: str, method: str, code: str) -> str:
+        answer = schema["paths"][path][method]["responses"][code]["content"]["application/json"]["schema"]
+        return str(answer["$ref"]).rpartition("/")[2]
+
+    assert described("/api/status", "get", "200") == "Status"
+    assert described("/api/history", "get", "200") == "History"
+    assert described("/readyz", "get", "503") == "Readiness"
+    rollback, promote = "/api/models/{model}/rollback", "/api/models/{model}/promote"
+    assert {described(rollback, "post", "200"), described(promote, "post", "202")} == {"Outcome"}
+    for path in ("/rollback", rollback, promote):
+        errors = {described(path, "post", code) for code in ("401", "403", "404", "409", "413", "422", "503")}
+        assert errors == {"ErrorAnswer"}
+    assert "epoch" in schema["components"]["schemas"]["ActiveEngine"]["required"]
+
+
 def test_a_file_name_that_is_no_unicode_does_not_hide_the_status(node: FakeNode) -> None:
-    """A picture whose name is in Latin-1 comes with lone surrogates; numbers stay what they are."""
-    node.status = lambda: {"why": "caf\udce9.jpg: is broken", "epoch": 3}  # type: ignore[method-assign]
+    """A picture whose name is in Latin-1 comes with lone surrogates."""
+    odd = a_status().model_copy(update={"disk_error": "caf\udce9.jpg: is broken"})
+    node.status = lambda: odd  # type: ignore[method-assign]
     answer = ask(node, "GET", "/api/status")
-    assert answer.status_code == 200
-    assert answer.json() == {"why": "caf?.jpg: is broken", "epoch": 3}
-    assert '"epoch":3,' in answer.text or '"epoch":3}' in answer.text
+    assert (answer.status_code, answer.json()["disk_error"]) == (200, "caf?.jpg: is broken")

@@ -1,0 +1,249 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""The form of what a node says: one schema for the API, OpenAPI, the presence key, the command line and the demo.
+
+docs/interface.md ("Status") lists the same fields; a test compares the two. A field that a later release adds gets a
+default, so that its clients read the answer of an older node; what a client doesn't know, it leaves aside. States and
+kinds are plain texts for the same reason: a newer node may have more of them.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from edgeagent.core.state import VersionRef
+from edgeagent.core.tuning import Trial
+from edgeagent.observe.audit import AuditRecord
+
+T = TypeVar("T")
+_Sometimes = Annotated[T | None, Field(exclude_if=lambda value: value is None)]
+"""A field that is left out where it doesn't apply, rather than null."""
+
+
+class StatusPart(BaseModel):
+    """One object of the status."""
+
+    model_config = ConfigDict(
+        frozen=True,
+        extra="ignore",
+        use_attribute_docstrings=True,
+        json_schema_serialization_defaults_required=True,
+        protected_namespaces=(),  # `model_store` is a name like others
+    )
+
+
+class ConfigStoreStatus(StatusPart):
+    """The config store, and whether it can be reached."""
+
+    url: str
+    connected: bool
+    why: str | None
+    """Why it can't be reached; null while it can."""
+
+
+class ModelStoreStatus(StatusPart):
+    """Where versions come from."""
+
+    url: str
+
+
+class LoadedEngine(StatusPart):
+    """A version that is loaded in an engine worker."""
+
+    version: str
+    digest: str
+    engine: str
+    """The way in which it runs here: runtime, device, precision."""
+    input: tuple[int, int]
+    """Height and width that frames are scaled to, pixels."""
+    ready: bool
+    """False while its worker is being restarted."""
+    tried: list[Trial]
+    """The ways to run it that were measured here, the source weights first; milliseconds a frame."""
+
+
+class ActiveEngine(LoadedEngine):
+    """The version that serves."""
+
+    epoch: int
+    """Grows by one at each swap on this node, also over restarts."""
+
+
+class Held(StatusPart):
+    """An intent made on this node: it counts until the config store's own intent changes."""
+
+    kind: str
+    """rollback or promote"""
+    version: str
+    by: str
+    reason: str
+    until: str
+
+
+class FetchProgress(StatusPart):
+    """The file that is being fetched, in bytes."""
+
+    file: str
+    bytes: int
+    of: int
+    resumed_from: int
+
+
+class CandidateStatus(StatusPart):
+    """A version on its way in."""
+
+    version: str
+    digest: str | None
+    """Null until its manifest is read."""
+    stage: str
+    attempt: int
+    seconds: dict[str, float]
+    """Spent in each stage until now, by its name in lower case."""
+    error: str | None
+    """Why the last attempt failed, if it is tried again."""
+    retry_in_seconds: float | None
+    gate: _Sometimes[str] = None
+    """The gate that it is in."""
+    trial: _Sometimes[str] = None
+    """The way to run it that is being measured."""
+    fetch: _Sometimes[FetchProgress] = None
+
+
+class RejectedVersion(StatusPart):
+    """A version that was refused under the intent in force."""
+
+    version: str
+    digest: str
+    stage: str
+    why: str
+
+
+class ModelStatus(StatusPart):
+    """One model: what should serve, what does, what waits, and why."""
+
+    aspired: str | None
+    active: ActiveEngine | None
+    standby: LoadedEngine | None
+    held: Held | None
+    state: str
+    """The candidate's stage if there is one; else REJECTED, PROBATION, STABLE or ASPIRED."""
+    candidate: CandidateStatus | None
+    previous: list[VersionRef]
+    """Versions that became stable here, oldest first, without the active one."""
+    rejected: list[RejectedVersion]
+    last_error: str | None
+
+
+class LatencyStatus(StatusPart):
+    """Milliseconds from capture to result, over the last frames; null before the first."""
+
+    p50: float | None
+    p99: float | None
+
+
+class SinksStatus(StatusPart):
+    """The sinks of a pipeline, in records."""
+
+    written: int
+    lost: int
+    queued: int
+    behind: bool
+    errors: dict[str, str]
+    """Why a sink can't be written now, by its name."""
+
+
+class PipelineStatus(StatusPart):
+    """One camera, its model and its sinks."""
+
+    state: str
+    why: str
+    since: float
+    last_error: str
+    model: str
+    live: bool
+    width: int
+    height: int
+    pid: int | None
+    """Of the capture worker."""
+    restarts: int
+    fps: float
+    """Frames captured a second."""
+    captured: int
+    frames: int
+    """Frames with a result."""
+    dropped: int
+    dropped_by: dict[str, int]
+    latency_ms: LatencyStatus
+    sinks: SinksStatus
+
+
+class WorkerStatus(StatusPart):
+    """A process that works for the node."""
+
+    pid: int
+    kind: str
+    """capture, engine, prepare or spare"""
+    pipeline: _Sometimes[str] = None
+    model: _Sometimes[str] = None
+    version: _Sometimes[str] = None
+    memory_bytes: int
+
+
+class Status(StatusPart):
+    """What runs on a node, since when and why. Times are Unix seconds."""
+
+    node: str
+    labels: dict[str, str]
+    pid: int
+    started: float
+    config_store: ConfigStoreStatus
+    model_store: ModelStoreStatus
+    models: dict[str, ModelStatus]
+    pipelines: dict[str, PipelineStatus]
+    workers: list[WorkerStatus]
+    disk_error: str | None
+    """Why state or audit log could not be written last."""
+
+
+class Presence(Status):
+    """The status as the config store holds it, under a lease."""
+
+    ts: float
+    """When it was written."""
+
+
+class History(StatusPart):
+    """What happened on a node: audit records, oldest first."""
+
+    history: list[AuditRecord]
+
+
+class Readiness(StatusPart):
+    """Whether frames are being served, and why not."""
+
+    ready: bool
+    why: str
+
+
+class Outcome(StatusPart):
+    """What a roll-back or a promotion on this node led to; the rest shows in the status."""
+
+    model: str
+    from_version: str | None = Field(serialization_alias="from")
+    to: str | None
+    state: str
+    active: str | None
+    held: Held | None
+
+
+def to_json(value: BaseModel) -> str:
+    """`value` as JSON text. Not-a-number becomes null, and characters that are no Unicode become question marks."""
+    try:
+        return value.model_dump_json(by_alias=True, warnings=False)
+    except ValueError:  # text that is no Unicode, such as the name of a picture in Latin-1
+        text = json.dumps(value.model_dump(by_alias=True, warnings=False), ensure_ascii=False).encode(
+            "utf-8", "replace"
+        )
+        return json.dumps(json.loads(text, parse_constant=lambda _: None))

@@ -1,0 +1,117 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""A status in which every field has something to say, for tests of what shows and carries it."""
+
+from __future__ import annotations
+
+from edgeagent.core.state import VersionRef
+from edgeagent.core.tuning import Parity, Trial
+from edgeagent.status.schema import (
+    ActiveEngine,
+    CandidateStatus,
+    ConfigStoreStatus,
+    FetchProgress,
+    Held,
+    LatencyStatus,
+    LoadedEngine,
+    ModelStatus,
+    ModelStoreStatus,
+    Outcome,
+    PipelineStatus,
+    RejectedVersion,
+    SinksStatus,
+    Status,
+    WorkerStatus,
+)
+
+TRIALS = [
+    Trial("onnxruntime-cpu-fp32", 8.25, "", Parity(8, 20, 0, 0, 0.99, 0.004)),
+    Trial("torch-cpu", None, "no"),
+]
+HELD = Held(kind="rollback", version="v1", by="eve", reason="dark pictures", until="the intent changes")
+
+
+def loaded(version: str) -> LoadedEngine:
+    """A version in an engine worker."""
+    return LoadedEngine(
+        version=version,
+        digest=f"sha256:{version}",
+        engine="onnxruntime-cpu",
+        input=(384, 640),
+        ready=True,
+        tried=TRIALS,
+    )
+
+
+def a_model() -> ModelStatus:
+    """A model with a version in each role."""
+    return ModelStatus(
+        aspired="v2",
+        active=ActiveEngine(**dict(loaded("v1")), epoch=3),
+        standby=loaded("v0"),
+        held=HELD,
+        state="FETCHING",
+        candidate=CandidateStatus(
+            version="v4",
+            digest="sha256:v4",
+            stage="FETCHING",
+            attempt=2,
+            seconds={"fetching": 1.25},
+            error="the store is away",
+            retry_in_seconds=None,
+            gate="smoke",
+            trial="torch-cpu",
+            fetch=FetchProgress(file="w.onnx", bytes=1, of=2, resumed_from=0),
+        ),
+        previous=[VersionRef("v0", "sha256:v0")],
+        rejected=[
+            RejectedVersion(version="v2", digest="sha256:v2", stage="GATING", why="class names differ")
+        ],
+        last_error="disk full",
+    )
+
+
+def a_pipeline() -> PipelineStatus:
+    """A line that runs."""
+    return PipelineStatus(
+        state="running",
+        why="",
+        since=1767225600.0,
+        last_error="it was away",
+        model="yolo",
+        live=True,
+        width=1280,
+        height=720,
+        pid=4710,
+        restarts=1,
+        fps=29.97,
+        captured=10,
+        frames=9,
+        dropped=1,
+        dropped_by={"busy": 1},
+        latency_ms=LatencyStatus(p50=8.0, p99=9.5),
+        sinks=SinksStatus(written=9, lost=0, queued=0, behind=False, errors={"/x.jsonl": "disk full"}),
+    )
+
+
+def a_status() -> Status:
+    """A node with one model and one camera."""
+    return Status(
+        node="n1",
+        labels={"hall": "3"},
+        pid=4700,
+        started=1767225600.0,
+        config_store=ConfigStoreStatus(url="file:///x", connected=True, why=None),
+        model_store=ModelStoreStatus(url="file:///models"),
+        models={"yolo": a_model()},
+        pipelines={"line-1": a_pipeline()},
+        workers=[
+            WorkerStatus(pid=4710, kind="capture", pipeline="line-1", memory_bytes=1 << 20),
+            WorkerStatus(pid=4711, kind="engine", model="yolo", version="v1", memory_bytes=1 << 20),
+        ],
+        disk_error="read-only",
+    )
+
+
+def an_outcome(model: str = "yolo", active: str = "v1") -> Outcome:
+    """A roll-back that was done."""
+    return Outcome(model=model, from_version="v2", to=active, state="STABLE", active=active, held=HELD)
