@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """What OpenVINO has compiled, as a file: the next worker that serves the network loads it in half the time.
 
-The first line is JSON, the facts of the network; OpenVINO's own form follows, which it refuses itself when another
-version or processor made it. The node keeps the file beside its verdict, under a hash (`serving.verdicts`).
+The first line is JSON, what the network says of itself; OpenVINO's own form follows, which it refuses itself when
+another version or processor made it. The node keeps the file beside its tuning result, under a hash
+(`update.tuning_cache`).
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ def read_compiled(path: Path) -> CompiledFile:
     try:
         said: Any = json.loads(line)
         metadata = ModelMetadata(
-            Contract.from_values(said["contract"]), said["format"], said["head"], said["batches"]
+            Contract.from_values(said["contract"]), said["format"], said["layout"], said["batches"]
         )
     except (KeyError, TypeError, RecursionError) as e:
         raise ValueError(f"{path} is no compiled network") from e

@@ -45,6 +45,11 @@ class OpenVinoRuntime:
             )
         self._path = path
         core = ov.Core()
+        # Asked for another one, it would calculate in float32, imitate it slowly, and say nothing.
+        if options.precision.upper() not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+            raise UsageError(
+                f"engine precision {options.precision}", "this processor can't calculate in it", "use fp32"
+            )
         compiled, self.metadata, self._exported = _load_compiled(core, options) or _compile(
             core, path, fmt, options, companions
         )
@@ -52,10 +57,6 @@ class OpenVinoRuntime:
             raise WeightsError(f"weights {path}", "the network does not take a picture of floats")
         self._dtype = _DTYPES[compiled.inputs[0].element_type]
         self.max_batch = _max_batch(self.metadata, options)
-        if compiled.get_property("INFERENCE_PRECISION_HINT") != _PRECISIONS[options.precision]:
-            raise UsageError(
-                f"engine precision {options.precision}", "this processor can't calculate in it", "use fp32"
-            )
         self._core, self._compiled, self._options = core, compiled, options
         self._request = compiled.create_infer_request()
         self.name = engine_name("openvino", "cpu", options.precision)
