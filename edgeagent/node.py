@@ -350,7 +350,7 @@ class Node:
         updater = self._updater(model)
         before = updater.state.active
         check_name("version", version)
-        updater.handle(PromoteRequested(version, f"api@{time.time_ns()}", by, reason))
+        updater.handle(PromoteRequested(Directive(version, f"api@{time.time_ns()}", by, reason)))
         return self._outcome(model, before)
 
     def _updater(self, model: str) -> Updater:

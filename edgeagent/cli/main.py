@@ -213,12 +213,13 @@ def promote(
     ] = None,
 ) -> None:
     """Write the intent: all nodes that follow the key take this version."""
-    from edgeagent.core.directive import current_key, encode_directive
+    from edgeagent.core.directive import Directive, current_key, encode_directive
     from edgeagent.core.model import check_name
     from edgeagent.intent.url import open_config_store
 
     key = current_key(check_name("model", model))
-    value = encode_directive(version, by=by or _user(), reason=reason, allow_new_contract=allow_new_contract)
+    asked = Directive(version, by=by or _user(), reason=reason, allow_new_contract=allow_new_contract)
+    value = encode_directive(asked)
     connection = open_config_store(config_store, username=username or "", password_file=password_file)
     try:
         connection.put(key, value)

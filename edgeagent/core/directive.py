@@ -1,41 +1,49 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
-"""The operator's wish: the decoded value of `/models/<model>/current` or of a node's pin."""
+"""The operator's intent: the decoded value of `/models/<model>/current` or of a node's pin."""
 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any
 
 from edgeagent.core.model import check_name, parse_json
 from edgeagent.errors import DirectiveError, UsageError
 
 MAX_VALUE_BYTES = 64 * 1024
-_FIELDS = ("version", "by", "reason", "allow_new_contract")
 
 
 @dataclass(frozen=True)
 class Directive:
-    """Which version should serve, and on whose word.
+    """Which version should serve, and on whose word. It travels as it is, from the key to the swap and into the state.
 
-    wish: identity of this writing of the key (key and revision). Writing the key again, even with the
-    same value, is a new wish: it ends a hold and lifts a quarantine.
+    intent_id: identity of this writing of the key (key and revision), or of what asked on the node itself. Writing the
+    key again, even with the same value, is a new intent: it ends a hold and lifts a quarantine.
     allow_new_contract: the operator says that the class names may change with this version.
+    Every field from `by` on may stand in the key's value, is optional there, and is text or true/false as its default.
     """
 
     version: str
-    intent_id: str
+    intent_id: str = ""
     by: str = ""
     reason: str = ""
     allow_new_contract: bool = False
 
 
+_OPTIONAL: dict[str, Any] = {
+    f.name: f.default for f in fields(Directive) if f.name not in ("version", "intent_id")
+}
+_KNOWN = ("version", *_OPTIONAL)
+
+
 def current_key(model: str) -> str:
-    """Key of the wish for all nodes."""
+    """Key of the intent for all nodes."""
     return f"/models/{model}/current"
 
 
 def pin_key(model: str, node: str) -> str:
-    """Key of the wish for one node; wins over `current_key`."""
+    """Key of the intent for one node; wins over `current_key`."""
     return f"/models/{model}/pins/{node}"
 
 
@@ -67,41 +75,28 @@ def decode_directive(key: str, value: bytes, revision: str) -> Directive:
         raise bad("the JSON value is not an object")
     if "version" not in doc:
         raise bad("the field version is missing")
-    unknown = sorted(set(doc) - set(_FIELDS))
+    unknown = sorted(set(doc) - set(_KNOWN))
     if unknown:
-        raise bad(f"unknown fields {', '.join(unknown)[:200]} (known are {', '.join(_FIELDS)})")
-    for name in ("by", "reason"):
-        if not isinstance(doc.get(name, ""), str):
-            raise bad(f"the field {name} is not text")
-    if not isinstance(doc.get("allow_new_contract", False), bool):
-        raise bad("the field allow_new_contract is not true or false")
+        raise bad(f"unknown fields {', '.join(unknown)[:200]} (known are {', '.join(_KNOWN)})")
+    for name, default in _OPTIONAL.items():
+        if not isinstance(doc.get(name, default), type(default)):
+            raise bad(f"the field {name} is not {'text' if isinstance(default, str) else 'true or false'}")
     try:
         version = check_name("version", doc["version"])
     except UsageError as e:
         raise bad(f"{e.what} is {e.why} ({e.todo})") from e
-    return Directive(
-        version=version,
-        intent_id=f"{key}@{revision}",
-        by=doc.get("by", ""),
-        reason=doc.get("reason", ""),
-        allow_new_contract=doc.get("allow_new_contract", False),
-    )
+    return Directive(**{**doc, "version": version, "intent_id": f"{key}@{revision}"})
 
 
-def encode_directive(version: str, by: str = "", reason: str = "", allow_new_contract: bool = False) -> bytes:
-    """The value to write for `version`: bare text where that says it all, else JSON.
+def encode_directive(directive: Directive) -> bytes:
+    """The value to write into a key: bare text where the version says it all, else JSON. `intent_id` isn't written.
 
     Raises UsageError for what `decode_directive` would not take.
     """
-    doc: dict[str, str | bool] = {"version": check_name("version", version)}
-    if by:
-        doc["by"] = by
-    if reason:
-        doc["reason"] = reason
-    if allow_new_contract:
-        doc["allow_new_contract"] = True
+    doc: dict[str, Any] = {"version": check_name("version", directive.version)}
+    doc |= {name: value for name in _OPTIONAL if (value := getattr(directive, name)) != _OPTIONAL[name]}
     try:
-        value = version.encode() if len(doc) == 1 else json.dumps(doc, ensure_ascii=False).encode()
+        value = directive.version.encode() if len(doc) == 1 else json.dumps(doc, ensure_ascii=False).encode()
     except UnicodeEncodeError as e:
         raise UsageError("by or reason", "not valid text", "write it in UTF-8") from e
     if len(value) > MAX_VALUE_BYTES:
@@ -109,3 +104,18 @@ def encode_directive(version: str, by: str = "", reason: str = "", allow_new_con
             "by or reason", f"the value becomes {len(value)} bytes", f"at most {MAX_VALUE_BYTES}"
         )
     return value
+
+
+def directive_to_json(directive: Directive) -> dict[str, Any]:
+    """As it stands in the saved state: all fields; `intent_id` is called `wish` there, as it always was."""
+    saved = asdict(directive)
+    return {"wish": saved.pop("intent_id"), **saved}
+
+
+def directive_from_json(doc: Mapping[str, Any]) -> Directive:
+    """What `directive_to_json` gave; a field that an earlier release didn't know has its default.
+
+    Raises LookupError or TypeError for anything else.
+    """
+    optional = {name: type(_OPTIONAL[name])(doc[name]) for name in _OPTIONAL if name in doc}
+    return Directive(version=str(doc["version"]), intent_id=str(doc["wish"]), **optional)

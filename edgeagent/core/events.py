@@ -7,14 +7,14 @@ from dataclasses import dataclass, field
 
 from edgeagent.core.directive import Directive
 from edgeagent.core.lifecycle import Stage
-from edgeagent.core.state import Goal, VersionRef
+from edgeagent.core.state import Goal, PrepareMode, VersionRef
 
 # -- events ------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class IntentChanged:
-    """The intent as it stands, decoded. The same wish again changes nothing."""
+    """The intent as it stands, decoded. The same intent again changes nothing."""
 
     directive: Directive
 
@@ -36,12 +36,9 @@ class RollbackRequested:
 
 @dataclass(frozen=True)
 class PromoteRequested:
-    """The operator wants this version, on this node. `wish` identifies the request."""
+    """The operator wants this version, on this node; `intent_id` identifies the request."""
 
-    version: str
-    intent_id: str
-    by: str
-    reason: str = ""
+    directive: Directive
 
 
 @dataclass(frozen=True)
@@ -99,10 +96,11 @@ Event = (
 
 @dataclass(frozen=True)
 class PrepareCandidate:
-    """Take the candidate from FETCHING to READY; report with Advanced and Failed."""
+    """Take the candidate from FETCHING to READY; report with StageReached and CandidateFailed."""
 
     id: int
     goal: Goal
+    mode: PrepareMode
 
 
 @dataclass(frozen=True)

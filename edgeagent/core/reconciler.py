@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from edgeagent.core.directive import Directive
 from edgeagent.core.events import (
     ActiveUnhealthy,
     AppendAudit,
@@ -66,20 +67,12 @@ def goal(state: State) -> Goal | None:
     if state.active is None:
         for ref in reversed(state.stable_versions):
             if ref.version not in state.boot_failed:
-                return Goal(
-                    ref.version,
-                    intent_id="boot",
-                    by="boot",
-                    reason="last known good",
-                    known_good=True,
-                    digest=ref.digest,
-                )
+                return Goal(Directive(ref.version, "boot", "boot", "last known good"), ref.digest)
     if state.override:
         return state.override.goal
     if state.active and not state.intent_synced:
         return None
-    d = state.directive
-    return Goal(d.version, d.intent_id, d.by, d.reason, d.allow_new_contract) if d else None
+    return Goal(state.directive) if state.directive else None
 
 
 def next_deadline(state: State) -> float | None:
@@ -122,9 +115,8 @@ def _apply(state: State, event: Event, now: float, policy: Policy) -> Step:
             return replace(state, last_error=why), []
         case RollbackRequested(by, reason):
             return _roll_back(state, by, reason)
-        case PromoteRequested(version, intent_id, by, reason):
-            override = Override(Goal(version, intent_id, by, reason), "promote")
-            return replace(state, override=override), [PersistState()]
+        case PromoteRequested(directive):
+            return replace(state, override=Override(Goal(directive), "promote")), [PersistState()]
         case StageReached(id, stage, digest):
             return _stage_reached(state, id, stage, digest, now, policy)
         case CandidateFailed(id, why, transient):
@@ -153,14 +145,8 @@ def _roll_back(state: State, by: str, reason: str) -> Step:
             "no earlier version has served well on this node",
             "promote a version instead",
         )
-    wanted = Goal(
-        target.version,
-        f"rollback@{state.epoch}",
-        by,
-        reason or "roll-back",
-        known_good=True,
-        digest=target.digest,
-    )
+    asked = Directive(target.version, f"rollback@{state.epoch}", by, reason or "roll-back")
+    wanted = Goal(asked, target.digest)
     # Asked again, it is tried again.
     rejections = tuple(r for r in state.rejections if r.intent_id != wanted.intent_id)
     override = Override(wanted, "rollback")
@@ -221,11 +207,11 @@ def _swap_in(state: State, c: Candidate, now: float, policy: Policy) -> Step:
         AppendAudit(
             event=_event_name(state, c.goal),
             result="swapped",
-            by=c.goal.by,
+            by=c.goal.directive.by,
             from_version=old.version if old else "",
             to_version=new.version,
             digest=new.digest,
-            why=c.goal.reason,
+            why=c.goal.directive.reason,
             stages=c.durations(now),
         )
     )
@@ -298,7 +284,7 @@ def _reject(state: State, c: Candidate, why: str, now: float) -> Step:
     record = AppendAudit(
         event=_event_name(state, c.goal),
         result="rejected",
-        by=c.goal.by,
+        by=c.goal.directive.by,
         from_version=state.active.version if state.active else "",
         to_version=c.goal.version,
         digest=c.digest,
@@ -348,7 +334,7 @@ def _tick(state: State, now: float, policy: Policy) -> Step:
     if c and c.retry_at is not None and now >= c.retry_at:
         # A new id: whatever the last attempt still reports is outdated.
         again, state = _new_candidate(state, c.goal, now, c.attempt + 1)
-        commands.append(PrepareCandidate(again.id, again.goal))
+        commands.append(PrepareCandidate(again.id, again.goal, again.goal.mode))
     return state, commands
 
 
@@ -369,26 +355,26 @@ def _reconcile(state: State, now: float, policy: Policy) -> Step:
     if state.standby and state.standby.version == wanted.version:
         # Still warm: a swap, not a load. The standby is the last known good by construction.
         times = ((Stage.READY, now),)
-        ready = Candidate(
-            state.next_id, replace(wanted, known_good=True), Stage.READY, times, state.standby.digest
-        )
+        known_good = replace(wanted, digest=state.standby.digest)
+        ready = Candidate(state.next_id, known_good, Stage.READY, times, state.standby.digest)
         state = replace(state, candidate=ready, next_id=state.next_id + 1)
         state, more = _swap_in(state, ready, now, policy)
         return state, commands + more
     new, state = _new_candidate(state, wanted, now, 1)
-    return state, [*commands, PrepareCandidate(new.id, wanted)]
+    return state, [*commands, PrepareCandidate(new.id, wanted, wanted.mode)]
 
 
 def _same_work(a: Goal, b: Goal) -> bool:
     """Whether both ask for the same preparation, on whosever word."""
-    return (a.version, a.allow_new_contract, a.digest) == (b.version, b.allow_new_contract, b.digest)
+    leave = a.directive.allow_new_contract == b.directive.allow_new_contract
+    return leave and (a.version, a.digest) == (b.version, b.digest)
 
 
 def _superseded(state: State, c: Candidate, now: float) -> AppendAudit:
     return AppendAudit(
         event=_event_name(state, c.goal),
         result="superseded",
-        by=c.goal.by,
+        by=c.goal.directive.by,
         from_version=state.active.version if state.active else "",
         to_version=c.goal.version,
         digest=c.digest,

@@ -4,10 +4,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Any
 
-from edgeagent.core.directive import Directive
+from edgeagent.core.directive import Directive, directive_from_json, directive_to_json
 from edgeagent.core.lifecycle import Stage
 from edgeagent.core.model import MAX_NUMBER
 
@@ -23,19 +24,44 @@ class VersionRef:
     digest: str
 
 
+class PrepareMode(StrEnum):
+    """What a version is prepared for."""
+
+    UPDATE = "UPDATE"  # to be tried by the gates, and made as well as this node can
+    BOOT = "BOOT"  # known to be good here: no gates, and whatever form of it can serve soonest
+    REBUILD = "REBUILD"  # serves already; made as well as this node can, beside the engine that serves
+
+
 @dataclass(frozen=True)
 class Goal:
-    """What should serve, and why. `known_good`: it has served well here, so it needs no gates and no probation,
-    as long as its content still has that `digest`.
+    """What should serve, and on whose word.
+
+    digest: of the content that has served well here, "" for a version that has yet to earn its place. As long as its
+    content is still that, it needs no gates and no probation.
     """
 
-    version: str
-    intent_id: str
-    by: str = ""
-    reason: str = ""
-    allow_new_contract: bool = False
-    known_good: bool = False
+    directive: Directive
     digest: str = ""
+
+    @property
+    def version(self) -> str:
+        """The version that should serve."""
+        return self.directive.version
+
+    @property
+    def intent_id(self) -> str:
+        """Identity of the intent that it stands for."""
+        return self.directive.intent_id
+
+    @property
+    def known_good(self) -> bool:
+        """Whether it has served well here."""
+        return self.digest != ""
+
+    @property
+    def mode(self) -> PrepareMode:
+        """What it is to be prepared for."""
+        return PrepareMode.BOOT if self.known_good else PrepareMode.UPDATE
 
 
 @dataclass(frozen=True)
@@ -62,7 +88,7 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Override:
-    """A wish made on this node (`kind`: rollback or promote), in force until the intent itself changes."""
+    """An intent made on this node (`kind`: rollback or promote), in force until the intent itself changes."""
 
     goal: Goal
     kind: str
@@ -70,7 +96,7 @@ class Override:
 
 @dataclass(frozen=True)
 class Rejection:
-    """A version that was refused, and under which wish; it isn't tried again until that changes."""
+    """A version that was refused, and under which intent; it isn't tried again until that changes."""
 
     version: str
     digest: str
@@ -83,9 +109,9 @@ class Rejection:
 class State:
     """Everything that is decided on, for one model.
 
-    good: versions that became stable, oldest first; the last is the last known good.
+    stable_versions: those that became stable, oldest first; the last is the last known good.
     probation_until: monotonic seconds; None when the active version is stable.
-    wish_read: the config store has told its wish since this start; until then `directive` is that of the last run.
+    intent_synced: the config store has told the intent since this start; until then `directive` is of the last run.
     """
 
     model: str
@@ -110,7 +136,7 @@ class State:
 
     @property
     def intent(self) -> str:
-        """Identity of the operator's wish in force, "" when there is none."""
+        """Identity of the operator's intent in force, "" when there is none."""
         return self.directive.intent_id if self.directive else ""
 
 
@@ -121,9 +147,15 @@ def to_json(state: State) -> dict[str, Any]:
         "schema": STATE_SCHEMA,
         "model": state.model,
         "epoch": state.epoch,
-        "directive": state.directive and _saved(state.directive),
+        "directive": state.directive and directive_to_json(state.directive),
         "good": [[r.version, r.digest] for r in state.stable_versions],
-        "override": override and {"kind": override.kind, **_saved(override.goal)},
+        "override": override
+        and {
+            "kind": override.kind,
+            **directive_to_json(override.goal.directive),
+            "known_good": override.goal.known_good,
+            "digest": override.goal.digest,
+        },
         "rejections": [
             # What failed at boot is tried again at the next one.
             [r.version, r.digest, r.intent_id, r.stage.value, r.why]
@@ -140,11 +172,11 @@ def from_json(model: str, doc: Mapping[str, Any]) -> State:
             raise ValueError(f"state of model {doc['model']!r}, schema {doc['schema']!r}")
         override = None
         if o := doc["override"]:
-            goal = Goal(*_intent_fields(o), bool(o["known_good"]), str(o["digest"]))
-            override = Override(goal, str(o["kind"]))
-        # The wish as it was before the restart: holds and quarantines refer to it, and the node has something
+            known_good, digest = bool(o["known_good"]), str(o["digest"])
+            override = Override(Goal(directive_from_json(o), digest if known_good else ""), str(o["kind"]))
+        # The intent as it was before the restart: holds and quarantines refer to it, and the node has something
         # to aspire to while the config store is away.
-        directive = Directive(*_intent_fields(d)) if (d := doc["directive"]) else None
+        directive = directive_from_json(d) if (d := doc["directive"]) else None
         epoch = int(doc["epoch"])
         if not 0 <= epoch <= MAX_NUMBER:
             raise ValueError(f"epoch {epoch:.3g} is none")
@@ -160,20 +192,3 @@ def from_json(model: str, doc: Mapping[str, Any]) -> State:
         )
     except (LookupError, TypeError, OverflowError) as e:
         raise ValueError(f"not a saved state: {e!r}") from e
-
-
-def _saved(wanted: Directive | Goal) -> dict[str, Any]:
-    """Its fields, under the names that they have on disk: `wish` is what earlier releases called `intent_id`."""
-    fields = asdict(wanted)
-    return {"wish": fields.pop("intent_id"), **fields}
-
-
-def _intent_fields(doc: Mapping[str, Any]) -> tuple[str, str, str, str, bool]:
-    """The fields with which both Directive and Goal begin."""
-    return (
-        str(doc["version"]),
-        str(doc["wish"]),
-        str(doc["by"]),
-        str(doc["reason"]),
-        bool(doc["allow_new_contract"]),
-    )

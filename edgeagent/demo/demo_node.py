@@ -19,7 +19,7 @@ from typing import IO, Any
 import yaml
 
 from edgeagent.cli.client import ask
-from edgeagent.core.directive import current_key, encode_directive
+from edgeagent.core.directive import Directive, current_key, encode_directive
 from edgeagent.core.model import Manifest
 from edgeagent.errors import UnavailableError
 from edgeagent.intent.url import open_config_store
@@ -127,7 +127,8 @@ class DemoNode:
         store = open_config_store(self.config_store)
         try:
             asked = time.time()
-            store.put(current_key(MODEL), encode_directive(version, by=OPERATOR, reason=reason))
+            asked_for = Directive(version, by=OPERATOR, reason=reason)
+            store.put(current_key(MODEL), encode_directive(asked_for))
         finally:
             store.close()
         return asked

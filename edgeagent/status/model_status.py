@@ -46,7 +46,7 @@ def model_status(updater: Updater) -> ModelStatus:
 
 
 def _held(override: Override) -> Held:
-    asked = override.goal
+    asked = override.goal.directive
     return Held(
         kind=override.kind,
         version=asked.version,

@@ -14,9 +14,10 @@ from typing import Any
 
 import structlog
 
+from edgeagent.core.form import FrameSizes
 from edgeagent.core.lifecycle import Stage
 from edgeagent.core.model import Contract
-from edgeagent.core.state import Goal, VersionRef
+from edgeagent.core.state import Goal, PrepareMode, VersionRef
 from edgeagent.core.tuning import Tolerance
 from edgeagent.errors import EdgeAgentError
 from edgeagent.gates import contract as contract_gate
@@ -37,14 +38,6 @@ _FIRST_FRAMES_S = 5.0
 _LOOK_S = 0.05
 _TRIED_WITH = ("edgeagent.runtimes.detection.detector", "onnx")
 """What trials and gates import, whatever the runtime."""
-
-
-@dataclass(frozen=True)
-class FrameSizes:
-    """(height, width) of the frames that the pipelines of a model have sent; `complete` when each has sent some."""
-
-    seen: frozenset[tuple[int, int]] = frozenset()
-    complete: bool = True
 
 
 class RefusedError(Exception):
@@ -108,15 +101,15 @@ class Preparation:
         frame_sizes: Callable[[], FrameSizes],
         on_stage: Callable[[Stage, str], None],
         refused: set[str],
-        thorough: bool = False,
+        mode: PrepareMode = PrepareMode.UPDATE,
         backend: str = "",
     ) -> None:
         """frame_sizes: asked on the event loop's thread only. refused: digests that this node won't serve; what the
         cache holds of them is not the last word.
 
-        known_good versions are in a hurry: what was prepared for frames of another shape serves, or the version as it
-        was published, for now. Not when `thorough`: then they, too, are made for this node and its frames as they are,
-        or refused when that can't be done now. backend: what it will likely be tried in.
+        mode: at BOOT what was prepared for frames of another shape serves, or the version as it was published, for
+        now. For a REBUILD it is made for this node and its frames as they are, or refused when that can't be done now.
+        backend: what it will likely be tried in.
         """
         self.report = PreparationProgress()
         self.version = goal.version
@@ -129,10 +122,9 @@ class Preparation:
         self._frame_sizes = frame_sizes
         self._on_stage = on_stage
         self._refused = refused
-        self._thorough = thorough
+        self._mode = mode
         self._backend = backend
         self.spare = SpareWorker(KIND, MODULE)
-        self._hurry = goal.known_good and not thorough
 
     async def run(self) -> Artifact:
         """Everything up to the gates. No worker is left when this ends or is cancelled.
@@ -154,17 +146,19 @@ class Preparation:
             fetched = await self._fetch()
             self._enter(Stage.PREPARING)
             self._check_claim(fetched)
-            if _takes_any_size(fetched) and not self._hurry:
+            if _takes_any_size(fetched) and self._mode is not PrepareMode.BOOT:
                 await self._wait_for_first_frames()
             source = await asyncio.to_thread(self._source, fetched, self._frame_sizes())
-            provisional = self._hurry and len(source.variants) > 1 and can_serve_unconverted(source)
+            provisional = (
+                self._mode is PrepareMode.BOOT and len(source.variants) > 1 and can_serve_unconverted(source)
+            )
             tuned = (
                 unconverted(source) if provisional else await self._make_fit(source, fetched["fingerprint"])
             )
-            if self._thorough and tuned.folder is None:
+            if self._mode is PrepareMode.REBUILD and tuned.folder is None:
                 # A makeshift is for a version that has nothing better; here one serves already.
                 raise RefusedError(tuned.trials[-1].why, transient=True)
-        if not self._goal.known_good:
+        if self._mode is PrepareMode.UPDATE:
             self._enter(Stage.GATING)
             if not known:
                 if not tuned.gated:
@@ -197,9 +191,10 @@ class Preparation:
                 return None
             fetched = {**describe(cached), "fingerprint": ""}
             source = self._source(fetched, sizes)
-            any_size = not sizes.seen or self._hurry
+            any_size = not sizes.seen or self._mode is PrepareMode.BOOT
             tuned = load_result(source, self._settings.prepared, any_size)
-            if tuned is None or not (self._goal.known_good or has_passed(tuned, self._terms())):
+            ungated = self._mode is PrepareMode.UPDATE
+            if tuned is None or (ungated and not has_passed(tuned, self._terms())):
                 return None
             cache.verify(cached)
             cache.mark_used(cached)
@@ -245,7 +240,9 @@ class Preparation:
         """What the manifest says must be welcome before anything is converted; that it is true the gates will see.
 
         Raises RefusedError."""
-        if self._goal.known_good or self._goal.allow_new_contract or not self._active_contract:
+        if self._mode is not PrepareMode.UPDATE or self._goal.directive.allow_new_contract:
+            return
+        if not self._active_contract:
             return
         failures = contract_gate.changes(self._active_contract, Contract.from_values(fetched["contract"]))
         if failures:
@@ -255,7 +252,7 @@ class Preparation:
     def _terms(self) -> str:
         """What the gates judge by, beside the version itself: what serves, and leave to change it."""
         active = self._active_contract
-        terms = json.dumps([active and [active.task, active.names], self._goal.allow_new_contract])
+        terms = json.dumps([active and [active.task, active.names], self._goal.directive.allow_new_contract])
         return hashlib.sha256(terms.encode()).hexdigest()[:16]
 
     async def _fetch(self) -> dict[str, Any]:
@@ -263,7 +260,7 @@ class Preparation:
             "task": "fetch",
             "model": self._model,
             "version": self._goal.version,
-            "known_good": self._goal.known_good,
+            "known_good": self._mode is not PrepareMode.UPDATE,
             "digest": self._goal.digest,
             "cache": str(self._settings.cache),
             **store_settings(self._settings),
@@ -358,13 +355,13 @@ class Preparation:
             "model": self._model,
             "version": self._goal.version,
             "digest": source.digest,
-            "allow_new_contract": self._goal.allow_new_contract,
+            "allow_new_contract": self._goal.directive.allow_new_contract,
             "active_contract": asdict(self._active_contract) if self._active_contract else None,
         }
 
     def _have_next_wait(self) -> None:
         """Have the worker for what comes after fetching import meanwhile, when it is known what that will need."""
-        if self._backend and not self._goal.known_good:
+        if self._backend and self._mode is PrepareMode.UPDATE:
             self.spare.start((*_TRIED_WITH, *libraries_of("onnxruntime", self._backend)), low_priority=True)
 
     async def _run(

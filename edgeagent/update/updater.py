@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 import structlog
 
+from edgeagent.core.directive import Directive
 from edgeagent.core.events import (
     ActiveUnhealthy,
     AppendAudit,
@@ -27,10 +28,11 @@ from edgeagent.core.events import (
     Swap,
     Tick,
 )
+from edgeagent.core.form import FrameSizes
 from edgeagent.core.lifecycle import Stage
 from edgeagent.core.probation import exceeds_failure_budget
 from edgeagent.core.reconciler import Policy, goal, next_deadline, react, rejection_of
-from edgeagent.core.state import Goal, State, VersionRef
+from edgeagent.core.state import Goal, PrepareMode, State, VersionRef
 from edgeagent.errors import EdgeAgentError
 from edgeagent.serving.artifact import Artifact
 from edgeagent.serving.engine_process import Engine, EngineSettings, SpareEngine
@@ -38,7 +40,6 @@ from edgeagent.serving.frame import Frame
 from edgeagent.serving.router import Router
 from edgeagent.serving.slot import Slot
 from edgeagent.update.preparation import (
-    FrameSizes,
     Preparation,
     PrepareSettings,
     RefusedError,
@@ -194,9 +195,9 @@ class Updater:
 
     def _perform(self, command: Command) -> None:
         match command:
-            case PrepareCandidate(id, wanted):
+            case PrepareCandidate(id, wanted, mode):
                 self._cancel_work()
-                self._work = (id, self._start(self._bring_in(id, wanted)))
+                self._work = (id, self._start(self._bring_in(id, wanted, mode)))
             case Cancel(id):
                 if self._work and self._work[0] == id:
                     self._cancel_work()
@@ -218,7 +219,7 @@ class Updater:
             self._work[1].cancel()
             self._work = None
 
-    async def _bring_in(self, id: int, wanted: Goal) -> None:
+    async def _bring_in(self, id: int, wanted: Goal, mode: PrepareMode) -> None:
         """The way of a candidate from FETCHING to READY. Cancelled when it is superseded."""
         engine = None
         preparation = Preparation(
@@ -230,6 +231,7 @@ class Updater:
             self._frame_sizes,
             lambda stage, digest: self.handle(StageReached(id, stage, digest)),
             {r.digest for r in self.state.rejections},
+            mode,
             backend=self._backend,
         )
         self._preparation = preparation
@@ -309,7 +311,7 @@ class Updater:
 
     async def _fit(self, engine: Engine) -> bool:
         ref, model = engine.ref, self.state.model
-        goal = Goal(ref.version, "refit", "node", known_good=True, digest=ref.digest)
+        goal = Goal(Directive(ref.version, "rebuild", "node"), ref.digest)
         preparation = Preparation(
             model,
             goal,
@@ -319,7 +321,7 @@ class Updater:
             self._frame_sizes,
             lambda stage, digest: None,
             set(),
-            thorough=True,
+            PrepareMode.REBUILD,
         )
         self._refit_preparation = preparation
         try:

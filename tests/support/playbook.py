@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """The reconciler on paper: events go in, commands come out, and the state is kept between them.
 
-`on` answers with what is to be done (Begin, Cancel, Swap, Drop); Record and Save are kept aside, in `records`
-and `saved`, so that a test reads as the protocol.
+`on` answers with what is to be done (PrepareCandidate, Cancel, Swap, RetireEngine); AppendAudit and PersistState are
+kept aside, in `records` and `saved`, so that a test reads as the protocol.
 """
 
 from __future__ import annotations

@@ -119,13 +119,13 @@ NAMES = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._-]{0,20}", fullmatch=True).filter
 @given(NAMES, st.text(), st.text(), st.booleans())
 def test_what_is_written_is_read(version: str, by: str, reason: str, allow: bool) -> None:
     """Round trip."""
-    value = encode_directive(version, by, reason, allow)
+    value = encode_directive(Directive(version, "", by, reason, allow))
     assert decode_directive(KEY, value, "3") == Directive(version, f"{KEY}@3", by, reason, allow)
 
 
 def test_the_smallest_intent_is_written_as_bare_text() -> None:
     """As a person would type it."""
-    assert encode_directive("v2") == b"v2"
+    assert encode_directive(Directive("v2")) == b"v2"
 
 
 @pytest.mark.parametrize(
@@ -134,7 +134,7 @@ def test_the_smallest_intent_is_written_as_bare_text() -> None:
 def test_what_could_not_be_read_is_not_written(version: str, reason: str) -> None:
     """The mistake is reported where it is made."""
     with pytest.raises(UsageError):
-        encode_directive(version, reason=reason)
+        encode_directive(Directive(version, reason=reason))
 
 
 @given(st.binary(max_size=300) | st.text(max_size=100).map(str.encode))

@@ -95,7 +95,8 @@ class Node(RuleBasedStateMachine):
 
     def perform(self, command: object) -> None:
         match command:
-            case PrepareCandidate(id, wanted):
+            case PrepareCandidate(id, wanted, mode):
+                assert mode is wanted.mode
                 assert self.work is None, "two candidates at once"
                 assert id > self.last_id
                 self.last_id = id
@@ -150,7 +151,7 @@ class Node(RuleBasedStateMachine):
     @rule(version=VERSIONS)
     def promote(self, version: str) -> None:
         self.revision += 1
-        self.handle(PromoteRequested(version, f"api@{self.revision}", "Ada"))
+        self.handle(PromoteRequested(Directive(version, f"api@{self.revision}", "Ada")))
 
     @precondition(lambda self: self.work)
     @rule(steps=st.integers(1, 5))

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import pytest
 
+from edgeagent.core.directive import Directive
 from edgeagent.core.events import (
     ActiveUnhealthy,
     Cancel,
@@ -20,7 +21,7 @@ from edgeagent.core.events import (
 )
 from edgeagent.core.lifecycle import Stage
 from edgeagent.core.reconciler import goal, next_deadline, rejection_of
-from edgeagent.core.state import MAX_REJECTIONS
+from edgeagent.core.state import MAX_REJECTIONS, PrepareMode
 from tests.support.playbook import POLICY, UNPROVEN, Playbook, begun, intent, ref
 
 
@@ -54,7 +55,9 @@ def test_each_try_has_an_id_of_its_own() -> None:
     node = Playbook()
     node.on(intent("v1", 1))
     node.fails("store away", transient=True)
-    assert node.after(1.0) == [PrepareCandidate(2, goal(node.state))]  # type: ignore[arg-type]
+    wanted = goal(node.state)
+    assert wanted is not None
+    assert node.after(1.0) == [PrepareCandidate(2, wanted, PrepareMode.UPDATE)]
     before = node.state
     assert node.on(CandidateFailed(1, "hash is wrong")) == []
     assert node.on(StageReached(1, Stage.VERIFYING)) == []
@@ -180,10 +183,10 @@ def test_promote_tries_what_the_intent_s_version_was_refused_for() -> None:
     node = Playbook().serves("v1")
     node.on(intent("v2", 2))
     node.fails("hash is wrong")
-    assert begun(node.on(PromoteRequested("v2", "api@1", by="Ada"))) == ["v2"]
+    assert begun(node.on(PromoteRequested(Directive("v2", "api@1", by="Ada")))) == ["v2"]
     node.fails("hash is wrong")
-    assert node.on(PromoteRequested("v2", "api@1", by="Ada")) == []
-    assert begun(node.on(PromoteRequested("v2", "api@2", by="Ada"))) == ["v2"]
+    assert node.on(PromoteRequested(Directive("v2", "api@1", by="Ada"))) == []
+    assert begun(node.on(PromoteRequested(Directive("v2", "api@2", by="Ada")))) == ["v2"]
 
 
 # -- quarantine by content ---------------------------------------------------------------------------
@@ -271,7 +274,7 @@ def test_refusals_are_kept_within_bounds() -> None:
     """A node lives for years."""
     node = Playbook().serves("v1")
     for n in range(3 * MAX_REJECTIONS):
-        node.on(PromoteRequested("v2", f"api@{n}", by="Ada"))
+        node.on(PromoteRequested(Directive("v2", f"api@{n}", by="Ada")))
         node.fails("hash is wrong")
     assert len(node.state.rejections) == MAX_REJECTIONS
     assert refusal(node) == "hash is wrong"
@@ -347,7 +350,7 @@ def test_trouble_while_a_newer_version_is_prepared_leaves_that_one_alone() -> No
 def test_trouble_of_a_promoted_version_goes_back_and_stays_there() -> None:
     """The refusal is under the promote's wish."""
     node = Playbook().serves("v1")
-    node.on(PromoteRequested("v2", "api@1", by="Ada"))
+    node.on(PromoteRequested(Directive("v2", "api@1", by="Ada")))
     node.passes()
     assert node.on(ActiveUnhealthy(ref("v2"), "hangs")) == [Swap(ref("v1"), epoch=3), RetireEngine(ref("v2"))]
     assert refusal(node) == "hangs"

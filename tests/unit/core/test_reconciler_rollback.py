@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import pytest
 
+from edgeagent.core.directive import Directive
 from edgeagent.core.events import (
     Cancel,
     PrepareCandidate,
@@ -16,7 +17,7 @@ from edgeagent.core.events import (
 )
 from edgeagent.core.lifecycle import Stage
 from edgeagent.core.reconciler import goal, rollback_target
-from edgeagent.core.state import Goal
+from edgeagent.core.state import Goal, PrepareMode
 from edgeagent.errors import ConflictError
 from tests.support.playbook import POLICY, Playbook, begun, digest, intent, ref
 
@@ -25,7 +26,7 @@ BACK = RollbackRequested("Ada", "misses dents")
 
 def boot_goal(version: str) -> Goal:
     """The last known good, as a goal."""
-    return Goal(version, "boot", "boot", "last known good", known_good=True, digest=digest(version))
+    return Goal(Directive(version, "boot", "boot", "last known good"), digest(version))
 
 
 # -- roll-back ---------------------------------------------------------------------------------------
@@ -50,8 +51,8 @@ def test_during_probation_it_is_a_swap_at_once() -> None:
 def test_after_probation_the_version_before_is_loaded_without_gates() -> None:
     """It has served well here; what serves goes on until it is ready."""
     node = Playbook().serves("v1", "v2")
-    wanted = Goal("v1", "rollback@2", "Ada", "misses dents", known_good=True, digest=digest("v1"))
-    assert node.on(BACK) == [PrepareCandidate(3, wanted)]
+    wanted = Goal(Directive("v1", "rollback@2", "Ada", "misses dents"), digest("v1"))
+    assert node.on(BACK) == [PrepareCandidate(3, wanted, PrepareMode.BOOT)]
     assert node.passes() == [Swap(ref("v1"), epoch=3), RetireEngine(ref("v2"))]
     assert node.state.probation_until is None
 
@@ -81,7 +82,7 @@ def test_held_over_a_restart() -> None:
     node = Playbook().serves("v1", "v2")
     node.on(BACK)
     node.passes()
-    assert node.restarts() == [PrepareCandidate(1, boot_goal("v1"))]
+    assert node.restarts() == [PrepareCandidate(1, boot_goal("v1"), PrepareMode.BOOT)]
     assert node.passes() == [Swap(ref("v1"), epoch=4)]
     assert node.on(intent("v2", 2)) == []
     assert begun(node.on(intent("v2", 3))) == ["v2"]
@@ -186,7 +187,7 @@ def test_promote_ends_a_hold() -> None:
     node = Playbook().serves("v1", "v2")
     node.on(BACK)
     node.passes()
-    assert begun(node.on(PromoteRequested("v2", "api@1", by="Ada"))) == ["v2"]
+    assert begun(node.on(PromoteRequested(Directive("v2", "api@1", by="Ada")))) == ["v2"]
     assert node.passes() == [Swap(ref("v2"), epoch=4)]
     assert node.state.standby == ref("v1")
 
@@ -194,7 +195,7 @@ def test_promote_ends_a_hold() -> None:
 def test_back_from_a_promoted_version() -> None:
     """To what the intent says, and held there as any."""
     node = Playbook().serves("v1")
-    node.on(PromoteRequested("v2", "api@1", by="Ada"))
+    node.on(PromoteRequested(Directive("v2", "api@1", by="Ada")))
     node.passes()
     assert node.on(BACK) == [Swap(ref("v1"), epoch=3), RetireEngine(ref("v2"))]
     assert begun(node.on(intent("v2", 2))) == ["v2"]
@@ -208,7 +209,7 @@ def test_a_start_brings_the_last_known_good_first_then_the_intent() -> None:
     node = Playbook().serves("v1")
     node.on(intent("v2", 2))
     node.passes()
-    assert node.restarts() == [PrepareCandidate(1, boot_goal("v1"))]
+    assert node.restarts() == [PrepareCandidate(1, boot_goal("v1"), PrepareMode.BOOT)]
     assert node.passes() == [Swap(ref("v1"), epoch=3)]
     assert begun(node.rereads()) == ["v2"]
     assert node.passes() == [Swap(ref("v2"), epoch=4)]
@@ -219,7 +220,7 @@ def test_a_start_without_config_store() -> None:
     """What serves well is enough; the wish from before starts no update until it is known to stand still."""
     node = Playbook().serves("v1")
     node.on(intent("v2", 2))
-    assert node.restarts() == [PrepareCandidate(1, boot_goal("v1"))]
+    assert node.restarts() == [PrepareCandidate(1, boot_goal("v1"), PrepareMode.BOOT)]
     assert node.passes() == [Swap(ref("v1"), epoch=2)]
     assert node.records[-1].event == "boot"
     assert node.after(1e6) == []
@@ -230,7 +231,7 @@ def test_a_start_without_config_store() -> None:
 def test_a_hold_needs_no_config_store() -> None:
     """A wish made on the node stands by itself."""
     node = Playbook().serves("v1", "v2")
-    node.on(PromoteRequested("v3", "api@1", by="Ada"))
+    node.on(PromoteRequested(Directive("v3", "api@1", by="Ada")))
     node.restarts()
     assert begun(node.passes()) == ["v3"]
 
@@ -261,7 +262,9 @@ def test_when_no_good_version_starts_the_intent_is_tried_through_the_gates() -> 
     node = Playbook().serves("v1")
     node.restarts()
     acts = node.fails("store away", transient=True)
-    assert acts == [PrepareCandidate(2, Goal("v1", "/models/yolo/current@1", "etcd"))]
+    assert acts == [
+        PrepareCandidate(2, Goal(Directive("v1", "/models/yolo/current@1", "etcd")), PrepareMode.UPDATE)
+    ]
     for _ in range(5):
         assert node.fails("store away", transient=True) == []
         assert begun(node.after(POLICY.retry_max_s)) == ["v1"]
@@ -307,7 +310,7 @@ def test_leave_to_change_the_class_names_outlives_a_restart() -> None:
     node.passes()
     (begin,) = node.rereads()
     assert isinstance(begin, PrepareCandidate)
-    assert begin.goal.allow_new_contract
+    assert begin.goal.directive.allow_new_contract
     assert node.on(intent("v2", 2, allow_new_contract=True)) == []
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import pytest
 
+from edgeagent.core.directive import Directive
 from edgeagent.core.events import (
     Cancel,
     CandidateFailed,
@@ -19,7 +20,7 @@ from edgeagent.core.events import (
 )
 from edgeagent.core.lifecycle import IllegalTransitionError, Stage
 from edgeagent.core.reconciler import Policy, next_deadline
-from edgeagent.core.state import Goal
+from edgeagent.core.state import Goal, PrepareMode
 from tests.support.playbook import POLICY, UNPROVEN, Playbook, begun, intent, ref
 
 # -- the straight way --------------------------------------------------------------------------------
@@ -35,7 +36,9 @@ def test_nothing_is_aspired_and_nothing_is_done() -> None:
 def test_the_first_version_of_a_node() -> None:
     """Wish, preparation, swap, stable at once: there is nothing to go back to, so nothing to watch it for."""
     node = Playbook()
-    assert node.on(intent("v1", 1)) == [PrepareCandidate(1, Goal("v1", "/models/yolo/current@1", "etcd"))]
+    assert node.on(intent("v1", 1)) == [
+        PrepareCandidate(1, Goal(Directive("v1", "/models/yolo/current@1", "etcd")), PrepareMode.UPDATE)
+    ]
     assert node.reaches(*UNPROVEN) == []
     assert node.reaches(Stage.READY) == [Swap(ref("v1"), epoch=1)]
     assert (node.state.active, node.state.last_known_good) == (ref("v1"), ref("v1"))
@@ -208,7 +211,7 @@ def test_a_newer_intent_supersedes_the_candidate() -> None:
     node.reaches(Stage.VERIFYING)
     assert node.on(intent("v3", 3)) == [
         Cancel(2),
-        PrepareCandidate(3, Goal("v3", "/models/yolo/current@3", "etcd")),
+        PrepareCandidate(3, Goal(Directive("v3", "/models/yolo/current@3", "etcd")), PrepareMode.UPDATE),
     ]
     assert (node.records[-1].result, node.records[-1].to_version) == ("superseded", "v2")
 
@@ -308,7 +311,7 @@ def test_the_intent_going_back_to_the_standby_while_a_third_is_prepared() -> Non
 def test_promote_outweighs_the_intent_until_that_changes() -> None:
     """It passes the gates like any other; then the next wish ends it."""
     node = Playbook().serves("v1")
-    assert begun(node.on(PromoteRequested("v2", "api@1", by="Ada", reason="try it"))) == ["v2"]
+    assert begun(node.on(PromoteRequested(Directive("v2", "api@1", by="Ada", reason="try it")))) == ["v2"]
     assert node.passes() == [Swap(ref("v2"), epoch=2)]
     assert (node.records[-1].event, node.records[-1].by) == ("promote", "Ada")
     node.after(POLICY.probation_s)
@@ -320,7 +323,7 @@ def test_promote_outweighs_the_intent_until_that_changes() -> None:
 def test_promote_told_twice_changes_nothing() -> None:
     """The same request."""
     node = Playbook().serves("v1")
-    asked = PromoteRequested("v2", "api@1", by="Ada")
+    asked = PromoteRequested(Directive("v2", "api@1", by="Ada"))
     node.on(asked)
     before = node.state
     assert node.on(asked) == []
@@ -330,5 +333,5 @@ def test_promote_told_twice_changes_nothing() -> None:
 def test_promote_works_on_a_node_that_was_never_told_anything() -> None:
     """No config store needed."""
     node = Playbook()
-    assert begun(node.on(PromoteRequested("v1", "api@1", by="Ada"))) == ["v1"]
+    assert begun(node.on(PromoteRequested(Directive("v1", "api@1", by="Ada")))) == ["v1"]
     assert node.passes() == [Swap(ref("v1"), epoch=1)]

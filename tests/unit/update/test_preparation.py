@@ -13,9 +13,11 @@ from typing import Any
 
 import pytest
 
+from edgeagent.core.directive import Directive
+from edgeagent.core.form import FrameSizes
 from edgeagent.core.lifecycle import Stage
 from edgeagent.core.model import Contract
-from edgeagent.core.state import Goal
+from edgeagent.core.state import Goal, PrepareMode
 from edgeagent.core.tuning import Parity, Tolerance
 from edgeagent.runtimes.variants import Variant
 from edgeagent.serving.artifact import Artifact
@@ -24,7 +26,7 @@ from edgeagent.store.fetch import fetch_version
 from edgeagent.store.publish import publish
 from edgeagent.store.remote import RemoteStore
 from edgeagent.update import preparation
-from edgeagent.update.preparation import FrameSizes, Preparation, PrepareSettings, RefusedError
+from edgeagent.update.preparation import Preparation, PrepareSettings, RefusedError
 from edgeagent.update.worker_task import TaskFailedError
 from edgeagent.workers.messages import Control
 from tests.support.published import METADATA, publish_bytes
@@ -33,7 +35,7 @@ TORCH = Variant("torch", "cpu", "fp32", "pt")
 ONNX = Variant("onnxruntime", "cpu", "fp32", "onnx")
 OPENVINO = Variant("openvino", "cpu", "fp32", "onnx")
 SAME = Parity(frames=1, objects=3, missing=0, extra=0, least_iou=0.99, most_score=0.001)
-INTENT = Goal("v1", "key@1", "etcd")
+INTENT = Goal(Directive("v1", "key@1", "etcd"))
 CRASH = TaskFailedError("the preparing worker ended: killed by SIGSEGV")
 
 
@@ -54,7 +56,7 @@ class TrialRunner:
     libraries: list[str] = field(default_factory=list)
     unused: int = 0
 
-    def prepare(self, goal: Goal = INTENT, thorough: bool = False, backend: str = "") -> Artifact:
+    def prepare(self, goal: Goal = INTENT, mode: PrepareMode | None = None, backend: str = "") -> Artifact:
         """Run one preparation to its end."""
         self.asked.clear()
         self.stages.clear()
@@ -69,7 +71,7 @@ class TrialRunner:
                 self._frame_sizes,
                 self._entered,
                 self.refused,
-                thorough,
+                mode or goal.mode,
                 backend,
             )
             return await made.run()
@@ -193,7 +195,7 @@ def test_a_worker_imports_while_another_fetches(shop: TrialRunner) -> None:
     assert shop.unused == 0
     shop.fail["fetch"] = TaskFailedError("store away", {"transient": True})
     with pytest.raises(RefusedError):
-        shop.prepare(replace(INTENT, version="v9"), backend="onnxruntime")
+        shop.prepare(Goal(Directive("v9", "key@1", "etcd")), backend="onnxruntime")
     assert shop.unused == 1
 
 
@@ -202,7 +204,7 @@ def test_no_worker_imports_what_nobody_may_need(shop: TrialRunner) -> None:
     digest = shop.prepare().ref.digest
     for folder in ("prepared", "yolo"):
         shutil.rmtree(shop.settings.cache / folder, ignore_errors=True)
-    good = Goal("v1", "boot", "boot", known_good=True, digest=digest)
+    good = Goal(Directive("v1", "boot", "boot"), digest)
     shop.prepare(good, backend="openvino")
     assert (shop.spared, shop.libraries) == ([], [])
 
@@ -228,18 +230,18 @@ def test_the_second_time_no_worker_is_needed(shop: TrialRunner) -> None:
 def test_a_known_good_version_skips_the_gates(shop: TrialRunner) -> None:
     """It is fetched and tuned, if need be."""
     digest = shop.prepare().ref.digest
-    good = Goal("v1", "boot", "boot", known_good=True, digest=digest)
+    good = Goal(Directive("v1", "boot", "boot"), digest)
     shop.prepare(good)
     assert (shop.asked, shop.stages) == ([], ["VERIFYING", "PREPARING"])
 
 
 def test_a_known_good_version_without_a_tuning_result_serves_as_it_was_published(shop: TrialRunner) -> None:
     """A line waits; what is fastest (with other options, another version of a runtime) is found out beside it."""
-    good = Goal("v1", "boot", "boot", known_good=True, digest=shop.prepare().ref.digest)
+    good = Goal(Directive("v1", "boot", "boot"), shop.prepare().ref.digest)
     shop.settings = replace(shop.settings, threads=2)
     artifact = shop.prepare(good)
     assert (artifact.variant, artifact.provisional, shop.asked) == (ONNX, True, ["fetch"])
-    artifact = shop.prepare(good, thorough=True)
+    artifact = shop.prepare(good, PrepareMode.REBUILD)
     assert (artifact.variant, artifact.provisional) == (OPENVINO, False)
     assert shop.asked == WHOLE_WAY[:-1]
     assert shop.prepare(good) == artifact
@@ -253,11 +255,11 @@ def test_a_known_good_version_without_a_tuning_result_serves_as_it_was_published
 )
 def test_what_serves_is_not_rebuilt_as_a_makeshift(shop: TrialRunner, lacks: Exception) -> None:
     """A worker that is killed, or a full disk: the source would serve at its own, slow pace."""
-    good = Goal("v1", "boot", "boot", known_good=True, digest=shop.prepare().ref.digest)
+    good = Goal(Directive("v1", "boot", "boot"), shop.prepare().ref.digest)
     shop.settings = replace(shop.settings, threads=2)
     shop.fail = {"onnxruntime-cpu": lacks}
     with pytest.raises(RefusedError, match=r"SIGSEGV|no room"):
-        shop.prepare(good, thorough=True)
+        shop.prepare(good, PrepareMode.REBUILD)
 
 
 @pytest.mark.parametrize(
@@ -271,7 +273,7 @@ def test_gates_are_passed_on_their_terms(shop: TrialRunner, change: str) -> None
     if change == "other active version":
         shop.active = METADATA.contract
     else:
-        goal = replace(INTENT, allow_new_contract=True)
+        goal = Goal(replace(INTENT.directive, allow_new_contract=True))
     shop.prepare(goal)
     assert shop.asked == ["fetch", "gates"]
     shop.prepare(goal)
@@ -282,11 +284,11 @@ def test_a_version_like_the_one_before_is_proved_in_one_worker(shop: TrialRunner
     """Fetched, then tried and gated in what served its kin best; remembered like any other."""
     shop.prepare()
     publish_bytes(str(shop.folder / "store"), "v2", b"weights".upper(), shop.folder)
-    artifact = shop.prepare(replace(INTENT, version="v2"))
+    artifact = shop.prepare(Goal(Directive("v2", "key@1", "etcd")))
     assert shop.asked == ["fetch", "prove"]
     assert shop.stages == ["VERIFYING", "PREPARING", "GATING"]
     assert artifact.variant == OPENVINO
-    assert shop.prepare(replace(INTENT, version="v2")) == artifact
+    assert shop.prepare(Goal(Directive("v2", "key@1", "etcd"))) == artifact
     assert shop.asked == []
 
 
@@ -297,7 +299,7 @@ def test_classes_that_are_not_welcome_are_refused_before_anything_is_tried(shop:
         shop.prepare()
     assert (shop.asked, shop.stages) == (["fetch"], ["VERIFYING", "PREPARING", "GATING"])
     assert (refused.value.transient, refused.value.fingerprint) == (False, "f")
-    assert shop.prepare(replace(INTENT, allow_new_contract=True)).variant == OPENVINO
+    assert shop.prepare(Goal(replace(INTENT.directive, allow_new_contract=True))).variant == OPENVINO
 
 
 WIDE, HIGH = FrameSizes(frozenset({(720, 1280)})), FrameSizes(frozenset({(1280, 720)}))
@@ -342,10 +344,10 @@ def test_a_known_good_version_serves_at_once_as_it_is(checkpoint: TrialRunner) -
     checkpoint.frame_sizes = [WIDE]
     first = checkpoint.prepare()
     checkpoint.frame_sizes = [HIGH]
-    good = replace(INTENT, known_good=True, digest=first.ref.digest)
+    good = replace(INTENT, digest=first.ref.digest)
     assert checkpoint.prepare(good) == first
     assert checkpoint.asked == []
-    assert checkpoint.prepare(good, thorough=True).imgsz == (320, 192)
+    assert checkpoint.prepare(good, PrepareMode.REBUILD).imgsz == (320, 192)
     assert checkpoint.prepare(INTENT).imgsz == (320, 192)
 
 
