@@ -6,13 +6,14 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable
-from typing import Any
 
 from edgeagent.config import PipelineConfig
 from edgeagent.observe.metrics import Metrics
 from edgeagent.serving.camera import Capture, ring_slots
 from edgeagent.serving.frame import Frame
-from edgeagent.serving.router import Route, Router, Timing
+from edgeagent.serving.record import Timing
+from edgeagent.serving.router import Route, Router
+from edgeagent.sinks.port import Record
 from edgeagent.sinks.queue import Sinks
 
 _LATENCIES = 512
@@ -82,12 +83,12 @@ class Pipeline:
     def _captured(self, frame: Frame) -> None:
         self._router.frame(self.line, frame)
 
-    def _emit(self, record: dict[str, Any], timing: Timing) -> None:
+    def _emit(self, record: Record, timing: Timing) -> None:
         name, metrics = self.config.name, self._metrics
         self.results += 1
         self.last_result = time.monotonic()
         self._latencies.append(timing.total)
-        metrics.frame(name, record["version"])
+        metrics.frame(name, record.version)
         metrics.latency(name, "wait", timing.wait)
         metrics.latency(name, "pre", timing.pre)
         metrics.latency(name, "infer", timing.infer)

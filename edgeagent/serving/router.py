@@ -13,12 +13,13 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import count
-from typing import Any
 
 from edgeagent.serving.engine_process import Engine
 from edgeagent.serving.frame import Frame
+from edgeagent.serving.record import Timing, boxes_of, record_of, timing_of
 from edgeagent.serving.slot import Lease, Slot
-from edgeagent.workers.messages import BOX_STRUCT, Detected
+from edgeagent.sinks.port import Box, Record
+from edgeagent.workers.messages import Detected
 
 DEPTH = 2
 """How often over an engine has what it is at work on: a batch, or a frame in each of its streams, and as much waiting
@@ -37,17 +38,6 @@ MAX_SIZES = 64
 """A camera has one size of frames, or a few; a folder of pictures may have as many as there are files."""
 
 
-@dataclass(frozen=True, slots=True)
-class Timing:
-    """Where the time of one frame went, in seconds."""
-
-    wait: float
-    pre: float
-    infer: float
-    post: float
-    total: float
-
-
 @dataclass(slots=True, eq=False)
 class _Job:
     line: Route
@@ -55,6 +45,7 @@ class _Job:
     lease: Lease | None = None  # None: to be leased (again)
     dispatched: float = 0.0
     result: Detected | None = None
+    boxes: tuple[Box, ...] = ()
     failed: bool = False
 
     @property
@@ -75,7 +66,7 @@ class Route:
     live: bool
     confidence: float
     iou: float
-    emit: Callable[[dict[str, Any], Timing], None]
+    emit: Callable[[Record, Timing], None]
     dropped: Callable[[str, int], None]
     waiting: deque[Frame] = field(default_factory=deque)
     jobs: deque[_Job] = field(default_factory=deque)
@@ -156,12 +147,14 @@ class Router:
 
     def detected(self, engine: Engine, result: Detected) -> None:
         """An engine's answer. One that nobody waits for any more is left alone."""
-        if not _names_known_classes(engine, result):
-            self.fault(engine, result.ticket, "a detection has a class that the model doesn't have")
+        try:
+            boxes = boxes_of(result, engine.artifact.contract.names)
+        except ValueError as e:
+            self.fault(engine, result.ticket, str(e))
             return
         job = self._take(engine, result.ticket)
         if job:
-            job.result = result
+            job.result, job.boxes = result, boxes
             self._flush(job.line)
         self.dispatch()
 
@@ -248,42 +241,10 @@ class Router:
         lease, frame = job.lease, job.frame
         assert lease is not None
         now = self._clock()
-        artifact = lease.engine.artifact
-        names = artifact.contract.names
-        record = {
-            "pipeline": line.name,
-            "seq": frame.seq,
-            "ts": round(frame.ts, 3),
-            "model": self._model,
-            "version": artifact.ref.version,
-            "digest": artifact.ref.digest,
-            "epoch": lease.epoch,
-            "latency_ms": round((now - frame.mono) * 1000, 2),
-            "detections": [
-                {
-                    "cls": int(cls),
-                    "name": names[int(cls)],
-                    "conf": round(conf, 4),
-                    "xyxy": [round(x1, 1), round(y1, 1), round(x2, 1), round(y2, 1)],
-                }
-                for x1, y1, x2, y2, conf, cls in BOX_STRUCT.iter_unpack(result.boxes)
-            ],
-        }
-        timing = Timing(
-            wait=job.dispatched - frame.mono,
-            pre=result.pre_ms / 1000,
-            infer=result.infer_ms / 1000,
-            post=result.post_ms / 1000,
-            total=now - frame.mono,
-        )
+        record = record_of(frame, self._model, lease, job.boxes, now)
+        timing = timing_of(frame, job.dispatched, result, now)
         lease.release()
         if line.recent:
             line.recent.release()
         line.recent = frame
         line.emit(record, timing)
-
-
-def _names_known_classes(engine: Engine, result: Detected) -> bool:
-    """Whether each class id has a name: an end-to-end network gives ids as plain numbers, NaN included."""
-    classes = len(engine.artifact.contract.names)
-    return all(0 <= row[5] < classes for row in BOX_STRUCT.iter_unpack(result.boxes))

@@ -12,12 +12,12 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
-import orjson
 import structlog
 
 from edgeagent.config import JsonlSink, LogSink
+from edgeagent.sinks.port import Record, Sink, SinkError
 
 _log = structlog.get_logger(__name__)
 
@@ -25,28 +25,7 @@ QUEUE_RECORDS = 4096  # two minutes at 30 frames a second, some megabytes
 BATCH_RECORDS = 256
 _RETRY_S = 1.0
 
-Record = dict[str, Any]
 T = TypeVar("T")
-
-
-class SinkWriter(Protocol):
-    """Writes records somewhere. Used from one thread; may block."""
-
-    name: str
-
-    def write(self, batch: Sequence[Record]) -> None:
-        """Write whole records, in order. Raises SinkError when some are not written."""
-
-    def close(self) -> None:
-        """Let go of the file."""
-
-
-class SinkError(Exception):
-    """`lost` records of a batch are not written."""
-
-    def __init__(self, why: str, lost: int) -> None:
-        super().__init__(why)
-        self.lost = lost
 
 
 class Sinks:
@@ -83,7 +62,7 @@ class Sinks:
             self._thread.start()
 
     def write(self, record: Record) -> None:
-        """Queue a record (INTERFACE.md, "Detections"); it must not be changed any more. Never blocks."""
+        """Queue a record. Never blocks."""
         if not self._writers:
             return
         with self._ready:
@@ -147,7 +126,7 @@ class Sinks:
         with contextlib.suppress(RuntimeError):  # the loop is closed: nobody is left who could be told
             self._loop.call_soon_threadsafe(callback, value)
 
-    def _write(self, writer: SinkWriter, batch: list[Record]) -> None:
+    def _write(self, writer: Sink, batch: list[Record]) -> None:
         lost = 0
         try:
             writer.write(batch)
@@ -183,14 +162,14 @@ class JsonlWriter:
         """Raises SinkError; tries the disk again a second after it refused."""
         if time.monotonic() < self._retry_at:
             raise SinkError(self._why, len(batch))
-        written, bad = 0, 0
+        written = 0
         try:
             lines: list[bytes] = []
             for record in batch:
                 try:
-                    lines.append(orjson.dumps(record, option=orjson.OPT_APPEND_NEWLINE))
+                    lines.append(record.to_json() + b"\n")
                 except TypeError as e:
-                    bad, self._why = bad + 1, f"a record is not JSON: {e}"
+                    self._why = f"a record is not JSON: {e}"
             self._open_if_needed()
             if self._size and self._size + sum(map(len, lines)) > self._max_bytes:
                 self._rotate()
@@ -256,13 +235,13 @@ class LogWriter:
     def write(self, batch: Sequence[Record]) -> None:
         """As one field, so that the record's time stays beside the line's own."""
         for record in batch:
-            _log.info("detections", record=record)
+            _log.info("detections", record=record.as_dict())
 
     def close(self) -> None:
         """Nothing to let go of."""
 
 
-def _writer(config: JsonlSink | LogSink) -> SinkWriter:
+def _writer(config: JsonlSink | LogSink) -> Sink:
     if isinstance(config, JsonlSink):
         return JsonlWriter(config.path, config.max_mb * 1_000_000, config.keep)
     return LogWriter()

@@ -5,15 +5,17 @@ from __future__ import annotations
 
 from collections import Counter
 from types import SimpleNamespace
-from typing import Any, cast
+from typing import cast
 
 from edgeagent.core.model import Contract
 from edgeagent.core.state import VersionRef
 from edgeagent.serving.artifact import Artifact
 from edgeagent.serving.engine_process import Engine
 from edgeagent.serving.frame import Frame
-from edgeagent.serving.router import Route, Router, Timing
+from edgeagent.serving.record import Timing
+from edgeagent.serving.router import Route, Router
 from edgeagent.serving.slot import Slot
+from edgeagent.sinks.port import Record
 from edgeagent.workers.messages import BOX_STRUCT, Detected
 from edgeagent.workers.ring import Ring
 
@@ -84,7 +86,7 @@ class FakeLine:
         self.router = router
         self.ring = Ring(1, slots, 1)
         self.captured = 0
-        self.out: list[dict[str, Any]] = []
+        self.out: list[Record] = []
         self.timings: list[Timing] = []
         self.dropped: Counter[str] = Counter()
         self.line = Route(name, live, 0.25, 0.45, self._emit, self._drop)
@@ -103,7 +105,7 @@ class FakeLine:
     @property
     def seqs(self) -> list[int]:
         """The frames that came out."""
-        return [record["seq"] for record in self.out]
+        return [record.seq for record in self.out]
 
     @property
     def in_use(self) -> int:
@@ -116,7 +118,7 @@ class FakeLine:
         assert self.in_use == 0
         self.ring.close()
 
-    def _emit(self, record: dict[str, Any], timing: Timing) -> None:
+    def _emit(self, record: Record, timing: Timing) -> None:
         self.out.append(record)
         self.timings.append(timing)
 

@@ -53,7 +53,7 @@ def test_a_record_says_what_was_seen_where_and_by_whom() -> None:
     engine = harness.swap("v1")
     harness.now = 200.25
     engine.answers(BOX_OF_A_DENT)
-    assert line.out == [
+    assert [r.as_dict() for r in line.out] == [
         {
             "pipeline": "line-1",
             "seq": 0,
@@ -192,8 +192,8 @@ def test_a_swap_loses_nothing_and_keeps_the_order() -> None:
     assert line.seqs == [0]
     old.answers()
     assert line.seqs == [0, 1, 2, 3]
-    assert [r["version"] for r in line.out] == ["v1", "v1", "v2", "v2"]
-    assert [r["epoch"] for r in line.out] == [1, 1, 2, 2]
+    assert [r.version for r in line.out] == ["v1", "v1", "v2", "v2"]
+    assert [r.epoch for r in line.out] == [1, 1, 2, 2]
 
 
 def test_a_swap_waits_for_nothing() -> None:
@@ -315,7 +315,7 @@ def test_what_a_dead_engine_had_goes_to_the_version_that_serves_now() -> None:
     new.answers()
     new.answers()
     assert line.seqs == [0, 1, 2]
-    assert [r["epoch"] for r in line.out] == [1, 2, 2]
+    assert [r.epoch for r in line.out] == [1, 2, 2]
 
 
 def test_a_dead_engine_is_drained() -> None:
@@ -505,7 +505,7 @@ def test_an_engine_can_t_answer_for_another() -> None:
     stranger.answers()
     assert line.out == []
     engine.answers()
-    assert [r["version"] for r in line.out] == ["v1"]
+    assert [r.version for r in line.out] == ["v1"]
 
 
 # -- batches -----------------------------------------------------------------------------------------

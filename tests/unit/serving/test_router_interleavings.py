@@ -80,14 +80,14 @@ class Routing(RuleBasedStateMachine):
     def results_leave_in_frame_order(self) -> None:
         for line in self.lines:
             assert line.seqs == sorted(set(line.seqs))
-            epochs = [r["epoch"] for r in line.out]
+            epochs = [r.epoch for r in line.out]
             # A frame that was leased anew is of the newer epoch, and so are those behind it unless answered before.
             assert self.deaths or epochs == sorted(epochs)
 
     @invariant()
     def each_record_is_of_one_version(self) -> None:
         for line in self.lines:
-            assert all(r["version"] == f"v{r['epoch']}" for r in line.out)
+            assert all(r.version == f"v{r.epoch}" for r in line.out)
 
     @invariant()
     def no_engine_has_too_much(self) -> None:

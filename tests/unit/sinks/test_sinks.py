@@ -17,11 +17,17 @@ import structlog
 
 from edgeagent.config import JsonlSink, LogSink
 from edgeagent.sinks import queue as sinks_module
-from edgeagent.sinks.queue import JsonlWriter, Record, SinkError, Sinks
+from edgeagent.sinks.port import Record, SinkError
+from edgeagent.sinks.queue import JsonlWriter, Sinks
+
+
+def _record(seq: int, name: str = "dent") -> Record:
+    box = (0.0, 0.0, 1.0, 1.0, 0.5, 0.0)
+    return Record("line", seq, 1.5, "yolo", "v1", "sha256:a", 1, 9.5, (name,), (box,))
 
 
 def _records(first: int, count: int) -> list[Record]:
-    return [{"seq": n, "detections": []} for n in range(first, first + count)]
+    return [_record(seq) for seq in range(first, first + count)]
 
 
 def _seqs(path: Path) -> list[int]:
@@ -50,14 +56,15 @@ def test_a_line_torn_by_a_power_cut_is_ended(tmp_path: Path) -> None:
     writer = JsonlWriter(path, 10**6, 3)
     writer.write(_records(2, 1))
     writer.close()
-    assert path.read_bytes() == b'{"seq":0}\n{"seq":1,"det\n{"seq":2,"detections":[]}\n'
+    assert path.read_bytes() == b'{"seq":0}\n{"seq":1,"det\n' + _record(2).to_json() + b"\n"
 
 
 @pytest.mark.parametrize("keep", [0, 1, 3])
 def test_rotation_keeps_so_many(tmp_path: Path, keep: int) -> None:
     """Files stay under the limit; the newest `keep` old ones stay, in order, without a gap."""
     path = tmp_path / "out.jsonl"
-    writer = JsonlWriter(path, 100, keep)
+    limit = 3 * len(_record(99).to_json()) + 3
+    writer = JsonlWriter(path, limit, keep)
     for n in range(40):
         writer.write(_records(n, 1))
     writer.close()
@@ -65,7 +72,7 @@ def test_rotation_keeps_so_many(tmp_path: Path, keep: int) -> None:
     assert sorted(tmp_path.iterdir()) == sorted(files)
     kept = [seq for file in files for seq in _seqs(file)]
     assert kept == list(range(40 - len(kept), 40))
-    assert all(file.stat().st_size <= 100 for file in files)
+    assert all(file.stat().st_size <= limit for file in files)
 
 
 def test_a_file_that_was_moved_away_is_made_again(tmp_path: Path) -> None:
@@ -83,7 +90,7 @@ def test_a_disk_that_fills_up_leaves_whole_lines(tmp_path: Path, monkeypatch: py
     """Half a line that still fitted is taken back; the records that are not there are counted; later it goes on."""
     path = tmp_path / "out.jsonl"
     writer = JsonlWriter(path, 10**6, 3)
-    room, write = [60], os.write
+    room, write = [5 * len(_record(0).to_json()) // 2], os.write
 
     def full(fd: int, data: bytes) -> int:
         if not room[0]:
@@ -140,7 +147,7 @@ def test_a_record_that_is_not_json_costs_only_itself(tmp_path: Path) -> None:
     path = tmp_path / "out.jsonl"
     writer = JsonlWriter(path, 10**6, 3)
     with pytest.raises(SinkError, match="not JSON") as e:
-        writer.write([{"seq": 0}, {"seq": object()}, {"seq": 2}])
+        writer.write([_record(0), _record(1, name="\ud800"), _record(2)])
     writer.close()
     assert e.value.lost == 1
     assert _seqs(path) == [0, 2]
@@ -157,7 +164,7 @@ class _Stuck:
 
     def write(self, batch: Sequence[Record]) -> None:
         self.may.wait()
-        self.seen += [record["seq"] for record in batch]
+        self.seen += [record.seq for record in batch]
 
     def close(self) -> None:
         pass
@@ -217,9 +224,9 @@ def test_the_log_gets_the_same_record() -> None:
     async def steps() -> None:
         with structlog.testing.capture_logs() as logs:
             sinks = Sinks("line", [LogSink()], lambda behind: None)
-            sinks.write({"seq": 3, "ts": 1.5})
+            sinks.write(_record(3))
             sinks.close()
-        assert logs == [{"event": "detections", "log_level": "info", "record": {"seq": 3, "ts": 1.5}}]
+        assert logs == [{"event": "detections", "log_level": "info", "record": _record(3).as_dict()}]
 
     asyncio.run(steps())
 
