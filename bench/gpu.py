@@ -125,12 +125,12 @@ def _throughput(bench: Bench, pt: Path, lines: int) -> dict[str, Any]:
         time.sleep(3 if bench.quick else 10)
         end = time.time()
         seen = [
-            r for line in range(lines) for r in bench_node.records(line) if begin <= result_time(r) <= end
+            r for line in bench_node.lines for r in bench_node.records(line) if begin <= result_time(r) <= end
         ]
-        active = bench_node.node.model()["active"]
+        active = bench_node.model()["active"]
         bench_node.stop()
     latencies = sorted(r["latency_ms"] for r in seen)
-    bare = _bare(bench, pt, folder / "node" / "state" / "cache", lines)
+    bare = _bare(bench, pt, folder / "state" / "cache", lines)
     return {
         "engine": active["engine"],
         "input": "×".join(map(str, active["input"])),

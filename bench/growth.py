@@ -118,7 +118,10 @@ def _pipelines(bench: Bench) -> list[dict[str, Any]]:
             spent = {k: v - cpu.get(k, 0.0) for k, v in bench_node.cpu().items()}
             taken = time.monotonic() - begin
             latencies = sorted(
-                r["latency_ms"] for line in range(count) for r in bench_node.records(line) if r["ts"] >= wall
+                r["latency_ms"]
+                for line in bench_node.lines
+                for r in bench_node.records(line)
+                if r["ts"] >= wall
             )
             found.append(
                 {
@@ -135,7 +138,7 @@ def _pipelines(bench: Bench) -> list[dict[str, Any]]:
 
 
 def _dropped(bench_node: BenchNode) -> int:
-    return sum(int(p["dropped"]) for p in bench_node.node.status()["pipelines"].values())
+    return sum(int(p["dropped"]) for p in bench_node.status()["pipelines"].values())
 
 
 def _sizes(bench: Bench) -> list[dict[str, Any]]:
@@ -183,7 +186,7 @@ def _versions(bench: Bench) -> list[dict[str, Any]]:
                 bench_node.start("v1")
             asked = bench_node.promote(f"v{i}")
             if i > 1:
-                bench_node.node.wait_active(f"v{i}")
+                bench_node.wait_active(f"v{i}")
                 times.append(_first(bench_node, f"v{i}", asked))
             if i in steps:
                 found.append(
@@ -191,7 +194,7 @@ def _versions(bench: Bench) -> list[dict[str, Any]]:
                         "versions": i,
                         "update_s": median(times[-5:]) or float("nan"),
                         "memory_mb": bench_node.all_pss_mb(),
-                        "disk_mb": _disk_mb(folder / "node" / "state"),
+                        "disk_mb": _disk_mb(folder / "state"),
                     }
                 )
         bench_node.stop()

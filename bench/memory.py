@@ -10,7 +10,7 @@ from bench import networks
 from bench.bench_node import BenchNode
 from bench.processes import pss_mb
 from bench.report import Bench, Section, Target, table
-from tests.support.node import wait_for
+from edgeagent.testing import wait_for
 
 LIMIT_MB = 450.0
 
@@ -30,13 +30,13 @@ def run(bench: Bench) -> Section:
             bench_node.start("v1", 300)
             time.sleep(1 if bench.quick else 4)
             found = _by_kind(bench_node)
-            engine = bench_node.node.model()["active"]["engine"]
+            engine = bench_node.model()["active"]["engine"]
             most = 0.0
             bench_node.promote("v2")
-            while bench_node.node.active() != "v2":
+            while bench_node.active() != "v2":
                 most = max(most, bench_node.all_pss_mb())
                 time.sleep(0.05)
-            wait_for(lambda: len(bench_node.node.workers("engine")) == 1, "the version before is retired")
+            wait_for(lambda: len(bench_node.workers("engine")) == 1, "the version before is retired")
             data[backend] = {"engine": engine, **found, "most": most}
             bench_node.stop()
     rows = [
@@ -76,7 +76,7 @@ def run(bench: Bench) -> Section:
 
 def _by_kind(bench_node: BenchNode) -> dict[str, float]:
     found = {"node": pss_mb(bench_node.pid)}
-    for worker in bench_node.node.status()["workers"]:
+    for worker in bench_node.status()["workers"]:
         kind = "engine worker" if worker["kind"] == "engine" else worker["kind"]
         found[kind] = found.get(kind, 0.0) + pss_mb(worker["pid"])
     found["all"] = sum(found.values())

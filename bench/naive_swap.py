@@ -14,7 +14,7 @@ from typing import Any, Protocol
 from bench import networks
 from bench.bench_node import BenchNode
 from edgeagent.demo.bad_versions import permute_names
-from tests.support.node import records, wait_for
+from edgeagent.testing import JsonLines, wait_for
 
 BAD = ("cut-off", "renamed")
 """Versions that must not serve: weights cut off; class names in another order."""
@@ -61,7 +61,7 @@ class ThisNode:
         for version, path in weights.items():
             if version == "cut-off":  # broken after it was published: nobody could publish it
                 # Of a content of its own: what the cache holds already is not fetched.
-                stored = self._bench_node.publish(version, weights["renamed"])
+                stored = self._bench_node.stored(self._bench_node.publish(version, weights["renamed"]))
                 stored.chmod(0o644)
                 stored.write_bytes(path.read_bytes())
             else:
@@ -72,7 +72,7 @@ class ThisNode:
 
     def change(self, version: str, good: bool) -> None:
         self._bench_node.promote(version)
-        node = self._bench_node.node
+        node = self._bench_node
 
         def done() -> bool:
             model = node.model()
@@ -103,6 +103,7 @@ class Baseline:
         self._method, self._weights, self._fps = method, weights, fps
         self._origin = time.time()
         self._out = folder / "out.jsonl"
+        self._records = JsonLines(self._out)
         self._serving = ""
         folder.mkdir(parents=True)
 
@@ -143,7 +144,7 @@ class Baseline:
             self.start(self._serving or "v1")
 
     def records(self) -> list[dict[str, Any]]:
-        return list(records(self._out))
+        return self._records.all()
 
     @property
     def pid(self) -> int:

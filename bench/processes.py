@@ -4,10 +4,11 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.support.node import children
+from edgeagent.testing import children
 
 _TICKS = os.sysconf("SC_CLK_TCK")
 
@@ -22,7 +23,7 @@ class Usage:
     descriptors: int
     threads: int
     processes: int
-    shm_files: int
+    shared_memory: int
 
 
 def usage(pid: int) -> Usage:
@@ -36,7 +37,7 @@ def usage(pid: int) -> Usage:
         descriptors=len(os.listdir(f"/proc/{pid}/fd")),
         threads=len(os.listdir(f"/proc/{pid}/task")),
         processes=1 + len(workers),
-        shm_files=len(os.listdir("/dev/shm")),
+        shared_memory=_memfds(pid),
     )
 
 
@@ -55,6 +56,15 @@ def pss_mb(pid: int) -> float:
     except OSError:
         pass  # it has just ended
     return 0.0
+
+
+def _memfds(pid: int) -> int:
+    """The frame rings that one process has open."""
+    count = 0
+    for entry in os.scandir(f"/proc/{pid}/fd"):
+        with suppress(OSError):  # it has just been closed
+            count += os.readlink(entry).startswith("/memfd:")
+    return count
 
 
 def _status_kb(pid: int, field: str) -> float:

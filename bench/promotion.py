@@ -13,7 +13,7 @@ from bench import networks
 from bench.bench_node import BenchNode
 from bench.report import Bench, Section, Target, median, table
 from edgeagent.demo.bad_versions import copy_with_note
-from tests.support.node import wait_for
+from edgeagent.testing import wait_for
 
 FPS = 15.0
 PROBATION_S = 1.0
@@ -34,10 +34,10 @@ def run(bench: Bench) -> Section:
             bench_node.publish("v2", _noted(weights.onnx, folder / "v2.onnx"))
             bench_node.start("v1")
             bench_node.promote("v2")
-            bench_node.node.wait_active("v2")
+            bench_node.wait_active("v2")
             _stable(bench_node)
             bench_node.promote("v1")
-            bench_node.node.wait_active("v1")
+            bench_node.wait_active("v1")
             _stable(bench_node)
             for i in range(rounds):
                 case = f"cached and prepared, {backend}"
@@ -54,7 +54,7 @@ def run(bench: Bench) -> Section:
                 stages.setdefault(case, []).append(_stages(bench_node, name))
                 _stable(bench_node)
                 bench_node.promote("v1")
-                bench_node.node.wait_active("v1")
+                bench_node.wait_active("v1")
                 _stable(bench_node)
     for kind, of_kind in (("demo", networks.demo()), ("YOLO11n at 320", weights)):
         for first, then in ((of_kind.onnx, of_kind.pt), (of_kind.pt, of_kind.onnx)):
@@ -108,7 +108,7 @@ def _stages(bench_node: BenchNode, version: str) -> dict[str, float]:
     def look() -> dict[str, float] | None:
         found = [
             r["stages"]
-            for r in bench_node.node.get("/api/history")["history"]
+            for r in bench_node.get("/api/history")["history"]
             if r["to_version"] == version and r["stages"]
         ]
         return found[-1] if found else None
@@ -118,16 +118,16 @@ def _stages(bench_node: BenchNode, version: str) -> dict[str, float]:
 
 def _roll_back(bench_node: BenchNode) -> tuple[float, float]:
     """Seconds from the request to the first result of the version before, and what one frame takes in the median."""
-    assert bench_node.node.model()["standby"], "nothing is warm"
+    assert bench_node.model()["standby"], "nothing is warm"
     latencies = [r["latency_ms"] / 1000 for r in bench_node.records()[-20:]]
     asked = time.time()
-    code, answer = bench_node.node.post("/rollback")
+    code, answer = bench_node.post("/rollback")
     assert code == 200, answer
     return bench_node.first_result(answer["to"], asked), median(latencies) or 0.0
 
 
 def _stable(bench_node: BenchNode) -> None:
-    wait_for(lambda: bench_node.node.model()["state"] == "STABLE", "stable")
+    wait_for(lambda: bench_node.model()["state"] == "STABLE", "stable")
 
 
 def _noted(weights: Path, target: Path) -> Path:

@@ -22,12 +22,11 @@ import numpy as np
 
 import edgeagent.demo
 from bench import full_size
+from bench.bench_node import BenchNode
 from bench.processes import Usage, cpu_seconds, usage
 from edgeagent.demo.bad_versions import copy_with_note
-from edgeagent.intent.url import open_config_store
-from edgeagent.store.publish import publish
+from edgeagent.testing import MODEL, PIPELINE, children, wait_for
 from edgeagent.workers.inspect import inspect_weights
-from tests.support.node import NodeProcess, children, records, wait_for
 
 ROUND = 8
 QUIET_S = 1.0
@@ -64,48 +63,24 @@ def soak(
     name: str, weights: dict[str, Path], source: dict[str, Any], swaps: int, folder: Path
 ) -> Measurements:
     """Swap to and fro `swaps` times under the given source, and look at every record."""
-    store, intent = folder / "store", folder / "intent"
-    folder.mkdir(parents=True, exist_ok=True)
-    versions = _publish(weights, store, folder)
-    intent.mkdir(parents=True)
-    config_store = open_config_store(f"file://{intent}")
-    config_store.put("/models/yolo/current", versions[0].encode())
-    out = folder / "out.jsonl"
-    config = {
-        "config_store": {"url": f"file://{intent}"},
-        "model_store": {"url": str(store)},
-        # One runtime, so that an update is no search for the fastest.
-        "engine": {"threads": 1, "backend": "onnxruntime"},
-        "pipelines": [
-            {
-                "name": "line",
-                "model": "yolo",
-                "source": source,
-                "sinks": [{"type": "jsonl", "path": str(out), "max_mb": 4096}],
-            }
-        ],
-        # Stable at once: the version before is retired, so that every swap loads anew.
-        "update": {"probation": {"seconds": 0}},
-    }
+    # One runtime, so that an update is no search for the fastest. Stable at once: the version before is retired, so
+    # that every swap loads anew.
+    node = BenchNode(folder, source, engine={"backend": "onnxruntime"}, update={"probation": {"seconds": 0}})
+    versions = _publish(weights, node)
     figures = Measurements(swaps)
-    node = NodeProcess(folder / "node", config)
     updates: list[tuple[float, float]] = []
     looks: list[Usage] = []
     with node:
-        assert node.process is not None
-        node.wait_active(versions[0])
-        wait_for(node.is_ready, "frames served")
-        pid = node.process.pid
+        pid = node.start(versions[0]).pid
         time.sleep(2 * QUIET_S)
         # While nobody asks: polling the status costs more than the frames do.
         cpu, begin = cpu_seconds(pid), time.monotonic()
         time.sleep(IDLE_S)
         figures.node_cpu_percent = 100 * (cpu_seconds(pid) - cpu) / (time.monotonic() - begin)
-        dropped = dict(node.status()["pipelines"]["line"]["dropped_by"])
+        dropped = dict(node.status()["pipelines"][PIPELINE]["dropped_by"])
         for i in range(swaps):
             version = versions[(i + 1) % len(versions)]
-            promoted = time.time()
-            config_store.put("/models/yolo/current", version.encode())
+            promoted = node.promote(version)
             node.wait_active(version, timeout_s=120)
             # The camera's, the engine's, and the one that waits for the next version.
             wait_for(lambda: len(children(pid)) == 3, "the version before is retired")
@@ -116,8 +91,9 @@ def soak(
                 print(f"{name}: {i + 1}/{swaps} swaps", file=sys.stderr)
         status = node.status()
         node.stop()
+        seen = node.records()
     figures.faults = _judge_swaps(status, dropped, swaps)
-    _judge_records(list(records(out)), updates, figures)
+    _judge_records(seen, updates, figures)
     figures.node_rss_mb = statistics.median(look.node_rss for look in looks)
     figures.all_pss_mb = statistics.median(look.all_pss for look in looks)
     figures.update_seconds = statistics.median(end - start for start, end in updates)
@@ -125,16 +101,16 @@ def soak(
     return figures
 
 
-def _publish(weights: dict[str, Path], store: Path, folder: Path) -> list[str]:
+def _publish(weights: dict[str, Path], node: BenchNode) -> list[str]:
     """The networks in turn, under names of their own; a note inside makes each a file of its own content."""
     metadata = {name: inspect_weights(path) for name, path in weights.items()}
     versions = []
     for i in range(ROUND):
         name, path = list(weights.items())[i % len(weights)]
         version = f"{name}-{i}"
-        noted = folder / f"{version}.onnx"
+        noted = node.folder / f"{version}.onnx"
         copy_with_note(path, noted, f"soak {i}")
-        publish(noted, "yolo", version, str(store), metadata=metadata[name], golden=None, note="soak")
+        node.publish(version, noted, metadata=metadata[name], note="soak")
         noted.unlink()
         versions.append(version)
     return versions
@@ -142,10 +118,10 @@ def _publish(weights: dict[str, Path], store: Path, folder: Path) -> list[str]:
 
 def _judge_swaps(status: dict[str, Any], before: dict[str, int], swaps: int) -> list[str]:
     faults = []
-    epoch = status["models"]["yolo"]["active"]["epoch"]
+    epoch = status["models"][MODEL]["active"]["epoch"]
     if epoch != swaps + 1:
         faults.append(f"epoch is {epoch} after {swaps} swaps and the first load")
-    dropped = status["pipelines"]["line"]["dropped_by"]
+    dropped = status["pipelines"][PIPELINE]["dropped_by"]
     if dropped != before:  # before the first model was there, frames had nowhere to go
         faults.append(f"frames dropped: {dropped}, of these {before} before the first swap")
     return faults

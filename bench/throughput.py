@@ -91,7 +91,7 @@ def _entries(
 
     def served(name: str, path: Path, threads: int) -> Callable[[float], dict[str, Any]]:
         def measure(factor: float) -> dict[str, Any]:
-            found = Prepared.on(folder / name / "node" / "state" / "cache", path)
+            found = Prepared.on(folder / name / "state" / "cache", path)
             arguments = {
                 "weights": str(found.weights),
                 "variant": found.variant,
@@ -174,7 +174,7 @@ def node_round(bench_node: BenchNode, seconds: float) -> dict[str, Any]:
             time.sleep(0.2)
         spent = {kind: value - cpu.get(kind, 0.0) for kind, value in bench_node.cpu().items()}
         frames = len(bench_node.records()) - (before or 0)
-        engine, memory = bench_node.node.model()["active"]["engine"], bench_node.all_pss_mb()
+        engine, memory = bench_node.model()["active"]["engine"], bench_node.all_pss_mb()
     finally:
         bench_node.stop()
     times = [result_time(r) for r in bench_node.records()][SKIP_RESULTS:]

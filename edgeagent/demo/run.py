@@ -48,17 +48,17 @@ def run_demo(seconds: float | None, port: int | None, open_browser: bool) -> int
             scenario = Scenario(node, measurements, console, pace)
             _publish(node, console)
             _tell(scenario, measurements, console)
-            node.stop()
-            for record in node.records():  # what was in flight
+            exit_code = node.stop()
+            for record in node.new_records():  # what was in flight
                 measurements.add(record)
         judge(scenario, measurements)
-        scenario.expect("the node ended as it should", node.exit_code == 0, f"exit code {node.exit_code}")
+        scenario.expect("the node ended as it should", exit_code == 0, f"exit code {exit_code}")
         console.act("What came of it")
         pictures = _pictures(folder, node, scenario, measurements)
         report = _report(scenario, measurements, folder)
         (folder / "report.json").write_text(json.dumps(report, indent=2, ensure_ascii=False) + "\n", "utf-8")
     _summary(console, scenario, measurements)
-    for path in (*pictures, folder / "report.json", node.log_path):
+    for path in (*pictures, folder / "report.json", node.log):
         console.tell(os.path.relpath(path) if path.is_relative_to(Path.cwd()) else str(path))
     held = all(e.held for e in scenario.expectations)
     console.tell("everything held" if held else "not everything held: see above", GOOD if held else BAD)
@@ -100,7 +100,7 @@ def _publish(node: DemoNode, console: Console) -> None:
     ):
         shown = os.path.relpath(weights) if weights.is_relative_to(Path.cwd()) else weights
         console.command(f"edgeagent publish {shown} --model yolo --version {version} --store {node.store}")
-        manifests[version] = node.publish(weights, version, note)
+        manifests[version] = node.publish(version, weights, note=note)
     offsets = flip_bits(node.stored(manifests[CORRUPT]))
     console.tell(
         f"{PERMUTED} names its classes {', '.join(names)}: every shape is right, every verdict wrong"
@@ -126,10 +126,7 @@ def _pictures(folder: Path, node: DemoNode, scenario: Scenario, measurements: Me
         return []
     drawn = [draw_run(folder / "run.png", measurements, scenario.changes)]
     conveyor = Conveyor(seed=SEED, fps=FPS)
-    with node.records_path.open("rb") as file:
-        pair = find_pair(
-            (json.loads(line) for line in file if line.endswith(b"\n")), conveyor.truth, conveyor.width
-        )
+    pair = find_pair(node.records(), conveyor.truth, conveyor.width)
     if pair:
         drawn.append(draw_before_after(folder / "before-after.png", pair, conveyor.frame))
     return drawn

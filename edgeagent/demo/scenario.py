@@ -9,10 +9,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
+from edgeagent.core.directive import Directive, encode_directive
 from edgeagent.demo.console import BAD, GOOD, Console, View
-from edgeagent.demo.demo_node import MODEL, PIPELINE, DemoNode
+from edgeagent.demo.demo_node import OPERATOR, DemoNode
 from edgeagent.demo.measurements import Measurements, Seen, SwapSeen, counted, latency_ms, longest_gap_ms
 from edgeagent.errors import EdgeAgentError
+from edgeagent.testing import MODEL, PIPELINE
 
 T = TypeVar("T")
 
@@ -165,9 +167,9 @@ class Scenario:
         return change
 
     def _ask(self, version: str, reason: str) -> Change:
-        url = self._node.config_store
+        url = self._node.intent.as_uri()
         self._console.command(f'edgeagent promote {MODEL} {version} --config-store {url} --reason "{reason}"')
-        asked = self._node.promote(version, reason)
+        asked = self._node.promote(encode_directive(Directive(version, by=OPERATOR, reason=reason)))
         change = Change("promote", version, asked)
         self.changes.append(change)
         return change
@@ -258,12 +260,12 @@ class Scenario:
             if found := look():
                 return found
             if time.monotonic() > deadline:
-                raise MissedError(what, f"not within {_PATIENCE_S:g} s", f"see {self._node.log_path}")
+                raise MissedError(what, f"not within {_PATIENCE_S:g} s", f"see {self._node.log}")
             time.sleep(_LOOK_S)
 
     def look(self) -> None:
         """Take in what is new, and show it."""
-        for record in self._node.records():
+        for record in self._node.new_records():
             self._measurements.add(record)
         if self._node.url and time.monotonic() - self._looked >= _STATUS_EVERY_S:
             self._look_at_status()

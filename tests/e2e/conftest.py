@@ -34,7 +34,7 @@ def line(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NodeHarness]:
 
 def _look_at_log(made: NodeHarness) -> None:
     """pytest shows what is printed here when the test fails, and nobody sees it otherwise."""
-    text = made.node.log.read_text() if made.node.log.exists() else ""
+    text = made.log.read_text() if made.log.exists() else ""
     sys.stdout.write(text[-20_000:])
     tracebacks = [entry for entry in text.splitlines() if '"exception"' in entry or "Traceback" in entry]
     assert not tracebacks, tracebacks

@@ -14,10 +14,10 @@ import pytest
 
 from edgeagent.core.model import Contract
 from edgeagent.runtimes.port import ModelMetadata
+from edgeagent.testing import children, wait_for
 from tests.e2e.test_torch import publish
 from tests.support import films
 from tests.support.line import NodeHarness, assert_seamless
-from tests.support.node import children, wait_for
 from tests.support.weights import NAMES, STRIDE, checkpoint_pt, openvino_ir
 
 CONVERSION_S = 120.0  # imports torch in several processes, on a machine that is busy with other tests
@@ -33,7 +33,7 @@ def auto(harness: NodeHarness) -> None:
 
 def said(harness: NodeHarness, event: str) -> list[dict[str, Any]]:
     """The entries of the node's log, over all its starts, that say this."""
-    entries = [json.loads(line) for line in harness.node.log.read_text().splitlines() if line[:1] == "{"]
+    entries = [json.loads(line) for line in harness.log.read_text().splitlines() if line[:1] == "{"]
     return [entry for entry in entries if entry["event"] == event]
 
 
@@ -189,8 +189,7 @@ def test_node_killed_while_it_prepares(harness: NodeHarness) -> None:
     harness.promote("pt")
     wait_for(lambda: (node.model()["candidate"] or {}).get("trial") == "onnxruntime-cpu", "it converts")
     (unfinished,) = half_made(harness)
-    assert node.process is not None
-    workers = children(node.process.pid)
+    workers = children(node.pid)
     node.kill()
     wait_for(lambda: not any(os.path.exists(f"/proc/{pid}") for pid in workers), "all workers gone", 10)
     whole = [p.name for p in prepared(harness).glob("[!.]*")]

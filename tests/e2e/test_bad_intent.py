@@ -5,8 +5,8 @@ from __future__ import annotations
 
 import pytest
 
+from edgeagent.testing import wait_for
 from tests.support.line import NodeHarness, assert_seamless
-from tests.support.node import wait_for
 
 KEY = "/models/yolo/current"
 INVALID = 'edgeagent_intent_invalid_total{model="yolo"}'
@@ -36,10 +36,10 @@ INVALID = 'edgeagent_intent_invalid_total{model="yolo"}'
 def test_value_is_reported_and_changes_nothing(line: NodeHarness, value: bytes, reason: str) -> None:
     """last_error, metric and history name the key and what is wrong; the next good value works."""
     engine, counted = line.engine_pid("v1"), line.metric(INVALID)
-    epoch = line.node.model()["active"]["epoch"]
+    epoch = line.model()["active"]["epoch"]
     line.promote(value)
     wait_for(lambda: line.metric(INVALID) > counted, "counted")
-    model = line.node.model()
+    model = line.model()
     assert KEY in model["last_error"]
     assert reason in model["last_error"]
     assert (model["active"]["version"], model["aspired"], model["state"]) == ("v1", "v1", "STABLE")
@@ -49,16 +49,16 @@ def test_value_is_reported_and_changes_nothing(line: NodeHarness, value: bytes, 
     assert last[-1]["event"] == "intent"
     line.wait_more(3)
     line.promote("v1")
-    wait_for(lambda: line.node.model()["last_error"] is None, "the good value taken")
-    assert (line.engine_pid("v1"), line.node.model()["active"]["epoch"]) == (engine, epoch)
+    wait_for(lambda: line.model()["last_error"] is None, "the good value taken")
+    assert (line.engine_pid("v1"), line.model()["active"]["epoch"]) == (engine, epoch)
 
 
 def test_pin_that_means_nothing_is_reported(line: NodeHarness) -> None:
     """The same for a pin, by its own key; deleting it brings back what stands in `current`."""
     pin = "/models/yolo/pins/node-under-test"
     line.write(pin, "no/such")
-    wait_for(lambda: pin in (line.node.model()["last_error"] or ""), "reported")
-    assert line.node.active() == "v1"
+    wait_for(lambda: pin in (line.model()["last_error"] or ""), "reported")
+    assert line.active() == "v1"
     (line.intent / pin.lstrip("/")).unlink()
     line.publish("v2")
     line.swap_to("v2")

@@ -12,25 +12,24 @@ from typing import Any
 
 import pytest
 
+from edgeagent.testing import children, wait_for
 from tests.support import weights
 from tests.support.line import NodeHarness, assert_seamless
-from tests.support.node import children, wait_for
 
 
 @contextmanager
 def undisturbed(line: NodeHarness) -> Iterator[None]:
     """v1 serves before and after, by the same worker in the same epoch; whatever was started meanwhile is gone, but for
     the one worker that waits for the next version."""
-    before = line.node.model()["active"], line.engine_pid("v1")
+    before = line.model()["active"], line.engine_pid("v1")
     yield
-    assert (line.node.model()["active"], line.engine_pid("v1")) == before
-    assert line.node.process is not None
-    node = line.node.process.pid
-    staying = {w["pid"] for kind in ("capture", "engine") for w in line.node.workers(kind)}
+    assert (line.model()["active"], line.engine_pid("v1")) == before
+    node = line.pid
+    staying = {w["pid"] for kind in ("capture", "engine") for w in line.workers(kind)}
     assert len(staying) == 2
 
     def only_those_that_stay() -> bool:
-        spares = [w["pid"] for w in line.node.workers("spare")]
+        spares = [w["pid"] for w in line.workers("spare")]
         return len(spares) == 1 and set(children(node)) == {*staying, *spares}
 
     wait_for(only_those_that_stay, "the candidate's processes gone")
@@ -45,7 +44,7 @@ def refused(line: NodeHarness, version: str, *reasons: str) -> dict[str, Any]:
     before = len([r for r in line.history("rejected") if r["to_version"] == version])
     line.promote(version)
     record = line.wait_history("rejected", version, after=before)
-    model = line.node.model()
+    model = line.model()
     assert (model["aspired"], model["active"]["version"]) == (version, "v1")
     for reason in reasons:
         assert reason in record["why"]
@@ -189,7 +188,7 @@ def test_store_put_right_is_fetched_anew(line: NodeHarness, damage: str) -> None
         line.publish(version)
     else:
         shutil.copyfile(whole / broken.name, broken)
-    line.node.wait_active(version)
+    line.wait_active(version)
     line.swap_to("v1")
 
 

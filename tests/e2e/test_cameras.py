@@ -5,15 +5,15 @@ from __future__ import annotations
 
 from typing import Any
 
+from edgeagent.testing import wait_for
 from tests.support import films
 from tests.support.line import CONVEYOR, PIPELINE, NodeHarness, assert_seamless
 from tests.support.mjpeg import MjpegCamera
-from tests.support.node import wait_for
 
 
 def pipeline(harness: NodeHarness, name: str = PIPELINE) -> dict[str, Any]:
     """One pipeline's part of the status."""
-    status: dict[str, Any] = harness.node.status()["pipelines"][name]
+    status: dict[str, Any] = harness.status()["pipelines"][name]
     return status
 
 

@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from tests.support.node import wait_for
+from edgeagent.testing import wait_for
 
 COMMAND = [sys.executable, "-m", "edgeagent", "demo", "--seconds", "1", "--no-browser"]
 

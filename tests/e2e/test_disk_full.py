@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from edgeagent.store.cache import RESERVE_BYTES
+from edgeagent.testing import wait_for
 from tests.support.line import NodeHarness, assert_seamless
-from tests.support.node import wait_for
 
 SMALL_DISK = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c"]
 
@@ -24,19 +24,18 @@ def fill(path: Path) -> None:
 
 def test_active_serves_on_a_full_disk(harness: NodeHarness) -> None:
     """v1 serves while nothing can be written; v2 waits, with the reason, and comes when there is room."""
-    state = harness.folder / "node" / "state"
+    state = harness.folder / "state"
     state.mkdir(parents=True)
     mount = f"mount -t tmpfs -o size={RESERVE_BYTES + (8 << 20)} disk {state}"
     if subprocess.run([*SMALL_DISK, mount], capture_output=True, check=False).returncode:
         pytest.skip("this user may not mount a small disk of its own")
-    harness.node.prefix = [*SMALL_DISK, f'{mount} && exec "$@"', "sh"]
+    harness.prefix = [*SMALL_DISK, f'{mount} && exec "$@"', "sh"]
     harness.publish("v1")
     harness.publish("v2")
     harness.promote("v1")
     node = harness.start("v1")
     harness.wait_state("STABLE")
-    assert node.process is not None
-    filler = Path(f"/proc/{node.process.pid}/root{state}/filler")
+    filler = Path(f"/proc/{node.pid}/root{state}/filler")
     with pytest.raises(OSError, match="No space"):
         fill(filler)
     harness.promote("v2")

@@ -12,11 +12,11 @@ from typing import Any
 
 import pytest
 
+from edgeagent.testing import children, wait_for
 from tests.support import films
 from tests.support.etcd import free_port
 from tests.support.http_store import http_store
 from tests.support.line import NodeHarness, assert_seamless
-from tests.support.node import children, wait_for
 from tests.support.weights import never_ending_onnx
 
 OUTAGE_S = 5.0
@@ -95,8 +95,7 @@ def test_node_killed(harness: NodeHarness, stage: str) -> None:
             harness.wait_state(stage)
         if stage == "PROBATION":
             harness.wait_records(lambda r: [x["version"] for x in r].count("v2") > 10, "v2 serving")
-        assert node.process is not None
-        workers = children(node.process.pid)
+        workers = children(node.pid)
         assert len(workers) >= 3 - (stage == "swap")
         node.kill()
     assert_seamless(harness.records())

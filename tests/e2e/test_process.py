@@ -12,9 +12,9 @@ from pathlib import Path
 
 import yaml
 
+from edgeagent.testing import children, wait_for
 from tests.support.etcd import free_port
 from tests.support.line import NodeHarness, assert_seamless
-from tests.support.node import children, wait_for
 
 PARENT_LIMIT_KB = 120 << 10
 
@@ -53,19 +53,17 @@ def test_parent_stays_small_and_imports_no_runtime(harness: NodeHarness) -> None
     node = harness.start("v1")
     harness.swap_to("v2")
     harness.wait_more(60)
-    assert node.process is not None
-    maps = Path(f"/proc/{node.process.pid}/maps").read_text()
+    maps = Path(f"/proc/{node.pid}/maps").read_text()
     loaded = {Path(p).name for p in re.findall(r"(/\S+\.so\S*)", maps)}
     heavy = [name for name in loaded if re.search(r"torch|onnxruntime|cv2|opencv|openvino|nvinfer", name)]
     assert not heavy
-    assert resident_kb(node.process.pid) < PARENT_LIMIT_KB
+    assert resident_kb(node.pid) < PARENT_LIMIT_KB
     node.stop()
 
     harness.config["config_store"]["url"] = f"etcd://127.0.0.1:{free_port()}"
     node = harness.start("v2")
     harness.wait_more(30)
-    assert node.process is not None
-    assert resident_kb(node.process.pid) < PARENT_LIMIT_KB
+    assert resident_kb(node.pid) < PARENT_LIMIT_KB
 
 
 def test_signals(harness: NodeHarness) -> None:
@@ -74,7 +72,7 @@ def test_signals(harness: NodeHarness) -> None:
     harness.promote("v1")
     node = harness.start("v1")
     assert node.process is not None
-    path = node.folder / "edgeagent.yaml"
+    path = node.config_path
     harness.wait_records(lambda r: len(r[-1:]) == 1 and bool(r[-1]["detections"]), "something found")
 
     path.write_text(path.read_text() + "\nnonsense: true\n")
@@ -87,7 +85,7 @@ def test_signals(harness: NodeHarness) -> None:
     node.process.send_signal(signal.SIGHUP)
     harness.wait_records(lambda r: not r[-1]["detections"], "the higher threshold in force")
 
-    workers = children(node.process.pid)
+    workers = children(node.pid)
     assert sorted(w["kind"] for w in node.status()["workers"]) == ["capture", "engine", "spare"]
     assert len(workers) == 3
     assert node.stop() == 0

@@ -3,9 +3,9 @@
 
 from __future__ import annotations
 
+from edgeagent.testing import wait_for
 from tests.support.http_store import http_store
 from tests.support.line import NodeHarness, assert_seamless
-from tests.support.node import wait_for
 
 CUT = 700_000
 SIZE = 2_000_000

@@ -9,8 +9,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from edgeagent.testing import wait_for
 from tests.support.line import NodeHarness, assert_seamless
-from tests.support.node import wait_for
 from tests.support.weights import checkpoint_pt, evil_pt
 
 

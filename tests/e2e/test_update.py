@@ -7,10 +7,10 @@ import json
 import os
 from pathlib import Path
 
+from edgeagent.testing import wait_for
 from tests.support.etcd import EtcdServer
 from tests.support.http_store import http_store
 from tests.support.line import CONVEYOR, NodeHarness, assert_seamless
-from tests.support.node import wait_for
 
 PIN = "/models/yolo/pins/node-under-test"
 
@@ -23,10 +23,10 @@ def test_swap_under_load_loses_nothing(harness: NodeHarness) -> None:
     harness.start("v1")
     harness.wait_more(20)
     harness.promote(json.dumps({"version": "v2", "by": "Kim", "reason": "tiny defects"}))
-    harness.node.wait_active("v2")
+    harness.wait_active("v2")
     harness.wait_more(20)
     harness.promote("v3")
-    harness.node.wait_active("v3")
+    harness.wait_active("v3")
     found = harness.wait_more(20)
     assert_seamless(found)
     assert list(dict.fromkeys((r["version"], r["epoch"]) for r in found)) == [("v1", 1), ("v2", 2), ("v3", 3)]
@@ -45,7 +45,7 @@ def test_roll_back_is_a_swap_and_holds(harness: NodeHarness) -> None:
     harness.config["update"]["probation"] = {"seconds": 0}
     harness.start("v1")
     harness.wait_state("STABLE")
-    harness.node.stop()
+    harness.stop()
 
     harness.config["update"]["probation"] = {"seconds": 600}
     node = harness.start("v1")
@@ -140,8 +140,8 @@ def test_deleted_key_changes_nothing(harness: NodeHarness) -> None:
     harness.wait_state("STABLE")
     (harness.intent / "models/yolo/current").unlink()
     harness.wait_more(20)
-    assert harness.node.model()["aspired"] == "v1"
-    harness.node.stop()
+    assert harness.model()["aspired"] == "v1"
+    harness.stop()
     node = harness.start("v1")
     harness.wait_more(10)
     assert (node.active(), node.model()["last_error"]) == ("v1", None)

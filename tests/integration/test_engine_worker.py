@@ -20,6 +20,7 @@ import pytest
 from edgeagent.core.model import Contract
 from edgeagent.errors import WeightsError
 from edgeagent.runtimes.port import ModelMetadata, Tensor
+from edgeagent.testing import wait_for
 from edgeagent.workers import engine
 from edgeagent.workers.channel import NodeGoneError, WorkerChannel, channel_pair
 from edgeagent.workers.messages import (
@@ -35,7 +36,6 @@ from edgeagent.workers.messages import (
     decode,
     encode,
 )
-from tests.support.node import wait_for
 
 SIDE = 64
 BAD = 12  # a frame of this brightness is refused by the network

@@ -22,10 +22,10 @@ from edgeagent.errors import ConflictError, NotFoundError, UnavailableError, Usa
 from edgeagent.observe.audit import AuditRecord
 from edgeagent.observe.metrics import Metrics
 from edgeagent.status.schema import Outcome, Status, to_json
+from edgeagent.testing import wait_for
 from edgeagent.web import server as server_module
 from edgeagent.web.app import create_app
 from edgeagent.web.server import ApiServer
-from tests.support.node import wait_for
 from tests.support.statuses import a_status, an_outcome
 
 

@@ -1,10 +1,8 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
-"""A small factory around a real node: model store and intent in folders, tiny weights, what must hold of records."""
+"""A node on a line of tiny weights, for end-to-end tests; and what must hold of its records."""
 
 from __future__ import annotations
 
-import json
-import os
 import urllib.request
 from collections.abc import Callable
 from itertools import pairwise
@@ -13,63 +11,44 @@ from typing import Any
 
 from edgeagent.core.model import Contract, Manifest
 from edgeagent.runtimes.port import ModelMetadata
-from edgeagent.store.publish import publish
-from tests.support.node import NodeProcess, records, wait_for
+from edgeagent.testing import MODEL, PIPELINE, NodeRunner, wait_for
 from tests.support.weights import NAMES, SIZE, STRIDE, detection_onnx
 
 CONVEYOR = "synthetic://conveyor?fps=30&width=320&height=192"
-MODEL, PIPELINE = "yolo", "line-1"
 # What each version finds: the class tells from a record which weights gave it, whatever the record claims.
 CLASS_OF = {"v1": 0, "v2": 1, "v3": 2}
 
 
-class NodeHarness:
-    """One node, a folder as its model store and one as its config store. A context manager that ends the node.
-
-    source: of the one pipeline; a lossless 30 fps conveyor by default. Any other setting: change `config` before start.
-    """
+class NodeHarness(NodeRunner):
+    """A node whose one pipeline is a lossless 30 fps conveyor, unless `source` says otherwise."""
 
     def __init__(self, folder: Path, source: dict[str, Any] | None = None, **update: Any) -> None:
-        self.folder, self.store, self.intent = folder, folder / "store", folder / "intent"
-        self.store.mkdir(parents=True)
-        self.intent.mkdir()
-        self.config: dict[str, Any] = {
-            "config_store": {"url": self.intent.as_uri()},
-            # One way to run: what is tried with `auto` depends on what is installed.
-            "engine": {"backend": "onnxruntime"},
-            "model_store": {"url": str(self.store), "timeout_seconds": 3},
-            "pipelines": [],
+        config = {
+            "model_store": {"timeout_seconds": 3},
             "update": {"probation": {"seconds": 1}, "retry_seconds": 1, **update},
         }
+        super().__init__(folder, config)
         self.add_pipeline(PIPELINE, MODEL, source or {"url": CONVEYOR, "live": False})
-        self.node = NodeProcess(folder / "node", self.config)
 
-    def __enter__(self) -> NodeHarness:
+    @property
+    def node(self) -> NodeHarness:
+        """Itself."""
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self.node.__exit__()
-
-    def add_pipeline(self, name: str, model: str, source: dict[str, Any]) -> None:
-        """One more line, with a jsonl sink."""
-        sink = {"type": "jsonl", "path": str(self.folder / f"{name}.jsonl")}
-        self.config["pipelines"].append({"name": name, "model": model, "source": source, "sinks": [sink]})
-
-    def start(self, active: str | None = None) -> NodeProcess:
-        """Start the node with an empty sink each; wait until `active` serves, if given."""
-        for pipeline in self.config["pipelines"]:
-            Path(pipeline["sinks"][0]["path"]).unlink(missing_ok=True)
-        self.node.start()
+    def start(self, active: str | None = None) -> NodeHarness:
+        """Start the node with empty sinks; wait until `active` serves, if given."""
+        self.forget_records()
+        super().start()
         if active:
-            self.node.wait_active(active)
-        return self.node
+            self.wait_active(active)
+        return self
 
     def publish(
         self, version: str, weights: Path | None = None, model: str = MODEL, **changes: Any
     ) -> Manifest:
         """Put a version into the store; without `weights`, a sound network that finds its own class (CLASS_OF).
 
-        changes: of `detection_onnx`, or `facts` to claim in the manifest.
+        changes: of `detection_onnx`, or `facts` to claim in the manifest. No process looks at the weights.
         """
         metadata = changes.pop("facts", None)
         if weights is None:
@@ -81,37 +60,13 @@ class NodeHarness:
         metadata = metadata or ModelMetadata(
             Contract("detect", names, (SIZE, SIZE), STRIDE), weights.suffix[1:]
         )
-        return publish(weights, model, version, str(self.store), metadata=metadata)
-
-    def write(self, key: str, value: str | bytes) -> None:
-        """Write an intent key, as an operator's tool does: in one step."""
-        path = self.intent / key.lstrip("/")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_name(path.name + ".new")
-        part.write_bytes(value.encode() if isinstance(value, str) else value)
-        os.replace(part, path)
-
-    def promote(self, value: str | bytes, model: str = MODEL) -> None:
-        """Write `/models/<model>/current`."""
-        self.write(f"/models/{model}/current", value)
+        return super().publish(version, weights, model, metadata=metadata)
 
     def swap_to(self, version: str, model: str = MODEL) -> None:
         """Promote, and wait until it serves and is stable."""
         self.promote(version, model)
-        self.node.wait_active(version, model)
+        self.wait_active(version, model)
         self.wait_state("STABLE", model)
-
-    def wait_state(self, state: str, model: str = MODEL) -> dict[str, Any]:
-        """Until the model is in this state; its part of the status."""
-
-        def look() -> dict[str, Any] | None:
-            status = self.node.model(model)
-            return status if status["state"] == state else None
-
-        try:
-            return wait_for(look, f"{model} {state}")
-        except AssertionError as e:
-            raise AssertionError(f"{e}; status: {json.dumps(self.node.model(model), indent=1)}") from None
 
     def wait_history(self, result: str, version: str, model: str = MODEL, after: int = 0) -> dict[str, Any]:
         """The last audit record with this result and `to_version`, once there are more than `after` of them.
@@ -127,12 +82,7 @@ class NodeHarness:
 
     def history(self, result: str | None = None) -> list[dict[str, Any]]:
         """The audit records, oldest first; those with this result."""
-        found: list[dict[str, Any]] = self.node.get("/api/history?limit=1000")["history"]
-        return [r for r in found if result in (None, r["result"])]
-
-    def records(self, pipeline: str = PIPELINE) -> list[dict[str, Any]]:
-        """What the sink has since the start."""
-        return list(records(self.folder / f"{pipeline}.jsonl"))
+        return [r for r in super().history() if result in (None, r["result"])]
 
     def wait_records(
         self, enough: Callable[[list[dict[str, Any]]], bool], what: str, pipeline: str = PIPELINE
@@ -152,15 +102,13 @@ class NodeHarness:
 
     def engine_pid(self, version: str, model: str = MODEL) -> int | None:
         """The engine worker of this version."""
-        found = [
-            w["pid"] for w in self.node.workers("engine") if (w["model"], w["version"]) == (model, version)
-        ]
+        found = [w["pid"] for w in self.workers("engine") if (w["model"], w["version"]) == (model, version)]
         assert len(found) < 2, f"{len(found)} engine workers of {version}"
         return found[0] if found else None
 
     def metric(self, line: str) -> float:
         """The value of one line of /metrics, named with its labels; 0 when it isn't there."""
-        with urllib.request.urlopen(self.node.url + "/metrics", timeout=10) as answer:
+        with urllib.request.urlopen(self.url + "/metrics", timeout=10) as answer:
             for text in answer.read().decode().splitlines():
                 name, _, value = text.rpartition(" ")
                 if name == line:
