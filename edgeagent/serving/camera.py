@@ -8,17 +8,23 @@ import itertools
 import time
 from collections import deque
 from collections.abc import Callable
-from typing import Any
 
 import structlog
 
 from edgeagent.config import PipelineConfig
 from edgeagent.serving.frame import Frame
 from edgeagent.workers import messages
-from edgeagent.workers.messages import Captured, Control, Grant, Heartbeat, Message
+from edgeagent.workers.messages import Captured, Grant, Heartbeat, Message
 from edgeagent.workers.probe import start_capture_worker
 from edgeagent.workers.process import Exit, WorkerProcess
 from edgeagent.workers.ring import MAX_FRAME_BYTES, Ring
+from edgeagent.workers.tasks.capture import (
+    FirstFrameBegun,
+    FrameUnreadable,
+    SourceBusy,
+    SourceOpened,
+    SourceState,
+)
 
 _log = structlog.get_logger(__name__)
 
@@ -33,7 +39,6 @@ STATES = (
     "restarting",  # the worker died or was killed; the next one starts after a pause
     "stopped",
 )
-_FROM_WORKER = frozenset({"starting", "running", "absent", "lost", "unreadable", "frozen", "ended"})
 _FPS_FRAMES = 90
 _WATCH_S = 0.5
 # The worker itself notices a camera that sends nothing for `stall_seconds`; it beats once a second when it can.
@@ -209,15 +214,27 @@ class Capture:
         if self._stopping:
             return
         self._patience = self._source.stall_seconds + _HEARTBEAT_MARGIN_S
-        if isinstance(message, Captured):
-            self._frame(message)
-        elif isinstance(message, Control):
-            try:
-                self._control(message.op, message.body)
-            except (KeyError, TypeError, ValueError) as e:
-                self._refuse(f"sent a {message.op} that makes no sense: {e!r}")
-        elif not isinstance(message, Heartbeat):
-            self._refuse(f"sent a {type(message).__name__}")
+        match message:
+            case Captured():
+                self._frame(message)
+            case Heartbeat():
+                pass
+            case SourceBusy(seconds):
+                self._patience = max(self._patience, seconds)
+            case SourceState():
+                self._source_state(message)
+            case FirstFrameBegun():
+                self._reading = True
+            case SourceOpened(width, height):
+                self._reading = False
+                self._opened(width, height)
+            case FrameUnreadable(why):
+                self._unreadable += 1
+                if self.last_error != why:
+                    self.last_error = why
+                    self._log.warning("unreadable frame", why=why)
+            case _:
+                self._refuse(f"sent a {type(message).__name__}")
 
     def _refuse(self, why: str) -> None:
         if self.worker:
@@ -257,32 +274,15 @@ class Capture:
             if n:
                 self._on_dropped(reason, n)
 
-    def _control(self, op: str, body: dict[str, Any]) -> None:
-        if op == "source":
-            state, why = str(body["state"]), str(body.get("why", ""))
-            if state not in _FROM_WORKER:
-                raise ValueError(state)
-            if skipped := int(body.get("skipped", 0)):
-                self._count_skipped(skipped)
-            self._position = int(body.get("position", self._position))
-            if state in ("absent", "lost", "unreadable", "frozen"):
-                self.last_error = why
-                self._on_source_error(state)
-            self._enter(state, why)
-        elif op == "reading":
-            self._reading = True
-        elif op == "opened":
-            self._reading = False
-            self._opened(int(body["width"]), int(body["height"]))
-        elif op == "unreadable":
-            self._unreadable += 1
-            if self.last_error != body["why"]:
-                self.last_error = str(body["why"])
-                self._log.warning("unreadable frame", why=self.last_error)
-        elif op == "busy":
-            self._patience = max(self._patience, float(body["seconds"]))
-        else:
-            raise ValueError("not known")
+    def _source_state(self, m: SourceState) -> None:
+        if m.skipped:
+            self._count_skipped(m.skipped)
+        if m.position is not None:
+            self._position = m.position
+        if m.state in ("absent", "lost", "unreadable", "frozen"):
+            self.last_error = m.why
+            self._on_source_error(m.state)
+        self._enter(m.state, m.why)
 
     def _enter(self, state: str, why: str) -> None:
         changed = (state, why) != (self.state, self.why)
@@ -301,7 +301,8 @@ class Capture:
         """The worker holds a frame of this size and waits for room: lend it a ring where it fits."""
         need = width * height * 3
         if width <= 0 or height <= 0 or need > MAX_FRAME_BYTES:
-            raise ValueError(f"frame of {width}x{height}")
+            self._refuse(f"sent a frame of {width}x{height}, at most {MAX_FRAME_BYTES} bytes are taken")
+            return
         self.width, self.height = width, height
         self._take_grants_back()  # it has dropped them, and writes no more until the Ring below arrives
         if self._ring and self._ring.slot_bytes < need:

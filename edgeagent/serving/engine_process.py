@@ -8,8 +8,9 @@ import os
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 from typing import Protocol
 
 import structlog
@@ -19,8 +20,9 @@ from edgeagent.serving.artifact import Artifact
 from edgeagent.serving.frame import Frame
 from edgeagent.serving.spare_worker import SpareWorker, libraries_of
 from edgeagent.workers.bootstrap import can_raise_priority, raise_priority
-from edgeagent.workers.messages import Control, Detected, Infer, Message, Ring, UnmapRing
+from edgeagent.workers.messages import Detected, Infer, Message, Ring, UnmapRing
 from edgeagent.workers.process import Exit, WorkerProcess
+from edgeagent.workers.tasks.engine import EngineReady, FrameFailed, LoadEngine, LoadFailed, LoadPlan
 
 _log = structlog.get_logger(__name__)
 
@@ -171,25 +173,25 @@ class Engine:
         self._rings.clear()
         self._tickets.clear()
         self._faults = 0
-        settings = {
-            "weights": str(a.weights),
-            "parts": dict(a.companions),
-            "variant": asdict(a.variant),
-            "threads": s.threads,
-            "max_batch": s.max_batch,
-            "imgsz": a.imgsz,
-            "compiled": str(a.compiled or ""),
-            "nice": os.getpriority(os.PRIO_PROCESS, 0) if deprioritised else None,
-        }
+        plan = LoadPlan(
+            variant=a.variant,
+            weights=a.weights,
+            companions={fmt: Path(path) for fmt, path in a.companions.items()},
+            threads=s.threads,
+            max_batch=s.max_batch,
+            imgsz=a.imgsz,
+            compiled=a.compiled,
+        )
+        task = LoadEngine(plan, os.getpriority(os.PRIO_PROCESS, 0) if deprioritised else None)
         if spare:
             if hurry and _can_deprioritise():
                 with suppress(OSError):  # it is gone: `on_exit` follows
                     raise_priority(os.getpriority(os.PRIO_PROCESS, 0), spare.pid)
-            spare.adopt(settings, self._heard, self._ended)
+            spare.adopt(task, self._heard, self._ended)
             self.worker = spare
         else:
             self.worker = WorkerProcess(
-                _KIND, _MODULE, settings, self._heard, self._ended, low_priority=deprioritised
+                _KIND, _MODULE, task, self._heard, self._ended, low_priority=deprioritised
             )
 
     def _heard(self, message: Message) -> None:
@@ -198,23 +200,23 @@ class Engine:
                 self._answered(message.ticket)
                 self._faults = 0
                 self._user.detected(self, message)
-            case Control("fault", body):
-                self._answered(body["ticket"])
+            case FrameFailed(ticket, why):
+                self._answered(ticket)
                 self._faults += 1
-                self._user.fault(self, body["ticket"], body["why"])
+                self._user.fault(self, ticket, why)
                 if self._faults % MAX_FAULTS == 0:
-                    self._user.failed(self, f"{MAX_FAULTS} frames in a row failed: {body['why']}")
-            case Control("ready", body):
-                self.name, self.max_batch, self.streams = body["engine"], body["max_batch"], body["streams"]
+                    self._user.failed(self, f"{MAX_FAULTS} frames in a row failed: {why}")
+            case EngineReady():
+                self.name, self.max_batch, self.streams = message.engine, message.max_batch, message.streams
                 self.ready = self._loaded_once = True
                 self._ready_at = time.monotonic()
                 if self._loading and not self._loading.done():
                     self._loading.set_result(None)
                 self._user.ready(self)
-            case Control("failed", body):
-                self._refuse(WeightsError(f"version {self.ref.version}", body["why"]))
+            case LoadFailed(why):
+                self._refuse(WeightsError(f"version {self.ref.version}", why))
                 assert self.worker is not None
-                self.worker.kill(body["why"])
+                self.worker.kill(why)
 
     def _answered(self, ticket: int) -> None:
         if ticket in self._tickets and ticket == next(iter(self._tickets)):

@@ -65,10 +65,15 @@ class Task:
         self._answer = asyncio.get_running_loop().create_future()
         self._heard_at = time.monotonic()
         if self.worker:
-            self.worker.adopt(self._settings, self._heard, self._ended)
+            self.worker.adopt(Control("settings", self._settings), self._heard, self._ended)
         else:
             self.worker = WorkerProcess(
-                KIND, MODULE, self._settings, self._heard, self._ended, low_priority=True
+                KIND,
+                MODULE,
+                Control("settings", self._settings),
+                self._heard,
+                self._ended,
+                low_priority=True,
             )
         try:
             while not self._answer.done():

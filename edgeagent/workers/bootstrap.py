@@ -12,9 +12,9 @@ import socket
 import sys
 from collections.abc import Callable
 from contextlib import suppress
+from typing import Any
 
 from edgeagent.workers.channel import NodeGoneError, WorkerChannel
-from edgeagent.workers.messages import Control
 
 _PR_SET_PDEATHSIG = 1
 _IOPRIO_SET = {"x86_64": 251, "aarch64": 30}
@@ -23,11 +23,11 @@ _IOPRIO_IDLE = 3 << 13
 _LEAST_NICE = 19
 
 
-def worker_main(serve: Callable[[WorkerChannel, Control], None]) -> None:
+def worker_main(serve: Callable[[WorkerChannel, Any], None], *tasks: type) -> None:
     """Run a worker: `python -m edgeagent.workers.<kind> FD NODE_PID [LIBRARY …]`.
 
-    The libraries are modules to import while there is nothing to do yet. serve(channel, first) is called with the
-    first message, which holds the worker's settings. Returns when it does, or when the node is gone.
+    The libraries are modules to import while there is nothing to do yet. serve(channel, task) is called with the
+    first message, which must be one of `tasks`. Returns when it does, or when the node is gone.
     """
     fd, node_pid = int(sys.argv[1]), int(sys.argv[2])
     _die_with(node_pid)
@@ -40,10 +40,10 @@ def worker_main(serve: Callable[[WorkerChannel, Control], None]) -> None:
         with suppress(Exception):  # who needs it will say what is wrong with it
             importlib.import_module(library)
     try:
-        first = channel.receive()
-        if not isinstance(first, Control):
-            raise SystemExit(f"the first message is {first!r}, not the settings")
-        serve(channel, first)
+        task = channel.receive()
+        if not isinstance(task, tasks):
+            raise SystemExit(f"the first message is {task!r}, not a task for this worker")
+        serve(channel, task)
     except NodeGoneError:
         pass
     sys.stderr.flush()

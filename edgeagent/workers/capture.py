@@ -1,12 +1,10 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """The capture worker: reads one source for ever, and writes its frames into the slots that the node grants.
 
-Started as `python -m edgeagent.workers.capture FD NODE_PID`; what both sides say is in `messages` and below.
+Started as `python -m edgeagent.workers.capture FD NODE_PID`; what both sides say is in `tasks.capture` and `messages`.
 
-worker → node  busy {seconds}: I may be silent for so long · source {state, why} · reading {}: the first frame is
-being read · opened {width, height, fps, total}: I hold a frame, lend me a ring in which it fits; older grants are
-void · Captured · unreadable {why}: one frame, counted in the next `skipped` · Beat
-node → worker  settings · Ring, with its memory · Grant
+worker → node  SourceBusy · SourceState · FirstFrameBegun · SourceOpened · Captured · FrameUnreadable · Heartbeat
+node → worker  CaptureSource, once · Ring, with its memory · Grant
 """
 
 from __future__ import annotations
@@ -14,7 +12,7 @@ from __future__ import annotations
 import time
 import zlib
 from contextlib import closing
-from typing import Any
+from typing import Literal
 
 import numpy as np
 
@@ -22,7 +20,7 @@ from edgeagent.workers import messages
 from edgeagent.workers.bootstrap import worker_main
 from edgeagent.workers.channel import WorkerChannel
 from edgeagent.workers.frame_pacer import FramePacer
-from edgeagent.workers.messages import Captured, Control, Grant, Heartbeat, Message
+from edgeagent.workers.messages import Captured, Grant, Heartbeat, Message
 from edgeagent.workers.ring import MAX_FRAME_BYTES, RingView
 from edgeagent.workers.sources import (
     OPEN_TIMEOUT_S,
@@ -32,6 +30,14 @@ from edgeagent.workers.sources import (
     Synthetic,
     UnreadableFrameError,
     open_source,
+)
+from edgeagent.workers.tasks.capture import (
+    CaptureSource,
+    FirstFrameBegun,
+    FrameUnreadable,
+    SourceBusy,
+    SourceOpened,
+    SourceState,
 )
 
 BACKOFF_S = (0.5, 15.0)
@@ -46,14 +52,14 @@ _HASH_STEP = 8  # a frozen camera is recognised by every eighth pixel of every e
 class CaptureWorker:
     """One source, one thread. Whatever waits takes in the node's messages and says that it is alive."""
 
-    def __init__(self, channel: WorkerChannel, settings: dict[str, Any]) -> None:
+    def __init__(self, channel: WorkerChannel, task: CaptureSource) -> None:
         self._channel = channel
-        self._url = str(settings["url"])
-        self._fps = float(settings["fps"] or 0)
-        self._loop = bool(settings["loop"])
-        self._live = bool(settings["live"])
-        self._stall_s = float(settings["stall_seconds"])
-        self._position = int(settings["position"])
+        self._url = task.url
+        self._fps = task.fps or 0.0
+        self._loop = task.loop
+        self._live = task.live
+        self._stall_s = task.stall_s
+        self._position = task.position
         self._view: RingView | None = None
         self._ring = self._slot_bytes = 0
         self._grants: list[int] = []
@@ -71,7 +77,7 @@ class CaptureWorker:
         while True:
             opened, before = time.monotonic(), self._delivered
             try:
-                self._say(Control("busy", {"seconds": OPEN_TIMEOUT_S + 10}))
+                self._say(SourceBusy(OPEN_TIMEOUT_S + 10))
                 with closing(open_source(self._url, self._fps, self._stall_s)) as source:
                     self._say(Heartbeat(self._turn))
                     opened = time.monotonic()
@@ -81,16 +87,15 @@ class CaptureWorker:
             except SourceError as e:
                 if self._delivered > before and time.monotonic() - opened > STABLE_AFTER_S:
                     backoff = BACKOFF_S[0]
-                state = "lost" if e.state == "absent" and self._delivered else e.state
-                self._say(Control("source", {"state": state, "why": e.why}))
+                is_lost = e.state == "absent" and self._delivered
+                self._say(SourceState("lost" if is_lost else e.state, e.why))
                 self._idle(backoff)
                 backoff = min(backoff * 2, BACKOFF_S[1])
                 continue
             self._position = 0
             if not self._loop:
                 promised = f", though its header says {source.total}" if source.total > end else ""
-                ended = {"state": "ended", "why": f"after {end} frames{promised}"}
-                self._say(Control("source", {**ended, "position": end, "skipped": self._skipped}))
+                self._say(SourceState("ended", f"after {end} frames{promised}", end, self._skipped))
                 while True:
                     self._idle(3600)
 
@@ -99,7 +104,7 @@ class CaptureWorker:
         source.seek(self._position, self._alive)
         if source.resumable and not self._said_reading:
             self._said_reading = True
-            self._say(Control("reading", {}))
+            self._say(FirstFrameBegun())
         pacer = self._pacer(source)
         self._frozen = _Frozen(self._stall_s)
         while True:
@@ -168,18 +173,17 @@ class CaptureWorker:
         self._skipped = 0
         self._delivered += 1
         if source.camera and (change := self._frozen.see(target, mono)):
-            self._say(Control("source", {"state": change, "why": self._frozen.why}))
+            self._say(SourceState(change, self._frozen.why))
         return no_ring
 
     def _ask_for_ring(self, source: Source) -> None:
         height, width = self._size
         self._view, self._grants = None, []
-        body = {"width": width, "height": height, "fps": source.fps, "total": source.total}
-        self._say(Control("opened", body))
+        self._say(SourceOpened(width, height, source.fps, source.total))
 
     def _unreadable(self, why: str) -> None:
         self._skipped += 1
-        self._say(Control("unreadable", {"why": why}))
+        self._say(FrameUnreadable(why))
 
     # --- talking to the node
 
@@ -227,23 +231,23 @@ class _Frozen:
         self._since = 0.0
         self._is = False
 
-    def see(self, image: Image, now: float) -> str:
-        """The state that the camera changes to with this frame, captured at `now`: "frozen", "running", or ""."""
+    def see(self, image: Image, now: float) -> Literal["frozen", "running"] | None:
+        """The state that the camera changes to with this frame, captured at `now`; None when it stays."""
         seen = zlib.crc32(image[::_HASH_STEP, ::_HASH_STEP].tobytes())
         if seen != self._hash or not self._since:
             self._hash, self._since = seen, now
         frozen = now - self._since > self._stall_s
         if frozen == self._is:
-            return ""
+            return None
         self._is = frozen
         self.why = f"the same picture for {self._stall_s:g} s" if frozen else ""
         return "frozen" if frozen else "running"
 
 
-def serve(channel: WorkerChannel, first: Control) -> None:
-    """Entry for `worker_main`: film what the settings name, until the node is gone."""
-    CaptureWorker(channel, first.body).run()
+def serve(channel: WorkerChannel, task: CaptureSource) -> None:
+    """Entry for `worker_main`: film what the task names, until the node is gone."""
+    CaptureWorker(channel, task).run()
 
 
 if __name__ == "__main__":
-    worker_main(serve)
+    worker_main(serve, CaptureSource)

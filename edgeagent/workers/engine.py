@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """The engine worker: one model version, loaded once; a frame's slot in, its detections out.
 
-Settings: weights, parts, variant, threads, max_batch, imgsz, compiled, and nice: the priority to come back to after
-loading, or null. Says Control("ready", …) or Control("failed", …) then; answers each Infer with Detected, or with
-Control("fault", …) for a frame that can't be inferred.
+Its task is LoadEngine. Says EngineReady or LoadFailed then; answers each Infer with Detected, or with FrameFailed for a
+frame that can't be inferred.
 """
 
 from __future__ import annotations
@@ -15,48 +14,38 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 
 from edgeagent.errors import EdgeAgentError, WeightsError
 from edgeagent.runtimes.detection.detector import Detector
 from edgeagent.runtimes.detection.letterbox import InputBatch
-from edgeagent.runtimes.load import load_runtime
-from edgeagent.runtimes.variants import Variant
 from edgeagent.workers.bootstrap import raise_priority, worker_main
 from edgeagent.workers.channel import WorkerChannel
-from edgeagent.workers.messages import Control, Detected, Heartbeat, Infer, Message, Ring, UnmapRing
-from edgeagent.workers.options import engine_options
+from edgeagent.workers.messages import Detected, Heartbeat, Infer, Message, Ring, UnmapRing
+from edgeagent.workers.options import load_plan
 from edgeagent.workers.ring import RingView
+from edgeagent.workers.tasks.engine import EngineReady, FrameFailed, LoadEngine, LoadFailed
 
 _HEARTBEAT_S = 1.0
 _LOOK_S = 0.001
 """How long a stream waits for the next frame: as long as the node takes to send one for the result that it has got."""
 
 
-def serve(channel: WorkerChannel, settings: Control) -> None:
+def serve(channel: WorkerChannel, task: LoadEngine) -> None:
     """Load, say so, then infer until the node is gone."""
-    s = settings.body
-    variant = Variant(**s["variant"])
     try:
-        runtime = load_runtime(
-            Path(s["weights"]),
-            variant.format,
-            engine_options(variant, s),
-            {fmt: Path(path) for fmt, path in s["parts"].items()},
-        )
+        runtime = load_plan(task.plan)
         detector = Detector(runtime)
         detector.warm()
         streams = [Detector(stream) for stream in runtime.streams()]
     except EdgeAgentError as e:
-        channel.send(Control("failed", {"why": str(e)}))
+        channel.send(LoadFailed(str(e)))
         return
     # Loading competed with the version that serves; from now on it serves itself.
-    if s["nice"] is not None:
-        raise_priority(s["nice"])
-    body = {"engine": runtime.name, "max_batch": detector.max_batch, "streams": max(len(streams), 1)}
-    channel.send(Control("ready", body))
+    if task.nice is not None:
+        raise_priority(task.nice)
+    channel.send(EngineReady(runtime.name, detector.max_batch, max(len(streams), 1)))
     _infer_for_ever(channel, detector, streams)
 
 
@@ -195,7 +184,7 @@ def _infer(
         found = detector.infer(pictures, [job.confidence for job in jobs], [job.iou for job in jobs], first)
     except WeightsError as e:
         if len(jobs) == 1:
-            channel.send(Control("fault", {"ticket": jobs[0].ticket, "why": str(e)}))
+            channel.send(FrameFailed(jobs[0].ticket, str(e)))
         else:  # one frame may be to blame: the others are to have their results
             for i, job in enumerate(jobs):
                 _infer(channel, detector, pictures, [job], i)
@@ -206,4 +195,4 @@ def _infer(
 
 
 if __name__ == "__main__":
-    worker_main(serve)
+    worker_main(serve, LoadEngine)

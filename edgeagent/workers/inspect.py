@@ -46,7 +46,7 @@ async def _ask(path: Path) -> Control:
     worker = WorkerProcess(
         "inspect",
         "edgeagent.workers.prepare",
-        {"task": "inspect", "weights": str(path.resolve())},
+        Control("settings", {"task": "inspect", "weights": str(path.resolve())}),
         heard,
         ended,
     )

@@ -1,16 +1,25 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """What the node and its workers say to each other: small messages, one a datagram.
 
-The frame path uses fixed structs; control messages are JSON. Nothing is ever unpickled.
-A message is encoded as one byte of kind, then its body.
+The frame path uses fixed structs, which stand here; tasks, reports and answers (`workers.tasks`) are JSON. Nothing is
+ever unpickled. A message is encoded as one byte of kind, then its body.
 """
 
 from __future__ import annotations
 
 import json
+from functools import cache
+from importlib import import_module
 from struct import Struct
 from struct import error as StructError
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, cast
+
+from edgeagent.util.codec import from_json, to_json
+
+if TYPE_CHECKING:  # each process imports those of its own kind, when the first comes
+    from edgeagent.workers.tasks.capture import CaptureMessage
+    from edgeagent.workers.tasks.engine import EngineMessage
+    from edgeagent.workers.tasks.prepare import PrepareMessage
 
 MAX_MESSAGE_BYTES = 128 * 1024
 
@@ -92,7 +101,8 @@ class Control(NamedTuple):
     body: dict[str, Any]
 
 
-Message = Ring | UnmapRing | Grant | Captured | Infer | Detected | Heartbeat | Control
+FrameMessage = Ring | UnmapRing | Grant | Captured | Infer | Detected | Heartbeat
+Message: TypeAlias = "FrameMessage | CaptureMessage | EngineMessage | PrepareMessage | Control"
 
 _FIXED: dict[int, tuple[type[Any], Struct]] = {
     1: (Ring, Struct("<III")),
@@ -103,20 +113,30 @@ _FIXED: dict[int, tuple[type[Any], Struct]] = {
     6: (Heartbeat, Struct("<Q")),
 }
 _KIND_OF: dict[type[Any], tuple[int, Struct]] = {cls: (kind, fmt) for kind, (cls, fmt) in _FIXED.items()}
-_DETECTED, _CONTROL = 7, 8
+_DETECTED, _CONTROL = 7, 11
+_NAMED = {
+    8: "edgeagent.workers.tasks.capture",
+    9: "edgeagent.workers.tasks.engine",
+    10: "edgeagent.workers.tasks.prepare",
+}
+_KIND_OF_MODULE = {module: kind for kind, module in _NAMED.items()}
 _DETECTED_HEAD = Struct("<Qfff")
 BOX_STRUCT = Struct("<6f")
 
 
 def encode(message: Message) -> bytes:
-    """The datagram for `message`. Raises ValueError when it is larger than MAX_MESSAGE_BYTES."""
+    """The datagram for `message`. Raises ValueError when it is larger than MAX_MESSAGE_BYTES, or has no JSON form."""
+    kind_of = type(message)
     if isinstance(message, Detected):
         data = bytes((_DETECTED,)) + _DETECTED_HEAD.pack(*message[:4]) + message.boxes
+    elif kind_of in _KIND_OF:
+        kind, fmt = _KIND_OF[kind_of]
+        data = bytes((kind,)) + fmt.pack(*cast("tuple[Any, ...]", message))
     elif isinstance(message, Control):
         data = bytes((_CONTROL,)) + json.dumps([message.op, message.body]).encode()
     else:
-        kind, fmt = _KIND_OF[type(message)]
-        data = bytes((kind,)) + fmt.pack(*message)
+        body = json.dumps([kind_of.__name__, to_json(message)]).encode()
+        data = bytes((_KIND_OF_MODULE[kind_of.__module__],)) + body
     if len(data) > MAX_MESSAGE_BYTES:
         raise ValueError(f"message of {len(data)} bytes, the limit is {MAX_MESSAGE_BYTES}")
     return data
@@ -143,6 +163,16 @@ def decode(data: bytes) -> Message:
             if not isinstance(op, str) or not isinstance(control, dict):
                 raise ValueError("control message of the wrong form")
             return Control(op, control)
-    except (ValueError, TypeError, RecursionError, StructError) as e:
+        if kind in _NAMED:
+            name, fields = json.loads(bytes(body))
+            named: Message = from_json(_messages(_NAMED[kind])[name], fields)
+            return named
+    except (ValueError, TypeError, KeyError, RecursionError, StructError) as e:
         raise ValueError(f"malformed message of kind {kind}: {e}") from e
     raise ValueError(f"unknown message kind {kind}")
+
+
+@cache
+def _messages(module: str) -> dict[str, type[Any]]:
+    """The messages that a module lists, by name."""
+    return {cls.__name__: cls for cls in import_module(module).MESSAGES}

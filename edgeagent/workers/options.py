@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
-"""How weights are to be loaded, as the node's settings for a worker say it."""
+"""Weights loaded as the node's plan for a worker says it."""
 
 from __future__ import annotations
 
@@ -7,8 +7,24 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from edgeagent.runtimes.port import EngineOptions
+from edgeagent.runtimes.load import load_runtime
+from edgeagent.runtimes.port import EngineOptions, Runtime
 from edgeagent.runtimes.variants import Variant
+from edgeagent.workers.tasks.engine import LoadPlan
+
+
+def load_plan(plan: LoadPlan) -> Runtime:
+    """The weights of `plan` in their runtime. Raises what `load_runtime` does."""
+    options = EngineOptions(
+        backend=plan.variant.backend,
+        device=plan.variant.device,
+        threads=plan.threads,
+        precision=plan.variant.precision,
+        max_batch=plan.max_batch,
+        imgsz=plan.imgsz,
+        compiled=plan.compiled,
+    )
+    return load_runtime(plan.weights, plan.variant.format, options, plan.companions)
 
 
 def engine_options(variant: Variant, settings: Mapping[str, Any]) -> EngineOptions:

@@ -350,4 +350,4 @@ def _inspect(_: WorkerChannel, s: Settings) -> Settings:
 
 
 if __name__ == "__main__":
-    worker_main(serve)
+    worker_main(serve, Control)

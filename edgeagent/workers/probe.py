@@ -8,8 +8,9 @@ from collections.abc import Callable
 
 from edgeagent.config import SourceConfig
 from edgeagent.errors import UnavailableError
-from edgeagent.workers.messages import Control, Message
+from edgeagent.workers.messages import Message
 from edgeagent.workers.process import Exit, WorkerProcess
+from edgeagent.workers.tasks.capture import CaptureSource, FrameUnreadable, SourceOpened, SourceState
 
 
 def start_capture_worker(
@@ -19,21 +20,21 @@ def start_capture_worker(
     on_exit: Callable[[Exit], None],
 ) -> WorkerProcess:
     """A worker that films `source` from frame `position` on (see `workers.capture`). Raises OSError."""
-    settings = {
-        "url": source.url,
-        "fps": source.fps,
-        "loop": source.loop,
-        "live": source.is_live,
-        "stall_seconds": source.stall_seconds,
-        "position": position,
-    }
+    task = CaptureSource(
+        url=source.url,
+        fps=source.fps,
+        loop=source.loop,
+        live=source.is_live,
+        stall_s=source.stall_seconds,
+        position=position,
+    )
     # OpenCV and FFmpeg read these when they are loaded. What they would print says less than our own reasons.
     environment = {
         "OPENCV_LOG_LEVEL": "SILENT",
         "OPENCV_FFMPEG_LOGLEVEL": "-8",
         "OPENCV_VIDEOIO_V4L_SELECT_TIMEOUT": str(max(1, round(source.stall_seconds))),
     }
-    return WorkerProcess("capture", "edgeagent.workers.capture", settings, on_message, on_exit, environment)
+    return WorkerProcess("capture", "edgeagent.workers.capture", task, on_message, on_exit, environment)
 
 
 def probe_source(source: SourceConfig, timeout_s: float = 10.0) -> str:
@@ -57,16 +58,16 @@ async def _probe(source: SourceConfig, timeout_s: float) -> str:
 
     def heard(message: Message) -> None:
         nonlocal unreadable
-        if not isinstance(message, Control) or result.done():
+        if result.done():
             return
-        body = message.body
-        if message.op == "opened":
-            fps = f"{body['fps']:.1f} fps" if body["fps"] else "no pace of its own"
-            result.set_result(f"{body['width']}x{body['height']}, {fps}")
-        elif message.op == "unreadable":
-            unreadable = str(body["why"])
-        elif message.op == "source":
-            failed(unreadable or str(body["why"]))
+        match message:
+            case SourceOpened(width, height, fps):
+                pace = f"{fps:.1f} fps" if fps else "no pace of its own"
+                result.set_result(f"{width}x{height}, {pace}")
+            case FrameUnreadable(why):
+                unreadable = why
+            case SourceState(_, why):
+                failed(unreadable or why)
 
     def ended(how: Exit) -> None:
         failed(f"the worker that tried it ended: {how}")

@@ -13,13 +13,12 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
-from typing import Any
 
 import structlog
 
 from edgeagent.workers.bootstrap import lower_priority
 from edgeagent.workers.channel import channel_pair
-from edgeagent.workers.messages import Control, Message
+from edgeagent.workers.messages import Message
 from edgeagent.workers.node_channel import NodeChannel
 
 _log = structlog.get_logger(__name__)
@@ -45,7 +44,7 @@ class WorkerProcess:
 
     on_message(message) is called for each message; on_exit(exit) exactly once, when the process has ended and
     is reaped, so that nothing of it touches shared memory any more. There is no gentle stop: a worker
-    holds nothing that a kill could spoil. Without `settings` it imports what it needs, and `libraries` (names of
+    holds nothing that a kill could spoil. Without a `task` it imports what it needs, and `libraries` (names of
     modules), and waits for `adopt`.
     low_priority: from its first instant; starting Python and importing would cost the line frames, too.
     """
@@ -54,7 +53,7 @@ class WorkerProcess:
         self,
         kind: str,
         module: str,
-        settings: dict[str, Any] | None,
+        task: Message | None,
         on_message: Callable[[Message], None],
         on_exit: Callable[[Exit], None],
         environment: dict[str, str] | None = None,
@@ -71,7 +70,7 @@ class WorkerProcess:
         self._kill_reason = ""
         self._gone = asyncio.Event()
         ours, theirs = channel_pair()
-        # What fails on the way (no descriptors left, settings too long) leaves no process behind.
+        # What fails on the way (no descriptors left, a task that fits no message) leaves no process behind.
         with theirs, ExitStack() as undo:
             undo.callback(ours.close)
             self._process = subprocess.Popen(
@@ -99,8 +98,8 @@ class WorkerProcess:
             undo.callback(os.close, self._pidfd)
             self._channel = NodeChannel(ours, self._heard, self._closed)
             undo.callback(self._channel.close)
-            if settings is not None:
-                self.send(Control("settings", settings))
+            if task is not None:
+                self.send(task)
             undo.pop_all()
         self._loop.add_reader(self._stderr_fd, self._read_stderr)
         self._loop.add_reader(self._pidfd, self._ended)
@@ -108,17 +107,17 @@ class WorkerProcess:
 
     def adopt(
         self,
-        settings: dict[str, Any],
+        task: Message,
         on_message: Callable[[Message], None],
         on_exit: Callable[[Exit], None],
     ) -> None:
-        """Give a worker that waits, and is alive, its settings, and those who hear of it from now on."""
+        """Give a worker that waits, and is alive, its task, and those who hear of it from now on."""
         self.started = self.last_heard = time.monotonic()
         self._on_message, self._on_exit = on_message, on_exit
         try:
-            self.send(Control("settings", settings))
+            self.send(task)
         except ValueError:  # too long: as in the constructor, no process stays behind
-            self.kill("no settings")
+            self.kill("no task")
             raise
 
     @property

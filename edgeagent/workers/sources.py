@@ -12,7 +12,7 @@ import socket
 import stat
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 import cv2
@@ -31,9 +31,9 @@ _BROKEN_FRAMES = 64
 
 
 class SourceError(Exception):
-    """The source gives nothing now. state: "absent", "lost" or "unreadable"; why: the cause, without credentials."""
+    """The source gives nothing now. why: the cause, without credentials."""
 
-    def __init__(self, state: str, why: str) -> None:
+    def __init__(self, state: Literal["absent", "lost", "unreadable"], why: str) -> None:
         super().__init__(why)
         self.state = state
         self.why = why

@@ -13,8 +13,9 @@ from collections.abc import Callable
 import pytest
 
 from edgeagent.workers.channel import NodeGoneError, WorkerChannel, channel_pair
-from edgeagent.workers.messages import Control, Heartbeat, Message, Ring, UnmapRing
+from edgeagent.workers.messages import Heartbeat, Message, Ring, UnmapRing
 from edgeagent.workers.node_channel import NodeChannel
+from edgeagent.workers.tasks.engine import FrameFailed
 
 
 async def _until(fulfilled: Callable[[], bool]) -> None:
@@ -35,7 +36,7 @@ def test_messages_come_whole_and_in_order_to_a_slow_worker() -> None:
                 if n % 500 == 499:
                     node.send(Ring(n, 1, 1), [null.fileno()])
                 else:
-                    node.send(Control("n", {"n": n, "pad": "x" * 1000}))
+                    node.send(FrameFailed(n, "x" * 1000))
         got: list[Message] = []
         while len(got) < 2000:
             message = await asyncio.to_thread(worker.receive, 5)
@@ -44,7 +45,7 @@ def test_messages_come_whole_and_in_order_to_a_slow_worker() -> None:
             if isinstance(message, Ring):
                 os.fstat(fd := worker.fds.popleft())
                 os.close(fd)
-        assert [m.ring if isinstance(m, Ring) else m.body["n"] for m in got] == list(range(2000))  # type: ignore[union-attr]
+        assert [m.ring if isinstance(m, Ring) else m.ticket for m in got] == list(range(2000))  # type: ignore[union-attr]
         assert not worker.fds
         node.close()
 

@@ -12,7 +12,7 @@ import threading
 import traceback
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -20,12 +20,12 @@ import pytest
 from edgeagent.core.model import Contract
 from edgeagent.errors import WeightsError
 from edgeagent.runtimes.port import ModelMetadata, Tensor
+from edgeagent.runtimes.variants import Variant
 from edgeagent.testing import wait_for
 from edgeagent.workers import engine
 from edgeagent.workers.channel import NodeGoneError, WorkerChannel, channel_pair
 from edgeagent.workers.messages import (
     MAX_MESSAGE_BYTES,
-    Control,
     Detected,
     Grant,
     Heartbeat,
@@ -36,6 +36,7 @@ from edgeagent.workers.messages import (
     decode,
     encode,
 )
+from edgeagent.workers.tasks.engine import EngineReady, FrameFailed, LoadEngine, LoadPlan
 
 SIDE = 64
 BAD = 12  # a frame of this brightness is refused by the network
@@ -102,22 +103,11 @@ class Line:
 
     def start(self) -> None:
         """What was sent before waits already when the worker is ready."""
-        settings: dict[str, Any] = {
-            "weights": "w.onnx",
-            "parts": {},
-            "variant": {"backend": "onnxruntime", "device": "cpu", "precision": "fp32", "format": "onnx"},
-            "threads": max(len(self.runtime.side_by_side), 1),
-            "nice": None,
-            "max_batch": self.runtime.max_batch,
-            "imgsz": None,
-            "compiled": "",
-        }
-        self.worker = self._thread.submit(
-            engine.serve, WorkerChannel(self._theirs), Control("settings", settings)
-        )
         streams = max(len(self.runtime.side_by_side), 1)
-        body = {"engine": "gated", "max_batch": self.runtime.max_batch, "streams": streams}
-        assert self.heard() == Control("ready", body)
+        variant = Variant("onnxruntime", "cpu", "fp32", "onnx")
+        plan = LoadPlan(variant, Path("w.onnx"), {}, streams, self.runtime.max_batch)
+        self.worker = self._thread.submit(engine.serve, WorkerChannel(self._theirs), LoadEngine(plan, None))
+        assert self.heard() == EngineReady("gated", self.runtime.max_batch, streams)
 
     def ring(self, ring: int) -> None:
         """Share the slots as a ring."""
@@ -184,7 +174,7 @@ def line(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Ite
     """A worker, not started yet, whose network takes one frame at a time, or as many as the test says; and streams."""
     max_batch, streams = getattr(request, "param", (1, 0))
     line = Line(GatedRuntime(max_batch, streams))
-    monkeypatch.setattr(engine, "load_runtime", lambda *_: line.runtime)
+    monkeypatch.setattr(engine, "load_plan", lambda _: line.runtime)
     line.ring(1)
     yield line
     line.close()
@@ -235,7 +225,7 @@ def test_a_frame_that_fails_does_not_take_others_with_it(line: Line) -> None:
     line.wait_taken()
     line.runtime.go.set()
     assert [line.height(ticket) for ticket in (1, 2)] == [50, 25]
-    assert line.heard() == Control("fault", {"ticket": 3, "why": "weights: refuse this frame"})
+    assert line.heard() == FrameFailed(3, "weights: refuse this frame")
     assert line.height(4) == 15
     assert line.runtime.sizes[-4:] == [3, 1, 1, 1]
 
@@ -330,7 +320,7 @@ def test_a_frame_that_fails_in_a_stream_is_said_to_fail(line: Line) -> None:
         line.frame(ticket, brightness)
     line.start()
     said = [line.heard() for _ in range(3)]
-    assert {m.body["ticket"] for m in said if isinstance(m, Control)} == {1, 2}
+    assert {m.ticket for m in said if isinstance(m, FrameFailed)} == {1, 2}
     assert [m.ticket for m in said if isinstance(m, Detected)] == [3]
 
 

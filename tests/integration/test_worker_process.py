@@ -5,14 +5,18 @@ from __future__ import annotations
 
 import asyncio
 import os
+from pathlib import Path
 
 import psutil  # type: ignore[import-untyped]
 import pytest
 
+from edgeagent.runtimes.variants import Variant
 from edgeagent.serving.spare_worker import SpareWorker, libraries_of
 from edgeagent.workers.bootstrap import can_raise_priority, raise_priority
-from edgeagent.workers.messages import Control, Message
+from edgeagent.workers.messages import Message
 from edgeagent.workers.process import Exit, WorkerProcess
+from edgeagent.workers.tasks.capture import CaptureSource
+from edgeagent.workers.tasks.engine import LoadEngine, LoadFailed, LoadPlan
 
 MODULE = "edgeagent.workers.capture"
 
@@ -22,8 +26,9 @@ def test_a_worker_that_cannot_be_told_its_settings_leaves_nothing_behind() -> No
 
     async def run() -> None:
         before = len(os.listdir("/proc/self/fd"))
+        task = CaptureSource("x" * (1 << 20), None, False, False, 5.0, 0)
         with pytest.raises(ValueError, match="limit"):
-            WorkerProcess("capture", MODULE, {"url": "x" * (1 << 20)}, lambda message: None, lambda how: None)
+            WorkerProcess("capture", MODULE, task, lambda message: None, lambda how: None)
         assert len(os.listdir("/proc/self/fd")) == before
         assert not [p for p in psutil.Process().children() if MODULE in " ".join(p.cmdline())]
 
@@ -62,21 +67,13 @@ def test_a_worker_started_ahead_hears_its_settings_when_it_is_adopted() -> None:
             libraries=("edgeagent.runtimes.onnx.runtime", "a_package.that_is_not_installed"),
         )
         heard: asyncio.Queue[Message] = asyncio.Queue()
-        settings = {
-            "weights": "/nowhere.onnx",
-            "parts": {},
-            "variant": {"backend": "onnxruntime", "device": "cpu", "precision": "fp32", "format": "onnx"},
-            "threads": 1,
-            "max_batch": 1,
-            "imgsz": None,
-            "compiled": "",
-            "nice": None,
-        }
-        worker.adopt(settings, heard.put_nowait, ends.put_nowait)
+        variant = Variant("onnxruntime", "cpu", "fp32", "onnx")
+        task = LoadEngine(LoadPlan(variant, Path("/nowhere.onnx"), {}, 1, 1), None)
+        worker.adopt(task, heard.put_nowait, ends.put_nowait)
         async with asyncio.timeout(60):
             message = await heard.get()
-            assert isinstance(message, Control)
-            assert (message.op, "nowhere.onnx" in message.body["why"]) == ("failed", True)
+            assert isinstance(message, LoadFailed)
+            assert "nowhere.onnx" in message.why
             assert (await ends.get()).code == 0
 
     asyncio.run(run())

@@ -15,8 +15,16 @@ from edgeagent.serving import camera as capture_module
 from edgeagent.serving.camera import RING_SLOTS, Capture
 from edgeagent.serving.frame import Frame
 from edgeagent.workers import messages
-from edgeagent.workers.messages import Captured, Control, Grant, Heartbeat, Message
+from edgeagent.workers.messages import Captured, Grant, Heartbeat, Message
 from edgeagent.workers.process import Exit
+from edgeagent.workers.tasks.capture import (
+    FirstFrameBegun,
+    FrameUnreadable,
+    SourceBusy,
+    SourceOpened,
+    SourceState,
+)
+from edgeagent.workers.tasks.engine import LoadFailed
 
 
 class Worker:
@@ -51,7 +59,7 @@ class Worker:
 
     def open(self, width: int = 16, height: int = 8) -> None:
         """Hold a first frame."""
-        self.say(Control("opened", {"width": width, "height": height, "fps": 25.0, "total": 0}))
+        self.say(SourceOpened(width, height, 25.0, 0))
 
     def frame(self, position: int, grant: Grant | None = None, skipped: int = 0, width: int = 16) -> None:
         """Deliver a frame in a granted slot."""
@@ -141,7 +149,7 @@ def test_skipped_frames_take_numbers_and_are_counted_by_reason(workers: list[Wor
         line = Line(workers, live=True)
         line.worker.open()
         line.worker.frame(0)
-        line.worker.say(Control("unreadable", {"why": "b.jpg: is broken"}))
+        line.worker.say(FrameUnreadable("b.jpg: is broken"))
         line.worker.frame(4, skipped=3)
         assert [f.seq for f in line.frames] == [0, 4]
         assert line.dropped == [("unreadable", 1), ("busy", 2)]
@@ -258,9 +266,7 @@ def test_a_live_source_is_not_held(workers: list[Worker]) -> None:
         lambda w: w.frame(0, width=0),
         lambda w: w.open(1_000_000, 1_000_000),
         lambda w: w.open(-1, 5),
-        lambda w: w.say(Control("opened", {})),
-        lambda w: w.say(Control("source", {"state": "happy"})),
-        lambda w: w.say(Control("format c:", {})),
+        lambda w: w.say(LoadFailed("format c:")),
         lambda w: w.say(Grant(1, 1)),
     ],
 )
@@ -292,7 +298,7 @@ def test_a_silent_worker_is_replaced(workers: list[Worker], monkeypatch: pytest.
         line.worker.silent_s = 6.0
         await asyncio.sleep(0.02)
         assert line.workers[0].killed is None
-        line.worker.say(Control("busy", {"seconds": 25}))
+        line.worker.say(SourceBusy(25))
         line.worker.silent_s = 20.0
         await asyncio.sleep(0.02)
         assert line.workers[0].killed is None
@@ -315,7 +321,7 @@ def test_a_frame_that_kills_decoders_is_left_out(workers: list[Worker]) -> None:
         for count in (2, 3, 4):
             await line.respawned(count)
             assert line.worker.position == 1
-            line.worker.say(Control("reading", {}))
+            line.worker.say(FirstFrameBegun())
             line.worker.die()
         await line.respawned(5)
         assert line.worker.position == 2
@@ -335,8 +341,8 @@ def test_state_follows_the_worker(workers: list[Worker]) -> None:
         line = Line(workers)
         states = [line.capture.state]
 
-        def say(state: str, why: str = "") -> None:
-            line.worker.say(Control("source", {"state": state, "why": why}))
+        def say(state: Any, why: str = "") -> None:
+            line.worker.say(SourceState(state, why))
             states.append(line.capture.state)
 
         def frame(position: int) -> None:
@@ -370,8 +376,8 @@ def test_frames_behind_the_end_are_counted(workers: list[Worker]) -> None:
         line = Line(workers)
         line.worker.open()
         line.worker.frame(0)
-        line.worker.say(Control("unreadable", {"why": "broken"}))
-        line.worker.say(Control("source", {"state": "ended", "why": "", "position": 2, "skipped": 1}))
+        line.worker.say(FrameUnreadable("broken"))
+        line.worker.say(SourceState("ended", "", 2, 1))
         assert line.dropped == [("unreadable", 1)]
         assert line.capture.captured == 2
         line.worker.die()

@@ -20,9 +20,10 @@ from edgeagent.serving import spare_worker as spare_module
 from edgeagent.serving.artifact import Artifact
 from edgeagent.serving.engine_process import Engine, EngineSettings, EngineUser, SpareEngine
 from edgeagent.serving.frame import Frame
-from edgeagent.workers.messages import Control, Detected, Message
+from edgeagent.workers.messages import Detected, Message
 from edgeagent.workers.process import Exit
 from edgeagent.workers.ring import Ring
+from edgeagent.workers.tasks.engine import EngineReady, LoadEngine
 
 ARTIFACT = Artifact(
     VersionRef("v1", "sha256:1"),
@@ -32,7 +33,7 @@ ARTIFACT = Artifact(
 )
 SETTINGS = EngineSettings(1, 1, 1 << 40, 1 << 40, 10.0, 10.0)
 FRAME = Frame("line-1", 0, Ring(1, 1, 1), 0, 1, 1, 0.0, 0.0, lambda _ring: None)
-READY = {"engine": "fake", "max_batch": 1, "streams": 1}
+READY = EngineReady("fake", max_batch=1, streams=1)
 
 
 class FakeWorker:
@@ -46,29 +47,29 @@ class FakeWorker:
         self,
         kind: str,
         module: str,
-        settings: dict[str, Any],
+        task: LoadEngine,
         on_message: Callable[[Message], None],
         on_exit: Callable[[Exit], None],
         low_priority: bool,
     ) -> None:
         if self.errors:
             raise self.errors.pop()
-        self.low_priority, self.settings = low_priority, settings
+        self.low_priority, self.task = low_priority, task
         self.on_message, self.on_exit = on_message, on_exit
         self.silent_s = 0.0
         self.killed: list[str] = []
         self.started.append(self)
-        asyncio.get_running_loop().call_soon(on_message, Control("ready", READY))
+        asyncio.get_running_loop().call_soon(on_message, READY)
 
     def adopt(
         self,
-        settings: dict[str, Any],
+        task: LoadEngine,
         on_message: Callable[[Message], None],
         on_exit: Callable[[Exit], None],
     ) -> None:
         """A spare one that is taken."""
-        self.settings, self.on_message, self.on_exit = settings, on_message, on_exit
-        asyncio.get_running_loop().call_soon(on_message, Control("ready", READY))
+        self.task, self.on_message, self.on_exit = task, on_message, on_exit
+        asyncio.get_running_loop().call_soon(on_message, READY)
 
     def send(self, message: Message, fds: Sequence[int] = ()) -> None:
         """Into the void."""
@@ -142,8 +143,8 @@ def test_a_version_loads_in_the_background_and_comes_back_in_a_hurry(
     asyncio.run(run())
     first, second = FakeWorker.started
     nice = os.getpriority(os.PRIO_PROCESS, 0) if may else None
-    assert (first.low_priority, first.settings["nice"]) == (may, nice)
-    assert (second.low_priority, second.settings["nice"]) == (False, None)
+    assert (first.low_priority, first.task.nice) == (may, nice)
+    assert (second.low_priority, second.task.nice) == (False, None)
 
 
 @pytest.fixture
@@ -236,7 +237,7 @@ def test_the_spare_worker_is_taken_first_and_after_a_crash(monkeypatch: pytest.M
             while not engine.ready:
                 await asyncio.sleep(0)
         assert engine.worker is second
-        assert (second.settings["nice"], raised) == (None, [second.pid])
+        assert (second.task.nice, raised) == (None, [second.pid])
         spare.wait("openvino")
         cast(Any, spare.worker).alive = False
         second.die()
@@ -262,7 +263,7 @@ class SpareFake(FakeWorker):
         self,
         kind: str,
         module: str,
-        settings: None,
+        task: None,
         on_message: Callable[[Message], None],
         on_exit: Callable[[Exit], None],
         low_priority: bool,

@@ -4,15 +4,17 @@
 from __future__ import annotations
 
 import struct
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from edgeagent.core.gating import GateResult
+from edgeagent.runtimes.variants import Variant
 from edgeagent.workers.messages import (
     MAX_MESSAGE_BYTES,
     Captured,
-    Control,
     Detected,
     Grant,
     Heartbeat,
@@ -23,7 +25,11 @@ from edgeagent.workers.messages import (
     decode,
     encode,
 )
+from edgeagent.workers.tasks.capture import SourceOpened, SourceState
+from edgeagent.workers.tasks.engine import FrameFailed, LoadEngine, LoadPlan
+from edgeagent.workers.tasks.prepare import FetchVersion, GateFinished, StoreAccess
 
+VARIANT = Variant("openvino", "cpu", "fp32", "openvino")
 MESSAGES: list[Message] = [
     Ring(1, 8, 691_200),
     UnmapRing(2**32 - 1),
@@ -33,7 +39,15 @@ MESSAGES: list[Message] = [
     Detected(9, 1.5, 20.25, 0.5, struct.pack("<12f", *range(12))),
     Detected(9, 0, 0, 0, b""),
     Heartbeat(2**50),
-    Control("opened", {"width": 640, "why": "Käse\n", "nested": {"a": [1, None, True]}}),
+    SourceOpened(640, 360, 25.0, 0),
+    SourceState("ended", "Käse\n", position=2, skipped=1),
+    LoadEngine(
+        LoadPlan(VARIANT, Path("w.onnx"), {"openvino-bin": Path("w.bin")}, 2, 1, (384, 640)), nice=None
+    ),
+    FetchVersion(StoreAccess("s3://b", {"key": {"a": [1, None]}}, 5.0), Path("/c"), "yolo", "v1", "", False),
+    GateFinished(
+        GateResult("smoke", False, {"frames": 3, "least": 0.5}, {"most": 1.0}, ("on frame 1: bad",))
+    ),
 ]
 
 
@@ -67,23 +81,42 @@ def test_noise_gives_a_message_or_a_value_error(data: bytes) -> None:
     encode(message)
 
 
-@given(st.binary(max_size=60))
-def test_noise_behind_a_control_byte_is_no_other_exception(body: bytes) -> None:
+@given(st.sampled_from([8, 9, 10]), st.binary(max_size=60))
+def test_noise_behind_the_byte_of_a_named_message_is_no_other_exception(kind: int, body: bytes) -> None:
     """The JSON branch, which noise alone seldom reaches, raises nothing but ValueError either."""
     try:
-        decode(b"\x08" + body)
+        decode(bytes((kind,)) + body)
     except ValueError:
         return
 
 
-@pytest.mark.parametrize("body", [b"[" * 50_000, b"null", b'["op"]', b"[1, {}]", b'["op", []]', b"\xff\xfe"])
-def test_control_of_the_wrong_form_is_refused(body: bytes) -> None:
-    """Nested deep, not a pair, not a name with an object, not UTF-8."""
-    with pytest.raises(ValueError, match="malformed"):
+@pytest.mark.parametrize(
+    ("body", "why"),
+    [
+        (b"[" * 50_000, ""),
+        (b"null", ""),
+        (b'["SourceBusy"]', ""),
+        (b"[1, {}]", ""),
+        (b'[["SourceBusy"], {}]', ""),
+        (b"\xff\xfe", ""),
+        (b'["FormatDisk", {}]', "FormatDisk"),
+        (b'["LoadEngine", {}]', "LoadEngine"),
+        (b'["SourceBusy", []]', "SourceBusy is no object"),
+        (b'["SourceBusy", {"seconds": NaN}]', "seconds is no finite number"),
+        (
+            b'["SourceState", {"state": "happy", "why": "", "position": null, "skipped": 0}]',
+            "state is none of",
+        ),
+        (b'["SourceState", {"state": "lost", "why": "", "position": null, "skipped": -1}]', "-1 skipped"),
+    ],
+)
+def test_a_named_message_of_the_wrong_form_is_refused(body: bytes, why: str) -> None:
+    """Nested deep, not a pair, not a name of this kind of worker, fields that it has not, values that make no sense."""
+    with pytest.raises(ValueError, match=f"malformed message of kind 8.*{why}"):
         decode(b"\x08" + body)
 
 
 def test_a_message_larger_than_the_limit_is_not_sent() -> None:
     """The sender is told, not the receiver."""
     with pytest.raises(ValueError, match="limit"):
-        encode(Control("status", {"text": "x" * MAX_MESSAGE_BYTES}))
+        encode(FrameFailed(1, "x" * MAX_MESSAGE_BYTES))

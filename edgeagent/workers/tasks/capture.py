@@ -1,0 +1,70 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""What goes between the node and a capture worker, beside frames."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+
+@dataclass(frozen=True)
+class CaptureSource:
+    """Film `url` from frame `position` on, for ever. fps: to be given, None: the source's own; stall_s: seconds after
+    which a source that gives nothing is lost."""
+
+    url: str
+    fps: float | None
+    loop: bool
+    live: bool
+    stall_s: float
+    position: int
+
+
+@dataclass(frozen=True)
+class SourceBusy:
+    """The worker may be silent for so many seconds."""
+
+    seconds: float
+
+
+@dataclass(frozen=True)
+class SourceState:
+    """How the source is. position: the frame to go on with, None: where it was; skipped: frames without a slot since
+    the last message."""
+
+    state: Literal["running", "absent", "lost", "unreadable", "frozen", "ended"]
+    why: str
+    position: int | None = None
+    skipped: int = 0
+
+    def __post_init__(self) -> None:
+        """Raises ValueError for less than nothing."""
+        if self.skipped < 0 or (self.position or 0) < 0:
+            raise ValueError(f"position {self.position}, {self.skipped} skipped")
+
+
+@dataclass(frozen=True)
+class FirstFrameBegun:
+    """The first frame is being read: if the worker dies now, this frame is to blame."""
+
+
+@dataclass(frozen=True)
+class SourceOpened:
+    """The worker holds a frame of this size in pixels, and asks for a ring in which it fits; older grants are void.
+    fps: the source's own pace, 0 if it has none; total: its frames, 0 if unknown."""
+
+    width: int
+    height: int
+    fps: float
+    total: int
+
+
+@dataclass(frozen=True)
+class FrameUnreadable:
+    """One frame can't be decoded; it is counted in the next `skipped`."""
+
+    why: str
+
+
+CaptureMessage = CaptureSource | SourceBusy | SourceState | FirstFrameBegun | SourceOpened | FrameUnreadable
+MESSAGES: tuple[type[CaptureMessage], ...] = get_args(CaptureMessage)

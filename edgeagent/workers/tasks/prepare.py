@@ -1,0 +1,242 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""What goes between the node and a preparing worker: tasks, reports on the way, answers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, get_args
+
+from edgeagent.core.gating import GateResult, GateTerms
+from edgeagent.core.lifecycle import Stage
+from edgeagent.core.model import Contract
+from edgeagent.core.tuning import Parity, Tolerance
+from edgeagent.core.verified import VerifiedVersion
+from edgeagent.runtimes.variants import Variant
+from edgeagent.workers.tasks.engine import LoadPlan
+
+# -- tasks -------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class StoreAccess:
+    """How to reach the model store. timeout_s: of one request, seconds."""
+
+    url: str
+    options: dict[str, Any]
+    timeout_s: float
+
+
+@dataclass(frozen=True)
+class FetchVersion:
+    """Bring a version into the cache, whole and hashed. known_good: the `digest` that has served well here: what the
+    cache holds of it is taken, anything else refused. Answer: Fetched."""
+
+    store: StoreAccess
+    cache: Path
+    model: str
+    version: str
+    digest: str
+    known_good: bool
+
+
+@dataclass(frozen=True)
+class Fingerprint:
+    """What the store holds under a version now, without fetching it. Answer: StoreFingerprint."""
+
+    store: StoreAccess
+    model: str
+    version: str
+
+
+@dataclass(frozen=True)
+class TrialSetup:
+    """What the trials of a version have in common.
+
+    reference: what the others are compared with: it leaves its pictures and boxes in the folder of the trials. imgsz:
+    (height, width) to use weights at that leave it open. confidence: from which objects count.
+    """
+
+    version: VerifiedVersion
+    reference: Variant
+    threads: int
+    max_batch: int
+    imgsz: tuple[int, int] | None
+    confidence: float
+    tolerance: Tolerance
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """Convert for one variant, if need be; see how fast it is, and whether it finds what the reference found. folder:
+    for what a trial makes, and leaves to the next. Answer: BenchmarkResult."""
+
+    setup: TrialSetup
+    variant: Variant
+    folder: Path
+
+
+@dataclass(frozen=True)
+class ValidateSimilar:
+    """The reference, the variant that served a similar model best, and the gates, in one process. Answer:
+    SimilarResult."""
+
+    setup: TrialSetup
+    variant: Variant
+    folder: Path
+    terms: GateTerms
+
+
+@dataclass(frozen=True)
+class RunGates:
+    """Run the gates on a version as it is to serve. parity: what the trial of its variant found. Answer:
+    GatesPassed."""
+
+    version: VerifiedVersion
+    plan: LoadPlan
+    terms: GateTerms
+    parity: Parity | None
+    tolerance: Tolerance
+
+
+@dataclass(frozen=True)
+class InspectWeights:
+    """Read what a weights file says of itself. Answer: WeightsInspected."""
+
+    weights: Path
+
+
+# -- reports -----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class StageEntered:
+    """The version entered a stage. digest: once it is known."""
+
+    stage: Stage
+    digest: str = ""
+
+
+@dataclass(frozen=True)
+class FetchProgress:
+    """How far the fetch of a file is, in bytes. resumed_from: what was there already."""
+
+    file: str
+    done: int
+    total: int
+    resumed_from: int
+
+
+@dataclass(frozen=True)
+class TrialStarted:
+    """A variant is on trial now."""
+
+    variant: str
+
+
+@dataclass(frozen=True)
+class GateStarted:
+    """A gate runs now."""
+
+    name: str
+
+
+@dataclass(frozen=True)
+class GateFinished:
+    """What a gate found."""
+
+    result: GateResult
+
+
+@dataclass(frozen=True)
+class FramesWanted:
+    """The worker wants the line's recent frames: rings, then FramesLent, are to follow."""
+
+
+@dataclass(frozen=True)
+class LentFrame:
+    """Where a frame stands; pixels."""
+
+    ring: int
+    slot: int
+    height: int
+    width: int
+
+
+@dataclass(frozen=True)
+class FramesLent:
+    """Node → preparing worker: the frames asked for, valid while the worker lives."""
+
+    frames: tuple[LentFrame, ...]
+
+
+# -- answers -----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Fetched:
+    """The version is in the cache, whole. fingerprint: of what the store holds, "" when it wasn't asked."""
+
+    version: VerifiedVersion
+    fingerprint: str
+
+
+@dataclass(frozen=True)
+class StoreFingerprint:
+    """Of what the store holds."""
+
+    value: str
+
+
+@dataclass(frozen=True)
+class BenchmarkResult:
+    """What came of one variant. weights: the file that it loads; ms: of one frame; parity: None for the reference."""
+
+    weights: Path
+    compiled: Path | None
+    ms: float
+    parity: Parity | None
+
+
+@dataclass(frozen=True)
+class SimilarResult:
+    """What came of the reference, then of the variant if it is another; and the gates, all passed."""
+
+    trials: tuple[BenchmarkResult, ...]
+    gates: tuple[GateResult, ...]
+
+
+@dataclass(frozen=True)
+class GatesPassed:
+    """What the gates found, in order."""
+
+    results: tuple[GateResult, ...]
+
+
+@dataclass(frozen=True)
+class WeightsInspected:
+    """What the weights say of themselves."""
+
+    contract: Contract
+    format: str
+
+
+@dataclass(frozen=True)
+class TaskFailed:
+    """The task can't be done: an error in its three parts (see `EdgeAgentError`). transient: through network or disk;
+    fingerprint: of what the store holds, if that was refused."""
+
+    what: str
+    why: str
+    todo: str
+    transient: bool
+    fingerprint: str = ""
+
+
+Task = FetchVersion | Fingerprint | Benchmark | ValidateSimilar | RunGates | InspectWeights
+Report = StageEntered | FetchProgress | TrialStarted | GateStarted | GateFinished
+Answer = (
+    Fetched | StoreFingerprint | BenchmarkResult | SimilarResult | GatesPassed | WeightsInspected | TaskFailed
+)
+PrepareMessage = Task | Report | Answer | FramesWanted | FramesLent
+MESSAGES: tuple[type[PrepareMessage], ...] = get_args(PrepareMessage)
