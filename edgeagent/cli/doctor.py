@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -14,22 +15,20 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from edgeagent.config import Config, JsonlSink, PipelineConfig, read_secret
+from edgeagent.config import Config, EngineConfig, JsonlSink, PipelineConfig, read_secret
 from edgeagent.core.directive import Directive, current_key, decode_directive, pin_key
 from edgeagent.core.model import parse_manifest
 from edgeagent.errors import EdgeAgentError, NotFoundError, UnavailableError, UsageError
 from edgeagent.intent.port import ConfigStore
 from edgeagent.intent.url import open_config_store
+from edgeagent.runtimes.registry import RuntimeRow, broken_plugins, runtimes
+from edgeagent.runtimes.variants import distribution_versions, has_cuda, is_installed, missing, split_device
 from edgeagent.store.remote import RemoteStore
 from edgeagent.web.server import listen
 from edgeagent.workers.probe import probe_source
 
 IMPORT_TIMEOUT_S = 120
 LOW_DISK_BYTES = 2 << 30
-_RUNTIMES = {
-    "onnxruntime": "import onnxruntime as o; print(o.__version__, *o.get_available_providers())",
-    "torch": "import torch as t; print(t.__version__, 'cuda' if t.cuda.is_available() else 'cpu')",
-}
 
 
 @dataclass(frozen=True)
@@ -186,34 +185,68 @@ def _manifest(store: RemoteStore, model: str, version: str) -> str:
 
 
 def _runtimes(config: Config) -> Iterator[Finding]:
-    wanted = config.engine.backend
     works = False
-    for name, code in _RUNTIMES.items():
-        if wanted not in ("auto", name):
-            continue
-        finding = _try(f"runtime {name}", partial(_import, name, code))
-        works |= finding.level == "ok"
-        if (
-            finding.level == "ok"
-            and config.engine.device.startswith("cuda")
-            and "cuda" not in finding.text.lower()
-        ):
-            finding = Finding(
-                "FAIL", finding.subject, f"{finding.text}: no CUDA; set engine.device: cpu, or install it"
-            )
-        # With `auto`, one runtime is enough for models of its format.
-        lacks = finding.level == "FAIL" and wanted == "auto" and not config.engine.device.startswith("cuda")
-        yield Finding("warn", finding.subject, finding.text) if lacks else finding
-    if not works and wanted == "auto":
-        yield Finding("FAIL", "runtimes", "none can be imported; install edgeagent again")
+    for row in runtimes():
+        finding = _runtime(row, config.engine)
+        if finding is not None:
+            yield finding
+            works |= finding.level == "ok" and is_installed(row)
+    for name, why in broken_plugins().items():
+        yield Finding("warn", f"runtime {name}", f"{why}; install or remove its package")
+    if not works and config.engine.backend == "auto":
+        yield Finding(
+            "FAIL",
+            "runtimes",
+            f"none works here on device {config.engine.device}; set engine.device: auto, or install edgeagent again",
+        )
 
 
-def _import(name: str, code: str) -> str:
+def _runtime(row: RuntimeRow, engine: EngineConfig) -> Finding | None:
+    """What is to be said of one runtime; None of one that is not here and could do nothing here."""
+    subject, chosen = f"runtime {row.name}", engine.backend == row.name
+    bad = "FAIL" if chosen else "warn"  # with `auto`, one that works is enough
+    could = not _kinds_of_device(engine.device).isdisjoint(row.precisions)
+    if not is_installed(row):
+        error = missing(row.name)
+        if chosen or could:
+            optional = not chosen and (row.extra or row.install)
+            return Finding("ok" if optional else bad, subject, f"{error.why}; {error.todo}")
+        return None
+    versions = ", ".join(f"{name} {v}" for name, v in distribution_versions(row.distributions).items())
+    if not could:
+        wants = f"runs on {' and '.join(row.precisions)}, which this machine or engine.device does not give"
+        remedy = "set engine.device: auto, or another engine.backend"
+        return Finding(bad, subject, f"{versions}; {wants}: {remedy if chosen else 'not used'}")
+    if not chosen and engine.backend != "auto":
+        return Finding("ok", subject, f"{versions}; not tried, for engine.backend is {engine.backend}")
+    try:
+        devices = _devices(row)
+    except UnavailableError as e:
+        return Finding(bad, subject, str(e))
+    found = f"{versions}, on {', '.join(devices) or 'no device of this machine'}"
+    if not any(_is_wanted(device, engine.device) for device in devices):
+        remedy = f", or {row.cuda_remedy}" if row.cuda_remedy else ""
+        return Finding(bad, subject, f"{found}, not on {engine.device}; set engine.device: auto{remedy}")
+    return Finding("ok", subject, found)
+
+
+def _kinds_of_device(wanted: str) -> set[str]:
+    """The kinds of device that this machine may use for `engine.device`."""
+    kind, _ = split_device(wanted)
+    return {kind} if kind != "auto" else {"cpu", "cuda"} if has_cuda() else {"cpu"}
+
+
+def _is_wanted(device: str, wanted: str) -> bool:
+    """Whether a device that a runtime found is that of `engine.device`; without a number it may be any of its kind."""
+    return wanted in ("auto", device, device.partition(":")[0]) or device == wanted.partition(":")[0]
+
+
+def _devices(row: RuntimeRow) -> list[str]:
     """In a process of its own: this one stays free of runtimes, and a crash while importing is survived."""
-    what = f"import of {name}"
+    what = f"import of {row.name}"
     try:
         done = subprocess.run(
-            [sys.executable, "-c", code],
+            [sys.executable, "-m", "edgeagent.runtimes.probe", row.name],
             capture_output=True,
             text=True,
             timeout=IMPORT_TIMEOUT_S,
@@ -225,8 +258,8 @@ def _import(name: str, code: str) -> str:
         ) from e
     if done.returncode:
         why = (done.stderr.strip().splitlines() or [f"the process ended with {done.returncode}"])[-1]
-        raise UnavailableError(what, why, "install edgeagent again, in a fresh environment")
-    return done.stdout.strip()
+        raise UnavailableError(what, why, "install its package again, in a fresh environment")
+    return [str(device) for device in json.loads(done.stdout.strip().splitlines()[-1])]
 
 
 def _api(config: Config) -> str:

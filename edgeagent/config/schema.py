@@ -15,6 +15,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInf
 
 from edgeagent.core.model import check_name
 from edgeagent.errors import UsageError
+from edgeagent.runtimes.registry import broken_plugins, runtime, runtimes
 
 SOURCE_SCHEMES = ("rtsp", "rtsps", "http", "https", "file", "synthetic")
 _LIVE_SCHEMES = ("rtsp", "rtsps", "http", "https", "synthetic")
@@ -30,6 +31,14 @@ def _name(value: str) -> str:
 def _device(value: str) -> str:
     if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", value):
         raise ValueError(f"{value!r} is not a device; allowed: auto, cpu, cuda, cuda:<number>")
+    return value
+
+
+def _backend(value: str) -> str:
+    if value != "auto" and runtime(value) is None:
+        why = broken_plugins().get(value, "is not a runtime")
+        allowed = ", ".join(row.name for row in runtimes())
+        raise ValueError(f"{value!r} {why}; allowed: auto, {allowed}")
     return value
 
 
@@ -125,7 +134,7 @@ class EngineConfig(_Section):
     started again.
     """
 
-    backend: Literal["auto", "onnxruntime", "openvino", "torch", "torchscript", "tensorrt"] = "auto"
+    backend: Annotated[str, AfterValidator(_backend)] = "auto"
     device: Annotated[str, AfterValidator(_device)] = "auto"
     threads: int = Field(default=0, ge=0, le=256)
     max_batch: int = Field(default=1, ge=1, le=64)

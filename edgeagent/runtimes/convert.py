@@ -7,84 +7,74 @@ OpenVINO has no conversion: it compiles ONNX in the time in which it would compi
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from edgeagent.errors import MissingExtraError, UnavailableError, UsageError
 from edgeagent.runtimes.port import EngineOptions
-from edgeagent.runtimes.variants import CONVERSIONS, Variant, missing
+from edgeagent.runtimes.registry import conversion_chain, load_object, weight_formats
+from edgeagent.runtimes.variants import Variant, missing
 
-_SUFFIXES = {"onnx": ".onnx", "torchscript": ".torchscript", "engine": ".engine"}
+Step = Callable[[Path, Path, EngineOptions], None]
+"""Weights at the first path made into other weights, at the second."""
 
 
 def product(variant: Variant) -> str:
     """The name of the file that `convert` makes for `variant`. Variants with the same name share the file."""
-    return ("model-fp16" if variant.half_file else "model") + _SUFFIXES[variant.format]
+    return ("model-fp16" if variant.float16_file else "model") + weight_formats()[variant.format].suffix
 
 
-def convert(
-    source: Path,
-    source_fmt: str,
-    variant: Variant,
-    out_dir: Path,
-    options: EngineOptions,
-    timing_cache: Path | None = None,
-) -> Path:
+def convert(source: Path, source_fmt: str, variant: Variant, out_dir: Path, options: EngineOptions) -> Path:
     """Make what `variant` loads out of `source`, as the file `product(variant)` in `out_dir`, and nothing else there.
 
-    `options`: threads, imgsz (of a `.pt`), and max_batch (above one the product takes batches, where the source can);
-    the rest is the variant's. timing_cache: a file that TensorRT reads and writes to build the next engine sooner.
+    `options`: threads, imgsz (of a `.pt`), max_batch (above one the product takes batches, where the source can) and
+    timings; the rest is the variant's.
     To be called when `variant.needs_conversion((source_fmt,))`. Raises WeightsError (can't be read or converted),
     UsageError (no such conversion), MissingExtraError, UnavailableError (disk).
     """
-    if variant.format != source_fmt and variant.format not in CONVERSIONS.get(source_fmt, ()):
-        raise UsageError(
-            f"weights in format {source_fmt!r}", f"can't be made into {variant.format!r}", "use auto"
-        )
+    options = replace(options, backend=variant.backend, device=variant.device, precision=variant.precision)
     target = out_dir / product(variant)
-    unfinished = target.with_name(target.name + ".part")
-    between = target.with_name(target.name + ".onnx.part")
+    steps = _steps(source_fmt, variant)
+    between = [target.with_name(f"{target.name}.{i}.part") for i in range(len(steps))]
     try:
-        _convert(source, source_fmt, variant, unfinished, between, options, timing_cache)
-        os.replace(unfinished, target)
+        for step, read, written in zip(steps, (source, *between), between, strict=False):
+            step(read, written, options)
+        os.replace(between[-1], target)
     except OSError as e:
         raise UnavailableError(f"conversion to {target}", str(e), "look at the disk") from e
     except ModuleNotFoundError as e:
         package = missing(variant.backend)
         raise MissingExtraError(package.what, f"package {e.name} is not installed", package.todo) from e
     finally:
-        unfinished.unlink(missing_ok=True)
-        between.unlink(missing_ok=True)
+        for file in between:
+            file.unlink(missing_ok=True)
     return target
 
 
-def _convert(
-    source: Path,
-    source_fmt: str,
-    variant: Variant,
-    target: Path,
-    between: Path,
-    options: EngineOptions,
-    timing_cache: Path | None,
-) -> None:
-    if variant.format == "torchscript":
-        from edgeagent.runtimes.torch.export import export_torchscript
+def _steps(source_fmt: str, variant: Variant) -> list[Step]:
+    """What to do one after the other: a step for each format on the way, and to float16 while it is ONNX."""
+    chain = conversion_chain(source_fmt, variant.format)
+    if not chain and variant.format != source_fmt:
+        raise UsageError(
+            f"weights in format {source_fmt!r}", f"can't be made into {variant.format!r}", "use auto"
+        )
+    formats = weight_formats()
+    steps: list[Step] = []
+    for before, after in zip((source_fmt, *chain), (*chain, ""), strict=True):
+        if before == "onnx" and variant.float16_file:
+            steps.append(_to_float16)
+        if after:
+            steps.append(_importing(formats[after].made_from[before]))
+    return steps
 
-        export_torchscript(source, target, options)
-        return
-    to_engine, half = variant.format == "engine", variant.half_file
-    network = source
-    if source_fmt == "pt":
-        from edgeagent.runtimes.torch.export import export_onnx
 
-        network = between if to_engine or half else target
-        export_onnx(source, network, options)
-    if half:
-        from edgeagent.runtimes.onnx.half import to_float16
+def _importing(converter: str) -> Step:
+    """The function that a row names, imported when it is its turn: it may need a package that isn't there."""
+    return lambda source, target, options: load_object(converter)(source, target, options)
 
-        float16_file = between if to_engine else target
-        to_float16(network, float16_file)
-        network = float16_file
-    if to_engine:
-        from edgeagent.runtimes.tensorrt.engine import build_engine
 
-        build_engine(network, target, variant, options, timing_cache)
+def _to_float16(source: Path, target: Path, _: EngineOptions) -> None:
+    from edgeagent.runtimes.onnx.float16 import to_float16
+
+    to_float16(source, target)

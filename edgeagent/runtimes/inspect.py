@@ -3,143 +3,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from edgeagent.core.model import FORMATS
-from edgeagent.errors import NotFoundError, UnavailableError, WeightsError
-from edgeagent.runtimes.metadata import parse_metadata
-from edgeagent.runtimes.openvino.ir import Companions, companions_beside, ir_metadata, read_graph
-from edgeagent.runtimes.port import ModelMetadata
-from edgeagent.runtimes.torch.torchscript_file import read_script
-
-if TYPE_CHECKING:
-    from onnx import GraphProto, ModelProto, ValueInfoProto
-
-MAX_ONNX_BYTES = (2 << 30) - 1  # what one protobuf message can hold
-
-
-_FORMAT_OF_SUFFIX = {".xml": "openvino"}  # the others are called as they end
+from edgeagent.errors import NotFoundError, WeightsError
+from edgeagent.runtimes.port import Companions, ModelMetadata, WeightFiles
+from edgeagent.runtimes.registry import load_object, weight_formats
 
 
 def format_of(path: Path) -> str:
     """The format that the file's name claims."""
     suffix = path.suffix.lower()
-    return _FORMAT_OF_SUFFIX.get(suffix, suffix.removeprefix("."))
+    return next((f.name for f in weight_formats().values() if f.suffix == suffix), suffix.removeprefix("."))
 
 
 def read_metadata(path: Path, fmt: str | None = None, companions: Companions | None = None) -> ModelMetadata:
-    """The facts of a weights file; `fmt` says what it is, else the file's suffix does.
+    """The metadata of a weights file; `fmt` says what it is, else the file's suffix does.
 
-    `parts`: for the format `openvino` the files that belong to it, else those beside `path` (`ir.parts_beside`).
+    companions: for a format of several files those that belong to it, else those beside `path`.
     To be called in a process that may be lost: parsing hostile bytes can take memory or time.
     Raises WeightsError (can't be read, unsafe, no detection head), NotFoundError, UnavailableError (disk).
     """
     fmt = fmt or format_of(path)
     if not path.is_file():
         raise NotFoundError(f"weights {path}", "no such file", "give the path of a .onnx or .pt file")
-    match fmt:
-        case "onnx":
-            return _onnx_metadata(path)
-        case "pt":
-            from edgeagent.runtimes.torch.runtime import read_checkpoint
-
-            return read_checkpoint(path)[1]
-        case "openvino":
-            return ir_metadata(
-                path, read_graph(path), companions_beside(path) if companions is None else companions
-            )
-        case "torchscript":
-            return read_script(path)[1]
-        case "engine":
-            raise WeightsError(
-                f"weights {path}",
-                "a TensorRT engine fits only the machine that built it",
-                "publish the .onnx or .pt: a node builds its own engine",
-            )
-    raise WeightsError(f"weights {path}", f"format {fmt!r} is unknown", f"use one of {', '.join(FORMATS)}")
-
-
-def refuse_external_data(content: bytes, path: Path) -> None:
-    """Raise WeightsError when a tensor of the ONNX file `content` lies in another file.
-
-    For runtimes that would go and get it. Quick, as such a tensor can't do without the key `location`.
-    """
-    if b"location" in content:
-        _refuse_unsafe(_parse(content, path), path)
-
-
-def _onnx_metadata(path: Path) -> ModelMetadata:
-    try:
-        size = path.stat().st_size
-        if size > MAX_ONNX_BYTES:
-            raise WeightsError(f"weights {path}", f"{size} bytes are more than an ONNX file can hold")
-        content = path.read_bytes()
-    except OSError as e:
-        raise UnavailableError(f"weights {path}", str(e)) from e
-    model = _parse(content, path)
-    graph = model.graph
-    if not graph.node or not graph.output:
-        raise WeightsError(f"weights {path}", "hold no network", "export them anew")
-    _refuse_unsafe(model, path)
-    # Before ONNX 4 the weights were listed among the inputs.
-    weights = {tensor.name for tensor in graph.initializer}
-    inputs = [i for i in graph.input if i.name not in weights]
-    if len(inputs) != 1:
-        raise WeightsError(f"weights {path}", f"the network has {len(inputs)} inputs, not one picture")
-    meta = {entry.key: entry.value for entry in model.metadata_props}
-    return parse_metadata(meta, _shape(inputs[0]), _shape(graph.output[0]), "onnx")
-
-
-def _parse(content: bytes, path: Path) -> ModelProto:
-    import onnx
-    from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
-
-    try:
-        return onnx.load_model_from_string(content)
-    except DecodeError as e:
-        raise WeightsError(f"weights {path}", "are not an ONNX model", "export them anew") from e
-
-
-def _shape(value: ValueInfoProto) -> tuple[int | None, ...]:
-    dims = value.type.tensor_type.shape.dim
-    return tuple(d.dim_value if d.HasField("dim_value") and d.dim_value > 0 else None for d in dims)
-
-
-def _refuse_unsafe(model: ModelProto, path: Path) -> None:
-    """External data can name any path of this machine; a sparse tensor can unfold to any size."""
-    from onnx import TensorProto
-
-    for graph in _graphs(model):
-        attributes = [a for node in graph.node for a in node.attribute]
-        if graph.sparse_initializer or any(
-            a.HasField("sparse_tensor") or a.sparse_tensors for a in attributes
-        ):
-            raise WeightsError(f"weights {path}", "hold sparse tensors", "export them with dense weights")
-        tensors = [
-            *graph.initializer,
-            *(a.t for a in attributes),
-            *(t for a in attributes for t in a.tensors),
-        ]
-        for tensor in tensors:
-            if tensor.data_location == TensorProto.EXTERNAL or tensor.external_data:
-                raise WeightsError(
-                    f"weights {path}",
-                    f"tensor {tensor.name!r} lies in another file (external data)",
-                    "export them into one file",
-                )
-
-
-def _graphs(model: ModelProto) -> Iterator[GraphProto]:
-    """The graph, the graphs inside its nodes, and those of its functions (as graphs with nothing but nodes)."""
-    from onnx import GraphProto
-
-    waiting = [model.graph, *(GraphProto(node=f.node) for f in model.functions)]
-    while waiting:
-        graph = waiting.pop()
-        yield graph
-        for attribute in (a for node in graph.node for a in node.attribute):
-            waiting.extend(attribute.graphs)
-            if attribute.HasField("g"):
-                waiting.append(attribute.g)
+    known = weight_formats().get(fmt)
+    if known is None:
+        raise WeightsError(
+            f"weights {path}", f"format {fmt!r} is unknown", f"use one of {', '.join(FORMATS)}"
+        )
+    if not known.reader:
+        raise WeightsError(
+            f"weights {path}",
+            f"a file in format {fmt} fits only the machine that built it",
+            "publish the .onnx or .pt: a node builds its own",
+        )
+    metadata: ModelMetadata = load_object(known.reader)(WeightFiles(path, fmt, companions))
+    return metadata

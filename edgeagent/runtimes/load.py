@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
-"""Which runtime reads which format."""
+"""Weights into a runtime: the one place where a runtime is opened."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import cv2
 
 from edgeagent.core.model import FORMATS
 from edgeagent.errors import MissingExtraError, UsageError, WeightsError
-from edgeagent.runtimes.openvino.ir import Companions
-from edgeagent.runtimes.port import EngineOptions, Runtime
-from edgeagent.runtimes.variants import READS, missing
+from edgeagent.runtimes.port import Companions, EngineOptions, Runtime, WeightFiles
+from edgeagent.runtimes.registry import load_object, readers
+from edgeagent.runtimes.variants import missing
 
 
 def load_runtime(
@@ -20,50 +20,27 @@ def load_runtime(
     """Load the weights at `path` (format `fmt`, as in the manifest) with the backend that `options` name.
 
     `auto` takes the format's usual one; which is fastest here is for the preparing worker to find out.
-    `parts`: for the format `openvino` the files that belong to it, else those beside `path`.
+    companions: for a format of several files those that belong to it, else those beside `path`.
     Sets thread counts of this process. Raises WeightsError (can't be read, unsafe), UsageError (backend, device or
     precision that can't be had), MissingExtraError (package not installed), NotFoundError, UnavailableError (disk).
     """
-    if fmt not in READS:
+    able = {row.name: row for row in readers(fmt)}
+    if not able:
         raise WeightsError(
             f"weights {path}", f"format {fmt!r} is unknown", f"use one of {', '.join(FORMATS)}"
         )
-    backend = READS[fmt][0] if options.backend == "auto" else options.backend
-    if backend not in READS[fmt]:
+    row = next(iter(able.values())) if options.backend == "auto" else able.get(options.backend)
+    if row is None:
         raise UsageError(
-            f"engine.backend {backend!r}",
+            f"engine.backend {options.backend!r}",
             f"can't load weights in format {fmt!r}",
-            f"use one of auto, {', '.join(READS[fmt])}",
+            f"use one of auto, {', '.join(able)}",
         )
     # OpenCV resizes in the same worker: a pool of its own would take cores from other pipelines.
     cv2.setNumThreads(max(options.threads, 1))
     try:
-        return _load(backend, path, fmt, options, companions)
+        opened: Runtime = load_object(row.runtime)(WeightFiles(path, fmt, companions), options)
     except ModuleNotFoundError as e:
-        package = missing(backend)
+        package = missing(row.name)
         raise MissingExtraError(package.what, f"package {e.name} is not installed", package.todo) from e
-
-
-def _load(
-    backend: str, path: Path, fmt: str, options: EngineOptions, companions: Companions | None
-) -> Runtime:
-    match backend:
-        case "onnxruntime":
-            from edgeagent.runtimes.onnx.runtime import OnnxRuntime
-
-            return OnnxRuntime(path, options)
-        case "openvino":
-            from edgeagent.runtimes.openvino.runtime import OpenVinoRuntime
-
-            return OpenVinoRuntime(path, fmt, options, companions)
-        case "torchscript":
-            from edgeagent.runtimes.torch.torchscript_runtime import TorchScriptRuntime
-
-            return TorchScriptRuntime(path, options)
-        case "tensorrt":
-            from edgeagent.runtimes.tensorrt.runtime import TensorRtRuntime
-
-            return TensorRtRuntime(path, options)
-    from edgeagent.runtimes.torch.runtime import TorchRuntime
-
-    return TorchRuntime(path, options)
+    return opened

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
-"""What exporters write beside the weights (task, class names, input size, stride), made into WeightFacts."""
+"""What exporters write beside the weights (task, class names, input size, stride), made into ModelMetadata."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def parse_metadata(
     output_shape: Sequence[int | None],
     file_format: str,
 ) -> ModelMetadata:
-    """The facts of an exported network, out of its metadata and the shapes of its first input and output.
+    """The metadata of an exported network, out of its metadata and the shapes of its first input and output.
 
     None in a shape is a size that the graph leaves open; an empty `output_shape` is unknown altogether, and so is an
     empty `input_shape`.

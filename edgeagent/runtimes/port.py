@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -15,13 +15,28 @@ from edgeagent.core.model import Contract
 
 Image = NDArray[np.uint8]  # H×W×3, BGR
 Tensor = NDArray[np.float32]
+Companions = Mapping[str, Path]
+"""Where the files are that belong to a network in several files, by format."""
+
+
+@dataclass(frozen=True)
+class WeightFiles:
+    """Weights on this machine's disk.
+
+    path: the file that describes the network; format: a name of `registry.weight_formats()`.
+    companions: for formats of several files, where the others are; None: beside `path`, as exporters lay them down.
+    """
+
+    path: Path
+    format: str
+    companions: Companions | None = None
 
 
 @dataclass(frozen=True)
 class ModelMetadata:
     """What the weights say of themselves (not what a manifest says of them).
 
-    head: name of the output layout (a key of `decode.HEADS`); None when only running the network can tell.
+    layout: name of the output layout (a key of `layouts.LAYOUTS`); None when only running the network can tell.
     batches: the network takes any number of pictures at once; else one.
     """
 
@@ -39,7 +54,8 @@ class Runtime(Protocol):
     max_batch: int  # the most pictures in one run
 
     def run(self, batch: Tensor) -> Tensor:
-        """Infer `batch`, N×3×H×W RGB in 0..1, contiguous, N up to `max_batch`, H×W as in `facts.contract.imgsz`.
+        """Infer `batch`, N×3×H×W RGB in 0..1, contiguous, N up to `max_batch`, H×W as in
+        `metadata.contract.imgsz`.
 
         Returns the raw head output, N×…, float32; may be a view that the next call overwrites.
         Raises WeightsError when the runtime refuses.
@@ -59,10 +75,11 @@ class Runtime(Protocol):
 class EngineOptions:
     """How to load.
 
-    backend: `auto` or one of `variants.BACKENDS`; device: `auto`, `cpu`, `cuda`, `cuda:0`; threads: 0 is one;
-    precision: `fp32`, `bf16` or `fp16`; max_batch: pictures in one run, where the weights take more than one.
+    backend: `auto` or the name of a runtime (see `registry`); device: `auto`, `cpu`, `cuda`, `cuda:0`; threads: 0 is
+    one; precision: `fp32`, `bf16` or `fp16`; max_batch: pictures in one run, where the weights take more than one.
     imgsz: (height, width) of the input, where the weights leave it open (`.pt`); else, and with None, it is theirs.
-    compiled: where OpenVINO keeps what it has compiled for the next to load; read if it is there, else written.
+    compiled: where a runtime keeps what it has compiled for the next to load; read if it is there, else written.
+    timings: where TensorRT keeps its measurements of kernels for the next engine that it builds; read and written.
     """
 
     backend: str = "auto"
@@ -72,3 +89,4 @@ class EngineOptions:
     max_batch: int = 1
     imgsz: tuple[int, int] | None = None
     compiled: Path | None = None
+    timings: Path | None = None

@@ -9,30 +9,8 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from edgeagent.errors import MissingExtraError, UsageError
+from edgeagent.runtimes.registry import RuntimeRow, conversions, readers, runtime, runtimes, weight_formats
 
-BACKENDS = ("onnxruntime", "openvino", "torch", "torchscript", "tensorrt")
-
-# What each backend loads, and what pip calls the packages that it needs beside those of the base installation.
-READS = {
-    "onnx": ("onnxruntime", "openvino"),
-    "pt": ("torch",),
-    "openvino": ("openvino",),
-    "torchscript": ("torchscript",),
-    "engine": ("tensorrt",),
-}
-# Into what weights of a format can be converted here, the most faithful first.
-CONVERSIONS = {"pt": ("onnx", "torchscript", "engine"), "onnx": ("engine",)}
-
-_PACKAGE = {"torchscript": "torch"}
-_EXTRA = {"openvino": "openvino", "tensorrt": "tensorrt"}
-_DISTRIBUTIONS = {
-    "onnxruntime": ("onnxruntime", "onnxruntime-gpu"),
-    "openvino": ("openvino",),
-    "torch": ("torch", "ultralytics"),
-    "torchscript": ("torch",),
-    "tensorrt": ("tensorrt", "tensorrt_cu12", "tensorrt_cu13", "torch"),
-}
-_CONVERTERS = {"pt": ("torch", "ultralytics", "onnx"), "onnx": ("onnx",)}
 # Flags of processors that calculate in a short format; without one OpenVINO would only imitate it, slower. (With
 # avx512_fp16 alone it takes half as long again as in float32: measured on YOLOv8n and 11n, OpenVINO 2026.4.)
 _CPU_FLAGS = {"bf16": {"avx512_bf16", "amx_bf16"}, "fp16": {"amx_fp16", "asimdhp"}}
@@ -47,7 +25,7 @@ _MAX_STREAMS = 4
 class Variant:
     """One way to run weights on this node.
 
-    backend: one of BACKENDS; device: `cpu`, `cuda:0`, …; precision: `fp32`, `bf16`, `fp16`; format: what is loaded:
+    backend: name of a runtime; device: `cpu`, `cuda:0`, …; precision: `fp32`, `bf16`, `fp16`; format: what is loaded:
     `onnx`, `pt`, `openvino` (IR), `torchscript`, `engine`.
     """
 
@@ -62,14 +40,19 @@ class Variant:
         return engine_name(self.backend, self.device, self.precision)
 
     @property
-    def half_file(self) -> bool:
-        """Whether the file itself must be in float16: these backends calculate in what it says, the others in what
-        they are told."""
-        return self.precision == "fp16" and self.backend in ("onnxruntime", "tensorrt")
+    def float16_file(self) -> bool:
+        """Whether the file itself must be in float16: some backends calculate in what it says, others in what they
+        are told."""
+        return self.precision == "fp16" and _row(self.backend).float16_file
+
+    @property
+    def keeps_compiled(self) -> bool:
+        """Whether what it compiles can be kept in a file (`EngineOptions.compiled`) for the next to load."""
+        return _row(self.backend).keeps_compiled
 
     def needs_conversion(self, formats: Collection[str]) -> bool:
         """Whether a version that has files of these formats is converted (`convert.convert`) before this loads it."""
-        return self.format not in formats or self.half_file
+        return self.format not in formats or self.float16_file
 
 
 def engine_name(backend: str, device: str, precision: str) -> str:
@@ -82,25 +65,28 @@ def variants(
 ) -> list[Variant]:
     """Every way in which this node could serve weights of format `fmt`, the nearest to the source first.
 
-    ready: further formats in which the version has them; what is there is not made from the source.
+    alternates: further formats in which the version has them; what is there is not made from the source.
 
     Reads installed packages, processor flags and device files; imports no runtime, so a variant may still fail to
     load. TorchScript made here from a `.pt` is only among them when asked for: it is never faster than the others.
     Raises UsageError (backend or device unknown, or none is left), MissingExtraError (the package of `backend`).
     """
-    if backend not in ("auto", *BACKENDS):
-        raise UsageError(f"engine.backend {backend!r}", "is unknown", f"use auto or {', '.join(BACKENDS)}")
+    if backend != "auto":
+        row = _row(backend)
+        if not is_installed(row):
+            raise missing(backend)
     devices = _devices(device)
-    if backend != "auto" and not _installed(backend):
-        raise missing(backend)
     found = [
         variant
         for d in devices
         for variant in _possible(fmt, d, alternates)
-        if backend in ("auto", variant.backend) and _installed(variant.backend)
+        if (
+            fmt not in _row(variant.backend).never_best_for
+            if backend == "auto"
+            else variant.backend == backend
+        )
+        and is_installed(_row(variant.backend))
     ]
-    if backend == "auto" and fmt == "pt":
-        found = [v for v in found if v.backend != "torchscript"]
     if not found:
         raise UsageError(f"weights in format {fmt!r}", *_why_none(fmt, backend, device))
     # A stable sort: float32 first, and within that the source's own format, then those that are ready.
@@ -110,10 +96,15 @@ def variants(
 def runtime_versions(variant: Variant, source_format: str | None = None) -> dict[str, str]:
     """Versions of the installed packages that decide what `variant` does, for cache keys; with `source_format` also
     of those that convert it. Imports none of them."""
-    names = set(_DISTRIBUTIONS[variant.backend])
+    names = set(_row(variant.backend).distributions)
     if source_format is not None and variant.needs_conversion((source_format,)):
-        names.update(_CONVERTERS.get(source_format, ()))
-    return {name: version for name in sorted(names) if (version := _version(name))}
+        names.update(weight_formats()[source_format].distributions)
+    return distribution_versions(names)
+
+
+def distribution_versions(distributions: Collection[str]) -> dict[str, str]:
+    """Versions of those that are installed, as pip calls them."""
+    return {name: version for name in sorted(distributions) if (version := _version(name))}
 
 
 def stream_count(threads: int) -> int:
@@ -136,33 +127,51 @@ def split_device(device: str) -> tuple[str, int | None]:
 
 
 def missing(backend: str) -> MissingExtraError:
-    """The error for a backend whose package is not installed; names the extra that has it."""
-    extra = _EXTRA.get(backend)
+    """The error for a backend whose package is not installed; says what to type."""
+    row = _row(backend)
     return MissingExtraError(
-        f"engine.backend {backend}",
-        f"package {_PACKAGE.get(backend, backend)} is not installed",
-        f"pip install 'edgeagent[{extra}]'" if extra else f"pip install {_PACKAGE.get(backend, backend)}",
+        f"engine.backend {backend}", f"package {row.package} is not installed", _how_to_install(row)
     )
+
+
+def is_installed(row: RuntimeRow) -> bool:
+    """Whether the package that a runtime needs is there; it may still fail to import."""
+    return find_spec(row.package) is not None
+
+
+def has_cuda() -> bool:
+    """Whether the machine has a CUDA device, by its device files."""
+    return any(Path(file).exists() for file in _CUDA_FILES)
+
+
+def _row(backend: str) -> RuntimeRow:
+    row = runtime(backend)
+    if row is None:
+        known = ", ".join(known.name for known in runtimes())
+        raise UsageError(f"engine.backend {backend!r}", "is unknown", f"use auto or {known}")
+    return row
+
+
+def _how_to_install(row: RuntimeRow) -> str:
+    return row.install or "pip install " + (f"'edgeagent[{row.extra}]'" if row.extra else row.package)
 
 
 def _possible(fmt: str, device: str, alternates: Collection[str]) -> Iterator[Variant]:
     """By formats and device alone, whatever is installed."""
-    on_gpu = device != "cpu"
     formats = (fmt, *alternates)
-    for loaded in dict.fromkeys((*formats, *(to for f in formats for to in CONVERSIONS.get(f, ())))):
-        for backend in READS.get(loaded, ()):
-            match backend:
-                case "openvino":
-                    precisions = () if on_gpu else ("fp32", *_cpu_precisions())
-                case "onnxruntime":
-                    gpu = on_gpu and _version("onnxruntime-gpu") is not None
-                    precisions = ("fp32", "fp16") if gpu else () if on_gpu else ("fp32",)
-                case "tensorrt":
-                    precisions = ("fp32", "fp16") if on_gpu else ()
-                case _:
-                    precisions = ("fp32", "fp16") if on_gpu else ("fp32",)
-            for precision in precisions:
-                yield Variant(backend, device, precision, loaded)
+    for loaded in dict.fromkeys((*formats, *(to for f in formats for to in conversions(f)))):
+        for row in readers(loaded):
+            for precision in _precisions(row, device):
+                yield Variant(row.name, device, precision, loaded)
+
+
+def _precisions(row: RuntimeRow, device: str) -> list[str]:
+    """What `row` calculates in on that device of this machine."""
+    kind, _ = split_device(device)
+    if kind == "cuda" and row.cuda_distribution and _version(row.cuda_distribution) is None:
+        return []
+    fast = None if kind == "cuda" else {"fp32", *_cpu_precisions()}
+    return [p for p in row.precisions.get(kind, ()) if fast is None or p in fast]
 
 
 def _devices(wanted: str) -> list[str]:
@@ -171,30 +180,32 @@ def _devices(wanted: str) -> list[str]:
     if kind == "cpu":
         return ["cpu"]
     if kind == "cuda":
-        if not _has_cuda():
+        if not has_cuda():
             raise UsageError(
                 f"engine.device {wanted!r}", "this machine has no CUDA device", "use auto or cpu"
             )
         return [cuda]
-    return [cuda, "cpu"] if _has_cuda() else ["cpu"]
+    return [cuda, "cpu"] if has_cuda() else ["cpu"]
 
 
 def _why_none(fmt: str, backend: str, device: str) -> tuple[str, str]:
-    if fmt not in READS:
-        return "is unknown", f"use one of {', '.join(READS)}"
-    readers = [b for loaded in (fmt, *CONVERSIONS.get(fmt, ())) for b in READS[loaded]]
+    formats = weight_formats()
+    if fmt not in formats:
+        return "is unknown", f"use one of {', '.join(f.name for f in formats.values() if f.reader)}"
+    able = [row for loaded in (fmt, *conversions(fmt)) for row in readers(loaded)]
     if backend == "auto":
-        todo = " or ".join(missing(b).todo for b in readers if not _installed(b))
+        todo = " or ".join(_how_to_install(row) for row in able if not is_installed(row))
         return f"nothing installed here runs them on device {device}", todo or "set engine.device: auto"
-    if backend not in readers:
-        return f"engine.backend {backend} can't load them", f"use one of auto, {', '.join(readers)}"
-    if backend == "tensorrt":
-        return "TensorRT needs a CUDA device", "use auto"
-    if backend == "onnxruntime":
+    row = _row(backend)
+    if row not in able:
         return (
-            "the installed ONNX Runtime has no CUDA",
-            "set engine.device: auto, or replace the package onnxruntime by onnxruntime-gpu[cuda,cudnn]",
+            f"engine.backend {backend} can't load them",
+            f"use one of auto, {', '.join(r.name for r in able)}",
         )
+    if "cpu" not in row.precisions:
+        return f"{backend} needs a CUDA device", "use auto"
+    if row.cuda_distribution and _version(row.cuda_distribution) is None:
+        return f"the installed {backend} has no CUDA", f"set engine.device: auto, or {row.cuda_remedy}"
     return f"{backend} does not run on device {device}", "set engine.device: auto"
 
 
@@ -206,14 +217,6 @@ def _cpu_precisions() -> tuple[str, ...]:
     line = next((row for row in text.splitlines() if row.lower().startswith(("flags", "features"))), "")
     flags = set(line.partition(":")[2].split())
     return tuple(precision for precision, needed in _CPU_FLAGS.items() if flags & needed)
-
-
-def _has_cuda() -> bool:
-    return any(Path(file).exists() for file in _CUDA_FILES)
-
-
-def _installed(backend: str) -> bool:
-    return find_spec(_PACKAGE.get(backend, backend)) is not None
 
 
 def _version(distribution: str) -> str | None:

@@ -11,20 +11,16 @@ from collections.abc import Sequence
 
 import structlog
 
+from edgeagent.runtimes.registry import runtime
 from edgeagent.workers.process import WorkerProcess
 
 _log = structlog.get_logger(__name__)
 
-# By backend: what loading imports. torch and TensorRT take too much memory to wait with.
-_LIBRARIES = {
-    "onnxruntime": "edgeagent.runtimes.onnx.runtime",
-    "openvino": "edgeagent.runtimes.openvino.runtime",
-}
-
 
 def libraries_of(*backends: str) -> list[str]:
-    """What they import, of those that can wait."""
-    return [_LIBRARIES[b] for b in dict.fromkeys(backends) if b in _LIBRARIES]
+    """The modules that they import when they load, of those that may wait with them imported."""
+    rows = [runtime(backend) for backend in dict.fromkeys(backends)]
+    return [row.runtime.partition(":")[0] for row in rows if row and row.preload]
 
 
 class SpareWorker:

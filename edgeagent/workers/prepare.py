@@ -19,7 +19,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -155,7 +155,7 @@ def _try(
     from edgeagent.workers.options import engine_options
 
     channel.send(Control("trial", {"name": variant.name}))
-    compiled = str(Path(s["folder"], f"{variant.name}.compiled")) if variant.backend == "openvino" else ""
+    compiled = str(Path(s["folder"], f"{variant.name}.compiled")) if variant.keeps_compiled else ""
     options = engine_options(variant, {**s, "compiled": compiled})
     weights = _weights(s, variant, options)
     detector = Detector(load_runtime(weights, variant.format, options, paths(s["parts"])))
@@ -182,7 +182,7 @@ def _try(
 def _weights(s: Settings, variant: Variant, options: EngineOptions) -> Path:
     """What `variant` loads: a file of the version, or what is made from one here."""
     from edgeagent.runtimes.convert import convert, product
-    from edgeagent.runtimes.variants import CONVERSIONS
+    from edgeagent.runtimes.registry import conversions
 
     files = {s["format"]: s["source"], **s["ready"]}
     if not variant.needs_conversion(files):
@@ -195,11 +195,11 @@ def _weights(s: Settings, variant: Variant, options: EngineOptions) -> Path:
     base = next(
         fmt
         for fmt in ("onnx", *files)
-        if fmt in files and (variant.format == fmt or variant.format in CONVERSIONS.get(fmt, ()))
+        if fmt in files and (variant.format == fmt or variant.format in conversions(fmt))
     )
     # Beside the folders of versions: what TensorRT measured for one network it knows of the next.
     timings = folder.parent / ".tensorrt-timings"
-    return convert(Path(files[base]), base, variant, folder, options, timings)
+    return convert(Path(files[base]), base, variant, folder, replace(options, timings=timings))
 
 
 def _parity(s: Settings, boxes: list[list[Any]], is_reference: bool) -> Settings | None:

@@ -16,7 +16,7 @@ from edgeagent.runtimes.detection.detector import Detector
 from edgeagent.runtimes.detection.letterbox import Letterbox
 from edgeagent.runtimes.inspect import read_metadata
 from edgeagent.runtimes.load import load_runtime
-from edgeagent.runtimes.onnx.half import to_float16
+from edgeagent.runtimes.onnx.float16 import to_float16
 from edgeagent.runtimes.port import EngineOptions
 from edgeagent.runtimes.variants import Variant
 from tests.support import weights

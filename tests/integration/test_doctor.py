@@ -3,16 +3,21 @@
 
 from __future__ import annotations
 
+import os
+import re
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from edgeagent.cli import doctor
 from edgeagent.cli.doctor import examine
 from edgeagent.config import Config, parse_config
 from edgeagent.core.model import Contract, Manifest, WeightFile
+from edgeagent.errors import UnavailableError
+from edgeagent.runtimes.registry import RuntimeRow
 
 
 @pytest.fixture
@@ -68,7 +73,7 @@ def test_a_good_node_has_no_failure(tmp_path: Path) -> None:
     assert "aspires v1" in result["config store, yolo"][1]
     assert result["model store, yolo"][1].startswith("v1 is there")
     assert "320x192" in result["source of line-1"][1]
-    assert "CPUExecutionProvider" in result["runtime onnxruntime"][1]
+    assert re.fullmatch(r"onnxruntime [\d.]+, on cpu", result["runtime onnxruntime"][1])
     assert result["sink of line-1"][0] == "ok"
     assert result["api"][0] == "ok"
     assert list((tmp_path / "state").iterdir()) == []
@@ -91,7 +96,7 @@ def test_each_fault_is_named(tmp_path: Path, port: int) -> None:
         "api.token_file": "open to others",
         "config store, yolo": "key /models/yolo/current",
         "source of line-1": "",
-        "runtime onnxruntime": "no CUDA",
+        "runtime onnxruntime": "on cpu, not on cuda:7; set engine.device: auto, or replace the package",
         "api": "the port is taken",
     }.items():
         assert result[subject][0] == "FAIL", subject
@@ -122,3 +127,100 @@ def test_an_aspired_version_that_is_not_there_fails(tmp_path: Path) -> None:
     level, text = levels(found)["model store, yolo"]
     assert level == "FAIL"
     assert "v9" in text
+
+
+@pytest.fixture
+def machine(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Describe the machine: which runtimes are installed, on which devices they say that they run, and CUDA."""
+
+    def describe(cuda: bool = False, **devices: list[str] | UnavailableError) -> None:
+        def answer(row: RuntimeRow) -> list[str]:
+            found = devices[row.name]
+            if isinstance(found, UnavailableError):
+                raise found
+            return found
+
+        monkeypatch.setattr(doctor, "is_installed", lambda row: row.name in devices)
+        monkeypatch.setattr(doctor, "distribution_versions", lambda names: {names[0]: "1.5"})
+        monkeypatch.setattr(doctor, "has_cuda", lambda: cuda)
+        monkeypatch.setattr(doctor, "_devices", answer)
+
+    return describe
+
+
+def runtime_lines(tmp_path: Path, **engine: str) -> dict[str, tuple[str, str]]:
+    """What is said of runtimes, of a node with these settings of the engine."""
+    found = levels(config(tmp_path, engine=engine, pipelines=[]))
+    return {name.removeprefix("runtime "): line for name, line in found.items() if name.startswith("runtime")}
+
+
+def test_with_auto_each_runtime_that_could_work_here_is_tried(
+    machine: Callable[..., None], tmp_path: Path
+) -> None:
+    """One that is broken is worth a warning; one that edgeagent has an extra for may be missing; TensorRT without a
+    GPU is worth no word."""
+    machine(onnxruntime=["cpu"], torch=UnavailableError("import of torch", "libc10.so is missing"))
+    assert runtime_lines(tmp_path, backend="auto") == {
+        "onnxruntime": ("ok", "onnxruntime 1.5, on cpu"),
+        "openvino": ("ok", "package openvino is not installed; pip install 'edgeagent[openvino]'"),
+        "torch": ("warn", "import of torch: libc10.so is missing"),
+        "torchscript": ("warn", "package torch is not installed; pip install torch"),
+    }
+
+
+def test_with_auto_one_must_work(machine: Callable[..., None], tmp_path: Path) -> None:
+    """On the device that is asked for."""
+    machine()
+    assert runtime_lines(tmp_path, backend="auto")["runtimes"][0] == "FAIL"
+    machine(cuda=True, onnxruntime=["cpu"], openvino=["cpu"])
+    lines = runtime_lines(tmp_path, backend="auto", device="cuda")
+    assert lines["runtimes"] == ("FAIL", lines["runtimes"][1])
+    assert "none works here on device cuda" in lines["runtimes"][1]
+    assert lines["openvino"][1].endswith("does not give: not used")
+    machine(cuda=True, torch=["cpu", "cuda:0"])
+    assert "runtimes" not in runtime_lines(tmp_path, backend="auto", device="cuda")
+
+
+@pytest.mark.parametrize(
+    ("backend", "device", "installed", "says"),
+    [
+        ("openvino", "auto", {}, "package openvino is not installed; pip install 'edgeagent[openvino]'"),
+        ("tensorrt", "auto", {}, "package tensorrt is not installed; pip install 'edgeagent[tensorrt]'"),
+        ("tensorrt", "auto", {"tensorrt": ["cuda:0"]}, "tensorrt 1.5; runs on cuda, which this machine"),
+        ("openvino", "cuda", {"openvino": ["cpu"]}, "set engine.device: auto, or another engine.backend"),
+        ("torch", "cuda:1", {"torch": ["cpu", "cuda:0"]}, "torch 1.5, on cpu, cuda:0, not on cuda:1"),
+        ("openvino", "cpu", {"openvino": []}, "openvino 1.5, on no device of this machine"),
+    ],
+)
+def test_a_runtime_that_is_named_must_work(
+    machine: Callable[..., None],
+    tmp_path: Path,
+    backend: str,
+    device: str,
+    installed: dict[str, list[str]],
+    says: str,
+) -> None:
+    """Not installed, without its device, on the wrong one: each fails, and says what to do."""
+    machine(**installed, onnxruntime=["cpu"])
+    lines = runtime_lines(tmp_path, backend=backend, device=device)
+    assert lines[backend][0] == "FAIL"
+    assert says in lines[backend][1]
+    assert lines.get("onnxruntime", ("ok", ""))[0] == "ok"
+
+
+def test_a_named_runtime_is_imported_for_real(tmp_path: Path) -> None:
+    """In a process of its own."""
+    level, text = runtime_lines(tmp_path, backend="openvino")["openvino"]
+    assert (level, text.partition(", ")[2]) == ("ok", "on cpu")
+
+
+def test_a_runtime_that_can_not_be_imported_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The last line of what Python says."""
+    broken = tmp_path / "broken" / "openvino.py"
+    broken.parent.mkdir()
+    broken.write_text("raise ImportError('libtbb.so.12: cannot open shared object file')")
+    path = os.pathsep.join((str(broken.parent), *filter(None, (os.environ.get("PYTHONPATH"),))))
+    monkeypatch.setenv("PYTHONPATH", path)
+    level, text = runtime_lines(tmp_path, backend="openvino")["openvino"]
+    assert level == "FAIL"
+    assert "libtbb.so.12" in text

@@ -45,10 +45,12 @@ def test_the_gpu_finds_what_the_processor_finds(
     variant: Variant, checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Raw numbers, one picture after the other and in batches, again and again from the same graph."""
-    options = EngineOptions(variant.backend, variant.device, 1, variant.precision, max_batch=3)
+    options = EngineOptions(
+        variant.backend, variant.device, 1, variant.precision, max_batch=3, timings=tmp_path / "timings"
+    )
     path = checkpoint
     if variant.needs_conversion("pt"):
-        path = convert(checkpoint, "pt", variant, tmp_path, options, tmp_path / "timing")
+        path = convert(checkpoint, "pt", variant, tmp_path, options)
     runtime = load_runtime(path, variant.format, options)
     assert runtime.name == variant.name
     reference = load_runtime(checkpoint, "pt", CPU)

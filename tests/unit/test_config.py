@@ -105,7 +105,7 @@ def test_all_mistakes_at_once() -> None:
         "node.lables: is not known, did you mean labels?; allowed: id, labels, state_dir",
         "api.host: '0.0.0.0' can be reached from outside; allowed: ",
         "api.port: 99999 is wrong; allowed: less than or equal to 65535",
-        "engine.backend: 'tensort' is wrong; allowed: 'auto', 'onnxruntime', 'openvino'",
+        "engine.backend: 'tensort' is not a runtime; allowed: auto, onnxruntime, openvino, torch",
         "pipelines[0].confidence: 3 is wrong; allowed: ",
         "pipelines[0].sinks[0].keeep: is not known, did you mean keep?; allowed: type, path, max_mb, keep",
         "pipelines[0].sinks[1].type: 'kafka' is not known; allowed: 'jsonl', 'log'",

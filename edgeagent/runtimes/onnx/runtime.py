@@ -6,7 +6,6 @@ from __future__ import annotations
 import copy
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,8 +15,8 @@ from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
 
 from edgeagent.errors import UnavailableError, UsageError, WeightsError, WorkerError
 from edgeagent.runtimes.metadata import parse_metadata
-from edgeagent.runtimes.port import EngineOptions, Tensor
-from edgeagent.runtimes.variants import engine_name, split_device, stream_count
+from edgeagent.runtimes.port import EngineOptions, Tensor, WeightFiles
+from edgeagent.runtimes.variants import engine_name, has_cuda, split_device, stream_count
 
 _ERRORS = (
     ort_errors.EPFail,
@@ -40,9 +39,9 @@ _NOWHERE = "/dev/null"  # no file can stand under it
 class OnnxRuntime:
     """A session over one `.onnx` file."""
 
-    def __init__(self, path: Path, options: EngineOptions) -> None:
+    def __init__(self, weights: WeightFiles, options: EngineOptions) -> None:
         """Raises WeightsError, UsageError (device or precision), UnavailableError (disk)."""
-        self._path = path
+        self._path = path = weights.path
         device, index = _device(options.device)
         if options.precision not in ("fp32", "fp16") or (options.precision == "fp16" and device == "cpu"):
             raise UsageError(
@@ -172,6 +171,13 @@ def _session_options(threads: int, sizes: dict[str, int]) -> ort.SessionOptions:
     for name, size in sizes.items():
         options.add_free_dimension_override_by_name(name, size)
     return options
+
+
+def available_devices() -> list[str]:
+    """Where ONNX Runtime can calculate here: `cpu`, and `cuda` if this build of it has CUDA and the machine a device;
+    which number it has only a session can tell."""
+    on_cuda = has_cuda() and "CUDAExecutionProvider" in ort.get_available_providers()
+    return ["cpu", "cuda"] if on_cuda else ["cpu"]
 
 
 def _device(wanted: str) -> tuple[str, int | None]:

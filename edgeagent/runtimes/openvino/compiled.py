@@ -32,11 +32,20 @@ def write_compiled(path: Path, content: bytes, metadata: ModelMetadata) -> None:
     unfinished = path.with_name(path.name + ".part")
     try:
         with unfinished.open("wb") as file:
-            file.write(json.dumps(asdict(metadata)).encode() + b"\n")
+            file.write(json.dumps(_header(metadata)).encode() + b"\n")
             file.write(content)
         os.replace(unfinished, path)
     finally:
         unfinished.unlink(missing_ok=True)
+
+
+def _header(metadata: ModelMetadata) -> dict[str, object]:
+    return {  # names on disk
+        "contract": asdict(metadata.contract),
+        "format": metadata.format,
+        "head": metadata.layout,
+        "batches": metadata.batches,
+    }
 
 
 def read_compiled(path: Path) -> CompiledFile:
@@ -47,7 +56,7 @@ def read_compiled(path: Path) -> CompiledFile:
     try:
         said: Any = json.loads(line)
         metadata = ModelMetadata(
-            Contract.from_values(said["contract"]), said["format"], said["layout"], said["batches"]
+            Contract.from_values(said["contract"]), said["format"], said["head"], said["batches"]
         )
     except (KeyError, TypeError, RecursionError) as e:
         raise ValueError(f"{path} is no compiled network") from e

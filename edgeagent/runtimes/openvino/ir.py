@@ -6,20 +6,26 @@ A version in a store names each by its format: `openvino`, `openvino-bin`, `meta
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from xml.etree import ElementTree
 
 from edgeagent.errors import NotFoundError, UnavailableError, WeightsError
 from edgeagent.runtimes.metadata import parse_metadata
-from edgeagent.runtimes.port import ModelMetadata
+from edgeagent.runtimes.port import Companions, ModelMetadata, WeightFiles
 
 BIN = "openvino-bin"
 METADATA = "metadata"
 MAX_TEXT_BYTES = 64 << 20  # of the graph; one of YOLO has less than one MB
 
-Companions = Mapping[str, Path]
-"""Where the files beside the `.xml` are, by format."""
+
+def read_metadata(weights: WeightFiles) -> ModelMetadata:
+    """Raises WeightsError (no graph of a detection network), NotFoundError (no `.bin`), UnavailableError (disk)."""
+    return ir_metadata(weights.path, read_graph(weights.path), companions_of(weights))
+
+
+def companions_of(weights: WeightFiles) -> Companions:
+    """The files that belong to the graph: those that were named, else those that lie beside it."""
+    return companions_beside(weights.path) if weights.companions is None else weights.companions
 
 
 def companions_beside(path: Path) -> dict[str, Path]:
@@ -40,7 +46,7 @@ def read_graph(path: Path) -> bytes:
 
 
 def ir_metadata(path: Path, graph: bytes, companions: Companions) -> ModelMetadata:
-    """The facts of the graph: from what a conversion of ONNX keeps in it, else from ultralytics' metadata file.
+    """What the graph says of itself: from what a conversion of ONNX keeps in it, else from ultralytics' metadata file.
 
     Needs no OpenVINO. Raises WeightsError, NotFoundError (no `.bin`).
     """

@@ -6,7 +6,6 @@ from __future__ import annotations
 import copy
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,11 +17,11 @@ if "openvino_telemetry" not in sys.modules:
 import openvino as ov
 
 from edgeagent.errors import UnavailableError, UsageError, WeightsError
-from edgeagent.runtimes.inspect import refuse_external_data
 from edgeagent.runtimes.metadata import parse_metadata
+from edgeagent.runtimes.onnx_file import refuse_external_data
 from edgeagent.runtimes.openvino.compiled import read_compiled, write_compiled
-from edgeagent.runtimes.openvino.ir import BIN, Companions, companions_beside, ir_metadata, read_graph
-from edgeagent.runtimes.port import EngineOptions, ModelMetadata, Tensor
+from edgeagent.runtimes.openvino.ir import BIN, companions_of, ir_metadata, read_graph
+from edgeagent.runtimes.port import EngineOptions, ModelMetadata, Tensor, WeightFiles
 from edgeagent.runtimes.variants import engine_name, split_device, stream_count
 
 _PRECISIONS = {"fp32": ov.Type.f32, "bf16": ov.Type.bf16, "fp16": ov.Type.f16}
@@ -32,18 +31,13 @@ _DTYPES: dict[ov.Type, np.dtype[Any]] = {ov.Type.f32: np.dtype(np.float32), ov.T
 class OpenVinoRuntime:
     """One compiled network and one request."""
 
-    def __init__(
-        self, path: Path, fmt: str, options: EngineOptions, companions: Companions | None = None
-    ) -> None:
-        """`fmt`: `onnx` or `openvino`; for the latter `parts` says where the files beside `path` are.
-
-        Raises WeightsError, UsageError (device or precision), NotFoundError, UnavailableError (disk).
-        """
+    def __init__(self, weights: WeightFiles, options: EngineOptions) -> None:
+        """Raises WeightsError, UsageError (device or precision), NotFoundError, UnavailableError (disk)."""
         if split_device(options.device)[0] == "cuda":
             raise UsageError(
                 f"engine.device {options.device!r}", "OpenVINO does not run on CUDA", "use auto or cpu"
             )
-        self._path = path
+        self._path = path = weights.path
         core = ov.Core()
         # Asked for another one, it would calculate in float32, imitate it slowly, and say nothing.
         if options.precision.upper() not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
@@ -51,7 +45,7 @@ class OpenVinoRuntime:
                 f"engine precision {options.precision}", "this processor can't calculate in it", "use fp32"
             )
         compiled, self.metadata, self._exported = _load_compiled(core, options) or _compile(
-            core, path, fmt, options, companions
+            core, weights, options
         )
         if compiled.inputs[0].element_type not in _DTYPES:
             raise WeightsError(f"weights {path}", "the network does not take a picture of floats")
@@ -98,6 +92,11 @@ class OpenVinoRuntime:
         del self._request, self._compiled
 
 
+def available_devices() -> list[str]:
+    """Where edgeagent uses OpenVINO on this machine: `cpu`, if its plugin for the processor is there."""
+    return ["cpu"] if "CPU" in ov.Core().available_devices else []
+
+
 _Loaded = tuple[ov.CompiledModel, ModelMetadata, bytes]
 """With the network in OpenVINO's own form, if it came in that: what was imported can't be exported again."""
 
@@ -114,11 +113,9 @@ def _load_compiled(core: ov.Core, options: EngineOptions) -> _Loaded | None:
         return None
 
 
-def _compile(
-    core: ov.Core, path: Path, fmt: str, options: EngineOptions, companions: Companions | None
-) -> _Loaded:
+def _compile(core: ov.Core, weights: WeightFiles, options: EngineOptions) -> _Loaded:
     try:
-        model, metadata = _read(core, path, fmt, companions)
+        model, metadata = _read(core, weights)
         most = _max_batch(metadata, options)
         pictures = ov.Dimension(1, most) if most > 1 else ov.Dimension(1)
         # A shape that is known compiles to faster code.
@@ -126,7 +123,7 @@ def _compile(
         compiled = core.compile_model(model, "CPU", _settings(options))
     except RuntimeError as e:
         raise WeightsError(
-            f"weights {path}", f"OpenVINO can't load them ({_reason(e)})", "export them anew"
+            f"weights {weights.path}", f"OpenVINO can't load them ({_reason(e)})", "export them anew"
         ) from e
     if options.compiled is not None:
         try:
@@ -140,19 +137,18 @@ def _max_batch(metadata: ModelMetadata, options: EngineOptions) -> int:
     return max(options.max_batch, 1) if metadata.batches else 1
 
 
-def _read(
-    core: ov.Core, path: Path, fmt: str, companions: Companions | None
-) -> tuple[ov.Model, ModelMetadata]:
+def _read(core: ov.Core, weights: WeightFiles) -> tuple[ov.Model, ModelMetadata]:
     """Bytes and not the path: what was verified is what runs."""
-    if fmt == "openvino":
-        companions = companions_beside(path) if companions is None else companions
+    path = weights.path
+    if weights.format == "openvino":
+        companions = companions_of(weights)
         graph = read_graph(path)
         metadata = ir_metadata(path, graph, companions)
         try:
-            weights = np.fromfile(companions[BIN], np.uint8)
+            numbers = np.fromfile(companions[BIN], np.uint8)
         except OSError as e:
             raise UnavailableError(f"weights {companions[BIN]}", str(e)) from e
-        return core.read_model(graph, ov.Tensor(weights)), metadata
+        return core.read_model(graph, ov.Tensor(numbers)), metadata
     try:
         content = path.read_bytes()
     except OSError as e:

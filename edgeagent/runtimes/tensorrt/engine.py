@@ -18,11 +18,10 @@ import tensorrt as trt
 import torch
 
 from edgeagent.errors import UnavailableError, UsageError, WeightsError
-from edgeagent.runtimes.inspect import refuse_external_data
+from edgeagent.runtimes.cuda.device import choose_device
 from edgeagent.runtimes.metadata import parse_metadata
+from edgeagent.runtimes.onnx_file import refuse_external_data
 from edgeagent.runtimes.port import EngineOptions, ModelMetadata
-from edgeagent.runtimes.torch.device import choose_device
-from edgeagent.runtimes.variants import Variant
 
 MAX_HEADER_BYTES = 16 << 20
 _MARK = "edgeagent-tensorrt-1"
@@ -48,22 +47,20 @@ LOGGER = _Log()
 
 
 class EngineFile(NamedTuple):
-    """What an engine file holds: the engine, in TensorRT's own form, and the facts of its network."""
+    """What an engine file holds: the engine, in TensorRT's own form, and the metadata of its network."""
 
     engine: bytes
     metadata: ModelMetadata
 
 
-def build_engine(
-    source: Path, target: Path, variant: Variant, options: EngineOptions, timing_cache: Path | None
-) -> None:
-    """Build the ONNX file `source` for the GPU of `variant`, and write the engine file.
+def build_engine(source: Path, target: Path, options: EngineOptions) -> None:
+    """Build the ONNX file `source` for the GPU `options.device`, and write the engine file.
 
-    It calculates in what `source` says: for float16 give it `onnx_half`'s output. timing_cache: measurements of
-    kernels, read and written, so that the next network of this kind takes a fraction of the time.
+    It calculates in what `source` says: for float16 give it the output of `to_float16`. With `options.timings` the
+    next network of this kind takes a fraction of the time.
     Raises WeightsError (TensorRT can't), UsageError (no such GPU, or TensorRT does not start on it), OSError.
     """
-    device = choose_device(variant.device)
+    device = choose_device(options.device)
     content = source.read_bytes()
     refuse_external_data(content, source)
     with torch.cuda.device(device):
@@ -88,13 +85,13 @@ def build_engine(
             most = (max(options.max_batch, 1) if metadata.batches else 1, *one[1:])
             profile.set_shape(network.get_input(0).name, min=one, opt=most, max=most)
             config.add_optimization_profile(profile)
-        if timing_cache is not None:
-            _use_timings(config, timing_cache)
+        if options.timings is not None:
+            _use_timings(config, options.timings)
         engine = builder.build_serialized_network(network, config)
         if engine is None:
             raise _failed(source, LOGGER.error)
-        if timing_cache is not None:
-            _keep_timings(config, timing_cache)
+        if options.timings is not None:
+            _keep_timings(config, options.timings)
         header = {**_here(device), "metadata": metadata, "input": taken, "output": given}
     with target.open("wb") as file:
         file.write(json.dumps(header).encode() + b"\n")

@@ -3,30 +3,37 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import tensorrt as trt
 import torch
 
 from edgeagent.errors import UsageError, WeightsError
-from edgeagent.runtimes.port import EngineOptions, Tensor
-from edgeagent.runtimes.tensorrt.cuda_graph import CudaNetwork
+from edgeagent.runtimes.cuda.device import available_devices as torch_devices
+from edgeagent.runtimes.cuda.device import choose_device
+from edgeagent.runtimes.cuda.graph import CudaNetwork
+from edgeagent.runtimes.port import EngineOptions, Tensor, WeightFiles
 from edgeagent.runtimes.tensorrt.engine import LOGGER, read_engine, start
-from edgeagent.runtimes.torch.device import choose_device
 from edgeagent.runtimes.variants import engine_name
 
 _DTYPES = {trt.float32: torch.float32, trt.float16: torch.float16}
 
 
+def available_devices() -> list[str]:
+    """The CUDA devices, if TensorRT starts on this machine. Raises UsageError."""
+    start(trt.Runtime)
+    return [device for device in torch_devices() if device != "cpu"]
+
+
 class TensorRtRuntime:
     """One engine; an execution context and a CUDA graph for each size of batch."""
 
-    def __init__(self, path: Path, options: EngineOptions) -> None:
+    def __init__(self, weights: WeightFiles, options: EngineOptions) -> None:
         """Raises WeightsError (no engine, or built elsewhere), UsageError (device), UnavailableError (disk)."""
         device = choose_device(options.device)
         if device.type != "cuda":
             raise UsageError(f"engine.device {options.device!r}", "TensorRT needs a CUDA device", "use cuda")
+        path = weights.path
         self._path, self._device = path, device
         content, self.metadata = read_engine(path, device)
         self.name = engine_name("tensorrt", "cuda", options.precision)

@@ -19,7 +19,7 @@ from ultralytics.nn.modules import C2f
 
 from edgeagent.errors import WeightsError
 from edgeagent.runtimes.port import EngineOptions, ModelMetadata
-from edgeagent.runtimes.torch.device import set_threads
+from edgeagent.runtimes.torch.threads import set_threads
 
 _OPSET = 18  # ONNX Runtime's CUDA provider lacks kernels of newer ones
 _IR_VERSION = 10  # the newest that every supported runtime reads
@@ -76,7 +76,7 @@ def export_torchscript(path: Path, target: Path, options: EngineOptions) -> None
 
 
 def _ready(path: Path, fmt: str, options: EngineOptions) -> tuple[Any, ModelMetadata, torch.Tensor]:
-    """The network as ultralytics prepares it for export, its facts, and a picture of its size."""
+    """The network as ultralytics prepares it for export, its metadata, and a picture of its size."""
     set_threads(options.threads)
     network: Any
     network, metadata = read_checkpoint(path)

@@ -37,11 +37,12 @@ with tempfile.TemporaryDirectory(prefix="edgeagent-") as _settings:
 
 from edgeagent.core.model import MAX_IMGSZ, Contract
 from edgeagent.errors import UsageError, WeightsError, WorkerError
+from edgeagent.runtimes.cuda.device import choose_device
+from edgeagent.runtimes.cuda.graph import CudaNetwork
 from edgeagent.runtimes.detection.layouts import choose_layout
 from edgeagent.runtimes.metadata import class_names
-from edgeagent.runtimes.port import EngineOptions, ModelMetadata, Tensor
-from edgeagent.runtimes.tensorrt.cuda_graph import CudaNetwork
-from edgeagent.runtimes.torch.device import choose_device, set_threads
+from edgeagent.runtimes.port import EngineOptions, ModelMetadata, Tensor, WeightFiles
+from edgeagent.runtimes.torch.threads import set_threads
 from edgeagent.runtimes.variants import engine_name
 
 _PLAIN = (
@@ -75,7 +76,7 @@ BROKEN = (
 class TorchRuntime:
     """One checkpoint, fused, in torch's eager mode; on CUDA replayed as a graph."""
 
-    def __init__(self, path: Path, options: EngineOptions) -> None:
+    def __init__(self, weights: WeightFiles, options: EngineOptions) -> None:
         """Sets the thread counts of this process. Raises WeightsError, UsageError (device or precision)."""
         set_threads(options.threads)
         device = choose_device(options.device)
@@ -85,8 +86,8 @@ class TorchRuntime:
                 f"engine precision {options.precision}", f"is none of torch on {device.type}", "use fp32"
             )
         self.name = engine_name("torch", device.type, options.precision)
-        self._path = path
-        self._model, metadata = read_checkpoint(path)
+        self._path = weights.path
+        self._model, metadata = read_checkpoint(weights.path)
         self.metadata = at_size(metadata, options.imgsz)
         self.max_batch = max(options.max_batch, 1)
         self._model.requires_grad_(False)
@@ -139,6 +140,11 @@ def _to_float16(model: torch.nn.Module) -> None:
             branch.register_forward_hook(lambda _layer, _inputs, output: output.float())
 
 
+def read_metadata(weights: WeightFiles) -> ModelMetadata:
+    """Raises WeightsError, as `read_checkpoint` does."""
+    return read_checkpoint(weights.path)[1]
+
+
 def read_checkpoint(path: Path) -> tuple[torch.nn.Module, ModelMetadata]:
     """The network of an ultralytics checkpoint, in float32, for inference, fused; and what it says of itself.
 
@@ -166,14 +172,14 @@ def read_checkpoint(path: Path) -> tuple[torch.nn.Module, ModelMetadata]:
             shape = tuple(_forward(model, torch.zeros(1, 3, *imgsz), path).shape)
     except BROKEN as e:
         raise WeightsError(f"weights {path}", f"the network is not whole ({type(e).__name__}: {e})") from e
-    head = choose_layout(shape, len(names), imgsz, stride)
+    layout = choose_layout(shape, len(names), imgsz, stride)
     return model, ModelMetadata(
-        Contract(str(task or "detect"), names, imgsz, stride), "pt", head.name, batches=True
+        Contract(str(task or "detect"), names, imgsz, stride), "pt", layout.name, batches=True
     )
 
 
 def at_size(metadata: ModelMetadata, imgsz: tuple[int, int] | None) -> ModelMetadata:
-    """The facts of a checkpoint, which takes pictures of any size, when it is used at `imgsz`."""
+    """The metadata of a checkpoint, which takes pictures of any size, when it is used at `imgsz`."""
     return metadata if imgsz is None else replace(metadata, contract=replace(metadata.contract, imgsz=imgsz))
 
 

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from edgeagent.errors import UnavailableError, WeightsError
 from edgeagent.runtimes.metadata import parse_metadata
-from edgeagent.runtimes.port import ModelMetadata
+from edgeagent.runtimes.port import ModelMetadata, WeightFiles
 
 MAX_BYTES = 4 << 30
 MAX_SOURCE_BYTES = 64 << 20
@@ -47,10 +47,15 @@ _KEPT = re.compile(r"(version|byteorder|(data|constants)(\.pkl|/\d+)|code/[\w/.]
 _CONFIG = "extra/config.txt"
 
 
-def read_script(path: Path) -> tuple[bytes, ModelMetadata]:
-    """The archive as torch may load it, and the facts that ultralytics wrote into it.
+def read_metadata(weights: WeightFiles) -> ModelMetadata:
+    """Raises WeightsError and UnavailableError, as `read_script` does."""
+    return read_script(weights.path)[1]
 
-    Raises WeightsError (no TorchScript, unsafe, without ultralytics' facts), UnavailableError (disk).
+
+def read_script(path: Path) -> tuple[bytes, ModelMetadata]:
+    """The archive as torch may load it, and the metadata that ultralytics wrote into it.
+
+    Raises WeightsError (no TorchScript, unsafe, without ultralytics' metadata), UnavailableError (disk).
     """
     try:
         if path.stat().st_size > MAX_BYTES:
@@ -64,7 +69,7 @@ def read_script(path: Path) -> tuple[bytes, ModelMetadata]:
         raise WeightsError(f"weights {path}", f"are no TorchScript archive ({e})", "export them anew") from e
     if "version" not in content or "data.pkl" not in content:
         raise WeightsError(f"weights {path}", "are no TorchScript archive", "export them anew")
-    metadata = _facts(content.pop(_CONFIG, None), path)
+    metadata = _metadata(content.pop(_CONFIG, None), path)
     for name, source in content.items():
         if name.startswith("code/"):
             _judge(name, source, path)
@@ -92,7 +97,7 @@ def _entries(archive: zipfile.ZipFile, path: Path) -> dict[str, zipfile.ZipInfo]
     return kept
 
 
-def _facts(config: bytes | None, path: Path) -> ModelMetadata:
+def _metadata(config: bytes | None, path: Path) -> ModelMetadata:
     if config is None:
         raise WeightsError(
             f"weights {path}", "do not say what they detect (no config.txt)", "export them with ultralytics"

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import io
 import warnings
-from pathlib import Path
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore", FutureWarning)
@@ -13,9 +12,10 @@ with warnings.catch_warnings():
     import torchvision  # noqa: F401  (its NMS, for networks that have it built in)
 
 from edgeagent.errors import UsageError, WeightsError
-from edgeagent.runtimes.port import EngineOptions, Tensor
-from edgeagent.runtimes.tensorrt.cuda_graph import CudaNetwork
-from edgeagent.runtimes.torch.device import choose_device, set_threads
+from edgeagent.runtimes.cuda.device import choose_device
+from edgeagent.runtimes.cuda.graph import CudaNetwork
+from edgeagent.runtimes.port import EngineOptions, Tensor, WeightFiles
+from edgeagent.runtimes.torch.threads import set_threads
 from edgeagent.runtimes.torch.torchscript_file import read_script
 from edgeagent.runtimes.variants import engine_name
 
@@ -25,11 +25,11 @@ class TorchScriptRuntime:
 
     max_batch = 1  # a trace keeps the batch that it was made with
 
-    def __init__(self, path: Path, options: EngineOptions) -> None:
+    def __init__(self, weights: WeightFiles, options: EngineOptions) -> None:
         """Sets the thread counts of this process. Raises WeightsError, UsageError (device or precision)."""
         set_threads(options.threads)
         device = choose_device(options.device)
-        self._path = path
+        self._path = path = weights.path
         archive, self.metadata = read_script(path)
         if options.precision == "fp32" or (options.precision == "fp16" and device.type == "cuda"):
             self.name = engine_name("torchscript", device.type, options.precision)

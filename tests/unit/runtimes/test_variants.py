@@ -109,7 +109,7 @@ def test_a_backend_that_is_not_installed_names_its_extra(machine: Machine) -> No
         ("onnx", "auto", "tpu", "unknown; use auto, cpu"),
         ("onnx", "auto", "cuda", "no CUDA device"),
         ("onnx", "torch", "auto", "can't load them; use one of auto, onnxruntime, openvino"),
-        ("tflite", "auto", "auto", "is unknown; use one of onnx, pt, openvino, torchscript"),
+        ("tflite", "auto", "auto", "is unknown; use one of onnx, openvino, pt, torchscript"),
     ],
 )
 def test_what_can_not_be_had(machine: Machine, fmt: str, backend: str, device: str, reason: str) -> None:
@@ -122,7 +122,7 @@ def test_what_can_not_be_had(machine: Machine, fmt: str, backend: str, device: s
 def test_what_a_gpu_is_needed_for(machine: Machine) -> None:
     """TensorRT, and ONNX Runtime without its GPU package on a machine that has one."""
     machine("onnxruntime torch tensorrt")
-    with pytest.raises(UsageError, match="TensorRT needs a CUDA device"):
+    with pytest.raises(UsageError, match="tensorrt needs a CUDA device"):
         variants("onnx", "tensorrt")
     machine("onnxruntime torch", cuda=True)
     with pytest.raises(UsageError, match="onnxruntime-gpu"):

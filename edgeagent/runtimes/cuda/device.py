@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
-"""Where torch calculates, and with how many threads."""
+"""Which CUDA device to use, as torch names it, or the processor."""
 
 from __future__ import annotations
 
@@ -33,8 +33,7 @@ def _why_not() -> str:
     return f"torch sees {torch.cuda.device_count()} CUDA devices"
 
 
-def set_threads(threads: int) -> None:
-    """Thread counts of this process; 0 is one."""
-    torch.set_num_threads(max(threads, 1))
-    if torch.get_num_interop_threads() != 1:
-        torch.set_num_interop_threads(1)
+def available_devices() -> list[str]:
+    """Where torch can calculate on this machine: `cpu`, and each CUDA device that it sees."""
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    return ["cpu", *(f"cuda:{i}" for i in range(count))]

@@ -13,8 +13,8 @@ import pytest
 import torch
 
 from edgeagent.errors import WeightsError, WorkerError
-from edgeagent.runtimes.tensorrt import cuda_graph
-from edgeagent.runtimes.tensorrt.cuda_graph import CudaNetwork
+from edgeagent.runtimes.cuda import graph
+from edgeagent.runtimes.cuda.graph import CudaNetwork
 
 CPU = torch.device("cpu")
 
@@ -32,7 +32,7 @@ def cuda(monkeypatch: pytest.MonkeyPatch) -> Any:
     for name in ("zeros", "empty"):
         create = getattr(torch, name)
         monkeypatch.setattr(
-            cuda_graph.torch, name, lambda *a, _create=create, pin_memory=False, **k: _create(*a, **k)
+            graph.torch, name, lambda *a, _create=create, pin_memory=False, **k: _create(*a, **k)
         )
     return fake
 
@@ -50,7 +50,7 @@ def test_a_graph_for_each_size_of_batch(cuda: Any) -> None:
         network.run(batch(pictures))
     assert cuda.CUDAGraph.call_count == 2
     assert cuda.CUDAGraph.return_value.replay.call_count == 4
-    assert forward.call_count == 2 * (cuda_graph._WARM_ROUNDS + 1)
+    assert forward.call_count == 2 * (graph._WARM_ROUNDS + 1)
 
 
 @pytest.mark.parametrize("error", [RuntimeError("not permitted"), WeightsError("weights", "not permitted")])
