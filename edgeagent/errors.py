@@ -36,6 +36,18 @@ class UnavailableError(EdgeAgentError):
     """A server, store, disk or camera can't be reached now; worth trying again later."""
 
 
+class UnauthorizedError(EdgeAgentError):
+    """A request doesn't prove that it comes from who may ask for that."""
+
+
+class ExpiredError(EdgeAgentError):
+    """A request proves it, but was signed at another time: an old one sent again, or a clock is wrong."""
+
+
+class RateLimitError(EdgeAgentError):
+    """One who is refused again and again is not heard for a while."""
+
+
 class NotFoundError(EdgeAgentError):
     """The thing named does not exist there (a version, a key)."""
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import structlog
 
 from edgeagent.config import Config, load_config, read_secret
-from edgeagent.core.directive import Directive
+from edgeagent.core.directive import Directive, current_key, encode_directive
 from edgeagent.core.events import (
     AppendAudit,
     IntentChanged,
@@ -46,6 +46,7 @@ from edgeagent.update.preparation import PrepareSettings
 from edgeagent.update.state_file import load_state
 from edgeagent.update.updater import Updater
 from edgeagent.web.app import create_app
+from edgeagent.web.hooks import Hooks
 from edgeagent.web.server import ApiServer
 
 _log = structlog.get_logger(__name__)
@@ -222,7 +223,8 @@ class Node:
     async def _start_api(self) -> None:
         api = self.config.api
         token = read_secret(api.token_file) if api.token_file else None
-        self.api = ApiServer(create_app(self, self.metrics, token=token), api.host, api.port)
+        hooks = Hooks(api.hooks, self, self._state_dir / "hooks.json") if api.hooks else None
+        self.api = ApiServer(create_app(self, self.metrics, token=token, hooks=hooks), api.host, api.port)
         await self.api.start()
 
     def reload(self, config_path: Path) -> None:
@@ -344,6 +346,12 @@ class Node:
         before = updater.state.active
         updater.handle(RollbackRequested(by))
         return self._outcome(model, before)
+
+    async def write_intent(self, model: str, version: str, by: str, reason: str) -> None:
+        """This version on every node that follows the key."""
+        assert self._watcher is not None  # the API answers from `start` on
+        value = encode_directive(Directive(version, by=by, reason=reason))
+        await asyncio.to_thread(self._watcher.store.put, current_key(model), value)
 
     async def promote(self, model: str, version: str, by: str, reason: str) -> Outcome:
         """This version on this node, until the intent itself changes."""

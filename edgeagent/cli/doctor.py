@@ -15,9 +15,10 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from edgeagent.config import Config, EngineConfig, JsonlSink, PipelineConfig, read_secret
+from edgeagent.config import Config, EngineConfig, HookConfig, JsonlSink, PipelineConfig, read_secret
 from edgeagent.core.directive import Directive, current_key, decode_directive, pin_key
 from edgeagent.core.model import parse_manifest
+from edgeagent.core.webhook import check_secret
 from edgeagent.errors import EdgeAgentError, NotFoundError, UnavailableError, UsageError
 from edgeagent.intent.port import ConfigStore
 from edgeagent.intent.url import open_config_store
@@ -115,11 +116,18 @@ def _secrets(config: Config) -> Iterator[Finding]:
     for name, path in files.items():
         if path is not None:
             yield _try(name, partial(_secret, path))
+    for name, hook in config.api.hooks.items():
+        yield _try(f"api.hooks.{name}.secret_file", partial(_hook_secret, hook))
 
 
 def _secret(path: Path) -> str:
     read_secret(path)
     return "readable, and closed to others"
+
+
+def _hook_secret(hook: HookConfig) -> str:
+    check_secret(hook.style, read_secret(hook.secret_file))
+    return "readable, closed to others, and hard to guess"
 
 
 def _config_store(config: Config, intents: dict[str, Directive]) -> Iterator[Finding]:

@@ -6,6 +6,7 @@ a variable's name goes one level down: `EDGEAGENT_API__PORT=9000`, `EDGEAGENT_PI
 lists and mappings are written as YAML: `EDGEAGENT_NODE__LABELS='{line: a}'`.
 """
 
+from edgeagent.config.hooks import HookConfig
 from edgeagent.config.load import ConfigError, load_config, parse_config
 from edgeagent.config.schema import (
     ApiConfig,
@@ -33,6 +34,7 @@ __all__ = [
     "ConfigError",
     "ConfigStoreConfig",
     "EngineConfig",
+    "HookConfig",
     "JsonlSink",
     "LogConfig",
     "LogSink",

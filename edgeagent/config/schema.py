@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
+from edgeagent.config.hooks import HookConfig
 from edgeagent.core.model import check_name
 from edgeagent.errors import UsageError
 from edgeagent.runtimes.registry import broken_plugins, runtime, runtimes
@@ -244,11 +245,15 @@ def is_loopback(host: str) -> bool:
 
 
 class ApiConfig(_Section):
-    """The HTTP API. token_file: the bearer token; without one the API binds to loopback only."""
+    """The HTTP API. token_file: the bearer token; without one the API binds to loopback only.
+
+    hooks: webhooks by name, at /api/hooks/<name>; each has a secret of its own instead of the token.
+    """
 
     token_file: Path | None = None  # before host, which is checked against it
     host: str = "127.0.0.1"
     port: int = Field(default=8080, ge=0, le=65_535)
+    hooks: dict[Name, HookConfig] = {}
 
     @field_validator("host")
     @classmethod

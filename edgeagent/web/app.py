@@ -17,7 +17,10 @@ from edgeagent.errors import (
     ConflictError,
     DirectiveError,
     EdgeAgentError,
+    ExpiredError,
     NotFoundError,
+    RateLimitError,
+    UnauthorizedError,
     UnavailableError,
     UsageError,
 )
@@ -25,13 +28,17 @@ from edgeagent.observe.metrics import Metrics
 from edgeagent.observe.redact import redact
 from edgeagent.status.schema import History, Outcome, Readiness, Status, to_json
 from edgeagent.web.guard import Guard, error_body
+from edgeagent.web.hooks import HookAnswer, Hooks
 from edgeagent.web.port import NodeApi
 
 _STATUS_OF: tuple[tuple[type[EdgeAgentError], int], ...] = (
+    (UnauthorizedError, 401),
+    (ExpiredError, 403),
     (NotFoundError, 404),
     (ConflictError, 409),
     (UsageError, 422),
     (DirectiveError, 422),
+    (RateLimitError, 429),
     (UnavailableError, 503),
 )
 _INDEX = """<!doctype html>
@@ -49,6 +56,7 @@ _INDEX = """<!doctype html>
 
 Text = Annotated[str, Field(max_length=1000)]
 ModelName = Annotated[str, Path(max_length=128)]
+HookName = Annotated[str, Path(max_length=128)]
 
 
 class RollbackRequest(BaseModel):
@@ -90,6 +98,7 @@ _MEANING = {
     409: "Not possible now",
     413: "The body is too large",
     422: "The request is wrong",
+    429: "Too many wrong signatures from this address",
     500: "A fault of the node; its log says more",
     503: "The node can't do this now",
 }
@@ -107,13 +116,20 @@ _READ_ERRORS = _errors()
 _ACT_ERRORS = _errors(404, 408, 409, 413, 422, 503)
 
 
-def create_app(node: NodeApi, metrics: Metrics, *, token: str | None = None) -> FastAPI:
-    """The API over a node. token: asked for everywhere but at /healthz; None serves this machine only."""
+def create_app(
+    node: NodeApi, metrics: Metrics, *, token: str | None = None, hooks: Hooks | None = None
+) -> FastAPI:
+    """The API over a node.
+
+    token: asked for everywhere but at /healthz and the hooks; None serves this machine only. hooks: None for none.
+    """
     app = FastAPI(title="edgeagent", version=__version__, docs_url=None, redoc_url=None)
-    app.add_middleware(Guard, token=token)
+    app.add_middleware(Guard, token=token, has_hooks=hooks is not None)
     _add_error_answers(app)
     _add_reading(app, node, metrics)
     _add_acting(app, node)
+    if hooks is not None:
+        _add_hooks(app, hooks)
     return app
 
 
@@ -195,6 +211,28 @@ def _add_acting(app: FastAPI, node: NodeApi) -> None:
     )
     async def promote(request: Request, model: ModelName, body: PromoteRequest) -> Response:
         return _json(await node.promote(model, body.version, _who(request, body.by), body.reason), 202)
+
+
+def _add_hooks(app: FastAPI, hooks: Hooks) -> None:
+    """What others may ask for with a signature."""
+
+    @app.post(
+        "/api/hooks/{name}",
+        summary="A webhook: the delivery of a model registry, a forge or an object store, signed by its sender",
+        response_model=HookAnswer,
+        responses={
+            **_errors(404, 408, 409, 413, 422, 429, 503),
+            202: {"model": HookAnswer, "description": "It asks for a version, which was written or promoted"},
+        },
+        openapi_extra={
+            "requestBody": {"required": True, "content": {"application/json": {"schema": {"type": "object"}}}}
+        },
+    )
+    async def hook(request: Request, name: HookName) -> Response:
+        headers = {key.lower(): value for key, value in request.headers.items()}
+        peer = request.client.host if request.client else "unknown"
+        answer = await hooks.deliver(name, headers, await request.body(), peer)
+        return _json(answer, 202 if answer.state == "accepted" else 200)
 
 
 def _who(request: Request, by: str) -> str:

@@ -13,6 +13,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from edgeagent.config import is_loopback
 
 MAX_BODY_BYTES = 64 * 1024
+MAX_HOOK_BODY_BYTES = 256 * 1024
+HOOKS = "/api/hooks/"
 BODY_SECONDS = 10.0
 _READING = ("GET", "HEAD", "OPTIONS")
 _HEADERS = (
@@ -42,12 +44,14 @@ class _Refused(Exception):
 
 class Guard:
     """ASGI middleware. Without a token: only names of this machine as Host (a name that an attacker points
-    at 127.0.0.1 is not one). With a token: it is asked for everywhere but at /healthz. Always: no requests
-    from other sites, no large or endless bodies, headers that keep browsers careful.
+    at 127.0.0.1 is not one). With a token: it is asked for everywhere but at /healthz. A POST to a hook needs neither:
+    it is signed, which is checked there. Always: no requests from other sites, no large or endless bodies, headers
+    that keep browsers careful.
     """
 
-    def __init__(self, app: ASGIApp, token: str | None) -> None:
+    def __init__(self, app: ASGIApp, token: str | None, has_hooks: bool = False) -> None:
         self._app = app
+        self._has_hooks = has_hooks
         self._token = None if token is None else token.encode()
         self._lock = asyncio.Lock()
 
@@ -63,11 +67,14 @@ class Guard:
 
         try:
             headers = _headers(scope)
-            self._check_host(headers)
+            is_hook = self._has_hooks and scope["method"] == "POST" and scope["path"].startswith(HOOKS)
             self._check_site(scope["method"], headers)
-            self._check_token(scope["path"], headers)
+            if not is_hook:
+                self._check_host(headers)
+                self._check_token(scope["path"], headers)
             if scope["method"] not in _READING:
-                receive = _replay(await _read_body(headers, receive), receive)
+                limit = MAX_HOOK_BODY_BYTES if is_hook else MAX_BODY_BYTES
+                receive = _replay(await _read_body(headers, receive, limit), receive)
                 # Every body here is JSON, also one that `curl -d` calls a form.
                 rest = [(k, v) for k, v in scope["headers"] if k.lower() != b"content-type"]
                 scope = {**scope, "headers": [*rest, (b"content-type", b"application/json")]}
@@ -133,12 +140,12 @@ def _host_name(host: str) -> str:
         return ""
 
 
-async def _read_body(headers: dict[str, str], receive: Receive) -> bytes:
-    too_large = _Refused(413, f"its body has more than {MAX_BODY_BYTES} bytes")
+async def _read_body(headers: dict[str, str], receive: Receive, limit: int) -> bytes:
+    too_large = _Refused(413, f"its body has more than {limit} bytes")
     length = headers.get("content-length", "0")
-    if not length.isdecimal() or int(length) > MAX_BODY_BYTES:
+    if not length.isdecimal() or len(length) > 12 or int(length) > limit:
         raise too_large
-    body = b""
+    body = bytearray()  # which grows in place, however small the pieces
     try:
         async with asyncio.timeout(BODY_SECONDS):
             while True:
@@ -147,11 +154,11 @@ async def _read_body(headers: dict[str, str], receive: Receive) -> bytes:
                     message["type"] == "http.disconnect"
                 ):  # half a request is none, whatever it has said so far
                     raise _Refused(400, "the client went away before its body was whole")
-                body += bytes(message.get("body", b""))
-                if len(body) > MAX_BODY_BYTES:
+                body += message.get("body", b"")
+                if len(body) > limit:
                     raise too_large
                 if not message.get("more_body", False):
-                    return body
+                    return bytes(body)
     except TimeoutError as e:
         raise _Refused(408, f"its body did not arrive within {BODY_SECONDS:g} s") from e
 

@@ -28,5 +28,11 @@ class NodeApi(Protocol):
     async def rollback(self, model: str | None, by: str) -> Outcome:
         """Swap to the version before and hold it there; None means the only model. Returns what it did."""
 
+    async def write_intent(self, model: str, version: str, by: str, reason: str) -> None:
+        """Write the intent of all nodes into the config store. Returns when it is written.
+
+        Raises ConflictError when the config store can only be read.
+        """
+
     async def promote(self, model: str, version: str, by: str, reason: str) -> Outcome:
         """Make a version the aspired one on this node. Returns at once what it did: status shows the rest."""
