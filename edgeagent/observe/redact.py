@@ -1,19 +1,24 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
-"""Texts without the secrets in them. A module of its own, for workers need it, and no logging."""
+"""Texts without the secrets in them. A module of its own, for workers need it, and no logging.
+
+A text may come from anyone, and `re` stops the whole process while it searches. So the cost must grow as the length
+does: no part of a pattern may give back what it took (`*+`, `++`), and none can begin within another's stretch.
+"""
 
 from __future__ import annotations
 
 import re
 
+_NAMES = "token|secret|signature|password|credential|key"
 _SECRETS = (
-    (re.compile(r"(\w://)[^/\s\"'@]*@"), r"\1***@"),
+    (re.compile(r"(\w://)[^/\s\"'@]*+@"), r"\1***@"),
     (
         re.compile(
-            r"(?i)([?&][\w.-]*(?:token|secret|signature|password|credential|key)[\w.-]*=)(?:\\.|[^&\s\"'\\])+"
+            rf"(?i)([?&](?:(?!{_NAMES})[\w.-])*+(?:{_NAMES})[\w.-]*+=)(?:\\.|[^&\s\"'\\])++",
         ),
         r"\1***",
     ),
-    (re.compile(r"(?i)(\bbearer )[\w.~+/=-]+"), r"\1***"),
+    (re.compile(r"(?i)(\bbearer )[\w.~+/=-]++"), r"\1***"),
 )
 
 

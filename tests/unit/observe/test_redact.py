@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import time
 
 import pytest
 from hypothesis import given
@@ -18,6 +19,10 @@ from edgeagent.observe.redact import redact
         ("rtsp://admin:pa:55@cam/1", "rtsp://***@cam/1"),
         ("https://tok@host/x", "https://***@host/x"),
         ("https://b/x?X-Amz-Signature=abc&v=2", "https://b/x?X-Amz-Signature=***&v=2"),
+        ("https://b/x?a=1&My-API_key.2=ab%3D\\u0041c&v=2", "https://b/x?a=1&My-API_key.2=***&v=2"),
+        ("https://b/x?next=/y?token=abc", "https://b/x?next=/y?token=***"),
+        ("https://b/x?tokenkey=abc&monkeys=3", "https://b/x?tokenkey=***&monkeys=***"),
+        ("?key&keykey", "?key&keykey"),
         ("Authorization: Bearer abc.def", "Authorization: Bearer ***"),
         ('{"url":"http://a/b","who":"me@host"}', '{"url":"http://a/b","who":"me@host"}'),
         ("etcd://10.0.0.1:2379,10.0.0.2:2379", "etcd://10.0.0.1:2379,10.0.0.2:2379"),
@@ -37,3 +42,37 @@ def test_redacted_json_is_json(parts: list[str]) -> None:
     """Status, history and audit log are redacted as JSON: an escaped quote must not become the end of a text."""
     doc = {"reason": "".join(parts), "n": 1}
     assert json.loads(redact(json.dumps(doc))).keys() == doc.keys()
+
+
+@pytest.mark.parametrize(
+    "word",
+    [
+        "key",
+        "?key",
+        "?tokentoke",
+        "&secret=",
+        "?token=\\",
+        "a://",
+        "a://b",
+        "a@",
+        "bearer ",
+        "Bearer x",
+        "x",
+        "/",
+        "\\",
+    ],
+)
+@pytest.mark.parametrize("start", ["?", "x://", "Bearer ", "?key=", ""])
+def test_the_cost_grows_as_the_length_does(start: str, word: str) -> None:
+    """A long word from outside must not stop the node: eight times the text may cost eight times as much, not 64."""
+
+    def cost(length: int) -> float:
+        text = start + word * (length // len(word))
+        seconds = []
+        for _ in range(3):
+            begin = time.thread_time()
+            redact(text)
+            seconds.append(time.thread_time() - begin)
+        return min(seconds)
+
+    assert cost(32_000) < 24 * cost(4_000) + 0.001
