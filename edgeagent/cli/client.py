@@ -1,24 +1,25 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
-"""The command line's side of a node's HTTP API: ask it, and show the answer to a person."""
+"""The command line's side of a node's HTTP API: ask it, and take its answer or its error."""
 
 from __future__ import annotations
 
 import http.client
 import json
-import sys
 import urllib.error
 import urllib.request
 from collections.abc import Mapping
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
 
 from edgeagent.config.secret import read_secret
 from edgeagent.errors import ConflictError, EdgeAgentError, NotFoundError, UnavailableError, UsageError
 
+Answer = TypeVar("Answer", bound=BaseModel)
 DEFAULT_URL = "http://127.0.0.1:8080"
 TIMEOUT_S = 30.0
 MAX_ANSWER_BYTES = 16 << 20
-_QS = ("p50", "p99")
 _KIND_OF: dict[int, type[EdgeAgentError]] = {
     401: UsageError,
     404: NotFoundError,
@@ -64,6 +65,20 @@ def ask(url: str, path: str, token_file: Path | None = None, body: Mapping[str, 
         raise UnavailableError(what, f"no answer ({why})", "is the node running, and is --url right?") from e
 
 
+def read(answer: Any, form: type[Answer], url: str) -> Answer:
+    """The node's decoded answer in the form of its schema. Raises UnavailableError when it doesn't have it."""
+    try:
+        return form.model_validate(answer)
+    except ValidationError as e:
+        first = e.errors()[0]
+        field = ".".join(str(part) for part in first["loc"]) or "all of it"
+        raise UnavailableError(
+            f"node at {url}",
+            f"the answer is not that of a node of this release ({field}: {first['msg']})",
+            "--json shows it as it is",
+        ) from e
+
+
 def _decode(response: IO[bytes], what: str) -> Any:
     data = response.read(MAX_ANSWER_BYTES + 1)
     try:
@@ -85,115 +100,3 @@ def _told(error: urllib.error.HTTPError, what: str) -> EdgeAgentError:
         return kind(str(told["what"]), str(told["why"]), str(told["todo"]))
     except (ValueError, KeyError, TypeError, OSError, RecursionError):
         return kind(what, f"it answered {error.code} {error.reason}", "is --url that of a node?")
-
-
-def printable(value: object) -> str:
-    """Text that can't play tricks on a terminal: one line, no control characters."""
-    return "".join(c if c.isprintable() else " " for c in str(value))
-
-
-def show_status(status: Mapping[str, Any]) -> None:
-    """Print `/api/status` as tables, with what they have no room for in lines below."""
-    store, models = status.get("config_store") or {}, status.get("models") or {}
-    pipelines, workers = status.get("pipelines") or {}, status.get("workers") or []
-    connected = "connected" if store.get("connected") else f"NOT connected {store.get('why') or ''}"
-    _print(f"node {status.get('node', '?')}, config store {store.get('url', '?')} {connected}")
-    _table(
-        ("model", "aspired", "active", "engine", "epoch", "standby", "state"),
-        [
-            (
-                name,
-                m.get("aspired"),
-                *_version(m.get("active")),
-                _version(m.get("standby"))[0],
-                m.get("state"),
-            )
-            for name, m in models.items()
-        ],
-    )
-    for name, m in models.items():
-        for note in _notes(m):
-            _print(f"{name}: {note}")
-    latencies = {name: p.get("latency_ms") or {} for name, p in pipelines.items()}
-    _table(
-        ("pipeline", "state", "fps", "frames", "dropped", "p50 ms", "p99 ms"),
-        [
-            (
-                name,
-                *(p.get(k) for k in ("state", "fps", "frames", "dropped")),
-                *(latencies[name].get(q) for q in _QS),
-            )
-            for name, p in pipelines.items()
-        ],
-    )
-    for name, p in pipelines.items():
-        if why := p.get("why") or p.get("last_error"):
-            _print(f"{name}: {why}")
-    _table(
-        ("pid", "worker", "of", "version"),
-        [
-            (w.get("pid"), w.get("kind"), w.get("pipeline") or w.get("model"), w.get("version"))
-            for w in workers
-        ],
-    )
-
-
-def show_history(records: list[Mapping[str, Any]]) -> None:
-    """Print audit records as a table, oldest first."""
-    rows = [
-        (
-            r.get("when"),
-            r.get("event"),
-            r.get("model"),
-            " → ".join(str(v) for v in (r.get("from_version"), r.get("to_version")) if v),
-            r.get("result"),
-            r.get("who"),
-            r.get("why"),
-        )
-        for r in records
-    ]
-    _table(("when", "event", "model", "versions", "result", "who", "why"), rows)
-
-
-def _version(value: object) -> tuple[object, object, object]:
-    """Version, engine and epoch of a status' `active` or `standby`, which is an object, a version or null."""
-    if isinstance(value, Mapping):
-        return value.get("version"), value.get("engine"), value.get("epoch")
-    return value, None, None
-
-
-def _notes(model: Mapping[str, Any]) -> list[str]:
-    """What is to be known of a model beyond its row in the table."""
-    notes = []
-    if held := model.get("held"):
-        notes.append(f"held on {held.get('version')} by {held.get('by') or '?'} until {held.get('until')}")
-    if candidate := model.get("candidate"):
-        notes.append(
-            f"{candidate.get('version')} is at {candidate.get('stage')} {candidate.get('error') or ''}".strip()
-        )
-    notes += [f"{r.get('version')} rejected: {r.get('why')}" for r in model.get("rejected") or []]
-    if error := model.get("last_error"):
-        notes.append(f"last error: {error}")
-    return notes
-
-
-def _print(renderable: Any) -> None:
-    from rich.console import Console
-
-    tty = sys.stdout.isatty()
-    console = Console(markup=False, highlight=False, emoji=False, width=None if tty else 200)
-    if isinstance(renderable, str):
-        console.print(printable(renderable), soft_wrap=True)
-    else:
-        console.print(renderable)
-
-
-def _table(columns: tuple[str, ...], rows: list[tuple[Any, ...]]) -> None:
-    from rich import box
-    from rich.table import Table
-
-    table = Table(*columns, box=box.SIMPLE_HEAD, pad_edge=False)
-    for row in rows:
-        cells = (f"{c:.1f}" if isinstance(c, float) else "" if c is None else printable(c) for c in row)
-        table.add_row(*cells)
-    _print(table if rows else f"no {columns[0]}")

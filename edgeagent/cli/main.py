@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
-"""The command line: what an operator or a pipeline types (INTERFACE.md, "Command line").
+"""The command line: what an operator or a script types (docs/interface.md, "Command line").
 
 Each command imports what it needs when it runs: `edgeagent --help` and `edgeagent status` must not wait
 for, or pay for, the libraries of a node.
@@ -19,7 +19,8 @@ from typing import Annotated, Any
 import typer
 
 from edgeagent import __version__
-from edgeagent.cli.client import DEFAULT_URL, ask, printable, show_history, show_status
+from edgeagent.cli.client import DEFAULT_URL, ask, read
+from edgeagent.cli.render import printable, show_history, show_json, show_status, use_plain_characters
 from edgeagent.errors import EdgeAgentError, UsageError
 
 FAILED, WRONG = 1, 2
@@ -58,6 +59,7 @@ def main(argv: list[str] | None = None) -> int:
     args = [a for a in args if a != "--debug"]
     from edgeagent.observe.logs import setup_logging, stop_logging
 
+    use_plain_characters()
     try:
         setup_logging("debug" if debug else "warning", "console")
         code = typer.main.get_command(app).main(args, prog_name="edgeagent", standalone_mode=False)
@@ -245,11 +247,13 @@ def rollback(
 @app.command()
 def status(url: UrlOption = DEFAULT_URL, token_file: TokenOption = None, as_json: JsonOption = False) -> None:
     """What runs on a node, since when and why."""
+    from edgeagent.status.schema import Status
+
     answer = ask(url, "/api/status", token_file)
     if as_json:
-        _print_json(answer)
+        show_json(answer)
     else:
-        show_status(answer)
+        show_status(read(answer, Status, url))
 
 
 @app.command()
@@ -260,11 +264,13 @@ def history(
     limit: Annotated[int, typer.Option(min=1, max=1000, help="The last so many.")] = 100,
 ) -> None:
     """What happened on a node."""
+    from edgeagent.status.schema import History
+
     answer = ask(url, f"/api/history?limit={limit}", token_file)
     if as_json:
-        _print_json(answer)
+        show_json(answer)
     else:
-        show_history(answer.get("history") or [])
+        show_history(read(answer, History, url).history)
 
 
 @app.command()
@@ -295,10 +301,6 @@ def doctor(config: ConfigOption) -> None:
         failed |= finding.level == "FAIL"
         typer.echo(printable(finding))
     raise typer.Exit(FAILED if failed else 0)
-
-
-def _print_json(answer: Any) -> None:
-    typer.echo(json.dumps(answer, indent=2, ensure_ascii=False))
 
 
 def _user() -> str:

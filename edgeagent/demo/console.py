@@ -17,7 +17,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from edgeagent.cli.client import printable
+from edgeagent.cli.render import printable
 from edgeagent.demo.measurements import Measurements, Recall, Seen, latency_ms
 
 GOOD, BAD, NEUTRAL = "good", "bad", "neutral"

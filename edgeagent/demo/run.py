@@ -19,7 +19,7 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from edgeagent.cli.client import printable
+from edgeagent.cli.render import printable
 from edgeagent.demo.bad_versions import copy_with_note, flip_bits, permute_names
 from edgeagent.demo.charts import draw_before_after, draw_run, find_pair
 from edgeagent.demo.console import BAD, GOOD, Console

@@ -18,6 +18,8 @@ HEAVY = (
     "etcd3",
     "grpc",
     "fastapi",
+    "rich.table",
+    "edgeagent.status.schema",
 )
 
 
@@ -60,3 +62,16 @@ def test_a_reader_that_goes_away_is_no_crash() -> None:
         os.close(write)
     assert done.returncode == 1
     assert done.stderr == ""
+
+
+def test_a_terminal_without_unicode_gets_plain_characters() -> None:
+    """With PYTHONIOENCODING=ascii, as some consoles and cron jobs have it; also in what typer prints itself."""
+    code = "import sys; from edgeagent.cli.main import main; main(['--version']); print('v1 → v2 …')"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        timeout=60,
+        check=True,
+        env={**os.environ, "PYTHONIOENCODING": "ascii"},
+    )
+    assert done.stdout.splitlines()[1] == b"v1 -> v2 ..."

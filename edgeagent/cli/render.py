@@ -1,0 +1,181 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""What the command line shows a person: tables, with colours on a terminal, in characters that the terminal knows.
+
+Texts come from nodes, and so from weights, cameras and keys: they are shown, and can't play tricks.
+"""
+
+from __future__ import annotations
+
+import codecs
+import json
+import sys
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:  # who only wants a line of help doesn't wait for the schema
+    from edgeagent.observe.audit import AuditRecord
+    from edgeagent.status.schema import ModelStatus, Status
+
+PLAIN = "edgeagent.plain"
+"""Error handler of encodings, for streams that don't speak Unicode: a likeness for what they lack, else `?`."""
+_LIKENESSES = {"→": "->", "…": "...", "×": "x", "–": "-", "✓": "+", "✗": "x", "·": "-"}
+_PIPE_COLUMNS = 200
+_COLOURS = {
+    "STABLE": "green",
+    "running": "green",
+    "ended": "green",
+    "REJECTED": "red",
+    "absent": "red",
+    "lost": "red",
+    "unreadable": "red",
+    "frozen": "red",
+    "restarting": "red",
+}
+_OTHER_COLOUR = "yellow"  # on its way
+
+
+def _likeness(error: UnicodeError) -> tuple[str, int]:
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    text = error.object[error.start : error.end]
+    return "".join(_LIKENESSES.get(c, "?") for c in text), error.end
+
+
+codecs.register_error(PLAIN, _likeness)
+
+
+def use_plain_characters() -> None:
+    """From now on a character that stdout can't say is replaced, instead of ending the command with an error."""
+    if hasattr(sys.stdout, "reconfigure"):
+        sys.stdout.reconfigure(errors=PLAIN)
+
+
+def printable(value: object) -> str:
+    """Text that can't play tricks on a terminal: one line, no control characters."""
+    return "".join(c if c.isprintable() else " " for c in str(value))
+
+
+def show_json(answer: Any) -> None:
+    """Print a node's answer as it is; what stdout can't say is escaped, as JSON allows."""
+    print(json.dumps(answer, indent=2, ensure_ascii=not _speaks_unicode()))  # noqa: T201
+
+
+def show_status(status: Status) -> None:
+    """Print a node's status as tables, with what they have no room for in lines below."""
+    store = status.config_store
+    if store.connected:
+        _line(f"node {status.node}, config store {store.url} connected")
+    else:
+        _line(f"node {status.node}, config store {store.url} NOT connected {store.why or ''}", "red")
+    if status.disk_error:
+        _line(f"not written to disk: {status.disk_error}", "red")
+    _table(
+        ("model", "aspired", "active", "engine", "epoch", "standby", "state"),
+        [
+            (
+                name,
+                m.aspired,
+                m.active and m.active.version,
+                m.active and m.active.engine,
+                m.active and m.active.epoch,
+                m.standby and m.standby.version,
+                m.state,
+            )
+            for name, m in status.models.items()
+        ],
+    )
+    for name, m in status.models.items():
+        for note, colour in _notes(m):
+            _line(f"{name}: {note}", colour)
+    _table(
+        ("pipeline", "state", "fps", "frames", "dropped", "p50 ms", "p99 ms"),
+        [
+            (name, p.state, p.fps, p.frames, p.dropped, p.latency_ms.p50, p.latency_ms.p99)
+            for name, p in status.pipelines.items()
+        ],
+    )
+    for name, p in status.pipelines.items():
+        if why := p.why or p.last_error:
+            _line(f"{name}: {why}", "yellow")
+        for sink, why in p.sinks.errors.items():
+            _line(f"{name}: sink {sink}: {why}", "red")
+    _table(
+        ("pid", "worker", "of", "version"),
+        [(w.pid, w.kind, w.pipeline or w.model, w.version) for w in status.workers],
+    )
+
+
+def show_history(records: Sequence[AuditRecord]) -> None:
+    """Print audit records as a table, oldest first."""
+    rows = [
+        (
+            r.when,
+            r.event,
+            r.model,
+            " → ".join(v for v in (r.from_version, r.to_version) if v),
+            r.result,
+            r.who,
+            r.why,
+        )
+        for r in records
+    ]
+    _table(("when", "event", "model", "versions", "result", "who", "why"), rows)
+
+
+def _notes(model: ModelStatus) -> Iterable[tuple[str, str]]:
+    """What is to be known of a model beyond its row in the table, and the colour of it."""
+    if held := model.held:
+        yield f"held on {held.version} by {held.by or '?'} until {held.until}", "yellow"
+    if candidate := model.candidate:
+        yield f"{candidate.version} is at {candidate.stage} {candidate.error or ''}".strip(), "yellow"
+    for rejected in model.rejected:
+        yield f"{rejected.version} rejected: {rejected.why}", "red"
+    if model.last_error:
+        yield f"last error: {model.last_error}", "red"
+
+
+def _line(text: str, colour: str | None = None) -> None:
+    _console().print(_sayable(text), style=colour, soft_wrap=True)
+
+
+def _table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    if not rows:
+        _line(f"no {columns[0]}")
+        return
+    table = Table(*columns, box=box.SIMPLE_HEAD, pad_edge=False)
+    for row in rows:
+        table.add_row(
+            *(
+                Text(_cell(value), _COLOURS.get(str(value), _OTHER_COLOUR) if column == "state" else "")
+                for column, value in zip(columns, row, strict=True)
+            )
+        )
+    _console().print(table)
+
+
+def _cell(value: object) -> str:
+    if isinstance(value, float):
+        return f"{value:.1f}"
+    return "" if value is None else _sayable(value)
+
+
+def _console() -> Any:
+    from rich.console import Console
+
+    width = None if sys.stdout.isatty() else _PIPE_COLUMNS
+    return Console(markup=False, highlight=False, emoji=False, width=width)
+
+
+def _sayable(value: object) -> str:
+    """`value` in the characters that stdout knows, so that the columns of a table stay below each other."""
+    text = printable(value)
+    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
+    return text.encode(encoding, PLAIN).decode(encoding)
+
+
+def _speaks_unicode() -> bool:
+    return codecs.lookup(getattr(sys.stdout, "encoding", None) or "utf-8").name.startswith("utf")
