@@ -10,6 +10,8 @@ import os
 import signal
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import closing
+from functools import partial
 from pathlib import Path
 
 import structlog
@@ -29,7 +31,8 @@ from edgeagent.core.reconciler import Policy
 from edgeagent.core.state import State, VersionRef
 from edgeagent.core.tuning import Tolerance
 from edgeagent.errors import ConflictError, EdgeAgentError, NotFoundError, UnavailableError
-from edgeagent.intent.url import open_config_store
+from edgeagent.fleet.presence import Announcer
+from edgeagent.intent.url import find_adapter, open_source, open_store
 from edgeagent.intent.watcher import IntentWatcher
 from edgeagent.observe.audit import AuditRecord
 from edgeagent.observe.logs import setup_logging, stop_logging
@@ -52,8 +55,6 @@ from edgeagent.web.server import ApiServer
 _log = structlog.get_logger(__name__)
 
 _HOUSEKEEPING_S = 1.0
-_PRESENCE_S = 15.0
-_PRESENCE_TTL_S = 45.0
 _MB = 1 << 20
 
 
@@ -94,6 +95,7 @@ class Node:
         self._started = time.time()
         self._node_status = NodeStatus(self.updaters, self.pipelines, self.metrics)
         self._watcher: IntentWatcher | None = None
+        self._announcer: Announcer | None = None
         self._state_dir = config.node.state_dir
         self._lock_fd = -1
         self._journal: Journal | None = None
@@ -125,25 +127,25 @@ class Node:
             streams = 1 if on_gpu else stream_count(self._threads)
             pipeline = Pipeline(config, updater.router, self.metrics, updater.forget_ring, streams)
             self.pipelines[config.name] = pipeline
-        store = open_config_store(
-            self.config.config_store.url,
-            username=self.config.config_store.username or "",
-            password_file=self.config.config_store.password_file,
-        )
+        settings = self.config.config_store
+        source = open_source(settings.url, settings.access())
         watcher = IntentWatcher(
-            store, self.config.node.id, self.updaters, self._intent_changed, self._intent_invalid
+            source, self.config.node.id, self.updaters, self._intent_changed, self._intent_invalid
         )
         self._watcher = watcher
+        if find_adapter(settings.url).leases:
+            store = open_store(settings.url, settings.access())
+            self._announcer = Announcer(store, self.config.node.id, self._presence)
         await self._start_api()
         for updater in self.updaters.values():
             updater.handle(Tick())
         for pipeline in self.pipelines.values():
             pipeline.start()
         watcher.start()
-        self._background_tasks = [
-            asyncio.create_task(self._for_ever(self._housekeeping, watcher)),
-            asyncio.create_task(self._for_ever(self._announce, watcher)),
-        ]
+        tasks: list[Callable[[], Awaitable[None]]] = [partial(self._housekeeping, watcher)]
+        if self._announcer:
+            tasks.append(partial(self._announcer.run, lambda: watcher.connection.connected))
+        self._background_tasks = [asyncio.create_task(_for_ever(task)) for task in tasks]
         self._notifier.ready("starting")
         _log.info(
             "node started", node=self.config.node.id, api=self.api.url if self.api else None, pid=os.getpid()
@@ -156,6 +158,8 @@ class Node:
             task.cancel()
         if self._watcher:
             await self._watcher.stop()
+        if self._announcer:
+            await asyncio.to_thread(self._announcer.close)
         if self.api:
             await self.api.stop()
         await asyncio.gather(*(p.stop() for p in self.pipelines.values()))
@@ -260,29 +264,8 @@ class Node:
         if self._journal:
             self._journal.record(model, AppendAudit("intent", "invalid", "config store", why=why))
 
-    async def _for_ever(
-        self, task: Callable[[IntentWatcher], Awaitable[None]], watcher: IntentWatcher
-    ) -> None:
-        """A fault in a chore is logged, and the chore begun again: the line doesn't depend on it, operators do."""
-        while True:
-            try:
-                await task(watcher)
-            except Exception:  # noqa: BLE001  (whatever it is, the watchdog must go on being fed)
-                _log.exception("chore failed, beginning again", task=task.__name__)
-                await asyncio.sleep(_HOUSEKEEPING_S)
-
-    async def _announce(self, watcher: IntentWatcher) -> None:
-        """Keep this node's presence and status in the config store, under a lease."""
-        key = f"/edgeagent/nodes/{self.config.node.id}"
-        while True:
-            connected = watcher.connection.connected
-            if connected:
-                value = to_json(Presence(ts=time.time(), **dict(self.status()))).encode()
-                try:
-                    await asyncio.to_thread(watcher.store.announce, key, value, _PRESENCE_TTL_S)
-                except EdgeAgentError as e:
-                    _log.warning("presence not written", why=str(e))
-            await asyncio.sleep(_PRESENCE_S if connected else _HOUSEKEEPING_S)
+    def _presence(self) -> bytes:
+        return to_json(Presence(ts=time.time(), **dict(self.status()))).encode()
 
     # -- housekeeping --------------------------------------------------------------------------------
 
@@ -348,10 +331,11 @@ class Node:
         return self._outcome(model, before)
 
     async def write_intent(self, model: str, version: str, by: str, reason: str) -> None:
-        """This version on every node that follows the key."""
-        assert self._watcher is not None  # the API answers from `start` on
+        """This version on every node that follows the key. Raises UsageError where the source can't be written."""
         value = encode_directive(Directive(version, by=by, reason=reason))
-        await asyncio.to_thread(self._watcher.store.put, current_key(model), value)
+        settings = self.config.config_store
+        with closing(open_store(settings.url, settings.access())) as store:
+            await asyncio.to_thread(store.put, current_key(model), value)
 
     async def promote(self, model: str, version: str, by: str, reason: str) -> Outcome:
         """This version on this node, until the intent itself changes."""
@@ -378,6 +362,16 @@ class Node:
             active=status.active.version if status.active else None,
             held=status.held,
         )
+
+
+async def _for_ever(task: Callable[[], Awaitable[None]]) -> None:
+    """A fault in a background task is logged, and the task begun again: operators depend on it, the line doesn't."""
+    while True:
+        try:
+            await task()
+        except Exception:  # noqa: BLE001  (whatever it is, the watchdog must go on being fed)
+            _log.exception("background task failed, beginning again", task=str(task))
+            await asyncio.sleep(_HOUSEKEEPING_S)
 
 
 def _open_lock(path: Path) -> int:

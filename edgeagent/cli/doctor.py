@@ -20,8 +20,8 @@ from edgeagent.core.directive import Directive, current_key, decode_directive, p
 from edgeagent.core.model import parse_manifest
 from edgeagent.core.webhook import check_secret
 from edgeagent.errors import EdgeAgentError, NotFoundError, UnavailableError, UsageError
-from edgeagent.intent.port import ConfigStore
-from edgeagent.intent.url import open_config_store
+from edgeagent.intent.port import KeyValueStore
+from edgeagent.intent.url import open_store
 from edgeagent.runtimes.registry import RuntimeRow, broken_plugins, runtimes
 from edgeagent.runtimes.variants import distribution_versions, has_cuda, is_installed, missing, split_device
 from edgeagent.store.remote import RemoteStore
@@ -133,9 +133,7 @@ def _hook_secret(hook: HookConfig) -> str:
 def _config_store(config: Config, intents: dict[str, Directive]) -> Iterator[Finding]:
     settings = config.config_store
     try:
-        store = open_config_store(
-            settings.url, username=settings.username or "", password_file=settings.password_file
-        )
+        store = open_store(settings.url, settings.access())
     except EdgeAgentError as e:
         yield Finding("FAIL", "config store", str(e))
         return
@@ -156,7 +154,7 @@ def _config_store(config: Config, intents: dict[str, Directive]) -> Iterator[Fin
                 yield Finding("ok", subject, f"aspires {intent.version} ({intent.intent_id})")
 
 
-def _intent(store: ConfigStore, model: str, node: str) -> Directive | None:
+def _intent(store: KeyValueStore, model: str, node: str) -> Directive | None:
     for key in (pin_key(model, node), current_key(model)):
         entry = store.get(key)
         if entry.value is not None:

@@ -217,16 +217,17 @@ def promote(
     """Write the intent: all nodes that follow the key take this version."""
     from edgeagent.core.directive import Directive, current_key, encode_directive
     from edgeagent.core.model import check_name
-    from edgeagent.intent.url import open_config_store
+    from edgeagent.intent.port import Access
+    from edgeagent.intent.url import open_store
 
     key = current_key(check_name("model", model))
     asked = Directive(version, by=by or _user(), reason=reason, allow_new_contract=allow_new_contract)
     value = encode_directive(asked)
-    connection = open_config_store(config_store, username=username or "", password_file=password_file)
+    store = open_store(config_store, Access(username or "", password_file))
     try:
-        connection.put(key, value)
+        store.put(key, value)
     finally:
-        connection.close()
+        store.close()
     typer.echo(f"{key} = {value.decode()}")
 
 
@@ -277,11 +278,9 @@ def history(
 def check(config: ConfigOption) -> None:
     """Say everything that is wrong with a configuration, at once."""
     from edgeagent.config import ConfigError, load_config
-    from edgeagent.intent.url import parse_config_url
 
     try:
         found = load_config(config)
-        parse_config_url(found.config_store.url)
     except ConfigError as e:
         for problem in e.problems:
             typer.echo(f"error: {config}: {printable(problem)}", err=True)

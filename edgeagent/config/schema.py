@@ -8,7 +8,7 @@ import os
 import re
 import socket
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator
@@ -16,9 +16,12 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInf
 from edgeagent.config.hooks import HookConfig
 from edgeagent.core.model import check_name
 from edgeagent.errors import UsageError
+from edgeagent.intent.port import Access, Tls
+from edgeagent.intent.url import TAKEN, Taken, find_adapter, parse_source_url
 from edgeagent.runtimes.registry import broken_plugins, runtime, runtimes
 
 SOURCE_SCHEMES = ("rtsp", "rtsps", "http", "https", "file", "synthetic")
+_T = TypeVar("_T")
 _LIVE_SCHEMES = ("rtsp", "rtsps", "http", "https", "synthetic")
 
 
@@ -63,26 +66,45 @@ class NodeConfig(_Section):
     state_dir: Path = Path("/var/lib/edgeagent")
 
 
-class ConfigStoreConfig(_Section):
-    """Where the operator's wishes are written: `etcd://host:port,...` or `file:///folder`."""
+class TlsConfig(_Section):
+    """Certificates in PEM files: who is trusted (the system's own if None), and who we are."""
 
-    url: str = "file:///etc/edgeagent/intent"
+    ca_file: Path | None = None
+    cert_file: Path | None = None
+    key_file: Path | None = Field(default=None, validate_default=True)
+
+    @field_validator("key_file")
+    @classmethod
+    def _both_or_none(cls, key_file: Path | None, info: ValidationInfo) -> Path | None:
+        if (key_file is None) != (info.data.get("cert_file") is None):
+            raise ValueError(
+                "only one of the two is given; allowed: cert_file and key_file together, or neither"
+            )
+        return key_file
+
+
+class IntentSourceConfig(_Section):
+    """Where the operator's intent is written, and how to get in. options: of the client, by kind of source."""
+
+    url: str
     username: str | None = None
     password_file: Path | None = Field(default=None, validate_default=True)
+    tls: TlsConfig | None = None
+    options: dict[str, str | int | float | bool] = Field(default={}, repr=False)
+
+    def access(self) -> Access:
+        """What an adapter needs beside the URL."""
+        tls = Tls(**dict(self.tls)) if self.tls else None
+        return Access(self.username or "", self.password_file, tls, self.options)
 
     @field_validator("url")
     @classmethod
     def _url(cls, url: str) -> str:
-        parts = urlsplit(url)
-        if "@" in parts.netloc:
-            raise ValueError("holds a user or password; allowed: username and password_file beside the URL")
-        if (parts.scheme == "etcd" and parts.netloc) or (
-            parts.scheme == "file" and parts.netloc in ("", "localhost") and parts.path.startswith("/")
-        ):
-            return url
-        raise ValueError(
-            f"{url!r} is not a config store; allowed: etcd://host:port[,host:port] or file:///folder"
-        )
+        try:
+            parse_source_url(url)
+        except UsageError as e:
+            raise ValueError(f"{e.why}; {e.todo}") from e
+        return url
 
     @field_validator("password_file")
     @classmethod
@@ -91,9 +113,30 @@ class ConfigStoreConfig(_Section):
             raise ValueError(
                 "only one of the two is given; allowed: username and password_file together, or neither"
             )
-        if password_file is not None and info.data.get("url", "").startswith("file:"):
-            raise ValueError("a folder takes no user and password; allowed: nothing")
-        return password_file
+        return _taken("login", password_file, info)
+
+    @field_validator("tls")
+    @classmethod
+    def _tls(cls, tls: TlsConfig | None, info: ValidationInfo) -> TlsConfig | None:
+        return _taken("tls", tls, info)
+
+    @field_validator("options")
+    @classmethod
+    def _options(cls, options: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
+        return _taken("options", options, info)
+
+
+def _taken(what: Taken, value: _T, info: ValidationInfo) -> _T:
+    """The value, if the kind of source takes such a thing."""
+    if value and (url := info.data.get("url")) and what not in (adapter := find_adapter(url)).takes:
+        raise ValueError(f"{adapter.kind} takes no {TAKEN[what]}; allowed: nothing")
+    return value
+
+
+class ConfigStoreConfig(IntentSourceConfig):
+    """The first source of intent; what `edgeagent promote` and presence write to."""
+
+    url: str = "file:///etc/edgeagent/intent"
 
 
 class ModelStoreConfig(_Section):

@@ -14,7 +14,7 @@ import random
 import threading
 import time
 import warnings
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from functools import partial
 from operator import attrgetter
@@ -25,7 +25,20 @@ from weakref import WeakSet
 import grpc  # type: ignore[import-untyped]
 
 from edgeagent.errors import UnavailableError, UsageError
-from edgeagent.intent.port import Connection, Entry, OnConnection, OnEntry, Watch
+from edgeagent.intent.port import (
+    ABSENT,
+    Access,
+    Connection,
+    Entry,
+    Expected,
+    Lease,
+    OnConnection,
+    OnEntry,
+    Outcome,
+    Watch,
+    check_prefix,
+)
+from edgeagent.intent.url import Address
 from edgeagent.intent.watching import WatchEnded, WatchThread
 from edgeagent.util.backoff import Backoff
 
@@ -47,8 +60,10 @@ finally:
 
 _RANGE = attrgetter("kv.Range")
 _PUT = attrgetter("kv.Put")
+_TXN = attrgetter("kv.Txn")
 _GRANT = attrgetter("lease.LeaseGrant")
-_ABSENT = "absent"
+_REVOKE = attrgetter("lease.LeaseRevoke")
+PAGE_KEYS = 500  # in one answer, which gRPC limits to 4 MiB
 _STEADY_S = 5.0  # a watch that held this long worked: its end is a first failure
 _NO_LEADER = ("hasleader", "true")  # without it a member cut off from the others leaves a watch silent
 _TRY_ANOTHER = (
@@ -64,6 +79,11 @@ _OPERATORS_FAULT = (
     grpc.StatusCode.UNAUTHENTICATED,
 )
 _STALE_TOKEN = ("invalid auth token", "user name is empty", "revision in header is old", "auth store is old")
+
+
+def open_source(address: Address, access: Access) -> EtcdConfigStore:
+    """The etcd at an address."""
+    return EtcdConfigStore(address.endpoints, username=access.username, password_file=access.password_file)
 
 
 class EtcdConfigStore:
@@ -102,34 +122,72 @@ class EtcdConfigStore:
         self._new_client = partial(_Client, tuple(endpoints), options, deadline_s, username, password_file)
         self._client = self._new_client()
         self._watches: WeakSet[_EtcdWatch] = WeakSet()
-        self._leases: dict[str, tuple[int, float]] = {}  # key: (lease, its ttl_s)
 
     def get(self, key: str) -> Entry:
         """Read one key, linearizably. Raises UnavailableError; UsageError if etcd refuses the user."""
         with _translated(f"reading {key} from {self.url}"):
             return _entry(key, self._client.call(_RANGE, rpc.RangeRequest(key=key.encode())))
 
-    def put(self, key: str, value: bytes) -> None:
+    def put(self, key: str, value: bytes, lease: Lease | None = None) -> None:
         """Write one key. Raises UnavailableError; UsageError if etcd refuses the user or the size of the value."""
         self.get(key)  # finds an endpoint that works and a valid token, so that the writing is sent only once
         with _translated(f"writing {key} to {self.url}", "read the key: it may have been written even so"):
-            self._client.call_once(_PUT, rpc.PutRequest(key=key.encode(), value=value))
+            self._client.call_once(_PUT, _put(key, value, lease))
 
-    def announce(self, key: str, value: bytes, ttl_s: float) -> None:
-        """Write a key under a lease of `ttl_s` (rounded up to seconds), or renew both.
+    def list(self, prefix: str) -> Sequence[Entry]:
+        """See KeyValueStore.list; in pages, all at the revision of the first.
 
-        Raises UnavailableError; UsageError if etcd refuses the user.
+        Raises UnavailableError, also when that revision is compacted meanwhile.
         """
-        with _translated(f"announcing {key} in {self.url}"):
-            lease, lease_ttl_s = self._leases.get(key, (0, 0.0))
-            renewal = rpc.LeaseKeepAliveRequest(ID=lease)
-            if lease_ttl_s != ttl_s or not self._client.call(_keep_alive, renewal).TTL:
-                lease = self._client.call(_GRANT, rpc.LeaseGrantRequest(TTL=math.ceil(ttl_s))).ID
-                self._leases[key] = (lease, ttl_s)
-            self._client.call(_PUT, rpc.PutRequest(key=key.encode(), value=value, lease=lease))
+        check_prefix(prefix)
+        found: list[Entry] = []
+        start, end, revision = prefix.encode(), prefix[:-1].encode() + b"0", 0  # "0" follows "/"
+        with _translated(f"listing {prefix} of {self.url}"):
+            while True:
+                page = self._page(start, end, revision)
+                found += [_found(kv) for kv in page.kvs]
+                if not page.more:
+                    return found
+                start, revision = page.kvs[-1].key + b"\0", revision or page.header.revision
+
+    def _page(self, start: bytes, end: bytes, revision: int) -> Any:
+        """Up to PAGE_KEYS keys; fewer when these don't fit into one message."""
+        limit = PAGE_KEYS
+        while True:
+            try:
+                request = rpc.RangeRequest(key=start, range_end=end, limit=limit, revision=revision)
+                return self._client.call(_RANGE, request)
+            except grpc.RpcError as e:
+                if e.code() is not grpc.StatusCode.RESOURCE_EXHAUSTED or limit == 1:
+                    raise
+                limit = max(1, limit // 8)
+
+    def compare_and_set(
+        self, expected: Sequence[Expected], writes: Mapping[str, bytes | None], lease: Lease | None = None
+    ) -> Outcome:
+        """See KeyValueStore.compare_and_set; one transaction. Raises UsageError if etcd refuses it."""
+        request = rpc.TxnRequest(
+            compare=[compare for e in expected for compare in _compares(e)],
+            success=[_operation(key, value, lease) for key, value in writes.items()],
+        )
+        self.get(next(iter(writes)))  # finds an endpoint that works: the transaction is sent only once
+        with _translated(f"writing {', '.join(writes)} to {self.url}"):
+            try:
+                answer = self._client.call_once(_TXN, request)
+            except grpc.RpcError as e:
+                if e.code() in _TRY_ANOTHER:
+                    return Outcome.UNKNOWN
+                raise
+        return Outcome.WRITTEN if answer.succeeded else Outcome.REFUSED
+
+    def lease(self, ttl_s: float) -> Lease:
+        """A lease of `ttl_s`, rounded up to seconds. Raises UnavailableError; UsageError if etcd refuses the user."""
+        with _translated(f"asking {self.url} for a lease"):
+            granted = self._client.call(_GRANT, rpc.LeaseGrantRequest(TTL=math.ceil(ttl_s)))
+        return _EtcdLease(self.url, self._client, granted.ID, granted.TTL)
 
     def watch(self, keys: Sequence[str], on_entry: OnEntry, on_connection: OnConnection) -> Watch:
-        """See ConfigStore.watch; `connected` says whether the keys can be read."""
+        """See IntentSource.watch; `connected` says whether the keys can be read."""
         watch = _EtcdWatch(
             self.url,
             tuple(keys),
@@ -148,6 +206,53 @@ class EtcdConfigStore:
         for watch in list(self._watches):
             watch.close()
         self._client.close()
+
+
+class _EtcdLease:
+    """A lease of etcd's. Kept alive by a request of its own, which makes no revision and doesn't grow the database."""
+
+    def __init__(self, url: str, client: _Client, id: int, ttl_s: float) -> None:
+        self.ttl_s = ttl_s
+        self.id = id
+        self._url = url
+        self._client = client
+
+    def keep_alive(self) -> bool:
+        """See Lease.keep_alive."""
+        with _translated(f"renewing a lease of {self._url}"):
+            return bool(self._client.call(_keep_alive, rpc.LeaseKeepAliveRequest(ID=self.id)).TTL)
+
+    def revoke(self) -> None:
+        """See Lease.revoke."""
+        with _translated(f"ending a lease of {self._url}"):
+            try:
+                self._client.call(_REVOKE, rpc.LeaseRevokeRequest(ID=self.id))
+            except grpc.RpcError as e:
+                if e.code() is not grpc.StatusCode.NOT_FOUND:
+                    raise
+
+
+def _put(key: str, value: bytes, lease: Lease | None) -> Any:
+    if lease is None:
+        return rpc.PutRequest(key=key.encode(), value=value)
+    assert isinstance(lease, _EtcdLease), "a lease of another store"
+    return rpc.PutRequest(key=key.encode(), value=value, lease=lease.id)
+
+
+def _operation(key: str, value: bytes | None, lease: Lease | None) -> Any:
+    if value is None:
+        return rpc.RequestOp(request_delete_range=rpc.DeleteRangeRequest(key=key.encode()))
+    return rpc.RequestOp(request_put=_put(key, value, lease))
+
+
+def _compares(expected: Expected) -> Iterator[Any]:
+    key, equal = expected.key.encode(), rpc.Compare.EQUAL
+    if expected.revision is not None:
+        mod = 0 if expected.revision == ABSENT else int(expected.revision)
+        yield rpc.Compare(key=key, target=rpc.Compare.MOD, result=equal, mod_revision=mod)
+    if expected.created is not None:
+        create = int(expected.created or 0)
+        yield rpc.Compare(key=key, target=rpc.Compare.CREATE, result=equal, create_revision=create)
 
 
 class _EtcdWatch(WatchThread):
@@ -344,9 +449,13 @@ def _keep_alive(link: _Link) -> Callable[..., Any]:
 
 
 def _entry(key: str, answer: Any) -> Entry:
-    for found in answer.kvs:
-        return Entry(key, bytes(found.value), str(found.mod_revision))
-    return Entry(key, None, _ABSENT)
+    return _found(answer.kvs[0]) if answer.kvs else Entry(key, None, ABSENT)
+
+
+def _found(kv: Any) -> Entry:
+    return Entry(
+        kv.key.decode(errors="replace"), bytes(kv.value), str(kv.mod_revision), str(kv.create_revision)
+    )
 
 
 @contextmanager

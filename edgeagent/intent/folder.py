@@ -7,31 +7,52 @@ seconds masks whatever inotify misses (network file systems, bind mounts, overfl
 
 from __future__ import annotations
 
+import fcntl
 import os
 import secrets
 import stat
+import time
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from weakref import WeakSet
 
 import structlog
 from watchfiles._rust_notify import RustNotify, WatchfilesRustInternalError
 
-from edgeagent.errors import UnavailableError, UsageError
-from edgeagent.intent.port import Connection, Entry, OnConnection, OnEntry, Watch
+from edgeagent.errors import EdgeAgentError, UnavailableError, UsageError
+from edgeagent.intent.port import (
+    ABSENT,
+    Access,
+    Connection,
+    Entry,
+    Expected,
+    Lease,
+    OnConnection,
+    OnEntry,
+    Outcome,
+    Watch,
+    check_prefix,
+)
+from edgeagent.intent.url import Address
 from edgeagent.intent.watching import WatchThread
 from edgeagent.util.backoff import Backoff
 
 log = structlog.get_logger(__name__)
 
 MAX_VALUE_BYTES = 1 << 20
-_ABSENT = "absent"
 _SETTLE_MS = 50  # `echo v2 > file` empties the file first
 _STEP_MS = (
     20  # how often it is looked for changes, and how long none must come: one to two steps after a write
 )
+_LOCK_S = 5.0  # longest wait for another writer
 _GROUP_MS = 200  # a burst of changes is one change, at most this late
+
+
+def open_source(address: Address, access: Access) -> FileConfigStore:
+    """The folder at an address."""
+    return FileConfigStore(Path(address.path))
 
 
 class FileConfigStore:
@@ -55,27 +76,51 @@ class FileConfigStore:
         self._check_open()
         return _read(self._folder, key)
 
-    def put(self, key: str, value: bytes) -> None:
+    def put(self, key: str, value: bytes, lease: Lease | None = None) -> None:
         """Write one key, durably and in one step; missing folders are created.
 
         Raises UnavailableError, UsageError for a value over MAX_VALUE_BYTES or a key that leads out of the folder.
         """
         self._check_open()
-        path = _path(self._folder, key)
-        if len(value) > MAX_VALUE_BYTES:
-            raise UsageError(f"key {key}", f"{len(value)} bytes are more than the {MAX_VALUE_BYTES} allowed")
-        try:
-            _check_inside(self._folder, path.parent)
-            _make_folder(path.parent)
-            _write_whole(path, value)
-        except OSError as e:
-            raise _unavailable(path, e) from e
+        self._write(key, value)
 
-    def announce(self, key: str, value: bytes, ttl_s: float) -> None:
-        """Do nothing: files have no leases, and presence of one node in its own folder tells nobody."""
+    def list(self, prefix: str) -> Sequence[Entry]:
+        """See KeyValueStore.list; without hidden files. Raises UnavailableError also for a file that can't be read."""
+        self._check_open()
+        check_prefix(prefix)
+        entries = [_read(self._folder, key) for key in _keys(self._folder, prefix)]
+        return [entry for entry in entries if entry.value is not None]
+
+    def compare_and_set(
+        self, expected: Sequence[Expected], writes: Mapping[str, bytes | None], lease: Lease | None = None
+    ) -> Outcome:
+        """See KeyValueStore.compare_and_set; one writer at a time, through a lock on a file in the folder.
+
+        Holds only among writers that use it, which an editor doesn't; a crash may leave some of `writes` undone.
+        Raises UsageError for an expectation of when a key was created, and whatever `put` raises for the first key;
+        once that is written, a failure is UNKNOWN.
+        """
+        self._check_open()
+        if any(e.created is not None for e in expected):
+            raise UsageError(f"config store {self.url}", "a folder doesn't know when a key was created")
+        with _locked(self._folder):
+            if any(self.get(e.key).revision != e.revision for e in expected if e.revision is not None):
+                return Outcome.REFUSED
+            for written, (key, value) in enumerate(writes.items()):
+                try:
+                    self._write(key, value)
+                except EdgeAgentError:
+                    if not written:
+                        raise
+                    return Outcome.UNKNOWN
+        return Outcome.WRITTEN
+
+    def lease(self, ttl_s: float) -> Lease:
+        """Raises UsageError: a file stays when the node that wrote it is gone."""
+        raise UsageError(f"config store {self.url}", "a folder has no leases", "use etcd or ZooKeeper")
 
     def watch(self, keys: Sequence[str], on_entry: OnEntry, on_connection: OnConnection) -> Watch:
-        """See ConfigStore.watch; `connected` says that the folder is there and each key's file readable."""
+        """See IntentSource.watch; `connected` says that the folder is there and each key's file readable."""
         self._check_open()
         for key in keys:
             _path(self._folder, key)
@@ -89,6 +134,20 @@ class FileConfigStore:
         self._closed = True
         for watch in list(self._watches):
             watch.close()
+
+    def _write(self, key: str, value: bytes | None) -> None:
+        path = _path(self._folder, key)
+        if value is not None and len(value) > MAX_VALUE_BYTES:
+            raise UsageError(f"key {key}", f"{len(value)} bytes are more than the {MAX_VALUE_BYTES} allowed")
+        try:
+            _check_inside(self._folder, path.parent)
+            if value is None:
+                path.unlink(missing_ok=True)
+                return
+            _make_folder(path.parent)
+            _write_whole(path, value)
+        except OSError as e:
+            raise _unavailable(path, e) from e
 
     def _check_open(self) -> None:
         if self._closed:
@@ -181,6 +240,44 @@ def _path(folder: Path, key: str) -> Path:
     return folder.joinpath(*names)
 
 
+def _keys(folder: Path, prefix: str) -> list[str]:
+    start = _path(folder, prefix.rstrip("/")) if prefix.strip("/") else folder
+    names = (Path(base, name) for base, _, files in os.walk(start) for name in files)
+    return sorted(
+        f"/{path.relative_to(folder).as_posix()}" for path in names if not path.name.startswith(".")
+    )
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    try:
+        _make_folder(folder)
+        descriptor = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+    except OSError as e:
+        raise _unavailable(folder, e) from e
+    try:
+        _wait_for_lock(folder, descriptor)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _wait_for_lock(folder: Path, descriptor: int) -> None:
+    give_up = time.monotonic() + _LOCK_S
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        except BlockingIOError as e:
+            if time.monotonic() > give_up:
+                raise UnavailableError(
+                    f"folder {folder}", "another writer holds its lock", "try again"
+                ) from e
+        except OSError as e:
+            raise _unavailable(folder / ".lock", e) from e
+        time.sleep(0.01)
+
+
 def _check_inside(folder: Path, path: Path) -> None:
     """Links may lead about within the folder (Kubernetes mounts do), not out of it."""
     try:
@@ -202,7 +299,7 @@ def _read(folder: Path, key: str) -> Entry:
         raise UnavailableError(f"file {path}", f"{path} is being written all the time", "write it in one go")
     except FileNotFoundError as e:
         if folder.is_dir():
-            return Entry(key, None, _ABSENT)
+            return Entry(key, None, ABSENT)
         raise UnavailableError(f"folder {folder}", f"{folder} does not exist", "create it") from e
     except OSError as e:
         raise _unavailable(path, e) from e

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 
 from edgeagent.core.directive import Directive, current_key, decode_directive, pin_key
 from edgeagent.errors import DirectiveError
-from edgeagent.intent.port import ConfigStore, Connection, Entry, Watch
+from edgeagent.intent.port import Connection, Entry, IntentSource, Watch
 
 
 class IntentWatcher:
@@ -22,13 +22,13 @@ class IntentWatcher:
 
     def __init__(
         self,
-        store: ConfigStore,
+        source: IntentSource,
         node: str,
         models: Iterable[str],
         on_intent: Callable[[str, Directive], None],
         on_invalid: Callable[[str, str, str], None],
     ) -> None:
-        self.store = store
+        self._source = source
         self.connection = Connection(False, "not tried yet")
         self._on_intent = on_intent
         self._on_invalid = on_invalid
@@ -50,13 +50,13 @@ class IntentWatcher:
             if not loop.is_closed():
                 loop.call_soon_threadsafe(setattr, self, "connection", seen)
 
-        self._watch = self.store.watch(list(self._keys), entry, connection)
+        self._watch = self._source.watch(list(self._keys), entry, connection)
 
     async def stop(self) -> None:
-        """No callback comes after this; the store is closed."""
+        """No callback comes after this; the source is closed."""
         if self._watch:
             await asyncio.to_thread(self._watch.close)
-        await asyncio.to_thread(self.store.close)
+        await asyncio.to_thread(self._source.close)
 
     def _entry(self, entry: Entry) -> None:
         model = self._keys[entry.key]

@@ -16,7 +16,7 @@ import pytest
 from edgeagent.errors import EdgeAgentError, UnavailableError
 from edgeagent.intent.etcd import EtcdConfigStore
 from edgeagent.intent.folder import FileConfigStore
-from edgeagent.intent.port import ConfigStore, Connection, Entry
+from edgeagent.intent.port import Connection, Entry, KeyValueStore
 from tests.support.etcd import EtcdServer
 from tests.support.recorder import Recorder
 
@@ -27,7 +27,7 @@ PIN = "/models/yolo/pins/press-07"
 class Backend(ABC):
     """A config store and the operator's own way of writing to it."""
 
-    store: ConfigStore
+    store: KeyValueStore
 
     @abstractmethod
     def write(self, key: str, value: bytes) -> None:
@@ -318,17 +318,12 @@ def test_closing_the_store_ends_everything(backend: Backend) -> None:
         backend.store.get(KEY)
 
 
-def test_announcing_raises_nothing_while_the_store_is_there(backend: Backend) -> None:
-    """Presence is written where there are leases, and is no error where there are none."""
-    backend.store.announce("/edgeagent/nodes/press-07", b"{}", 30)
-
-
 @pytest.mark.parametrize("kind", ["etcd", "file"])
 def test_a_store_that_is_not_there_is_said_at_once_and_then_found(
     kind: str, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
     """Watching needs no store: not connected, with the reason, and no entry; later it comes up and all is well."""
-    store: ConfigStore
+    store: KeyValueStore
     server = EtcdServer(tmp_path / "server")
     folder = tmp_path / "deep" / "intent"
     store = (

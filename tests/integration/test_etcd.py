@@ -191,7 +191,7 @@ def test_a_server_that_falls_silent(tmp_path: Path, opened: list[EtcdConfigStore
             with pytest.raises(UnavailableError, match="no answer in time"):
                 store.get(KEY)
             with pytest.raises(UnavailableError):
-                store.announce(NODE, b"{}", 10)
+                store.lease(10)
             assert time.monotonic() - began < 20
         finally:
             server.thaw()
@@ -262,27 +262,25 @@ def test_no_thread_or_connection_leaks_over_many_failures(opened: list[EtcdConfi
 
 
 def test_presence_vanishes_with_its_lease(server: EtcdServer, opened: list[EtcdConfigStore]) -> None:
-    """Announced again in time it stays, past its TTL, with one lease; not announced it goes; then it can come back."""
+    """Kept alive it stays, past its TTL, unwritten; left alone it goes; a server that was away changes nothing."""
     store = EtcdConfigStore([server.endpoint])
     opened.append(store)
-    ttl_s = 3.0
+    lease = store.lease(3.0)
+    store.put(NODE, b"{}", lease)
+    revision = store.get(NODE).revision
     began = time.monotonic()
-    n = 0
-    while time.monotonic() - began < 2 * ttl_s:
-        store.announce(NODE, b"%d" % n, ttl_s)
-        assert store.get(NODE).value == b"%d" % n
-        n += 1
+    while time.monotonic() - began < 2 * lease.ttl_s:
+        assert lease.keep_alive()
         time.sleep(0.2)  # the pace of a node, not a wait for something
-    assert server.etcdctl("lease", "list").split()[1] == "1"
-    eventually(lambda: store.get(NODE).value is None)
-    store.announce(NODE, b"again", ttl_s)
-    assert store.get(NODE).value == b"again"
+    assert store.get(NODE).revision == revision
     server.kill()
     with pytest.raises(UnavailableError):
-        store.announce(NODE, b"x", ttl_s)
+        lease.keep_alive()
     server.start()
-    store.announce(NODE, b"after", ttl_s)
-    assert store.get(NODE).value == b"after"
+    assert lease.keep_alive()
+    eventually(lambda: store.get(NODE).value is None)
+    assert not lease.keep_alive()
+    lease.revoke()
 
 
 def test_a_value_that_etcd_refuses_is_the_callers_fault(

@@ -128,11 +128,11 @@ def test_all_mistakes_at_once() -> None:
         ({"node": {"labels": {"line": 7}}}, "node.labels.line: 7 is wrong; allowed: text (put it in quotes)"),
         ({"config_store": {"url": "redis://x"}}, "config_store.url: 'redis://x' is not a config store"),
         ({"config_store": {"url": "file://relative/x"}}, "config_store.url: "),
-        ({"config_store": {"url": "etcd://me:pw@h:2379"}}, "config_store.url: holds a user or password"),
+        ({"config_store": {"url": "etcd://me:pw@h:2379"}}, "config_store.url: it holds a user or password"),
         ({"config_store": {"url": "etcd://h:1", "username": "u"}}, "config_store.password_file: only one"),
         (
             {"config_store": {"username": "u", "password_file": "/p"}},
-            "config_store.password_file: a folder takes",
+            "config_store.password_file: folder takes no user and password",
         ),
         (
             {"model_store": {"trusted_keys": ["/k.pub"]}},

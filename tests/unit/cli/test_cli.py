@@ -17,6 +17,7 @@ from edgeagent.cli.doctor import Finding
 from edgeagent.cli.main import main
 from edgeagent.core.model import Contract, Manifest, WeightFile
 from edgeagent.errors import ConflictError, UnavailableError, UsageError
+from edgeagent.intent.port import Access
 
 Replace = Callable[..., None]
 
@@ -184,16 +185,16 @@ def test_promote_writes_the_intent(replace: Replace) -> None:
     store = FakeStore()
     opened: list[Any] = []
 
-    def open_config_store(url: str, **login: Any) -> FakeStore:
-        opened.append((url, login))
+    def open_store(url: str, access: Access) -> FakeStore:
+        opened.append((url, access))
         return store
 
-    replace("edgeagent.intent.url", open_config_store=open_config_store)
+    replace("edgeagent.intent.url", open_store=open_store)
     args = ["promote", "yolo", "v2", "--config-store", "etcd://h:1", "--by", "me", "--reason", "better"]
     assert main(args) == 0
     assert store.written == [("/models/yolo/current", b'{"version": "v2", "by": "me", "reason": "better"}')]
     assert store.closed
-    assert opened == [("etcd://h:1", {"username": "", "password_file": None})]
+    assert opened == [("etcd://h:1", Access())]
 
 
 def test_check_says_everything(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

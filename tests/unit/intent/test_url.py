@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from edgeagent.errors import UsageError
-from edgeagent.intent.url import open_config_store, parse_config_url
+from edgeagent.intent.port import Access
+from edgeagent.intent.url import open_source, parse_source_url
 
 
 @pytest.mark.parametrize(
@@ -27,7 +28,7 @@ from edgeagent.intent.url import open_config_store, parse_config_url
 )
 def test_etcd_urls_give_endpoints_in_order(url: str, endpoints: tuple[str, ...]) -> None:
     """Ports default to 2379; an endpoint named twice is one."""
-    assert parse_config_url(url) == endpoints
+    assert parse_source_url(url).endpoints == endpoints
 
 
 @pytest.mark.parametrize(
@@ -40,7 +41,7 @@ def test_etcd_urls_give_endpoints_in_order(url: str, endpoints: tuple[str, ...])
 )
 def test_file_urls_give_a_folder(url: str, folder: str) -> None:
     """Percent escapes are decoded."""
-    assert parse_config_url(url) == Path(folder)
+    assert parse_source_url(url).path == folder
 
 
 @pytest.mark.parametrize(
@@ -52,18 +53,17 @@ def test_file_urls_give_a_folder(url: str, folder: str) -> None:
     ],
 )  # fmt: skip
 def test_wrong_urls_say_what_is_allowed(url: str) -> None:
-    """A UsageError that names both forms."""
+    """A UsageError that names the right form, or all forms where the scheme is unknown."""
     with pytest.raises(UsageError) as caught:
-        parse_config_url(url)
+        parse_source_url(url)
     text = str(caught.value)
-    assert "etcd://host:port" in text or "three slashes" in text
-    assert "file:///folder" in text
+    assert "etcd://host:port" in text or "file:///folder" in text
 
 
 def test_credentials_in_a_url_are_refused_and_not_repeated() -> None:
     """The password must not reach a log by way of the error."""
     with pytest.raises(UsageError) as caught:
-        parse_config_url("etcd://root:hunter2@a:2379")
+        parse_source_url("etcd://root:hunter2@a:2379")
     assert "hunter2" not in str(caught.value)
     assert "password_file" in str(caught.value)
 
@@ -71,6 +71,6 @@ def test_credentials_in_a_url_are_refused_and_not_repeated() -> None:
 def test_username_and_password_file_go_together() -> None:
     """Half of them is a mistake, and so is either for a folder."""
     with pytest.raises(UsageError, match="go together"):
-        open_config_store("etcd://a:1", username="root")
-    with pytest.raises(UsageError, match="takes no username"):
-        open_config_store("file:///a", username="root", password_file=Path("/p"))
+        open_source("etcd://a:1", Access("root"))
+    with pytest.raises(UsageError, match="takes no user"):
+        open_source("file:///a", Access("root", Path("/p")))
