@@ -6,6 +6,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from edgeagent.core.directive import Directive
+from edgeagent.core.gating import GateResult
 from edgeagent.core.lifecycle import Stage
 from edgeagent.core.state import Goal, PrepareMode, VersionRef
 
@@ -43,11 +44,13 @@ class PromoteRequested:
 
 @dataclass(frozen=True)
 class StageReached:
-    """The candidate entered a stage. `digest` as soon as it is known."""
+    """The candidate is in a stage, mostly a new one. digest: as soon as it is known; gates: what they have found so
+    far."""
 
     id: int
     stage: Stage
     digest: str = ""
+    gates: tuple[GateResult, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -132,7 +135,7 @@ class PersistState:
 
 @dataclass(frozen=True)
 class AppendAudit:
-    """An entry for the audit log. `stages` in seconds."""
+    """An entry for the audit log. `stages` in seconds; `gates`: what they found in `to_version`."""
 
     event: str
     result: str
@@ -142,6 +145,7 @@ class AppendAudit:
     digest: str = ""
     why: str = ""
     stages: dict[str, float] = field(default_factory=dict)
+    gates: tuple[GateResult, ...] = ()
 
 
 Command = PrepareCandidate | Cancel | Swap | RetireEngine | PersistState | AppendAudit

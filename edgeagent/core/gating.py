@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from edgeagent.core.model import Contract
@@ -12,18 +12,29 @@ Figure = int | float | str
 
 
 @dataclass(frozen=True)
+class PlugIn:
+    """A gate that another package brings: the name of its entry point, `module:attribute`, and that package's
+    version."""
+
+    name: str
+    value: str
+    version: str
+
+
+@dataclass(frozen=True)
 class GateTerms:
-    """What gates judge by beside the version itself: the contract of what serves (None: nothing does), and the
-    operator's leave to change it."""
+    """What gates judge by beside the version itself: the contract of what serves (None: nothing does), the operator's
+    leave to change it, and the gates of other packages."""
 
     active_contract: Contract | None = None
     allow_new_contract: bool = False
+    plug_ins: tuple[PlugIn, ...] = ()
 
 
 @dataclass(frozen=True)
 class GateResult:
-    """What one gate found. figures: what it measured, by name; limits: what these were held against; reasons: what
-    speaks against the version, in words, empty when it passed."""
+    """What one gate found. figures: what it measured, by name; limits: what these were held against, under the same
+    names; reasons: what speaks against the version, in words, none when it passed."""
 
     name: str
     passed: bool
@@ -31,7 +42,18 @@ class GateResult:
     limits: Mapping[str, Figure] = field(default_factory=dict)
     reasons: tuple[str, ...] = ()
 
+    @classmethod
+    def judged(
+        cls,
+        name: str,
+        reasons: Sequence[str],
+        figures: Mapping[str, Figure] | None = None,
+        limits: Mapping[str, Figure] | None = None,
+    ) -> GateResult:
+        """Passed, if nothing speaks against the version."""
+        return cls(name, not reasons, figures or {}, limits or {}, tuple(reasons))
+
     @property
     def failure(self) -> str:
-        """Which gate refused and why, in one line; "" when it passed."""
+        """Which gate refused, and why, in one line; "" when it passed."""
         return "" if self.passed else f"gate {self.name}: {'; '.join(self.reasons)}"

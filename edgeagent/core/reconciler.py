@@ -117,8 +117,8 @@ def _apply(state: State, event: Event, now: float, policy: Policy) -> Step:
             return _roll_back(state, by, reason)
         case PromoteRequested(directive):
             return replace(state, override=Override(Goal(directive), "promote")), [PersistState()]
-        case StageReached(id, stage, digest):
-            return _stage_reached(state, id, stage, digest, now, policy)
+        case StageReached():
+            return _stage_reached(state, event, now, policy)
         case CandidateFailed(id, why, transient):
             return _failed(state, id, why, transient, now, policy)
         case StoreChanged(version):
@@ -153,14 +153,16 @@ def _roll_back(state: State, by: str, reason: str) -> Step:
     return replace(state, override=override, rejections=rejections), [PersistState()]
 
 
-def _stage_reached(state: State, id: int, stage: Stage, digest: str, now: float, policy: Policy) -> Step:
-    c = _reporting(state, id)
+def _stage_reached(state: State, event: StageReached, now: float, policy: Policy) -> Step:
+    c, stage = _reporting(state, event.id), event.stage
     if c is None:
         return state, []
     if stage is not c.stage:
         c = replace(c, stage=advance(c.stage, stage), times=(*c.times, (stage, now)))
-    if digest and digest != c.digest:
-        c = replace(c, digest=digest)
+    if event.gates:
+        c = replace(c, gates=event.gates)
+    if event.digest and event.digest != c.digest:
+        c = replace(c, digest=event.digest)
         why = _rejection_reason(state, c)
         if why:
             state, commands = _reject(state, c, why, now)
@@ -213,6 +215,7 @@ def _swap_in(state: State, c: Candidate, now: float, policy: Policy) -> Step:
             digest=new.digest,
             why=c.goal.directive.reason,
             stages=c.durations(now),
+            gates=c.gates,
         )
     )
     # What kept this version away is over; what was said of another, or of the key, stays.
@@ -290,6 +293,7 @@ def _reject(state: State, c: Candidate, why: str, now: float) -> Step:
         digest=c.digest,
         why=why,
         stages=c.durations(now),
+        gates=c.gates,
     )
     state = replace(
         state,
@@ -380,6 +384,7 @@ def _superseded(state: State, c: Candidate, now: float) -> AppendAudit:
         digest=c.digest,
         why="the wish changed",
         stages=c.durations(now),
+        gates=c.gates,
     )
 
 

@@ -9,6 +9,7 @@ from enum import StrEnum
 from typing import Any
 
 from edgeagent.core.directive import Directive, directive_from_json, directive_to_json
+from edgeagent.core.gating import GateResult
 from edgeagent.core.lifecycle import Stage
 from edgeagent.core.model import MAX_NUMBER
 
@@ -66,7 +67,8 @@ class Goal:
 
 @dataclass(frozen=True)
 class Candidate:
-    """A version on its way in. `times` holds (stage, when it was entered), monotonic seconds."""
+    """A version on its way in. `times` holds (stage, when it was entered), monotonic seconds; `gates`: what they have
+    found so far."""
 
     id: int
     goal: Goal
@@ -76,6 +78,7 @@ class Candidate:
     attempt: int = 1
     retry_at: float | None = None
     error: str = ""
+    gates: tuple[GateResult, ...] = ()
 
     def durations(self, now: float) -> dict[str, float]:
         """Seconds spent in each stage up to `now`."""

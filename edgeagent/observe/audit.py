@@ -14,10 +14,13 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import structlog
 
+from edgeagent.core.gating import GateResult
 from edgeagent.observe.redact import redact
+from edgeagent.util.codec import from_json
 
 FILE_NAME = "audit.jsonl"
 TAIL_RECORDS = 1000
@@ -32,7 +35,8 @@ def utc_now() -> str:
 
 @dataclass(frozen=True)
 class AuditRecord:
-    """One thing that happened. Texts are "" where they don't apply; stages are seconds by stage."""
+    """One thing that happened. Texts are "" where they don't apply; stages are seconds by stage; gates: what they found
+    in `to_version`."""
 
     event: str
     model: str = ""
@@ -44,6 +48,7 @@ class AuditRecord:
     result: str = ""
     why: str = ""
     stages: Mapping[str, float] = field(default_factory=dict)
+    gates: tuple[GateResult, ...] = ()
     when: str = field(default_factory=utc_now)
 
 
@@ -169,4 +174,12 @@ def _parse(line: bytes) -> AuditRecord | None:
     if not isinstance(doc, dict) or not isinstance(doc.get("event"), str):
         return None
     known = {f.name for f in fields(AuditRecord)}
-    return AuditRecord(**{k: v for k, v in doc.items() if k in known})
+    return AuditRecord(**{k: v for k, v in doc.items() if k in known} | {"gates": _parse_gates(doc)})
+
+
+def _parse_gates(doc: dict[str, Any]) -> tuple[GateResult, ...]:
+    """None where another release wrote them in another form: the rest of the record is worth keeping."""
+    try:
+        return tuple(from_json(GateResult, gate) for gate in doc.get("gates", []))
+    except (ValueError, TypeError):
+        return ()

@@ -72,6 +72,7 @@ def _candidate(c: Candidate, preparation: Preparation | None) -> CandidateStatus
         fetch=FetchProgress(file=report.file, bytes=report.done, of=report.total, resumed_from=report.resumed)
         if report and report.file
         else None,
+        gates=list(c.gates),
     )
 
 

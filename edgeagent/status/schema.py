@@ -13,6 +13,7 @@ from typing import Annotated, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from edgeagent.core.gating import GateResult
 from edgeagent.core.state import VersionRef
 from edgeagent.core.tuning import Trial
 from edgeagent.observe.audit import AuditRecord
@@ -69,6 +70,8 @@ class ActiveEngine(LoadedEngine):
 
     epoch: int
     """Grows by one at each swap on this node, also over restarts."""
+    gates: list[GateResult] = []
+    """What the gates found when it passed them."""
 
 
 class Held(StatusPart):
@@ -109,6 +112,8 @@ class CandidateStatus(StatusPart):
     trial: _Sometimes[str] = None
     """The way to run it that is being measured."""
     fetch: _Sometimes[FetchProgress] = None
+    gates: list[GateResult] = []
+    """What the gates have found so far."""
 
 
 class RejectedVersion(StatusPart):

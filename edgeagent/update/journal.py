@@ -74,6 +74,7 @@ class Journal:
             result=record.result,
             why=record.why,
             stages={stage: round(seconds, 4) for stage, seconds in record.stages.items()},
+            gates=record.gates,
         )
         _log.info("audit", **{("event_name" if k == "event" else k): v for k, v in vars(entry).items()})
         self._write(self._audit.append, entry)

@@ -18,6 +18,7 @@ from edgeagent.core.events import (
     Swap,
     Tick,
 )
+from edgeagent.core.gating import GateResult
 from edgeagent.core.lifecycle import IllegalTransitionError, Stage
 from edgeagent.core.reconciler import Policy, next_deadline
 from edgeagent.core.state import Goal, PrepareMode
@@ -93,6 +94,28 @@ def test_the_audit_log_tells_who_what_and_how_long() -> None:
     }
     assert swapped.stages == spent
     assert (stable.event, stable.result, stable.to_version) == ("probation", "stable", "v2")
+
+
+def test_what_the_gates_found_travels_with_the_candidate_into_the_audit_log() -> None:
+    """As far as they came, whether it was taken or refused; another attempt begins without."""
+    contract, smoke = (
+        GateResult("contract", True, {"classes": 3}),
+        GateResult("smoke", False, reasons=("NaN",)),
+    )
+    node = Playbook()
+    node.on(intent("v1", 1))
+    node.reaches(Stage.VERIFYING, Stage.PREPARING, Stage.GATING)
+    node.on(StageReached(1, Stage.GATING, gates=(contract,)))
+    assert node.state.candidate
+    assert node.state.candidate.gates == (contract,)
+    node.on(CandidateFailed(1, "the disk", transient=True))
+    node.after(POLICY.retry_min_s)
+    assert node.state.candidate.gates == ()
+    node.reaches(Stage.VERIFYING, Stage.PREPARING, Stage.GATING)
+    node.on(StageReached(2, Stage.GATING, gates=(contract,)))
+    node.on(StageReached(2, Stage.GATING, gates=(contract, smoke)))
+    node.on(CandidateFailed(2, smoke.failure))
+    assert [(r.result, r.gates) for r in node.records] == [("rejected", (contract, smoke))]
 
 
 def test_without_probation_the_next_tick_makes_it_stable() -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from edgeagent.core.gating import GateResult
 from edgeagent.observe.audit import FILE_NAME, AuditLog, AuditRecord
 
 
@@ -23,8 +24,9 @@ def events(log: AuditLog, count: int = 1000) -> list[str]:
 def test_a_record_is_one_line_with_every_field(tmp_path: Path) -> None:
     """What was appended is in the file, field by field, and in the tail."""
     log = AuditLog(tmp_path)
+    gates = (GateResult("smoke", False, {"frames": 3}, {"most_score": 1}, ("on frame 0: NaN",)),)
     record = AuditRecord(
-        "swap", "yolo", "me", "v1", "v2", "etcd://x", "sha256:1", "ok", "wish", {"fetch": 1.5}
+        "swap", "yolo", "me", "v1", "v2", "etcd://x", "sha256:1", "ok", "tested", {"fetch": 1.5}, gates
     )
     assert log.append(record)
     (line,) = (tmp_path / FILE_NAME).read_text().splitlines()
@@ -37,13 +39,29 @@ def test_a_record_is_one_line_with_every_field(tmp_path: Path) -> None:
         "source_url": "etcd://x",
         "digest": "sha256:1",
         "result": "ok",
-        "why": "wish",
+        "why": "tested",
         "stages": {"fetch": 1.5},
+        "gates": [
+            {
+                "name": "smoke",
+                "passed": False,
+                "figures": {"frames": 3},
+                "limits": {"most_score": 1},
+                "reasons": ["on frame 0: NaN"],
+            }
+        ],
         "when": record.when,
     }
     assert record.when.endswith("Z")
     assert log.tail(1) == [record]
+    assert AuditLog(tmp_path).tail(1) == [record]
     assert log.tail(0) == []
+
+
+def test_a_record_whose_gates_have_another_form_is_kept(tmp_path: Path) -> None:
+    """Another release wrote it: what happened is worth more than the figures."""
+    (tmp_path / FILE_NAME).write_text('{"event": "update", "gates": [{"name": 1}]}\n{"event": "boot"}\n')
+    assert [(r.event, r.gates) for r in AuditLog(tmp_path).tail(2)] == [("update", ()), ("boot", ())]
 
 
 def test_the_tail_survives_a_restart(tmp_path: Path) -> None:

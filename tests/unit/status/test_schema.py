@@ -13,6 +13,7 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 import pytest
 from pydantic import BaseModel
 
+from edgeagent.core.gating import GateResult
 from edgeagent.core.tuning import Trial
 from edgeagent.status.schema import (
     CandidateStatus,
@@ -94,7 +95,8 @@ def compare(kind: type, page: dict[str, Any], where: str) -> None:
 def test_the_page_and_the_schema_name_the_same_fields(before: str, kind: type) -> None:
     """In each table of docs/interface.md, "Status", and within the braces there."""
     page = rows_after(before)
-    page.pop("tried", None)
+    for part in ("tried", "gates"):
+        page.pop(part, None)
     compare(kind, {name: spelled(text) for name, text in page.items()}, kind.__name__)
 
 
@@ -103,13 +105,18 @@ def test_the_page_and_the_schema_name_the_same_fields_of_a_trial() -> None:
     compare(Trial, spelled(rows_after("`models.<m>`:\n")["tried"]), "tried")
 
 
+def test_the_page_and_the_schema_name_the_same_fields_of_a_gate() -> None:
+    """They have a row of their own, too."""
+    compare(GateResult, spelled(rows_after("`models.<m>`:\n")["gates"]), "gates")
+
+
 def test_an_answer_of_another_release_is_read() -> None:
     """What it says more is left aside, what it doesn't say yet has its default."""
     answer = json.loads(to_json(a_status()))
     answer["weather"] = answer["models"]["yolo"]["active"]["mood"] = {"a": 1}
     answer["models"]["yolo"]["active"]["tried"][0]["price"] = 3
     answer["models"]["yolo"]["state"] = "DREAMING"
-    for field in ("gate", "trial", "fetch"):
+    for field in ("gate", "trial", "fetch", "gates"):
         del answer["models"]["yolo"]["candidate"][field]
     model = Status.model_validate(answer).models["yolo"]
     assert model.state == "DREAMING"
@@ -137,6 +144,7 @@ def test_what_does_not_apply_is_left_out() -> None:
         "seconds": {},
         "error": None,
         "retry_in_seconds": None,
+        "gates": [],
     }
 
 
