@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import fcntl
 import os
-import secrets
 import stat
 import time
 import zlib
@@ -38,10 +37,12 @@ from edgeagent.intent.port import (
 from edgeagent.intent.url import Address
 from edgeagent.intent.watching import WatchThread
 from edgeagent.util.backoff import Backoff
+from edgeagent.util.durable import make_folder, write_durably
 
 log = structlog.get_logger(__name__)
 
 MAX_VALUE_BYTES = 1 << 20
+_MODE = 0o666  # before umask: nodes read what an operator writes
 _SETTLE_MS = 50  # `echo v2 > file` empties the file first
 _STEP_MS = (
     20  # how often it is looked for changes, and how long none must come: one to two steps after a write
@@ -144,8 +145,8 @@ class FileConfigStore:
             if value is None:
                 path.unlink(missing_ok=True)
                 return
-            _make_folder(path.parent)
-            _write_whole(path, value)
+            make_folder(path.parent)
+            write_durably(path, value, _MODE)
         except OSError as e:
             raise _unavailable(path, e) from e
 
@@ -251,7 +252,7 @@ def _keys(folder: Path, prefix: str) -> list[str]:
 @contextmanager
 def _locked(folder: Path) -> Iterator[None]:
     try:
-        _make_folder(folder)
+        make_folder(folder)
         descriptor = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
     except OSError as e:
         raise _unavailable(folder, e) from e
@@ -326,32 +327,3 @@ def _fingerprint(about: os.stat_result) -> str:
 
 def _unavailable(path: Path, error: OSError) -> UnavailableError:
     return UnavailableError(f"file {path}", f"{path}: {error.strerror or error}")
-
-
-def _make_folder(folder: Path) -> None:
-    if folder.is_dir():
-        return
-    _make_folder(folder.parent)
-    folder.mkdir(exist_ok=True)
-    _sync_folder(folder.parent)
-
-
-def _write_whole(path: Path, value: bytes) -> None:
-    part = path.with_name(f".{path.name}.{secrets.token_hex(8)}.part")
-    try:
-        with open(part, "xb") as file:
-            file.write(value)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
-    _sync_folder(path.parent)
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -21,6 +21,7 @@ import structlog
 from edgeagent.core.gating import GateResult
 from edgeagent.observe.redact import redact
 from edgeagent.util.codec import from_json
+from edgeagent.util.durable import fsync_folder
 
 FILE_NAME = "audit.jsonl"
 TAIL_RECORDS = 1000
@@ -117,7 +118,7 @@ class AuditLog:
         finally:
             os.close(fd)
         if not size:
-            self._sync_folder()
+            fsync_folder(self._path.parent)
 
     def _rotate(self) -> None:
         try:
@@ -131,14 +132,7 @@ class AuditLog:
         for older, newer in zip(reversed(files), reversed(files[:-1]), strict=False):
             if newer.exists():
                 newer.replace(older)
-        self._sync_folder()
-
-    def _sync_folder(self) -> None:
-        fd = os.open(self._path.parent, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(fd)
-        finally:
-            os.close(fd)
+        fsync_folder(self._path.parent)
 
 
 def _read_tail(files: list[Path]) -> list[AuditRecord]:

@@ -19,6 +19,7 @@ from edgeagent.errors import WeightsError, WorkerError
 from edgeagent.serving.artifact import Artifact
 from edgeagent.serving.frame import Frame
 from edgeagent.serving.spare_worker import SpareWorker, libraries_of
+from edgeagent.util.backoff import Backoff
 from edgeagent.workers.bootstrap import can_raise_priority, raise_priority
 from edgeagent.workers.messages import Detected, Infer, Message, Ring, UnmapRing
 from edgeagent.workers.process import Exit, WorkerProcess
@@ -112,7 +113,7 @@ class Engine:
         self._loaded_once = False
         self._retired = False
         self._faults = 0
-        self._respawn_delay = _RESPAWN_MIN_S
+        self._backoff = Backoff(_RESPAWN_MIN_S, _RESPAWN_MAX_S, jitter=0.0)
         self._ready_at = 0.0
         self._watching: asyncio.Task[None] | None = None
 
@@ -243,7 +244,7 @@ class Engine:
             return
         _log.warning("engine worker ended", version=self.ref.version, how=str(how))
         if was_ready and time.monotonic() - self._ready_at > _STABLE_AFTER_S:
-            self._respawn_delay = _RESPAWN_MIN_S
+            self._backoff.reset()
         self._respawn_later()
         self._user.lost(self)
         self._user.failed(self, str(how))
@@ -262,8 +263,7 @@ class Engine:
         self._on_restart()
 
     def _respawn_later(self) -> None:
-        asyncio.get_running_loop().call_later(self._respawn_delay, self._respawn)
-        self._respawn_delay = min(_RESPAWN_MAX_S, self._respawn_delay * 2)
+        asyncio.get_running_loop().call_later(self._backoff.next_s(), self._respawn)
 
     async def _watch(self) -> None:
         """Kill a worker that hangs, loads for ever, or takes more memory than it may."""

@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import errno
 import fcntl
-import hashlib
 import os
 import time
 from collections.abc import Collection, Iterator, Mapping
@@ -30,6 +29,7 @@ from typing import Any
 from edgeagent.core.model import Manifest, WeightFile, check_name, parse_manifest
 from edgeagent.errors import EdgeAgentError, IntegrityError, UnavailableError
 from edgeagent.util.durable import fsync_folder, remove_stale_temps, write_durably
+from edgeagent.util.hashing import hash_file
 
 RESERVE_BYTES = 64 << 20  # left free for logs, state and the other users of the disk
 PARTIAL_MAX_AGE_S = 7 * 24 * 3600.0
@@ -135,9 +135,9 @@ class Cache:
         """
         blob = self._blobs / file.sha256
         try:
-            with blob.open("rb") as stream:
-                if hashlib.file_digest(stream, "sha256").hexdigest() == file.sha256:
-                    return os.fstat(stream.fileno()).st_size == file.size
+            found = hash_file(blob)
+            if found.sha256 == file.sha256:
+                return found.size == file.size
         except FileNotFoundError:
             return False
         except OSError as e:  # a failing disk: unreadable is as good as broken

@@ -17,6 +17,7 @@ from typing import Protocol
 from edgeagent.core.model import Manifest, WeightFile, parse_manifest
 from edgeagent.errors import IntegrityError, NotFoundError, UnavailableError
 from edgeagent.store.cache import CHUNK, Cache, CachedVersion
+from edgeagent.util.backoff import Backoff
 
 TRIES = 4  # in a row, from the last that brought a byte
 BACK_OFF_S = 0.5  # doubled at each
@@ -129,7 +130,7 @@ class _Fetch:
         have = self._resumed_from = stream.tell()
         self._cache.require_space(max(0, file.size - have))
         self._report(file, have, now=True)
-        tries = 0
+        tries, backoff = 0, Backoff(BACK_OFF_S, BACK_OFF_S * 2**TRIES, jitter=0.0)
         while have < file.size:
             before = have
             try:
@@ -142,10 +143,13 @@ class _Fetch:
                         if have > file.size:
                             break
             except UnavailableError:
-                tries = 1 if have > before else tries + 1
+                if have > before:
+                    tries = 0
+                    backoff.reset()
+                tries += 1
                 if tries == TRIES:
                     raise
-                self._sleep(BACK_OFF_S * 2 ** (tries - 1))
+                self._sleep(backoff.next_s())
             else:
                 if have == before:  # asked for more, and there is none: it wasn't cut off, it is that short
                     break

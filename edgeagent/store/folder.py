@@ -9,7 +9,7 @@ import uuid
 from collections.abc import Generator
 from pathlib import Path
 
-from edgeagent.util.durable import durable_file, fsync_folder, write_durably
+from edgeagent.util.durable import durable_file, fsync_folder, make_folder, write_durably
 
 _CHUNK = 1 << 20
 _MODE = 0o644  # before umask: nodes read what a publisher writes
@@ -44,19 +44,19 @@ class FolderFiles:
 
     def prepare(self) -> None:
         """Create the store's folder. Raises OSError."""
-        _make_folder(self.root)
+        make_folder(self.root)
 
     def put_file(self, path: str, source: Path) -> None:
         """Copy `source`, durably. Raises OSError."""
         target = self.root / path
-        _make_folder(target.parent)
+        make_folder(target.parent)
         with source.open("rb") as stream, durable_file(target, _MODE) as file:
             shutil.copyfileobj(stream, file, _CHUNK)
 
     def put_once(self, path: str, data: bytes) -> None:
         """Whole, durable, and never over what is there. Raises FileExistsError, other OSError."""
         target = self.root / path
-        _make_folder(target.parent)
+        make_folder(target.parent)
         temp = target.with_name(f".{target.name}.{uuid.uuid4().hex}")
         try:
             write_durably(temp, data, _MODE)
@@ -71,10 +71,3 @@ class FolderFiles:
         finally:
             temp.unlink(missing_ok=True)
         fsync_folder(target.parent)
-
-
-def _make_folder(folder: Path) -> None:
-    if not folder.is_dir():
-        _make_folder(folder.parent)
-        folder.mkdir(exist_ok=True)
-        fsync_folder(folder.parent)

@@ -21,6 +21,7 @@ from edgeagent.core.model import FORMATS, MAX_FILES, Manifest, WeightFile, check
 from edgeagent.errors import IntegrityError, UsageError
 from edgeagent.runtimes.openvino.ir import companions_beside
 from edgeagent.store.remote import RemoteStore, already_published
+from edgeagent.util.hashing import hash_file
 
 if TYPE_CHECKING:  # numpy comes with it
     from edgeagent.runtimes.port import ModelMetadata
@@ -158,9 +159,8 @@ def _sources(networks: Sequence[tuple[Path, ModelMetadata]], golden: Path | None
 
 def _hash(path: Path, fmt: str) -> _Source:
     try:
-        with path.open("rb") as stream:
-            size, mtime_ns = _stamp(path)
-            sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
+        size, mtime_ns = _stamp(path)
+        sha256 = hash_file(path).sha256
     except OSError as e:
         raise UsageError(f"file {path}", e.strerror or str(e), "name a file that can be read") from e
     if not size:

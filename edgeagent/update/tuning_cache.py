@@ -26,6 +26,7 @@ from edgeagent.core.model import Contract
 from edgeagent.core.tuning import Parity, Tolerance, Trial
 from edgeagent.runtimes.variants import Variant, runtime_versions
 from edgeagent.util.durable import write_durably
+from edgeagent.util.hashing import hash_file
 
 _log = structlog.get_logger(__name__)
 _SCHEMA = 3
@@ -187,7 +188,7 @@ def store_result(source: VerifiedVersion, tuned: TuningResult, root: Path, work:
         "bytes": source.weights.stat().st_size,
         "variant": asdict(tuned.variant),
         "imgsz": tuned.imgsz,
-        "made": {kind: (path.name, _sha256(path)) for kind, path in made.items()},
+        "made": {kind: (path.name, hash_file(path).sha256) for kind, path in made.items()},
         "trials": [asdict(t) for t in tuned.trials],
     }
     write_durably(work / _RESULT_FILE, json.dumps(doc, indent=1).encode())
@@ -217,7 +218,7 @@ def _load_result(source: VerifiedVersion, folder: Path) -> TuningResult | None:
             return None
         made = {kind: folder / name for kind, (name, _) in doc["made"].items()}
         for kind, (_, sha256) in doc["made"].items():
-            if _sha256(made[kind]) != sha256:
+            if hash_file(made[kind]).sha256 != sha256:
                 raise ValueError(f"{made[kind]} is not what was made")
         weights = made["weights"] if "weights" in made else source.weights_for(variant)
         trials = tuple(
@@ -248,11 +249,6 @@ def _hash(what: dict[str, Any]) -> str:
 
 def _size(imgsz: tuple[int, int] | None) -> str:
     return f"-{imgsz[0]}x{imgsz[1]}" if imgsz else ""
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _processors() -> list[str]:

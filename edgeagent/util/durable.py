@@ -3,15 +3,17 @@
 
 from __future__ import annotations
 
-import itertools
+import errno
 import os
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
 _TEMP_SUFFIX = ".tmp"
-_count = itertools.count()
+# What file systems say that have no fsync for a folder: CIFS, DrvFs, some of FUSE.
+_NO_FSYNC = (errno.EINVAL, errno.ENOTSUP, errno.ENOSYS)
 
 
 def write_durably(path: Path, data: bytes, mode: int = 0o640) -> None:
@@ -29,9 +31,10 @@ def durable_file(path: Path, mode: int = 0o640) -> Iterator[BinaryIO]:
 
     mode: permissions of a new file, before umask. Raises OSError.
     """
-    # The process id lets `remove_stale_temps` tell what a killed process left from what is being written.
-    temp = path.with_name(f".{path.name}.{os.getpid()}.{next(_count)}{_TEMP_SUFFIX}")
-    fd = os.open(temp, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, mode)
+    # The process id lets `remove_stale_temps` tell what a killed process left from what is being written; the rest of
+    # the name keeps two machines apart that write to one share.
+    temp = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(8)}{_TEMP_SUFFIX}")
+    fd = os.open(temp, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
     try:
         with os.fdopen(fd, "wb") as file:
             yield file
@@ -46,12 +49,26 @@ def durable_file(path: Path, mode: int = 0o640) -> Iterator[BinaryIO]:
 
 
 def fsync_folder(folder: Path) -> None:
-    """Make renames and removals in `folder` durable. Raises OSError."""
+    """Make renames and removals in `folder` durable, where its file system can. Raises OSError.
+
+    On one that can't, a power cut may still take back a name; what the files hold was synced before.
+    """
     fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(fd)
+    except OSError as e:
+        if e.errno not in _NO_FSYNC:
+            raise
     finally:
         os.close(fd)
+
+
+def make_folder(folder: Path) -> None:
+    """Create `folder` and what leads to it, durably, unless it is there. Raises OSError."""
+    if not folder.is_dir():
+        make_folder(folder.parent)
+        folder.mkdir(exist_ok=True)
+        fsync_folder(folder.parent)
 
 
 def remove_stale_temps(folder: Path) -> None:

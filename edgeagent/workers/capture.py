@@ -16,6 +16,7 @@ from typing import Literal
 
 import numpy as np
 
+from edgeagent.util.backoff import Backoff
 from edgeagent.workers import messages
 from edgeagent.workers.bootstrap import worker_main
 from edgeagent.workers.channel import WorkerChannel
@@ -73,7 +74,7 @@ class CaptureWorker:
 
     def run(self) -> None:
         """Film for ever; open the source anew, with growing pauses, when it fails."""
-        backoff = BACKOFF_S[0]
+        backoff = Backoff(*BACKOFF_S, jitter=0.0)
         while True:
             opened, before = time.monotonic(), self._delivered
             try:
@@ -86,11 +87,10 @@ class CaptureWorker:
                         raise SourceError("unreadable", "nothing in it can be decoded")
             except SourceError as e:
                 if self._delivered > before and time.monotonic() - opened > STABLE_AFTER_S:
-                    backoff = BACKOFF_S[0]
+                    backoff.reset()
                 is_lost = e.state == "absent" and self._delivered
                 self._say(SourceState("lost" if is_lost else e.state, e.why))
-                self._idle(backoff)
-                backoff = min(backoff * 2, BACKOFF_S[1])
+                self._idle(backoff.next_s())
                 continue
             self._position = 0
             if not self._loop:

@@ -622,7 +622,7 @@ def test_a_full_disk_costs_speed_and_not_the_update(
             case "rename":
                 full.setattr(Path, "rename", no_space)
             case "hash":
-                full.setattr(cache_module, "_sha256", no_space)
+                full.setattr(cache_module, "hash_file", no_space)
         tuned = runner.tune()
     assert (tuned.variant, tuned.weights) == (TORCH, runner.source.weights)
     assert (tuned.trials[-1].variant, tuned.trials[-1].ms) == ("torch-cpu", None)

@@ -29,3 +29,18 @@ def test_jitter_is_full() -> None:
     assert min(delays) < 0.5
     assert max(delays) > 7.5
     assert 3.5 < sum(delays) / len(delays) < 4.5
+
+
+def test_without_jitter_the_limit_itself() -> None:
+    """For what is this node's own: it doubles from try to try, and is a first one again after a success."""
+    backoff = Backoff(0.5, 3, jitter=0.0)
+    assert [backoff.next_s() for _ in range(5)] == [0.5, 1, 2, 3, 3]
+    backoff.reset()
+    assert backoff.next_s() == 0.5
+
+
+def test_a_little_jitter() -> None:
+    """The part that is left to chance, and no more."""
+    delays = [Backoff(8, 8, jitter=0.25).next_s() for _ in range(500)]
+    assert 6 <= min(delays) < 6.5
+    assert 7.5 < max(delays) <= 8

@@ -5,11 +5,15 @@ from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from edgeagent.util.durable import durable_file, remove_stale_temps, write_durably
+from edgeagent.intent.folder import FileConfigStore
+from edgeagent.store.cache import Cache
+from edgeagent.store.folder import FolderFiles
+from edgeagent.util.durable import durable_file, fsync_folder, make_folder, remove_stale_temps, write_durably
 
 
 def test_steps_come_in_the_order_that_survives_a_power_cut(
@@ -82,3 +86,71 @@ def test_stale_temps_go_and_living_ones_stay(tmp_path: Path) -> None:
         path.touch()
     remove_stale_temps(tmp_path)
     assert sorted(tmp_path.iterdir()) == sorted([living, other])
+
+
+@pytest.fixture
+def folders_without_fsync(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], list[bytes]]:
+    """A file system such as CIFS or DrvFs: it syncs files, and refuses folders with an error. Gives what it synced."""
+    fsync = os.fsync
+
+    def refuse(code: int) -> list[bytes]:
+        synced: list[bytes] = []
+
+        def only_files(fd: int) -> None:
+            if os.path.isdir(f"/proc/self/fd/{fd}"):
+                raise OSError(code, os.strerror(code))
+            synced.append(Path(os.readlink(f"/proc/self/fd/{fd}")).read_bytes())
+            fsync(fd)
+
+        monkeypatch.setattr(os, "fsync", only_files)
+        return synced
+
+    return refuse
+
+
+@pytest.mark.parametrize("code", [errno.EINVAL, errno.ENOTSUP, errno.ENOSYS])
+def test_a_folder_that_can_not_be_synced_is_no_reason_to_fail(
+    folders_without_fsync: Callable[[int], list[bytes]], tmp_path: Path, code: int
+) -> None:
+    """The file is synced all the same, and folders are made."""
+    synced = folders_without_fsync(code)
+    make_folder(tmp_path / "a" / "b")
+    write_durably(tmp_path / "a" / "b" / "state", b"new")
+    assert synced == [b"new"]
+    assert (tmp_path / "a" / "b" / "state").read_bytes() == b"new"
+
+
+def test_a_disk_that_fails_is_said_also_of_a_folder(
+    folders_without_fsync: Callable[[int], list[bytes]], tmp_path: Path
+) -> None:
+    """An error of input and output is no missing ability."""
+    folders_without_fsync(errno.EIO)
+    with pytest.raises(OSError, match="Input/output"):
+        fsync_folder(tmp_path)
+
+
+def test_a_file_that_can_not_be_synced_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only folders may be without."""
+
+    def refuse(_: int) -> None:
+        raise OSError(errno.EINVAL, "Invalid argument")
+
+    monkeypatch.setattr(os, "fsync", refuse)
+    with pytest.raises(OSError, match="Invalid argument"):
+        write_durably(tmp_path / "state", b"new")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_publish_and_promote_on_a_share_that_can_not_sync_folders(
+    folders_without_fsync: Callable[[int], list[bytes]], tmp_path: Path
+) -> None:
+    """Model store, cache and config store in folders of such a file system."""
+    synced = folders_without_fsync(errno.EINVAL)
+    files = FolderFiles(tmp_path / "store")
+    files.prepare()
+    files.put_once("yolo/v1/manifest.json", b"{}")
+    Cache(tmp_path / "cache")
+    store = FileConfigStore(tmp_path / "intent")
+    store.put("/models/yolo/current", b"v1")
+    assert store.get("/models/yolo/current").value == b"v1"
+    assert synced == [b"{}", b"v1"]
