@@ -32,7 +32,7 @@ from edgeagent.core.state import State, VersionRef
 from edgeagent.core.tuning import Tolerance
 from edgeagent.errors import ConflictError, EdgeAgentError, NotFoundError, UnavailableError
 from edgeagent.fleet.presence import Announcer
-from edgeagent.intent.url import find_adapter, open_source, open_store
+from edgeagent.intent.url import find_adapter, open_source, open_store, open_writer
 from edgeagent.intent.watcher import IntentWatcher
 from edgeagent.observe.audit import AuditRecord
 from edgeagent.observe.logs import setup_logging, stop_logging
@@ -334,8 +334,8 @@ class Node:
         """This version on every node that follows the key. Raises UsageError where the source can't be written."""
         value = encode_directive(Directive(version, by=by, reason=reason))
         settings = self.config.config_store
-        with closing(open_store(settings.url, settings.access())) as store:
-            await asyncio.to_thread(store.put, current_key(model), value)
+        with closing(open_writer(settings.url, settings.access())) as writer:
+            await asyncio.to_thread(writer.put, current_key(model), value)
 
     async def promote(self, model: str, version: str, by: str, reason: str) -> Outcome:
         """This version on this node, until the intent itself changes."""

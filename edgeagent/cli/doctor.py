@@ -20,14 +20,16 @@ from edgeagent.core.directive import Directive, current_key, decode_directive, p
 from edgeagent.core.model import parse_manifest
 from edgeagent.core.webhook import check_secret
 from edgeagent.errors import EdgeAgentError, NotFoundError, UnavailableError, UsageError
-from edgeagent.intent.port import KeyValueStore
-from edgeagent.intent.url import open_store
+from edgeagent.intent.port import IntentSource
+from edgeagent.intent.url import open_source
+from edgeagent.intent.watching import read_once
 from edgeagent.runtimes.registry import RuntimeRow, broken_plugins, runtimes
 from edgeagent.runtimes.variants import distribution_versions, has_cuda, is_installed, missing, split_device
 from edgeagent.store.remote import RemoteStore
 from edgeagent.web.server import listen
 from edgeagent.workers.probe import probe_source
 
+CONFIG_STORE_TIMEOUT_S = 20.0
 IMPORT_TIMEOUT_S = 120
 LOW_DISK_BYTES = 2 << 30
 
@@ -133,15 +135,15 @@ def _hook_secret(hook: HookConfig) -> str:
 def _config_store(config: Config, intents: dict[str, Directive]) -> Iterator[Finding]:
     settings = config.config_store
     try:
-        store = open_store(settings.url, settings.access())
+        source = open_source(settings.url, settings.access())
     except EdgeAgentError as e:
         yield Finding("FAIL", "config store", str(e))
         return
-    with closing(store):
+    with closing(source):
         for model in _models(config):
             subject = f"config store, {model}"
             try:
-                intent = _intent(store, model, config.node.id)
+                intent, warning = _intent(source, model, config.node.id)
             except EdgeAgentError as e:
                 yield Finding("FAIL", subject, str(e))
                 continue
@@ -152,14 +154,19 @@ def _config_store(config: Config, intents: dict[str, Directive]) -> Iterator[Fin
             else:
                 intents[model] = intent
                 yield Finding("ok", subject, f"aspires {intent.version} ({intent.intent_id})")
+            if warning:
+                yield Finding("warn", subject, warning)
 
 
-def _intent(store: KeyValueStore, model: str, node: str) -> Directive | None:
-    for key in (pin_key(model, node), current_key(model)):
-        entry = store.get(key)
-        if entry.value is not None:
-            return decode_directive(key, entry.value, entry.revision)
-    return None
+def _intent(source: IntentSource, model: str, node: str) -> tuple[Directive | None, str]:
+    """What the node would follow, and what the source warns of."""
+    keys = (pin_key(model, node), current_key(model))
+    entries, warning = read_once(source, keys, CONFIG_STORE_TIMEOUT_S)
+    for key in keys:
+        value = entries[key].value
+        if value is not None:
+            return decode_directive(key, value, entries[key].revision), warning
+    return None, warning
 
 
 def _model_store(config: Config, intents: dict[str, Directive]) -> Iterator[Finding]:

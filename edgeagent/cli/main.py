@@ -13,6 +13,7 @@ import os
 import socket
 import sys
 import traceback
+from contextlib import closing
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -202,7 +203,10 @@ def promote(
     model: Annotated[str, typer.Argument(metavar="M", show_default=False)],
     version: Annotated[str, typer.Argument(metavar="V", show_default=False)],
     config_store: Annotated[
-        str, typer.Option(metavar="URL", help="etcd://host:port,... or file:///folder", show_default=False)
+        str,
+        typer.Option(
+            metavar="URL", help="etcd://host:port,..., kafka://host/topic, file:///folder", show_default=False
+        ),
     ],
     by: ByOption = None,
     reason: Annotated[str, typer.Option(metavar="TEXT", help="Why.")] = "",
@@ -213,21 +217,27 @@ def promote(
     password_file: Annotated[
         Path | None, typer.Option(metavar="FILE", help="File with its password.")
     ] = None,
+    option: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=VALUE",
+            help="Of its client, such as security.protocol=SASL_SSL; once for each.",
+            show_default=False,
+        ),
+    ] = None,
 ) -> None:
     """Write the intent: all nodes that follow the key take this version."""
     from edgeagent.core.directive import Directive, current_key, encode_directive
     from edgeagent.core.model import check_name
     from edgeagent.intent.port import Access
-    from edgeagent.intent.url import open_store
+    from edgeagent.intent.url import open_writer
 
+    options = dict(o.partition("=")[::2] for o in option or [])
     key = current_key(check_name("model", model))
     asked = Directive(version, by=by or _user(), reason=reason, allow_new_contract=allow_new_contract)
     value = encode_directive(asked)
-    store = open_store(config_store, Access(username or "", password_file))
-    try:
-        store.put(key, value)
-    finally:
-        store.close()
+    with closing(open_writer(config_store, Access(username or "", password_file, options=options))) as writer:
+        writer.put(key, value)
     typer.echo(f"{key} = {value.decode()}")
 
 

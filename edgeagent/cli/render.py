@@ -65,6 +65,8 @@ def show_status(status: Status) -> None:
     store = status.config_store
     if store.connected:
         _line(f"node {status.node}, config store {store.url} connected")
+        if store.why:
+            _line(f"config store: {store.why}", "yellow")
     else:
         _line(f"node {status.node}, config store {store.url} NOT connected {store.why or ''}", "red")
     if status.disk_error:

@@ -73,6 +73,16 @@ class IntentSource(Protocol):
         """Free what the source holds, and end its watches. Idempotent."""
 
 
+class IntentWriter(Protocol):
+    """Where intent can be written, which asks for less than a KeyValueStore: Kafka can do that."""
+
+    def put(self, key: str, value: bytes) -> None:
+        """Write one key, durably. Raises UnavailableError; UsageError when the value or the user is refused."""
+
+    def close(self) -> None:
+        """Free what it holds. Idempotent."""
+
+
 class Lease(Protocol):
     """Keys that were written under it vanish when it ends. It ends unless it is kept alive."""
 

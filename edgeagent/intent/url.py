@@ -15,7 +15,7 @@ from typing import Literal, cast
 from urllib.parse import SplitResult, unquote, urlsplit
 
 from edgeagent.errors import MissingExtraError, UsageError
-from edgeagent.intent.port import Access, IntentSource, KeyValueStore
+from edgeagent.intent.port import Access, IntentSource, IntentWriter, KeyValueStore
 
 ENTRY_POINTS = "edgeagent.intent_sources"
 Taken = Literal["login", "tls", "options"]
@@ -41,7 +41,8 @@ class Adapter:
     kind: its name in status. form: its URL, for messages. module: has `open_source(address, access)`; imported when
     a source of this kind is opened. extra: of edgeagent, that installs the client which the module needs.
     default_port: None where there is no server. path: whether the URL has one behind the servers.
-    key_value, leases: it is a KeyValueStore; one that has leases. takes: what of Access it understands.
+    key_value, writable, leases: it is a KeyValueStore; at least an IntentWriter; a store that has leases.
+    takes: what of Access it understands.
     """
 
     scheme: str
@@ -52,6 +53,7 @@ class Adapter:
     path: Literal["none", "optional", "required"] = "none"
     extra: str = ""
     key_value: bool = False
+    writable: bool = False
     leases: bool = False
     takes: frozenset[Taken] = frozenset()
 
@@ -64,6 +66,11 @@ ADAPTERS = (
     Adapter(
         "file", "folder", "file:///folder", "edgeagent.intent.folder",
         path="required", key_value=True,
+    ),
+    Adapter(
+        "kafka", "Kafka", "kafka://host:port[,host:port...]/topic", "edgeagent.intent.kafka",
+        default_port=9092, path="required", extra="kafka", writable=True,
+        takes=frozenset({"login", "tls", "options"}),
     ),
 )  # fmt: skip
 
@@ -96,6 +103,16 @@ def open_store(url: str, access: Access = _NO_ACCESS) -> KeyValueStore:
         writable = ", ".join(a.form for a in ADAPTERS if a.key_value)
         raise UsageError(f"config store {url}", f"{adapter.kind} can only be watched", f"use {writable}")
     return cast(KeyValueStore, open_source(url, access))
+
+
+def open_writer(url: str, access: Access = _NO_ACCESS) -> IntentWriter:
+    """The same to write intent with. Raises UsageError also for a source that can only be watched."""
+    adapter = find_adapter(url)
+    if not (adapter.key_value or adapter.writable):
+        raise UsageError(
+            f"config store {url}", f"{adapter.kind} can only be watched", "write it by its own means"
+        )
+    return cast(IntentWriter, open_source(url, access))
 
 
 def find_adapter(url: str) -> Adapter:

@@ -5,11 +5,13 @@ from __future__ import annotations
 
 import threading
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from contextlib import closing
 
 import structlog
 
-from edgeagent.errors import EdgeAgentError
-from edgeagent.intent.port import Connection, Entry, OnConnection, OnEntry
+from edgeagent.errors import EdgeAgentError, UnavailableError
+from edgeagent.intent.port import Connection, Entry, IntentSource, OnConnection, OnEntry
 from edgeagent.util.backoff import Backoff
 
 log = structlog.get_logger(__name__)
@@ -17,6 +19,36 @@ log = structlog.get_logger(__name__)
 
 class WatchEnded(Exception):
     """The notification ended, which says nothing yet about whether the store can be reached."""
+
+
+def read_once(source: IntentSource, keys: Sequence[str], timeout_s: float) -> tuple[dict[str, Entry], str]:
+    """Each key as it stands now, and what the source has to say beside that ("" if all is well).
+
+    Raises UnavailableError, with the source's reason, when it can't be reached or takes more than `timeout_s` seconds.
+    """
+    entries: dict[str, Entry] = {}
+    connections: list[Connection] = []
+    changed = threading.Condition()
+
+    def on_entry(entry: Entry) -> None:
+        with changed:
+            entries[entry.key] = entry
+            changed.notify()
+
+    def on_connection(connection: Connection) -> None:
+        with changed:
+            connections.append(connection)
+            changed.notify()
+
+    def is_over() -> bool:
+        return len(entries) == len(keys) or (bool(connections) and not connections[-1].connected)
+
+    with closing(source.watch(keys, on_entry, on_connection)), changed:
+        changed.wait_for(is_over, timeout_s)
+    why = connections[-1].why if connections else ""
+    if len(entries) < len(keys):
+        raise UnavailableError(f"config store {source.url}", why or f"no answer within {timeout_s:g} s")
+    return entries, why
 
 
 class WatchThread(ABC):

@@ -41,7 +41,7 @@ class ConfigStoreStatus(StatusPart):
     url: str
     connected: bool
     why: str | None
-    """Why it can't be reached; null while it can."""
+    """Why it can't be reached, or what is wrong with it even so; null while all is well."""
 
 
 class ModelStoreStatus(StatusPart):

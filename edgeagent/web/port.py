@@ -31,7 +31,7 @@ class NodeApi(Protocol):
     async def write_intent(self, model: str, version: str, by: str, reason: str) -> None:
         """Write the intent of all nodes into the config store. Returns when it is written.
 
-        Raises ConflictError when the config store can only be read.
+        Raises UsageError when the config store can't be written.
         """
 
     async def promote(self, model: str, version: str, by: str, reason: str) -> Outcome:

@@ -185,16 +185,19 @@ def test_promote_writes_the_intent(replace: Replace) -> None:
     store = FakeStore()
     opened: list[Any] = []
 
-    def open_store(url: str, access: Access) -> FakeStore:
+    def open_writer(url: str, access: Access) -> FakeStore:
         opened.append((url, access))
         return store
 
-    replace("edgeagent.intent.url", open_store=open_store)
+    replace("edgeagent.intent.url", open_writer=open_writer)
     args = ["promote", "yolo", "v2", "--config-store", "etcd://h:1", "--by", "me", "--reason", "better"]
     assert main(args) == 0
     assert store.written == [("/models/yolo/current", b'{"version": "v2", "by": "me", "reason": "better"}')]
     assert store.closed
     assert opened == [("etcd://h:1", Access())]
+    options = ["--option", "security.protocol=SSL", "--option", "ssl.ca.location=/ca=1.pem"]
+    assert main(["promote", "yolo", "v2", "--config-store", "kafka://h/t", *options]) == 0
+    assert opened[1][1].options == {"security.protocol": "SSL", "ssl.ca.location": "/ca=1.pem"}
 
 
 def test_check_says_everything(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from edgeagent.errors import UsageError
 from edgeagent.intent.port import Access
-from edgeagent.intent.url import open_source, parse_source_url
+from edgeagent.intent.url import open_source, open_store, open_writer, parse_source_url
 
 
 @pytest.mark.parametrize(
@@ -49,6 +49,7 @@ def test_file_urls_give_a_folder(url: str, folder: str) -> None:
     [
         "", "etcd", "/etc/edgeagent", "http://a:1", "etcd://", "etcd:a:1", "etcd://a:b", "etcd://a:0", "etcd://a:65536",
         "etcd://a:1,", "etcd://a b:1", "etcd://[::1", "etcd://::1:2379", "etcd://a:1/path", "etcd://a:1?x=y",
+        "kafka://a:1", "kafka://a:1/", "kafka://a:b/t",
         "file://etc/edgeagent", "file:relative", "file://", "file:///a#b", "file:///a%00b",
     ],
 )  # fmt: skip
@@ -57,7 +58,7 @@ def test_wrong_urls_say_what_is_allowed(url: str) -> None:
     with pytest.raises(UsageError) as caught:
         parse_source_url(url)
     text = str(caught.value)
-    assert "etcd://host:port" in text or "file:///folder" in text
+    assert "etcd://host:port" in text or "file:///folder" in text or "kafka://host:port" in text
 
 
 def test_credentials_in_a_url_are_refused_and_not_repeated() -> None:
@@ -74,3 +75,16 @@ def test_username_and_password_file_go_together() -> None:
         open_source("etcd://a:1", Access("root"))
     with pytest.raises(UsageError, match="takes no user"):
         open_source("file:///a", Access("root", Path("/p")))
+
+
+def test_kafka_urls_give_brokers_and_a_topic() -> None:
+    """The port is 9092 where none is given."""
+    address = parse_source_url("kafka://a,b:9093/edge.intents")
+    assert (address.endpoints, address.path) == (("a:9092", "b:9093"), "/edge.intents")
+
+
+def test_what_can_only_be_watched_is_no_store() -> None:
+    """Kafka can be written to, and watched; it has no transactions and no leases."""
+    with pytest.raises(UsageError, match="Kafka can only be watched"):
+        open_store("kafka://a:1/t")
+    open_writer("kafka://a:1/t").close()

@@ -3,8 +3,11 @@
 
 from __future__ import annotations
 
-from edgeagent.intent.port import Connection, Entry
-from edgeagent.intent.watching import WatchThread
+import pytest
+
+from edgeagent.errors import UnavailableError
+from edgeagent.intent.port import Connection, Entry, OnConnection, OnEntry
+from edgeagent.intent.watching import WatchThread, read_once
 from edgeagent.util.backoff import Backoff
 
 
@@ -47,3 +50,43 @@ def test_a_failing_callback_does_not_end_the_reports() -> None:
     watch = _Watch("x://", on_entry, lambda connection: None, Backoff(0, 0))
     watch.tell(Entry("k", b"1", "1"), Entry("k", b"1", "1"), Entry("k", b"2", "2"))
     assert [e.value for e in seen] == [b"1", b"2"]
+
+
+class _Source:
+    """Says at once what it was told to say."""
+
+    url = "x://"
+
+    def __init__(self, *said: Entry | Connection) -> None:
+        self.said = said
+        self.closed = 0
+
+    def watch(self, keys: object, on_entry: OnEntry, on_connection: OnConnection) -> _Source:
+        for what in self.said:
+            on_entry(what) if isinstance(what, Entry) else on_connection(what)
+        return self
+
+    def close(self) -> None:
+        self.closed += 1
+
+
+def test_reading_once() -> None:
+    """Every key, whether it is there or not, with what the source warns of; its watch is ended."""
+    here, absent = Entry("a", b"v1", "1"), Entry("b", None, "absent")
+    source = _Source(Connection(True, "mind the retention"), here, absent)
+    assert read_once(source, ["a", "b"], 0.01) == ({"a": here, "b": absent}, "mind the retention")
+    assert source.closed == 1
+
+
+@pytest.mark.parametrize(
+    ("said", "why"),
+    [
+        ((Connection(False, "refused"),), "refused"),
+        ((), "no answer"),
+        ((Connection(True), Entry("a", b"v1", "1")), "no answer"),
+    ],
+)
+def test_reading_once_from_what_is_not_there(said: tuple[Entry | Connection, ...], why: str) -> None:
+    """With the reason; a key that nothing was said of isn't taken for absent."""
+    with pytest.raises(UnavailableError, match=why):
+        read_once(_Source(*said), ["a", "b"], 0.01)
