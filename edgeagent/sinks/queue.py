@@ -5,8 +5,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
-import os
 import threading
 import time
 from collections import deque
@@ -18,6 +16,7 @@ import structlog
 
 from edgeagent.config import JsonlSink, LogSink
 from edgeagent.sinks.port import Record, Sink, SinkError
+from edgeagent.util.rotating import NotWrittenError, RotatingFile
 
 _log = structlog.get_logger(__name__)
 
@@ -145,16 +144,12 @@ class Sinks:
 
 
 class JsonlWriter:
-    """Appends to one file, which becomes `path`.1 when it is full, and so on up to `path`.<keep>.
-
-    Only whole lines: what a full disk cuts off is taken back, what a power cut left is ended with a newline.
-    """
+    """Appends to one rotating file; see RotatingFile for what a full disk or a power cut can do to it."""
 
     def __init__(self, path: Path, max_bytes: int, keep: int) -> None:
         self.name = str(path)
-        self._path, self._max_bytes, self._keep = path, max_bytes, keep
-        self._fd = -1
-        self._size = 0
+        self._path = path
+        self._file = RotatingFile(path, max_bytes, keep)
         self._retry_at = 0.0
         self._why = ""
 
@@ -162,69 +157,26 @@ class JsonlWriter:
         """Raises SinkError; tries the disk again a second after it refused."""
         if time.monotonic() < self._retry_at:
             raise SinkError(self._why, len(batch))
-        written = 0
+        lines, why = [], ""
+        for record in batch:
+            try:
+                lines.append(record.to_json() + b"\n")
+            except TypeError as e:
+                why = f"a record is not JSON: {e}"
+        written = len(lines)
         try:
-            lines: list[bytes] = []
-            for record in batch:
-                try:
-                    lines.append(record.to_json() + b"\n")
-                except TypeError as e:
-                    self._why = f"a record is not JSON: {e}"
-            self._open_if_needed()
-            if self._size and self._size + sum(map(len, lines)) > self._max_bytes:
-                self._rotate()
-            written = self._append(b"".join(lines))
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            self._file.append(lines)
         except OSError as e:
-            self.close()
+            written = e.written if isinstance(e, NotWrittenError) else 0
+            why = self._why = e.strerror or str(e)
             self._retry_at = time.monotonic() + _RETRY_S
-            self._why = f"{e.strerror or e}"
         if written < len(batch):
-            raise SinkError(self._why, len(batch) - written)
+            raise SinkError(why, len(batch) - written)
 
     def close(self) -> None:
         """Close the file; the next write opens it again."""
-        if self._fd >= 0:
-            with contextlib.suppress(
-                OSError
-            ):  # what it may report was reported for the write; the descriptor is gone
-                os.close(self._fd)
-            self._fd = -1
-
-    def _open_if_needed(self) -> None:
-        if self._fd >= 0:
-            if _is_file(self._path, self._fd):
-                return
-            self.close()  # moved or removed by somebody: what is written must be found under its name
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        self._fd = os.open(self._path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o640)
-        self._size = os.fstat(self._fd).st_size
-        if self._size and os.pread(self._fd, 1, self._size - 1) != b"\n":
-            self._size += os.write(self._fd, b"\n")
-
-    def _append(self, data: bytes) -> int:
-        """Append lines. Returns how many are written: not all of them when the disk is full."""
-        done = 0
-        try:
-            while done < len(data):
-                done += os.write(self._fd, data[done:])
-        except OSError as e:
-            whole = data.rfind(b"\n", 0, done) + 1
-            os.ftruncate(self._fd, self._size + whole)
-            self._size += whole
-            self._retry_at, self._why = time.monotonic() + _RETRY_S, f"{e.strerror or e}"
-            return data.count(b"\n", 0, whole)
-        self._size += done
-        return data.count(b"\n")
-
-    def _rotate(self) -> None:
-        self.close()
-        older = [self._path.with_name(f"{self._path.name}.{n}") for n in range(1, self._keep + 1)]
-        for source, target in reversed(list(zip([self._path, *older], older, strict=False))):
-            if source.exists():
-                os.replace(source, target)
-        if not older:
-            self._path.unlink()
-        self._open_if_needed()
+        self._file.close()
 
 
 class LogWriter:
@@ -245,13 +197,3 @@ def _writer(config: JsonlSink | LogSink) -> Sink:
     if isinstance(config, JsonlSink):
         return JsonlWriter(config.path, config.max_mb * 1_000_000, config.keep)
     return LogWriter()
-
-
-def _is_file(path: Path, fd: int) -> bool:
-    try:
-        there, ours = os.stat(path), os.fstat(fd)
-    except OSError as e:
-        if e.errno == errno.ENOENT:
-            return False
-        raise
-    return (there.st_dev, there.st_ino) == (ours.st_dev, ours.st_ino)

@@ -49,43 +49,6 @@ def test_records_are_lines_in_order(tmp_path: Path) -> None:
     asyncio.run(steps())
 
 
-def test_a_line_torn_by_a_power_cut_is_ended(tmp_path: Path) -> None:
-    """The next record begins on a line of its own, in the same file."""
-    path = tmp_path / "out.jsonl"
-    path.write_bytes(b'{"seq":0}\n{"seq":1,"det')
-    writer = JsonlWriter(path, 10**6, 3)
-    writer.write(_records(2, 1))
-    writer.close()
-    assert path.read_bytes() == b'{"seq":0}\n{"seq":1,"det\n' + _record(2).to_json() + b"\n"
-
-
-@pytest.mark.parametrize("keep", [0, 1, 3])
-def test_rotation_keeps_so_many(tmp_path: Path, keep: int) -> None:
-    """Files stay under the limit; the newest `keep` old ones stay, in order, without a gap."""
-    path = tmp_path / "out.jsonl"
-    limit = 3 * len(_record(99).to_json()) + 3
-    writer = JsonlWriter(path, limit, keep)
-    for n in range(40):
-        writer.write(_records(n, 1))
-    writer.close()
-    files = [path.with_name(f"out.jsonl.{n}") for n in range(keep, 0, -1)] + [path]
-    assert sorted(tmp_path.iterdir()) == sorted(files)
-    kept = [seq for file in files for seq in _seqs(file)]
-    assert kept == list(range(40 - len(kept), 40))
-    assert all(file.stat().st_size <= limit for file in files)
-
-
-def test_a_file_that_was_moved_away_is_made_again(tmp_path: Path) -> None:
-    """Somebody else rotates: new records stand under the name, not in the moved file."""
-    path = tmp_path / "out.jsonl"
-    writer = JsonlWriter(path, 10**6, 3)
-    writer.write(_records(0, 1))
-    path.rename(tmp_path / "moved")
-    writer.write(_records(1, 1))
-    writer.close()
-    assert (_seqs(tmp_path / "moved"), _seqs(path)) == ([0], [1])
-
-
 def test_a_disk_that_fills_up_leaves_whole_lines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Half a line that still fitted is taken back; the records that are not there are counted; later it goes on."""
     path = tmp_path / "out.jsonl"
@@ -99,7 +62,7 @@ def test_a_disk_that_fills_up_leaves_whole_lines(tmp_path: Path, monkeypatch: py
         room[0] -= n
         return n
 
-    monkeypatch.setattr(sinks_module.os, "write", full)
+    monkeypatch.setattr(os, "write", full)
     with pytest.raises(SinkError, match="No space left") as e:
         writer.write(_records(0, 5))
     assert e.value.lost == 3
