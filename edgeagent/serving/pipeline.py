@@ -9,10 +9,11 @@ from collections.abc import Callable
 
 from edgeagent.config import PipelineConfig
 from edgeagent.observe.metrics import Metrics
-from edgeagent.serving.camera import Capture, ring_slots
+from edgeagent.serving.camera import Capture, CaptureObserver, CaptureSettings
 from edgeagent.serving.frame import Frame
 from edgeagent.serving.record import Timing
 from edgeagent.serving.router import Route, Router
+from edgeagent.serving.slot_lender import ring_slots
 from edgeagent.sinks.port import Record
 from edgeagent.sinks.queue import Sinks
 
@@ -40,12 +41,14 @@ class Pipeline:
         self._latencies: deque[float] = deque(maxlen=_LATENCIES)
         self.capture = Capture(
             config,
-            self._captured,
-            self._count_dropped,
-            on_ring_gone,
-            lambda: metrics.worker_restart("capture"),
-            lambda state: metrics.source_error(config.name, state),
-            slots=ring_slots(streams),
+            CaptureObserver(
+                on_frame=self._captured,
+                on_dropped=self._count_dropped,
+                on_ring_gone=on_ring_gone,
+                on_restart=lambda: metrics.worker_restart("capture"),
+                on_source_error=lambda state: metrics.source_error(config.name, state),
+            ),
+            CaptureSettings(slots=ring_slots(streams)),
         )
         self.line = Route(
             config.name,

@@ -39,11 +39,11 @@ class NodeStatus:
         """Whether each pipeline has given a result within the last seconds, or has come to its source's end."""
         waiting = []
         for name, p in self._pipelines.items():
-            if p.capture.state == "ended" and p.results:
+            if p.capture.source.state == "ended" and p.results:
                 continue
             if not p.results or time.monotonic() - p.last_result > p.config.source.stall_seconds:
                 engine = self._updaters[p.config.model].slot.engine
-                camera = f"camera {p.capture.state} {p.capture.why}".strip()
+                camera = f"camera {p.capture.source.state} {p.capture.source.why}".strip()
                 waiting.append(f"{name}: {camera if engine else 'no model serves yet'}")
         return not waiting, "; ".join(waiting)
 
@@ -53,7 +53,7 @@ class NodeStatus:
             f"{m} {u.state.active.version if u.state.active else 'none'} {state_name(u.state)}"
             for m, u in self._updaters.items()
         )
-        return f"{models}; {sum(p.capture.fps for p in self._pipelines.values()):.0f} frames/s"
+        return f"{models}; {sum(p.capture.source.fps for p in self._pipelines.values()):.0f} frames/s"
 
     def frames_progress(self) -> bool:
         """Whether no line has taken frames since the last look and given no result although its engine is ready.
@@ -64,10 +64,10 @@ class NodeStatus:
         for name, p in self._pipelines.items():
             engine = self._updaters[p.config.model].slot.engine
             captured, results = self._last_look.get(name, (0, 0))
-            if engine and engine.ready and p.capture.frames > captured and p.results == results:
+            if engine and engine.ready and p.capture.source.frames > captured and p.results == results:
                 stuck = True
             else:
-                self._last_look[name] = (p.capture.frames, p.results)
+                self._last_look[name] = (p.capture.source.frames, p.results)
         return not stuck
 
     def update_metrics(self) -> None:
@@ -78,7 +78,7 @@ class NodeStatus:
         for kind, count in memory.items():
             self._metrics.worker_memory(kind, count)
         for name, pipeline in self._pipelines.items():
-            self._metrics.pipeline_up(name, pipeline.capture.state == "running")
+            self._metrics.pipeline_up(name, pipeline.capture.source.state == "running")
         models = {
             (model, engine.ref.version, engine.ref.digest, engine.name, role)
             for model, u in self._updaters.items()

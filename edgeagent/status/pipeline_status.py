@@ -9,21 +9,21 @@ from edgeagent.status.schema import LatencyStatus, PipelineStatus, SinksStatus
 
 def pipeline_status(pipeline: Pipeline) -> PipelineStatus:
     """How its source is, what became of its frames, and how far its sinks are."""
-    capture = pipeline.capture
+    capture, source = pipeline.capture, pipeline.capture.source
     p50, p99 = (q and round(q * 1000, 2) for q in pipeline.latency_quantiles(0.50, 0.99))
     return PipelineStatus(
-        state=capture.state,
-        why=capture.why,
-        since=capture.since,
-        last_error=capture.last_error,
+        state=source.state,
+        why=source.why,
+        since=source.since,
+        last_error=source.last_error,
         model=pipeline.config.model,
         live=capture.live,
-        width=capture.width,
-        height=capture.height,
+        width=source.width,
+        height=source.height,
         pid=capture.pid,
-        restarts=capture.restarts,
-        fps=round(capture.fps, 2),
-        captured=capture.captured,
+        restarts=source.restarts,
+        fps=round(source.fps, 2),
+        captured=source.captured,
         frames=pipeline.results,
         dropped=sum(pipeline.dropped.values()),
         dropped_by=pipeline.dropped,

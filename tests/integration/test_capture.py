@@ -17,11 +17,13 @@ import pytest
 
 from edgeagent.config import SourceConfig
 from edgeagent.errors import UnavailableError
-from edgeagent.serving.camera import RING_SLOTS
+from edgeagent.serving.camera import CaptureSettings
 from edgeagent.workers.probe import probe_source
 from tests.support import films
 from tests.support.filming import Filming
 from tests.support.mjpeg import MjpegCamera
+
+RING_SLOTS = CaptureSettings().slots
 
 
 @pytest.fixture
@@ -39,7 +41,7 @@ def test_a_file_is_read_to_its_end(tmp_path: Path) -> None:
             await film.until_state("ended")
             assert film.numbers == film.seqs == list(range(90))
             assert film.capture.pid is not None
-            assert film.capture.why == "after 90 frames"
+            assert film.capture.source.why == "after 90 frames"
         assert film.capture.pid is None
         assert len(film.rings_gone) == 1
 
@@ -54,7 +56,7 @@ def test_a_worker_at_rest_is_not_taken_for_hung(tmp_path: Path) -> None:
             await film.until_state("ended")
             pid, since = film.capture.pid, time.monotonic()
             await film.until(lambda: film.capture.pid != pid or time.monotonic() > since + 4.5)
-            assert (film.capture.pid, film.restarts, film.capture.state) == (pid, 0, "ended")
+            assert (film.capture.pid, film.restarts, film.capture.source.state) == (pid, 0, "ended")
 
     asyncio.run(steps())
 
@@ -67,7 +69,9 @@ def test_killed_again_and_again_it_loses_no_frame(tmp_path: Path, kind: str) -> 
         make = films.folder if kind == "folder" else films.video
         async with Filming(make(tmp_path / f"film.{kind}", 100), fps=100) as film:
             for at in (1, 30, 31, 80):
-                await film.until(lambda at=at: len(film.seqs) >= at and film.capture.state == "running")
+                await film.until(
+                    lambda at=at: len(film.seqs) >= at and film.capture.source.state == "running"
+                )
                 pid = film.capture.pid
                 assert pid is not None
                 os.kill(pid, signal.SIGKILL)
@@ -89,7 +93,7 @@ def test_a_killed_camera_is_back_within_five_seconds() -> None:
             assert film.capture.pid is not None
             os.kill(film.capture.pid, signal.SIGKILL)
             await film.until_state("restarting", 5)
-            assert "SIGKILL" in film.capture.why
+            assert "SIGKILL" in film.capture.source.why
             seen = len(film.seqs)
             await film.until(lambda: len(film.seqs) > seen, 5)
             assert film.seqs == sorted(set(film.seqs))
@@ -108,7 +112,7 @@ def test_a_hung_worker_is_killed_and_nothing_is_lost(tmp_path: Path) -> None:
             assert hung is not None
             os.kill(hung, signal.SIGSTOP)
             await film.until_state("restarting", 10)
-            assert "no sign of life" in film.capture.why
+            assert "no sign of life" in film.capture.source.why
             assert not Path(f"/proc/{hung}").exists()
             await film.until_state("ended")
             assert film.numbers == film.seqs == list(range(60))
@@ -148,7 +152,7 @@ def test_a_live_source_drops_and_counts() -> None:
             missing = film.seqs[-1] + 1 - len(film.seqs)
             assert missing == film.dropped["busy"] > 10
             assert film.seqs == sorted(set(film.seqs))
-            assert film.capture.captured == film.seqs[-1] + 1
+            assert film.capture.source.captured == film.seqs[-1] + 1
 
     asyncio.run(steps())
 
@@ -189,7 +193,7 @@ def test_an_unreadable_image_is_counted_and_named(tmp_path: Path) -> None:
             await film.until_state("ended")
             assert film.numbers == film.seqs == [0, 1, 3, 4, 5]
             assert film.dropped == {"busy": 0, "unreadable": 1}
-            assert "part 2.png" in film.capture.last_error
+            assert "part 2.png" in film.capture.source.last_error
 
     asyncio.run(steps())
 
@@ -205,7 +209,7 @@ def test_a_folder_with_nothing_readable_says_so(tmp_path: Path) -> None:
             await film.until_state("unreadable")
             (folder / "part 0.png").write_bytes(whole)
             await film.until(lambda: len(film.seqs) > 3)
-            assert film.capture.state == "running"
+            assert film.capture.source.state == "running"
 
     asyncio.run(steps())
 
@@ -238,11 +242,11 @@ def test_a_camera_that_goes_away_and_comes_back(camera: MjpegCamera) -> None:
             pid = film.capture.pid
             camera.stop()
             await film.until_state("lost")
-            await film.until(lambda: "cannot connect to 127.0.0.1" in film.capture.why)
+            await film.until(lambda: "cannot connect to 127.0.0.1" in film.capture.source.why)
             seen = len(film.seqs)
             camera.start()
             await film.until(lambda: len(film.seqs) > seen + 5)
-            assert film.capture.state == "running"
+            assert film.capture.source.state == "running"
             assert (film.capture.pid, film.restarts) == (pid, 0)
             assert film.seqs == sorted(set(film.seqs))
 
@@ -271,10 +275,10 @@ def test_a_frozen_camera_is_noticed(camera: MjpegCamera) -> None:
     async def steps() -> None:
         async with Filming(camera.url, stall_seconds=1) as film:
             await film.until(lambda: len(film.seqs) > 5)
-            assert film.capture.state == "running"
+            assert film.capture.source.state == "running"
             camera.moving = False
             await film.until_state("frozen", 20)
-            assert "same picture" in film.capture.why
+            assert "same picture" in film.capture.source.why
             seen = len(film.seqs)
             await film.until(lambda: len(film.seqs) > seen)
             camera.moving = True
@@ -292,7 +296,7 @@ def test_a_device_that_is_not_there_is_absent() -> None:
             Filming("synthetic://conveyor?width=160&height=120") as other,
         ):
             await absent.until_state("absent")
-            assert absent.capture.why == "/dev/video99: no such device"
+            assert absent.capture.source.why == "/dev/video99: no such device"
             seen = len(other.seqs)
             await other.until(lambda: len(other.seqs) > seen + 30)
             assert (absent.restarts, other.restarts) == (0, 0)
@@ -321,13 +325,13 @@ def test_a_file_that_appears_later_is_taken(tmp_path: Path) -> None:
 _NODE = """
 import asyncio, os, sys
 from edgeagent.config import PipelineConfig
-from edgeagent.serving.camera import Capture
+from edgeagent.serving.camera import Capture, CaptureObserver
 
 async def main():
     def frame(f):
         print("frame", capture.pid, os.fstat(f.ring.fd).st_ino, flush=True)
     config = {"name": "a", "model": "m", "source": {"url": "synthetic://conveyor?width=160&height=120"}}
-    capture = Capture(PipelineConfig.model_validate(config), frame, *[lambda *a: None] * 3)
+    capture = Capture(PipelineConfig.model_validate(config), CaptureObserver(frame))
     capture.start()
     await asyncio.sleep(600)
 

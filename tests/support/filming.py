@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from edgeagent.config import PipelineConfig
-from edgeagent.serving.camera import Capture
+from edgeagent.serving.camera import Capture, CaptureObserver
 from edgeagent.serving.frame import Frame
 from edgeagent.workers.ring import RingView
 from tests.support import films
@@ -35,10 +35,7 @@ class Filming:
         self._views: dict[int, RingView] = {}
         self.capture = Capture(
             PipelineConfig.model_validate(config),
-            self._frame,
-            self._dropped,
-            self.rings_gone.append,
-            self._restarted,
+            CaptureObserver(self._frame, self._dropped, self.rings_gone.append, self._restarted),
         )
 
     async def __aenter__(self) -> Filming:
@@ -64,12 +61,12 @@ class Filming:
                     await asyncio.sleep(0.01)
         except TimeoutError:
             raise AssertionError(
-                f"not within {deadline_s} s: {self.capture.state} {self.capture.why}, {self.seqs[-5:]}"
+                f"not within {deadline_s} s: {self.capture.source.state} {self.capture.source.why}, {self.seqs[-5:]}"
             ) from None
 
     async def until_state(self, state: str, deadline_s: float = 60.0) -> None:
         """Wait until the source is in this state."""
-        await self.until(lambda: self.capture.state == state, deadline_s)
+        await self.until(lambda: self.capture.source.state == state, deadline_s)
 
     def _frame(self, frame: Frame) -> None:
         ring = frame.ring

@@ -12,7 +12,7 @@ import pytest
 
 from edgeagent.config import PipelineConfig
 from edgeagent.serving import camera as capture_module
-from edgeagent.serving.camera import RING_SLOTS, Capture
+from edgeagent.serving.camera import Capture, CaptureObserver, CaptureSettings
 from edgeagent.serving.frame import Frame
 from edgeagent.workers import messages
 from edgeagent.workers.messages import Captured, Grant, Heartbeat, Message
@@ -25,6 +25,8 @@ from edgeagent.workers.tasks.capture import (
     SourceState,
 )
 from edgeagent.workers.tasks.engine import LoadFailed
+
+RING_SLOTS = CaptureSettings().slots
 
 
 class Worker:
@@ -82,12 +84,14 @@ class Line:
         )
         self.capture = Capture(
             config,
-            self.frames.append,
-            lambda reason, n: self.dropped.append((reason, n)),
-            self.rings_gone.append,
-            self._restarted,
-            self.errors.append,
-            backoff_s=(0.0, 0.01),
+            CaptureObserver(
+                self.frames.append,
+                lambda reason, n: self.dropped.append((reason, n)),
+                self.rings_gone.append,
+                self._restarted,
+                self.errors.append,
+            ),
+            CaptureSettings(backoff_s=(0.0, 0.01)),
         )
         self.capture.start()
 
@@ -153,8 +157,8 @@ def test_skipped_frames_take_numbers_and_are_counted_by_reason(workers: list[Wor
         line.worker.frame(4, skipped=3)
         assert [f.seq for f in line.frames] == [0, 4]
         assert line.dropped == [("unreadable", 1), ("busy", 2)]
-        assert (line.capture.captured, line.capture.frames) == (5, 2)
-        assert line.capture.last_error == "b.jpg: is broken"
+        assert (line.capture.source.captured, line.capture.source.frames) == (5, 2)
+        assert line.capture.source.last_error == "b.jpg: is broken"
         await line.capture.stop()
 
     run(steps())
@@ -172,7 +176,7 @@ def test_a_dead_worker_is_replaced_behind_its_last_frame(workers: list[Worker]) 
         assert ring.free == 0
         line.worker.die()
         assert ring.free == RING_SLOTS - 3
-        assert line.capture.state == "restarting"
+        assert line.capture.source.state == "restarting"
         await line.respawned(2)
         assert line.worker.position == 3
         line.worker.open()
@@ -180,7 +184,7 @@ def test_a_dead_worker_is_replaced_behind_its_last_frame(workers: list[Worker]) 
         assert len(line.worker.grants) == RING_SLOTS - 3
         line.worker.frame(3, line.worker.grants[0])
         assert [f.seq for f in line.frames] == [0, 1, 2, 3]
-        assert (line.capture.state, line.restarts) == ("running", 1)
+        assert (line.capture.source.state, line.restarts) == ("running", 1)
         await line.capture.stop()
 
     run(steps())
@@ -281,7 +285,7 @@ def test_a_worker_that_talks_nonsense_is_replaced(
         lie(line.worker)
         await line.respawned(2)
         assert line.workers[0].killed
-        assert line.workers[0].killed in line.capture.last_error
+        assert line.workers[0].killed in line.capture.source.last_error
         assert len(line.frames) <= 1
         await line.capture.stop()
 
@@ -304,7 +308,7 @@ def test_a_silent_worker_is_replaced(workers: list[Worker], monkeypatch: pytest.
         assert line.workers[0].killed is None
         line.worker.say(Heartbeat(2))
         await line.respawned(2)
-        assert "no sign of life for 20.0 s" in line.capture.last_error
+        assert "no sign of life for 20.0 s" in line.capture.source.last_error
         await line.capture.stop()
 
     run(steps())
@@ -339,18 +343,18 @@ def test_state_follows_the_worker(workers: list[Worker]) -> None:
 
     async def steps() -> None:
         line = Line(workers)
-        states = [line.capture.state]
+        states = [line.capture.source.state]
 
         def say(state: Any, why: str = "") -> None:
             line.worker.say(SourceState(state, why))
-            states.append(line.capture.state)
+            states.append(line.capture.source.state)
 
         def frame(position: int) -> None:
             line.worker.frame(position)
-            states.append(line.capture.state)
+            states.append(line.capture.source.state)
 
         say("absent", "no such device")
-        assert line.capture.why == "no such device"
+        assert line.capture.source.why == "no such device"
         line.worker.open()
         frame(0)
         say("lost", "cable?")
@@ -364,7 +368,7 @@ def test_state_follows_the_worker(workers: list[Worker]) -> None:
         ]  # fmt: skip
         assert line.errors == ["absent", "lost", "frozen"]
         await line.capture.stop()
-        assert line.capture.state == "stopped"
+        assert line.capture.source.state == "stopped"
 
     run(steps())
 
@@ -379,7 +383,7 @@ def test_frames_behind_the_end_are_counted(workers: list[Worker]) -> None:
         line.worker.say(FrameUnreadable("broken"))
         line.worker.say(SourceState("ended", "", 2, 1))
         assert line.dropped == [("unreadable", 1)]
-        assert line.capture.captured == 2
+        assert line.capture.source.captured == 2
         line.worker.die()
         await line.respawned(2)
         assert line.worker.position == 2
