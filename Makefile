@@ -11,7 +11,7 @@ help:
 	@echo "make demo   a rendered packaging line: models swapped under it, bad ones refused, rolled back"
 	@echo "make test   lint, types, import contracts, and all tests (with a real etcd)"
 	@echo "make lint   ruff, mypy --strict, import-linter"
-	@echo "make soak   hundreds of swaps under load: nothing lost, nothing leaked"
+	@echo "make soak   hundreds of swaps under load: nothing lost, nothing leaked; SOAK_ARGS=\"--swaps 20\" for fewer"
 	@echo "make bench  figures, side by side"
 	@echo "make clean  remove what make has made"
 
@@ -48,10 +48,11 @@ format: setup
 	$(BIN)/ruff format .
 
 test: setup etcd lint
-	$(BIN)/pytest
+	$(BIN)/python tools/run_tests.py
 
 soak: setup
-	$(BIN)/python -m bench.soak
+	$(BIN)/python -m bench.soak $(SOAK_ARGS)
+	$(BIN)/pytest -m soak tests/oracle
 
 bench: setup
 	$(BIN)/python -m bench.run

@@ -15,7 +15,7 @@ FAMILIES = ("yolov5", "yolov8", "yolov9t", "yolov10n", "yolo11", "yolo12", "yolo
 NAMES = ("scratch", "dent", "label")
 # Depth, width and most channels; attention blocks need an eighth of the full width, those of 12 a quarter.
 _TINY = {"n": [0.33, 0.125, 1024]}
-_TINY_12 = {"n": [0.33, 0.25, 1024]}
+_TINY_OF = {"yolov9t": {"n": [0.33, 0.75, 1024]}, "yolo12": {"n": [0.33, 0.25, 1024]}}
 _FOUND = 0.02  # of all cells, on the calibration pictures
 
 
@@ -31,8 +31,10 @@ def family_pt(name: str, path: Path, size: int) -> Path:
     torch.manual_seed(0)
     models = Path(ultralytics.__file__).parent / "cfg" / "models"
     config = yaml_model_load(next(file for file in models.rglob(f"{name}.yaml")))
-    if "scales" in config:
-        config.update(scales=_TINY_12 if name == "yolo12" else _TINY, scale="n")
+    config.update(scales=_TINY_OF.get(name, _TINY), scale="n")
+    for layer in config["backbone"] + config["head"]:
+        if layer[2] == "RepNCSPELAN4":  # of 9, whose smallest is given in numbers: it repeats within itself
+            layer[3][-1] = 1
     model = DetectionModel(config, nc=len(NAMES), verbose=False)
     _wake(model, size)
     model.names = dict(enumerate(NAMES))

@@ -277,6 +277,4 @@ class Node(RuleBasedStateMachine):
 
 def test_whatever_happens_the_promises_hold() -> None:
     """Random sequences of everything that can happen to a model."""
-    run_state_machine_as_test(
-        Node, settings=settings(max_examples=150, stateful_step_count=40, deadline=None)
-    )
+    run_state_machine_as_test(Node, settings=settings(max_examples=150, stateful_step_count=40))

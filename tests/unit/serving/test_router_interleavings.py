@@ -127,6 +127,4 @@ class Routing(RuleBasedStateMachine):
 
 def test_no_frame_is_lost_doubled_or_out_of_order() -> None:
     """Random sequences of everything that can happen on the frame path."""
-    run_state_machine_as_test(
-        Routing, settings=settings(max_examples=150, stateful_step_count=50, deadline=None)
-    )
+    run_state_machine_as_test(Routing, settings=settings(max_examples=150, stateful_step_count=50))
