@@ -13,7 +13,8 @@ import pytest
 from confluent_kafka import Producer
 
 from edgeagent.errors import EdgeAgentError, UnavailableError, UsageError
-from edgeagent.intent.kafka import REFUSED_OPTIONS, KafkaIntentSource, _Inspector
+from edgeagent.intent.kafka import KafkaIntentSource
+from edgeagent.intent.kafka_client import REFUSED_OPTIONS, Inspector
 from edgeagent.intent.port import ABSENT, Access, Connection, Tls
 from tests.support.kafka import OPTIONS, KafkaServer
 from tests.support.recorder import Recorder
@@ -220,7 +221,7 @@ def settings(policy: str) -> dict[str, Any]:
 )
 def test_a_topic_that_is_not_compacted_is_said(server: KafkaServer, policy: str, warns: bool) -> None:
     """Its intents would vanish after a week. The mock broker tells no settings, so they are given here."""
-    inspector = _Inspector({"bootstrap.servers": server.address, "log_level": 0}, server.topic, 5.0)
+    inspector = Inspector({"bootstrap.servers": server.address, "log_level": 0}, server.topic, 5.0)
     inspector._take_settings(settings(policy))
     assert ("cleanup.policy" in inspector.look()) is warns
 
