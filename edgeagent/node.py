@@ -27,7 +27,7 @@ from edgeagent.core.events import (
     Tick,
 )
 from edgeagent.core.model import check_name
-from edgeagent.core.reconciler import Policy
+from edgeagent.core.policy import Policy
 from edgeagent.core.state import State, VersionRef
 from edgeagent.core.tuning import Tolerance
 from edgeagent.errors import ConflictError, EdgeAgentError, NotFoundError, UnavailableError
@@ -221,8 +221,12 @@ class Node:
             hang_s=c.engine.hang_seconds,
             load_s=c.update.load_seconds,
         )
-        policy = Policy(probation_s=c.update.probation.seconds, retry_max_s=c.update.retry_seconds)
-        return Updater(state, policy, prepare, engine, journal, c.update.retry_seconds, c.update.spare_worker)
+        policy = Policy(
+            probation_s=c.update.probation.seconds,
+            retry_max_s=c.update.retry_seconds,
+            store_check_max_s=c.update.retry_seconds,
+        )
+        return Updater(state, policy, prepare, engine, journal, c.update.spare_worker)
 
     async def _start_api(self) -> None:
         api = self.config.api

@@ -11,15 +11,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 from urllib.parse import urlsplit
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    Field,
-    SerializeAsAny,
-    ValidationInfo,
-    field_validator,
-)
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
 from edgeagent.config.hooks import HookConfig
 from edgeagent.core.model import check_name
@@ -27,9 +19,6 @@ from edgeagent.errors import UsageError
 from edgeagent.intent.port import Access, Tls
 from edgeagent.intent.url import TAKEN, Taken, find_adapter, parse_source_url
 from edgeagent.runtimes.registry import broken_plugins, runtime, runtimes
-from edgeagent.sinks.port import SinkConfig
-from edgeagent.sinks.registry import sink_names, sink_type
-from edgeagent.util.settings import Fraction, Megabytes, Seconds, Section
 
 SOURCE_SCHEMES = ("rtsp", "rtsps", "http", "https", "file", "synthetic")
 _T = TypeVar("_T")
@@ -58,19 +47,26 @@ def _backend(value: str) -> str:
 
 
 Name = Annotated[str, AfterValidator(_name)]
+Seconds = Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False)]
+Fraction = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+Megabytes = Annotated[int, Field(ge=1, le=1 << 24)]
 
 
-class NodeConfig(Section):
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class NodeConfig(_Section):
     """Who this node is, and where it keeps what must survive a restart."""
 
     id: Name = Field(
         default_factory=lambda: re.sub(r"[^A-Za-z0-9.-]", "-", socket.gethostname()).strip(".-") or "node"
     )
-    labels: dict[str, str] = Field(default={})
+    labels: dict[str, str] = {}
     state_dir: Path = Path("/var/lib/edgeagent")
 
 
-class TlsConfig(Section):
+class TlsConfig(_Section):
     """Certificates in PEM files: who is trusted (the system's own if None), and who we are."""
 
     ca_file: Path | None = None
@@ -87,7 +83,7 @@ class TlsConfig(Section):
         return key_file
 
 
-class IntentSourceConfig(Section):
+class IntentSourceConfig(_Section):
     """Where the operator's intent is written, and how to get in. options: of the client, by kind of source."""
 
     url: str
@@ -143,14 +139,14 @@ class ConfigStoreConfig(IntentSourceConfig):
     url: str = "file:///etc/edgeagent/intent"
 
 
-class ModelStoreConfig(Section):
+class ModelStoreConfig(_Section):
     """Where versions come from: a folder, or any URL that fsspec opens.
 
     timeout_seconds: limit of one request. storage_options: passed to the fsspec file system as they are.
     """
 
     url: str = Field(default="/var/lib/edgeagent/store", min_length=1)
-    trusted_keys: list[Path] = Field(default=[])
+    trusted_keys: list[Path] = []
     timeout_seconds: Seconds = 20.0
     storage_options: dict[str, Any] = Field(default={}, repr=False)
 
@@ -164,14 +160,14 @@ class ModelStoreConfig(Section):
         return keys
 
 
-class ParityConfig(Section):
+class ParityConfig(_Section):
     """How alike a converted model must be to its source weights: IoU of the boxes, difference of the scores."""
 
     iou: Fraction = 0.9
     score: Fraction = 0.02
 
 
-class EngineConfig(Section):
+class EngineConfig(_Section):
     """How engine workers infer.
 
     backend: auto tries what is installed and takes the fastest that finds what the source weights find.
@@ -199,7 +195,7 @@ def default_live(url: str) -> bool:
     return urlsplit(url).scheme in _LIVE_SCHEMES or url.removeprefix("file://").startswith("/dev/")
 
 
-class SourceConfig(Section):
+class SourceConfig(_Section):
     """Where frames come from. fps: pace of a file or folder, None for its own; stall_seconds: no frame for
     so long means that the source is gone and is opened again."""
 
@@ -227,27 +223,25 @@ class SourceConfig(Section):
         return url
 
 
-def _sink_type(name: str) -> str:
-    if not name:
-        raise ValueError(f"is missing; allowed: {', '.join(sink_names())}")
-    return sink_type(name).name
+class JsonlSink(_Section):
+    """One JSON line a frame, in a file that is rotated at `max_mb` megabytes; `keep` older files stay."""
+
+    type: Literal["jsonl"] = "jsonl"
+    path: Path
+    max_mb: Megabytes = 100
+    keep: int = Field(default=5, ge=0, le=10_000)
 
 
-class _AnySink(BaseModel):
-    type: Annotated[str, AfterValidator(_sink_type)] = Field(default="", validate_default=True)
+class LogSink(_Section):
+    """Each frame's detections as one line of the node's log."""
+
+    type: Literal["log"] = "log"
 
 
-def _sink(value: object) -> object:
-    """A sink's fields are those of its type, which another package may have brought."""
-    if isinstance(value, SinkConfig):
-        return value
-    return sink_type(_AnySink.model_validate(value).type).config.model_validate(value)
+Sink = Annotated[JsonlSink | LogSink, Field(discriminator="type")]
 
 
-Sink = Annotated[SerializeAsAny[SinkConfig], BeforeValidator(_sink)]
-
-
-class PipelineConfig(Section):
+class PipelineConfig(_Section):
     """One line: a source, the model that looks at it, and where detections go."""
 
     name: Name
@@ -255,16 +249,16 @@ class PipelineConfig(Section):
     source: SourceConfig
     confidence: Fraction = 0.25
     iou: Fraction = 0.45
-    sinks: list[Sink] = Field(default=[])
+    sinks: list[Sink] = []
 
 
-class ProbationConfig(Section):
+class ProbationConfig(_Section):
     """The watch after a swap, during which the version before stays warm."""
 
     seconds: float = Field(default=60.0, ge=0, le=86_400, allow_inf_nan=False)
 
 
-class UpdateConfig(Section):
+class UpdateConfig(_Section):
     """Limits of an update.
 
     keep_versions: in the local cache. fetch_seconds: without progress. convert_seconds: of converting and
@@ -293,7 +287,7 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-class ApiConfig(Section):
+class ApiConfig(_Section):
     """The HTTP API. token_file: the bearer token; without one the API binds to loopback only.
 
     hooks: webhooks by name, at /api/hooks/<name>; each has a secret of its own instead of the token.
@@ -302,7 +296,7 @@ class ApiConfig(Section):
     token_file: Path | None = None  # before host, which is checked against it
     host: str = "127.0.0.1"
     port: int = Field(default=8080, ge=0, le=65_535)
-    hooks: dict[Name, HookConfig] = Field(default={})
+    hooks: dict[Name, HookConfig] = {}
 
     @field_validator("host")
     @classmethod
@@ -314,21 +308,21 @@ class ApiConfig(Section):
         return host
 
 
-class LogConfig(Section):
+class LogConfig(_Section):
     """The node's log on stderr. format: auto is console on a terminal and json elsewhere."""
 
     level: Literal["debug", "info", "warning", "error"] = "info"
     format: Literal["auto", "json", "console"] = "auto"
 
 
-class Config(Section):
+class Config(_Section):
     """Everything a node is told at its start. Every field has a default."""
 
     node: NodeConfig = Field(default_factory=NodeConfig)
     config_store: ConfigStoreConfig = ConfigStoreConfig()
     model_store: ModelStoreConfig = ModelStoreConfig()
     engine: EngineConfig = EngineConfig()
-    pipelines: list[PipelineConfig] = Field(default=[])
+    pipelines: list[PipelineConfig] = []
     update: UpdateConfig = UpdateConfig()
     api: ApiConfig = ApiConfig()
     log: LogConfig = LogConfig()

@@ -6,9 +6,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from edgeagent.core.directive import Directive
+from edgeagent.core.form import Form, FrameSizes
 from edgeagent.core.gating import GateResult
 from edgeagent.core.lifecycle import Stage
-from edgeagent.core.state import Goal, PrepareMode, VersionRef
+from edgeagent.core.state import Goal, PrepareMode, State, VersionRef
 
 # -- events ------------------------------------------------------------------------------------------
 
@@ -44,37 +45,67 @@ class PromoteRequested:
 
 @dataclass(frozen=True)
 class StageReached:
-    """The candidate is in a stage, mostly a new one. digest: as soon as it is known; gates: what they have found so
-    far."""
+    """The candidate, or the rebuild, is in a stage, mostly a new one.
+
+    digest: as soon as it is known. gates: what they have found so far. form: once it is READY.
+    """
 
     id: int
     stage: Stage
     digest: str = ""
     gates: tuple[GateResult, ...] = ()
+    form: Form | None = None
 
 
 @dataclass(frozen=True)
 class CandidateFailed:
-    """The candidate can't go on. `transient`: through no fault of its own; try again later."""
+    """The candidate, or the rebuild, can't go on.
+
+    transient: through no fault of its own; try again later. fingerprint: of what the store holds, when that is known.
+    """
 
     id: int
     why: str
     transient: bool = False
+    fingerprint: str = ""
 
 
 @dataclass(frozen=True)
-class StoreChanged:
-    """What the store holds under a refused version is no longer what was refused."""
+class FormConfirmed:
+    """The rebuild came to an end before anything was loaded: what serves has the best form that it can have."""
+
+    id: int
+    form: Form
+
+
+@dataclass(frozen=True)
+class FramesSeen:
+    """The sizes of all frames that the pipelines of the model have sent until now."""
+
+    frames: FrameSizes
+
+
+@dataclass(frozen=True)
+class StoreChecked:
+    """The answer to CheckStore. `fingerprint`: of what the store holds, "" when that can't be told just now."""
 
     version: str
+    fingerprint: str
 
 
 @dataclass(frozen=True)
-class ActiveUnhealthy:
-    """The active engine misbehaves in a way that a restart of its worker didn't cure."""
+class WorkerFailed:
+    """The worker of the engine that serves ended, or failed on several frames in a row."""
 
     ref: VersionRef
     why: str
+
+
+@dataclass(frozen=True)
+class EngineRetired:
+    """An engine that was swapped out has finished its frames, and its worker is gone."""
+
+    ref: VersionRef
 
 
 @dataclass(frozen=True)
@@ -89,8 +120,11 @@ Event = (
     | PromoteRequested
     | StageReached
     | CandidateFailed
-    | StoreChanged
-    | ActiveUnhealthy
+    | FormConfirmed
+    | FramesSeen
+    | StoreChecked
+    | WorkerFailed
+    | EngineRetired
     | Tick
 )
 
@@ -99,7 +133,10 @@ Event = (
 
 @dataclass(frozen=True)
 class PrepareCandidate:
-    """Take the candidate from FETCHING to READY; report with StageReached and CandidateFailed."""
+    """Take the candidate from FETCHING to READY; report with StageReached and CandidateFailed.
+
+    mode REBUILD: of the version that serves, beside it; FormConfirmed is a third way to end.
+    """
 
     id: int
     goal: Goal
@@ -122,10 +159,24 @@ class Swap:
 
 
 @dataclass(frozen=True)
-class RetireEngine:
-    """Drain this version, then retire it."""
+class ReplaceEngine:
+    """Let the rebuilt engine of the version that serves take over; drain the one before, then retire it."""
 
     ref: VersionRef
+
+
+@dataclass(frozen=True)
+class RetireEngine:
+    """Drain the engine of this version, then retire it; report with EngineRetired."""
+
+    ref: VersionRef
+
+
+@dataclass(frozen=True)
+class CheckStore:
+    """Look what the store holds under this version; answer with StoreChecked, in any case."""
+
+    version: str
 
 
 @dataclass(frozen=True)
@@ -148,4 +199,9 @@ class AppendAudit:
     gates: tuple[GateResult, ...] = ()
 
 
-Command = PrepareCandidate | Cancel | Swap | RetireEngine | PersistState | AppendAudit
+Command = (
+    PrepareCandidate | Cancel | Swap | ReplaceEngine | RetireEngine | CheckStore | PersistState | AppendAudit
+)
+
+Step = tuple[State, list[Command]]
+"""The state after an event, and what is to be performed, in order."""

@@ -10,13 +10,13 @@ from enum import StrEnum
 class Stage(StrEnum):
     """Where a version stands on this node."""
 
-    ASPIRED = "ASPIRED"  # wished for; nothing done yet, or waiting to try again
+    ASPIRED = "ASPIRED"  # should serve; nothing done yet, or waiting to try again
     FETCHING = "FETCHING"  # its files come from the model store
     VERIFYING = "VERIFYING"  # hash of every file
     PREPARING = "PREPARING"  # converting for this node's hardware
     GATING = "GATING"  # contract, smoke, …, in the preparing worker
     WARMING = "WARMING"  # its serving worker loads and infers once
-    READY = "READY"  # could serve the next frame
+    READY = "READY"  # could serve the next frame: a candidate about to be swapped in, or the standby
     SHADOW = "SHADOW"  # infers beside the active version, its results unused
     PROBATION = "PROBATION"  # serves, watched; the version before stays warm
     STABLE = "STABLE"  # has earned its place
@@ -28,18 +28,21 @@ class Stage(StrEnum):
 _S = Stage
 
 TRANSITIONS: Mapping[Stage, frozenset[Stage]] = {
-    # A rolled-back or booted version skips the gates that it has passed before.
-    _S.ASPIRED: frozenset({_S.FETCHING, _S.RETIRED, _S.REJECTED}),
+    # Superseded (RETIRED) while it waits, but not refused: nothing is found out about it meanwhile.
+    _S.ASPIRED: frozenset({_S.FETCHING, _S.RETIRED}),
     # Back to ASPIRED: no fault of its own (the store can't be reached, the disk fails); it is tried again later.
     _S.FETCHING: frozenset({_S.VERIFYING, _S.ASPIRED, _S.RETIRED, _S.REJECTED}),
     _S.VERIFYING: frozenset({_S.PREPARING, _S.ASPIRED, _S.RETIRED, _S.REJECTED}),
+    # A version known to be good skips the gates that it has passed before.
     _S.PREPARING: frozenset({_S.GATING, _S.WARMING, _S.ASPIRED, _S.RETIRED, _S.REJECTED}),
     _S.GATING: frozenset({_S.WARMING, _S.ASPIRED, _S.RETIRED, _S.REJECTED}),
     _S.WARMING: frozenset({_S.READY, _S.ASPIRED, _S.RETIRED, _S.REJECTED}),
-    _S.READY: frozenset({_S.SHADOW, _S.PROBATION, _S.STABLE, _S.RETIRED, _S.REJECTED}),
+    # A standby drains when the version after it is stable.
+    _S.READY: frozenset({_S.SHADOW, _S.PROBATION, _S.STABLE, _S.DRAINING, _S.REJECTED}),
     _S.SHADOW: frozenset({_S.PROBATION, _S.RETIRED, _S.REJECTED}),
     _S.PROBATION: frozenset({_S.STABLE, _S.DRAINING, _S.REJECTED}),
-    _S.STABLE: frozenset({_S.DRAINING}),
+    # Back to READY: it stays warm as the standby of a version on probation.
+    _S.STABLE: frozenset({_S.READY, _S.DRAINING}),
     _S.DRAINING: frozenset({_S.RETIRED}),
     _S.RETIRED: frozenset(),
     _S.REJECTED: frozenset(),

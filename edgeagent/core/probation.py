@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
-"""When a version that serves has disappointed: the judgement over its worker's failures."""
+"""When a version that serves has used up its failure budget."""
 
 from __future__ import annotations
 
@@ -11,6 +11,9 @@ MAX_FAILURES = 2
 
 WINDOW_S = 60.0
 """Failures further apart than this (seconds) are counted as separate mishaps."""
+
+KEPT_FAILURES = 10
+"""Of how many failures the times are kept; more than any budget."""
 
 
 def exceeds_failure_budget(failures: Sequence[float], now: float) -> bool:

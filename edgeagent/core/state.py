@@ -9,6 +9,7 @@ from enum import StrEnum
 from typing import Any
 
 from edgeagent.core.directive import Directive, directive_from_json, directive_to_json
+from edgeagent.core.form import Form, FrameSizes
 from edgeagent.core.gating import GateResult
 from edgeagent.core.lifecycle import Stage
 from edgeagent.core.model import MAX_NUMBER
@@ -67,8 +68,11 @@ class Goal:
 
 @dataclass(frozen=True)
 class Candidate:
-    """A version on its way in. `times` holds (stage, when it was entered), monotonic seconds; `gates`: what they have
-    found so far."""
+    """A version on its way in, or the version that serves on its way to a better form.
+
+    times: (stage, when it was entered), monotonic seconds. retry_at: when it is tried again, None while it is worked
+    on. error: what the last try failed of. gates: what they have found so far.
+    """
 
     id: int
     goal: Goal
@@ -109,12 +113,29 @@ class Rejection:
 
 
 @dataclass(frozen=True)
-class State:
-    """Everything that is decided on, for one model.
+class StoreWatch:
+    """A refused version, of which the store may come to hold something else.
 
+    refused: fingerprint of what the store held when it was refused, "" when that isn't known. checks: how often the
+    store was asked since. due: when it is asked next, None while its answer or another try of the version is awaited.
+    """
+
+    version: str
+    refused: str = ""
+    checks: int = 0
+    due: float | None = None
+
+
+@dataclass(frozen=True)
+class State:
+    """Everything that is decided on, for one model. All times are monotonic seconds.
+
+    probation_until: None when the active version is stable.
     stable_versions: those that became stable, oldest first; the last is the last known good.
-    probation_until: monotonic seconds; None when the active version is stable.
     intent_synced: the config store has told the intent since this start; until then `directive` is of the last run.
+    forms: of the active version and the standby. frames: what the pipelines have sent. rebuild: the active version on
+    its way to a better form. failures: when the active version's worker failed, since the swap. draining: engines that
+    were swapped out and finish the frames that they have, the longest out first.
     """
 
     model: str
@@ -131,6 +152,17 @@ class State:
     next_id: int = 1
     boot_failed: frozenset[str] = field(default_factory=frozenset)
     intent_synced: bool = False
+    forms: Mapping[VersionRef, Form] = field(default_factory=dict)
+    frames: FrameSizes = field(default_factory=FrameSizes)
+    rebuild: Candidate | None = None
+    failures: tuple[float, ...] = ()
+    store_watch: StoreWatch | None = None
+    draining: tuple[VersionRef, ...] = ()
+
+    @property
+    def stage(self) -> Stage:
+        """Of the active version."""
+        return Stage.STABLE if self.probation_until is None else Stage.PROBATION
 
     @property
     def last_known_good(self) -> VersionRef | None:

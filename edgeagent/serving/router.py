@@ -14,6 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import count
 
+from edgeagent.core.form import FrameSizes
 from edgeagent.serving.engine_process import Engine
 from edgeagent.serving.frame import Frame
 from edgeagent.serving.record import Timing, boxes_of, record_of, timing_of
@@ -97,6 +98,16 @@ class Router:
     def lines(self) -> list[Route]:
         """The lines on this model."""
         return list(self._lines)
+
+    def frame_sizes(self) -> FrameSizes:
+        """Of all frames that the lines have had."""
+        sizes = [line.sizes for line in self._lines]
+        return FrameSizes(frozenset().union(*sizes), all(sizes))
+
+    def recent_frames(self) -> list[Frame]:
+        """The newest frame of each line that has one, for a candidate to be tried on."""
+        newest = (line.recent or (line.waiting[-1] if line.waiting else None) for line in self._lines)
+        return [frame for frame in newest if frame]
 
     def add_line(self, line: Route) -> None:
         """Route this line's frames too."""

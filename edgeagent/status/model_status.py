@@ -6,8 +6,8 @@ from __future__ import annotations
 import time
 from dataclasses import replace
 
+from edgeagent.core.goal import goal, rejection_of
 from edgeagent.core.lifecycle import Stage
-from edgeagent.core.reconciler import goal, rejection_of
 from edgeagent.core.state import Candidate, Override, State
 from edgeagent.serving.engine_process import Engine
 from edgeagent.status.schema import (
@@ -19,7 +19,6 @@ from edgeagent.status.schema import (
     ModelStatus,
     RejectedVersion,
 )
-from edgeagent.update.preparation import Preparation
 from edgeagent.update.updater import Updater
 
 
@@ -34,7 +33,9 @@ def model_status(updater: Updater) -> ModelStatus:
         standby=_loaded(standby) if standby else None,
         held=_held(s.override) if s.override else None,
         state=state_name(s),
-        candidate=_candidate(s.candidate, updater.preparation) if s.candidate else None,
+        candidate=_candidate(s.candidate, updater) if s.candidate else None,
+        rebuild=_candidate(s.rebuild, updater) if s.rebuild else None,
+        draining=list(s.draining),
         previous=[r for r in s.stable_versions if r != s.active],
         rejected=[
             RejectedVersion(version=r.version, digest=r.digest, stage=r.stage, why=r.why)
@@ -56,9 +57,10 @@ def _held(override: Override) -> Held:
     )
 
 
-def _candidate(c: Candidate, preparation: Preparation | None) -> CandidateStatus:
+def _candidate(c: Candidate, updater: Updater) -> CandidateStatus:
     now = time.monotonic()
-    report = preparation.report if preparation and c.retry_at is None else None
+    preparation = updater.preparation_of(c)
+    report = preparation.report if preparation else None
     return CandidateStatus(
         version=c.goal.version,
         digest=c.digest or None,
@@ -97,4 +99,4 @@ def state_name(s: State) -> str:
         return Stage.REJECTED.value
     if s.active is None:
         return Stage.ASPIRED.value
-    return (Stage.STABLE if s.probation_until is None else Stage.PROBATION).value
+    return s.stage.value

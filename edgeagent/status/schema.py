@@ -135,6 +135,10 @@ class ModelStatus(StatusPart):
     state: str
     """The candidate's stage if there is one; else REJECTED, PROBATION, STABLE or ASPIRED."""
     candidate: CandidateStatus | None
+    rebuild: CandidateStatus | None = None
+    """The version that serves on its way to a better form, beside it; version, digest and epoch stay."""
+    draining: list[VersionRef] = []
+    """Engines that were swapped out and finish the frames that they have."""
     previous: list[VersionRef]
     """Versions that became stable here, oldest first, without the active one."""
     rejected: list[RejectedVersion]
@@ -148,22 +152,8 @@ class LatencyStatus(StatusPart):
     p99: float | None
 
 
-class SinkStatus(StatusPart):
-    """One sink, in records."""
-
-    sink: str
-    """Its name: the file, the address."""
-    type: str
-    lossless: bool
-    written: int
-    lost: int
-    queued: int
-    behind: bool
-    error: str | None
-
-
 class SinksStatus(StatusPart):
-    """The sinks of a pipeline, in records; sums over all."""
+    """The sinks of a pipeline, in records."""
 
     written: int
     lost: int
@@ -171,8 +161,6 @@ class SinksStatus(StatusPart):
     behind: bool
     errors: dict[str, str]
     """Why a sink can't be written now, by its name."""
-    each: list[SinkStatus] = []
-    """Each by itself."""
 
 
 class PipelineStatus(StatusPart):

@@ -58,10 +58,10 @@ class Journal:
 
     def record(self, model: str, record: AppendAudit) -> None:
         """Into audit log, metrics and log; a swap also makes room in the cache."""
-        if record.event != "intent":
+        if record.event not in ("intent", "rebuild"):  # neither is about another version
             self._metrics.swap(model, record.result)
-        for stage, seconds in record.stages.items():
-            self._metrics.update_stage(model, stage, seconds)
+            for stage, seconds in record.stages.items():
+                self._metrics.update_stage(model, stage, seconds)
         version = record.to_version
         entry = AuditRecord(
             event=record.event,

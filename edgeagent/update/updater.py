@@ -1,56 +1,49 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
-"""Performs what the reconciler decides for one model: prepares, warms, swaps, drains, retires, remembers."""
+"""Performs what the reconciler decides for one model, and tells it what came of that; decides nothing itself."""
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Coroutine
 from dataclasses import replace
 from functools import partial
-from typing import Any, Protocol
+from typing import Protocol
 
 import structlog
 
-from edgeagent.core.directive import Directive
 from edgeagent.core.events import (
-    ActiveUnhealthy,
     AppendAudit,
     Cancel,
     CandidateFailed,
+    CheckStore,
     Command,
+    EngineRetired,
     Event,
+    FramesSeen,
     PersistState,
     PrepareCandidate,
+    ReplaceEngine,
     RetireEngine,
     StageReached,
-    StoreChanged,
+    StoreChecked,
     Swap,
     Tick,
+    WorkerFailed,
 )
-from edgeagent.core.form import FrameSizes
-from edgeagent.core.lifecycle import Stage
-from edgeagent.core.probation import exceeds_failure_budget
-from edgeagent.core.reconciler import Policy, goal, next_deadline, react, rejection_of
-from edgeagent.core.state import Goal, PrepareMode, State, VersionRef
-from edgeagent.errors import EdgeAgentError
+from edgeagent.core.policy import Policy
+from edgeagent.core.reconciler import next_deadline, react
+from edgeagent.core.state import Candidate, PrepareMode, State
 from edgeagent.serving.artifact import Artifact
 from edgeagent.serving.engine_process import Engine, EngineSettings, SpareEngine
-from edgeagent.serving.frame import Frame
 from edgeagent.serving.router import Router
 from edgeagent.serving.slot import Slot
-from edgeagent.update.preparation import (
-    Preparation,
-    PrepareSettings,
-    RefusedError,
-    store_fingerprint,
-)
+from edgeagent.update.background import BackgroundTasks
+from edgeagent.update.candidate_work import CandidateWork
+from edgeagent.update.engine_set import EngineSet
+from edgeagent.update.preparation import Preparation, PrepareSettings, store_fingerprint
 from edgeagent.workers.messages import Detected
 
 _log = structlog.get_logger(__name__)
-_RECHECK_MIN_S = 2.0
-_REFIT_AGAIN_S = 300.0
-"""Seconds after which what could not be made anew is tried again: so seldom that it may fail each time."""
 
 
 class UpdaterObserver(Protocol):
@@ -76,35 +69,23 @@ class Updater:
         prepare: PrepareSettings,
         engine: EngineSettings,
         observer: UpdaterObserver,
-        recheck_s: float,
         keep_spare: bool = True,
     ) -> None:
         """keep_spare: an engine worker waits for the next version all the time, not only while there is an update."""
-        self.spare = SpareEngine()
-        self._keep_spare = keep_spare
         self.state = state
         self.slot = Slot()
         self.slot.epoch = state.epoch
-        self.router = Router(state.model, self.slot, resized=self._refit_if_needed)
+        self.router = Router(state.model, self.slot, resized=self._frames_seen)
+        self.spare = SpareEngine()
         self._policy = policy
         self._prepare_settings = prepare
         self._engine_settings = engine
         self._observer = observer
-        self._recheck_s = recheck_s
-        self._engines: dict[VersionRef, Engine] = {}  # active, standby, and the candidate that is ready
-        self._draining: set[Engine] = set()
-        self._work: tuple[int, asyncio.Task[None]] | None = None
-        self._preparation: Preparation | None = None
-        self._warming: Engine | None = None
-        self._fitting: Engine | None = None
-        self._refit: asyncio.Task[None] | None = None
-        self._refit_preparation: Preparation | None = None
-        self._refit_again: asyncio.TimerHandle | None = None
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._keep_spare = keep_spare
+        self._engines = EngineSet(self.slot)
+        self._works: dict[int, tuple[CandidateWork, asyncio.Task[None]]] = {}
+        self._tasks = BackgroundTasks(model=state.model)
         self._timer: asyncio.TimerHandle | None = None
-        self._failures: list[float] = []
-        self._recheck: asyncio.Task[None] | None = None
-        self._refused_fingerprint: dict[str, str] = {}
         self._closed = False
 
     # -- what the node asks --------------------------------------------------------------------------
@@ -117,7 +98,6 @@ class Updater:
         for command in commands:
             self._perform(command)
         self._arm_timer()
-        self._watch_refused()
 
     def set_probation(self, seconds: float) -> None:
         """How long the versions that come from now on are watched."""
@@ -125,24 +105,22 @@ class Updater:
 
     @property
     def engines(self) -> list[Engine]:
-        """Every engine with a worker: serving, standby, warming, draining."""
-        loading = [engine for engine in (self._warming, self._fitting) if engine]
-        return [*self._engines.values(), *loading, *self._draining]
+        """Every engine with a worker: serving, standby, loading, draining."""
+        return self._engines.all
 
-    @property
-    def preparation(self) -> Preparation | None:
-        """That of the candidate, while there is one."""
-        return self._preparation
+    def preparation_of(self, c: Candidate) -> Preparation | None:
+        """That of the candidate or the rebuild, while it is worked on."""
+        return self._works[c.id][0].preparation if c.id in self._works else None
 
     @property
     def preparations(self) -> list[Preparation]:
-        """All that are under way: of the candidate, and of the version that is made anew."""
-        return [p for p in (self._preparation, self._refit_preparation) if p]
+        """All that are under way: of the candidate, and of the rebuild."""
+        return [work.preparation for work, _ in self._works.values()]
 
     @property
     def standby(self) -> Engine | None:
         """The engine that stays warm for a roll-back."""
-        return self._engines.get(self.state.standby) if self.state.standby else None
+        return self._engines.held(self.state.standby) if self.state.standby else None
 
     def forget_ring(self, ring: int) -> None:
         """A ring is gone: no engine needs it mapped any more."""
@@ -152,14 +130,11 @@ class Updater:
     async def close(self) -> None:
         """Stop everything; returns when every worker is gone."""
         self._closed = True
-        for timer in (self._timer, self._refit_again):
-            if timer:
-                timer.cancel()
-        for task in self._tasks:
-            task.cancel()
+        if self._timer:
+            self._timer.cancel()
+        self._tasks.cancel()
         await asyncio.gather(self.spare.end(), *(e.retire() for e in self.engines))
-        if self._tasks:
-            await asyncio.wait(self._tasks)
+        await self._tasks.ended()
 
     # -- what engines say (EngineUser) ---------------------------------------------------------------
 
@@ -169,7 +144,7 @@ class Updater:
 
     def fault(self, engine: Engine, ticket: int, why: str) -> None:
         """To the router, and into the log."""
-        _log.warning("frame failed", model=self.state.model, version=engine.ref.version, why=why)
+        _log.warning("frame.failed", model=self.state.model, version=engine.ref.version, why=why)
         self.router.fault(engine, ticket, why)
 
     def lost(self, engine: Engine) -> None:
@@ -183,86 +158,70 @@ class Updater:
             self._have_spare()
 
     def failed(self, engine: Engine, why: str) -> None:
-        """Too many failures of the active engine disappoint; one that drains, even of the same version, has no say."""
-        if engine is not self.slot.engine:
-            return
-        now = time.monotonic()
-        self._failures = [*self._failures[-9:], now]
-        if exceeds_failure_budget(self._failures, now):
-            self.handle(ActiveUnhealthy(engine.ref, why))
+        """Counts for the version that serves; an engine that drains, even of the same version, has no say."""
+        if engine is self.slot.engine:
+            self.handle(WorkerFailed(engine.ref, why))
 
     # -- commands ------------------------------------------------------------------------------------
 
     def _perform(self, command: Command) -> None:
         match command:
-            case PrepareCandidate(id, wanted, mode):
-                self._cancel_work()
-                self._work = (id, self._start(self._bring_in(id, wanted, mode)))
+            case PrepareCandidate(id):
+                work = self._work(command)
+                self._works[id] = work, self._tasks.start(self._run(work), partial(self._fault, id))
             case Cancel(id):
-                if self._work and self._work[0] == id:
-                    self._cancel_work()
+                if id in self._works:
+                    self._works.pop(id)[1].cancel()
             case Swap(ref, epoch):
-                self._failures.clear()
-                self.slot.swap(self._engines[ref], epoch)
-                _log.info("swapped", model=self.state.model, version=ref.version, epoch=epoch)
+                self._engines.swap(ref, epoch)
+                _log.info("version.swapped", model=self.state.model, version=ref.version, epoch=epoch)
                 self.router.dispatch()
-                self._refit_if_needed()
+            case ReplaceEngine(ref):
+                self._tasks.start(self._drain(self._engines.replace(ref)))
+                _log.info("engine.rebuilt", model=self.state.model, version=ref.version)
+                self.router.dispatch()
             case RetireEngine(ref):
-                self._drop(self._engines.pop(ref))
+                self._tasks.start(self._drain(self._engines.give_up(ref)))
+            case CheckStore(version):
+                self._tasks.start(self._check_store(version))
             case PersistState():
                 self._observer.save(self.state)
             case AppendAudit():
                 self._observer.record(self.state.model, command)
 
-    def _cancel_work(self) -> None:
-        if self._work:
-            self._work[1].cancel()
-            self._work = None
-
-    async def _bring_in(self, id: int, wanted: Goal, mode: PrepareMode) -> None:
-        """The way of a candidate from FETCHING to READY. Cancelled when it is superseded."""
-        engine = None
+    def _work(self, command: PrepareCandidate) -> CandidateWork:
+        is_rebuild = command.mode is PrepareMode.REBUILD
+        engine = self.slot.engine
         preparation = Preparation(
             self.state.model,
-            wanted,
+            command.goal,
             self._prepare_settings,
-            self._active_contract(),
-            self._recent_frames,
-            self._frame_sizes,
-            lambda stage, digest: self.handle(StageReached(id, stage, digest)),
-            {r.digest for r in self.state.rejections},
-            mode,
-            backend=self._backend,
+            engine.artifact.contract if engine else None,
+            self.router.recent_frames,
+            self.router.frame_sizes,
+            lambda stage, digest: self.handle(StageReached(command.id, stage, digest)),
+            set() if is_rebuild else {r.digest for r in self.state.rejections},
+            command.mode,
+            backend="" if is_rebuild else self._backend,
         )
-        self._preparation = preparation
+        return CandidateWork(
+            command, preparation, self._engines, self._engine, self.router.frame_sizes, self.handle
+        )
+
+    async def _run(self, work: CandidateWork) -> None:
         try:
-            self.spare.wait(self._backend)
-            artifact = await preparation.run()
-            self.handle(StageReached(id, Stage.WARMING, artifact.ref.digest))
-            self._warming = engine = self._engine(artifact)
-            await engine.load()
-            self._engines[engine.ref] = engine
-            self._warming, ready, engine = None, engine, None
-            self._work = None
-            self.handle(StageReached(id, Stage.READY, ready.ref.digest))
-        except OSError as e:  # no process, no descriptor, no memory to be had just now
-            self.handle(CandidateFailed(id, f"this machine lacks something: {e}", transient=True))
-        except RefusedError as e:
-            if e.fingerprint:
-                self._refused_fingerprint[wanted.version] = e.fingerprint
-            self.handle(CandidateFailed(id, e.why, e.transient))
-        except EdgeAgentError as e:
-            self.handle(CandidateFailed(id, str(e)))
+            if work.command.mode is not PrepareMode.REBUILD:
+                self.spare.wait(self._backend)
+            await work.run()
         finally:
-            if self._preparation is preparation:
-                self._preparation = None
+            self._works.pop(work.command.id, None)
             self._have_spare()
-            if not self._keep_spare and (self._work is None or self._work[1] is asyncio.current_task()):
+            if not self._keep_spare and not self._works:
                 await self.spare.end()
-            if engine:
-                if self._warming is engine:
-                    self._warming = None
-                await asyncio.shield(engine.retire())
+
+    def _fault(self, id: int, error: BaseException) -> None:
+        """A fault of our own, or a worker that talks nonsense."""
+        self.handle(CandidateFailed(id, f"error in edgeagent: {error!r}"))
 
     def _engine(self, artifact: Artifact) -> Engine:
         restarted = partial(self._observer.worker_restarted, "engine")
@@ -278,100 +237,22 @@ class Updater:
         """Of the version that serves: the next one's is likely the same."""
         return self.slot.engine.artifact.variant.backend if self.slot.engine else ""
 
-    def _refit_if_needed(self) -> None:
-        """Make the version that serves anew when it is not in the form that it should have on this node.
-
-        Nothing else changes: version, digest and epoch stay."""
-        if (self._refit is None or self._refit.done()) and self._unfit() and not self._closed:
-            self._refit = self._start(self._refit_until_it_fits())
-
-    def _unfit(self) -> Engine | None:
-        """The engine that serves, if its version serves as it was published for want of something better, or there are
-        frames of another shape than those it was made for: until then it sees these smaller than it should."""
-        engine, frames = self.slot.engine, self._frame_sizes()
-        if engine is None or engine.artifact.provisional:
-            return engine
-        made_for = engine.artifact.imgsz
-        if made_for is None or not frames.seen:
-            return None
-        needed = engine.artifact.contract.fitted(frames.seen)
-        # A camera that hasn't sent a frame yet may need what the others don't; what these lack, they lack without it.
-        too_small = needed[0] > made_for[0] or needed[1] > made_for[1]
-        return engine if too_small or (frames.complete and needed != made_for) else None
-
-    async def _refit_until_it_fits(self) -> None:
-        """Meanwhile another version may serve, or other frames come. What fails waits for these, or a while."""
-        while engine := self._unfit():
-            if not await self._fit(engine):
-                if self._refit_again:
-                    self._refit_again.cancel()
-                again = asyncio.get_running_loop().call_later(_REFIT_AGAIN_S, self._refit_if_needed)
-                self._refit_again = again
-                return
-
-    async def _fit(self, engine: Engine) -> bool:
-        ref, model = engine.ref, self.state.model
-        goal = Goal(Directive(ref.version, "rebuild", "node"), ref.digest)
-        preparation = Preparation(
-            model,
-            goal,
-            self._prepare_settings,
-            self._active_contract(),
-            self._recent_frames,
-            self._frame_sizes,
-            lambda stage, digest: None,
-            set(),
-            PrepareMode.REBUILD,
-        )
-        self._refit_preparation = preparation
-        try:
-            artifact = await preparation.run()
-            if replace(engine.artifact, provisional=False, trials=artifact.trials) == artifact:
-                engine.artifact = artifact  # that is how it serves already
-                return True
-            self._fitting = self._engine(artifact)
-            await self._fitting.load()
-            if self._engines.get(ref) is engine:
-                self._engines[ref], self._fitting = self._fitting, None
-                if self.slot.engine is engine:
-                    self.slot.swap(self._engines[ref], self.slot.epoch)
-                    self.router.dispatch()
-                self._drop(engine)
-                form = {"engine": artifact.variant.name, "input": artifact.imgsz}
-                _log.info("made anew", model=model, version=ref.version, **form)
-            return True
-        except (OSError, RefusedError, EdgeAgentError) as e:
-            _log.warning("not made anew", model=model, version=ref.version, why=str(e))
-            return False
-        finally:
-            self._refit_preparation = None
-            self._have_spare()
-            fitting, self._fitting = self._fitting, None
-            if fitting:
-                await asyncio.shield(fitting.retire())
-
-    def _drop(self, engine: Engine) -> None:
-        self._draining.add(engine)
-        self._start(self._drain(engine))
-
     async def _drain(self, engine: Engine) -> None:
-        await self.slot.drained(engine)
-        await engine.retire()
-        self._draining.discard(engine)
-        _log.info("retired", model=self.state.model, version=engine.ref.version)
+        await self._engines.drain(engine)
+        _log.info("engine.retired", model=self.state.model, version=engine.ref.version)
+        self.handle(EngineRetired(engine.ref))
 
-    def _active_contract(self) -> Any:
-        return self.slot.engine.artifact.contract if self.slot.engine else None
+    async def _check_store(self, version: str) -> None:
+        fingerprint = ""
+        try:
+            fingerprint = await store_fingerprint(self.state.model, version, self._prepare_settings)
+        finally:
+            self.handle(StoreChecked(version, fingerprint))
 
-    def _frame_sizes(self) -> FrameSizes:
-        sizes = [line.sizes for line in self.router.lines]
-        return FrameSizes(frozenset().union(*sizes), all(sizes))
+    # -- frames and time -----------------------------------------------------------------------------
 
-    def _recent_frames(self) -> list[Frame]:
-        newest = (line.recent or (line.waiting[-1] if line.waiting else None) for line in self.router.lines)
-        return [frame for frame in newest if frame]
-
-    # -- time ----------------------------------------------------------------------------------------
+    def _frames_seen(self) -> None:
+        self.handle(FramesSeen(self.router.frame_sizes()))
 
     def _arm_timer(self) -> None:
         if self._timer:
@@ -381,44 +262,3 @@ class Updater:
         if at is not None:
             delay = max(0.0, at - time.monotonic())
             self._timer = asyncio.get_running_loop().call_later(delay, self.handle, Tick())
-
-    def _watch_refused(self) -> None:
-        """While what should serve was refused, look now and then whether the store holds something else."""
-        wanted = goal(self.state)
-        refused = wanted is not None and rejection_of(self.state, wanted) is not None
-        if refused and wanted and not self._recheck:
-            self._recheck = self._start(self._recheck_store(wanted.version))
-        elif not refused and self._recheck:
-            self._recheck.cancel()
-            self._recheck = None
-
-    async def _recheck_store(self, version: str) -> None:
-        delay = _RECHECK_MIN_S
-        while True:
-            await asyncio.sleep(min(delay, self._recheck_s))
-            delay *= 2
-            now = await store_fingerprint(self.state.model, version, self._prepare_settings)
-            # What was refused before a restart isn't known: then the store is asked once more.
-            if now and now != self._refused_fingerprint.get(version):
-                # If it is refused by its digest, without another look at the store, this is what was refused.
-                self._refused_fingerprint[version] = now
-                _log.info("the store's content changed", model=self.state.model, version=version)
-                self._recheck = None
-                self.handle(StoreChanged(version))
-                return
-
-    def _start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        task = asyncio.create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._done)
-        return task
-
-    def _done(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
-        error = None if task.cancelled() else task.exception()
-        if error is None:
-            return
-        # A fault of our own, or a worker that talks nonsense.
-        _log.error("updater failed", model=self.state.model, exc_info=error)
-        if self._work and self._work[1] is task:
-            self.handle(CandidateFailed(self._work[0], f"error in edgeagent: {error!r}"))

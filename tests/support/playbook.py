@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """The reconciler on paper: events go in, commands come out, and the state is kept between them.
 
-`on` answers with what is to be done (PrepareCandidate, Cancel, Swap, RetireEngine); AppendAudit and PersistState are
-kept aside, in `records` and `saved`, so that a test reads as the protocol.
+`on` answers with what is to be done (PrepareCandidate, Cancel, Swap, ReplaceEngine, RetireEngine); AppendAudit,
+PersistState and CheckStore are kept aside, in `records`, `saved` and `checks`, so that a test reads as the protocol.
 """
 
 from __future__ import annotations
@@ -15,23 +15,28 @@ from edgeagent.core.events import (
     AppendAudit,
     Cancel,
     CandidateFailed,
+    CheckStore,
     Event,
     IntentChanged,
     PersistState,
     PrepareCandidate,
+    ReplaceEngine,
     RetireEngine,
     StageReached,
+    StoreChecked,
     Swap,
     Tick,
+    WorkerFailed,
 )
 from edgeagent.core.lifecycle import Stage
-from edgeagent.core.reconciler import Policy, react
+from edgeagent.core.policy import Policy
+from edgeagent.core.reconciler import react
 from edgeagent.core.state import State, VersionRef, from_json, to_json
 
 POLICY = Policy(probation_s=60.0, retry_min_s=1.0, retry_max_s=30.0, keep_stable=3)
 UNPROVEN = (Stage.VERIFYING, Stage.PREPARING, Stage.GATING, Stage.WARMING)
 PROVEN = (Stage.VERIFYING, Stage.PREPARING, Stage.WARMING)
-Act = PrepareCandidate | Cancel | Swap | RetireEngine
+Act = PrepareCandidate | Cancel | Swap | ReplaceEngine | RetireEngine
 
 
 def digest(version: str, content: str = "") -> str:
@@ -57,15 +62,18 @@ class Playbook:
         self.policy = policy
         self.now = 1000.0
         self.records: list[AppendAudit] = []
+        self.checks: list[str] = []  # versions that the store was asked about
+        self.looks = 0
         self.saved = to_json(self.state)
 
     def on(self, event: Event) -> list[Act]:
         """What is to be done about it."""
         self.state, commands = react(self.state, event, self.now, self.policy)
         self.records += [c for c in commands if isinstance(c, AppendAudit)]
+        self.checks += [c.version for c in commands if isinstance(c, CheckStore)]
         if any(isinstance(c, PersistState) for c in commands):
             self.saved = json.loads(json.dumps(to_json(self.state)))
-        return [c for c in commands if not isinstance(c, AppendAudit | PersistState)]
+        return [c for c in commands if not isinstance(c, AppendAudit | PersistState | CheckStore)]
 
     def after(self, seconds: float) -> list[Act]:
         """What is to be done when so much time has passed."""
@@ -94,18 +102,34 @@ class Playbook:
         assert c is not None
         return self.on(CandidateFailed(c.id, why, transient))
 
+    def crashes(self, version: str, why: str = "crashed twice") -> list[Act]:
+        """Its worker fails twice; what is to be done at the second time."""
+        assert self.on(WorkerFailed(ref(version), "crashed")) == []
+        return self.on(WorkerFailed(ref(version), why))
+
+    def store_changes(self, fingerprint: str = "") -> list[Act]:
+        """The store is looked at when it is time, and holds something else under the refused version, or this."""
+        watch = self.state.store_watch
+        assert watch is not None
+        assert watch.due is not None
+        self.checks.clear()
+        acts = self.after(watch.due - self.now)
+        assert self.checks == [watch.version]
+        self.looks += 1
+        return acts + self.on(StoreChecked(watch.version, fingerprint or f"content {self.looks}"))
+
     def restarts(self) -> list[Act]:
         """The node was killed and starts again, with what was on disk; the first thing it does."""
         self.state = from_json(self.state.model, self.saved)
         return self.on(Tick())
 
     def rereads(self) -> list[Act]:
-        """The config store is there after a start, and tells the wish that stood before; what is to be done."""
+        """The config store is there after a start, and tells the intent that stood before; what is to be done."""
         assert self.state.directive is not None
         return self.on(IntentChanged(self.state.directive))
 
     def serves(self, *versions: str) -> Playbook:
-        """Each of these was wished for and became stable, one after the other."""
+        """Each of these was the intent and became stable, one after the other."""
         for n, version in enumerate(versions, start=1):
             self.on(intent(version, n))
             self.passes()

@@ -4,10 +4,14 @@
 from __future__ import annotations
 
 from itertools import product
+from typing import Any
 
 import pytest
 
+from edgeagent.core import lifecycle
+from edgeagent.core.events import EngineRetired, RollbackRequested, StageReached
 from edgeagent.core.lifecycle import TRANSITIONS, IllegalTransitionError, Stage, advance
+from tests.support.playbook import UNPROVEN, Playbook, digest, intent, ref
 
 PREPARATION = (Stage.FETCHING, Stage.VERIFYING, Stage.PREPARING, Stage.GATING, Stage.WARMING)
 WAY_OF_AN_UPDATE = (*PREPARATION, Stage.READY, Stage.PROBATION, Stage.STABLE, Stage.DRAINING, Stage.RETIRED)
@@ -19,7 +23,7 @@ def test_the_table_speaks_of_every_stage() -> None:
 
 
 def test_the_way_of_an_update() -> None:
-    """From wish to retirement, step by step."""
+    """From intent to retirement, step by step."""
     stage = Stage.ASPIRED
     for step in WAY_OF_AN_UPDATE:
         stage = advance(stage, step)
@@ -44,9 +48,9 @@ def test_whatever_is_prepared_can_wait_for_another_try(stage: Stage) -> None:
     assert advance(stage, Stage.ASPIRED) is Stage.ASPIRED
 
 
-@pytest.mark.parametrize("stage", [*PREPARATION, Stage.ASPIRED, Stage.READY, Stage.SHADOW, Stage.PROBATION])
+@pytest.mark.parametrize("stage", [*PREPARATION, Stage.READY, Stage.SHADOW, Stage.PROBATION])
 def test_rejected_from_any_state_before_stable(stage: Stage) -> None:
-    """The promise of the design."""
+    """Once something was found out about it."""
     assert advance(stage, Stage.REJECTED) is Stage.REJECTED
 
 
@@ -89,3 +93,110 @@ def test_only_what_is_ready_may_serve(to: Stage) -> None:
     """No short cut to the line."""
     sources = {stage for stage in Stage if to in TRANSITIONS[stage]}
     assert sources <= {Stage.READY, Stage.SHADOW, Stage.PROBATION}
+
+
+# -- lived -------------------------------------------------------------------------------------------
+
+Step = tuple[Stage, Stage]
+LISTED = {(stage, to) for stage, ahead in TRANSITIONS.items() for to in ahead}
+RESERVED = {step for step in LISTED if Stage.SHADOW in step}
+
+
+class _Taken(dict[Stage, frozenset[Stage]]):
+    """The table, which notes what it is asked for."""
+
+    def __init__(self) -> None:
+        super().__init__(TRANSITIONS)
+        self.steps: set[Step] = set()
+
+    def __getitem__(self, stage: Stage) -> Any:
+        return _Ahead(self, stage)
+
+
+class _Ahead:
+    def __init__(self, taken: _Taken, stage: Stage) -> None:
+        self._taken, self._stage = taken, stage
+
+    def __contains__(self, to: Stage) -> bool:
+        self._taken.steps.add((self._stage, to))
+        return to in TRANSITIONS[self._stage]
+
+
+@pytest.fixture
+def taken(monkeypatch: pytest.MonkeyPatch) -> set[Step]:
+    """The steps that the reconciler takes."""
+    table = _Taken()
+    monkeypatch.setattr(lifecycle, "TRANSITIONS", table)
+    return table.steps
+
+
+def updates() -> None:
+    """From the intent to the end of probation, and out again when the next is stable."""
+    node = Playbook().serves("v1", "v2", "v3")
+    for version in ("v1", "v2"):
+        node.on(EngineRetired(ref(version)))
+
+
+def roll_back() -> None:
+    """To the standby, which is warm; and later, by loading it anew."""
+    node = Playbook().serves("v1")
+    node.on(intent("v2", 2))
+    node.passes()
+    node.on(RollbackRequested("Ada"))
+    node.on(intent("v2", 3))
+    node.passes()
+    node.after(node.policy.probation_s)
+    node.on(RollbackRequested("Ada"))
+    node.passes()
+
+
+def roll_back_by_probation() -> None:
+    """The version fails while it is watched."""
+    node = Playbook().serves("v1")
+    node.on(intent("v2", 2))
+    node.passes()
+    node.crashes("v2")
+
+
+def ends_at(end: str, stages: tuple[Stage, ...]) -> None:
+    """A candidate that came so far is tried again later, refused, or superseded."""
+    node = Playbook().serves("v1")
+    node.on(intent("v2", 2))
+    node.reaches(*stages)
+    match end:
+        case "waits":
+            node.fails("disk", transient=True)
+            node.after(node.policy.retry_min_s)
+        case "is superseded while it waits":
+            node.fails("disk", transient=True)
+            node.on(intent("v3", 3))
+        case "is refused":
+            node.fails("bad")
+        case "is superseded":
+            node.on(intent("v3", 3))
+
+
+def content_known_late() -> None:
+    """That it was refused before shows when it is ready only."""
+    node = Playbook().serves("v1")
+    node.on(intent("v2", 2))
+    node.reaches(Stage.VERIFYING)
+    node.fails("bad")
+    node.store_changes()
+    c = node.state.candidate
+    assert c is not None
+    for stage in UNPROVEN:
+        node.on(StageReached(c.id, stage))
+    node.on(StageReached(c.id, Stage.READY, digest("v2")))
+
+
+def test_every_listed_step_is_taken(taken: set[Step]) -> None:
+    """By some course of events; nothing stands in the table for show, but what is reserved."""
+    updates()
+    roll_back()
+    roll_back_by_probation()
+    content_known_late()
+    for end in ("waits", "is superseded while it waits", "is refused", "is superseded"):
+        for count in range(len(UNPROVEN) + 1):
+            ends_at(end, UNPROVEN[:count])
+    assert taken == LISTED - RESERVED

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from typing import Any
 
 from hypothesis import settings
@@ -18,42 +19,65 @@ from hypothesis.stateful import (
 
 from edgeagent.core.directive import Directive
 from edgeagent.core.events import (
-    ActiveUnhealthy,
     AppendAudit,
     Cancel,
     CandidateFailed,
+    CheckStore,
+    EngineRetired,
     Event,
+    FormConfirmed,
+    FramesSeen,
     IntentChanged,
     IntentInvalid,
     PersistState,
     PrepareCandidate,
     PromoteRequested,
+    ReplaceEngine,
     RetireEngine,
     RollbackRequested,
     StageReached,
-    StoreChanged,
+    StoreChecked,
     Swap,
     Tick,
+    WorkerFailed,
 )
+from edgeagent.core.form import Form, FrameSizes
+from edgeagent.core.goal import goal, rejection_of
 from edgeagent.core.lifecycle import Stage
-from edgeagent.core.reconciler import Policy, goal, next_deadline, react, rejection_of
-from edgeagent.core.state import MAX_REJECTIONS, Goal, State, VersionRef, from_json, to_json
+from edgeagent.core.model import Contract
+from edgeagent.core.policy import Policy
+from edgeagent.core.reconciler import next_deadline, react
+from edgeagent.core.state import (
+    MAX_REJECTIONS,
+    Candidate,
+    Goal,
+    PrepareMode,
+    State,
+    VersionRef,
+    from_json,
+    to_json,
+)
 from edgeagent.errors import ConflictError
 
 POLICY = Policy(probation_s=10.0, retry_min_s=1.0, retry_max_s=4.0, keep_stable=3)
+CONTRACT = Contract("detect", ("scratch",), (320, 320), 32)
+SIZES = st.sampled_from([(720, 1280), (1280, 720), (480, 640), (360, 640)])
 VERSIONS = st.sampled_from(["v1", "v2", "v3", "v4"])
 UNPROVEN = [Stage.VERIFYING, Stage.PREPARING, Stage.GATING, Stage.WARMING, Stage.READY]
 PROVEN = [Stage.VERIFYING, Stage.PREPARING, Stage.WARMING, Stage.READY]
 
 
 class Work:
-    """What the executor does for one candidate: the stages still ahead, and the content it found."""
+    """What the executor does for one candidate or rebuild: the stages still ahead, the content that it found, the form
+    that it makes for the frames of now."""
 
-    def __init__(self, id: int, wanted: Goal) -> None:
+    def __init__(self, id: int, wanted: Goal, mode: PrepareMode, frames: FrameSizes) -> None:
         self.id = id
         self.wanted = wanted
-        self.ahead = list(PROVEN if wanted.known_good else UNPROVEN)
-        self.digest = ""
+        self.mode = mode
+        self.ahead = list(UNPROVEN if mode is PrepareMode.UPDATE else PROVEN)
+        self.digest = wanted.digest if mode is PrepareMode.REBUILD else ""
+        self.form = Form(CONTRACT, CONTRACT.fitted(frames.seen))
 
 
 class Node(RuleBasedStateMachine):
@@ -67,6 +91,12 @@ class Node(RuleBasedStateMachine):
         self.active: VersionRef | None = None
         self.epoch = 0
         self.work: Work | None = None
+        self.rebuild: Work | None = None
+        self.rebuilt: VersionRef | None = None  # of the engine that is ready to take over
+        self.draining: Counter[VersionRef] = Counter()
+        self.frames = FrameSizes()
+        self.asked: list[str] = []  # what the store is being asked about
+        self.touched = 0  # how often somebody did something to the store
         self.earned: set[VersionRef] = set()  # once stable
         self.first = True  # no version was ever good here
         self.proven = False  # whether a stable version has served since the start
@@ -84,7 +114,8 @@ class Node(RuleBasedStateMachine):
         self.state, commands = react(self.state, event, self.now, POLICY)
         for command in commands:
             self.perform(command)
-        again = [Tick()] if isinstance(event, RollbackRequested) else [event, Tick()]
+        counts = isinstance(event, RollbackRequested | WorkerFailed | EngineRetired)
+        again = [Tick()] if counts else [event, Tick()]
         for repeated in again:
             state, commands = react(self.state, repeated, self.now, POLICY)
             assert [c for c in commands if not isinstance(c, PersistState)] == []
@@ -96,14 +127,21 @@ class Node(RuleBasedStateMachine):
     def perform(self, command: object) -> None:
         match command:
             case PrepareCandidate(id, wanted, mode):
-                assert mode is wanted.mode
-                assert self.work is None, "two candidates at once"
                 assert id > self.last_id
                 self.last_id = id
-                self.work = Work(id, wanted)
+                work = Work(id, wanted, mode, self.frames)
+                if mode is PrepareMode.REBUILD:
+                    assert self.rebuild is None, "two rebuilds at once"
+                    assert VersionRef(wanted.version, wanted.digest) == self.active
+                    self.rebuild = work
+                else:
+                    assert mode is wanted.mode
+                    assert self.work is None, "two candidates at once"
+                    self.work = work
             case Cancel(id):
-                assert id == self.last_id
-                self.work = None  # unless it waited only
+                assert id <= self.last_id
+                self.work = None if self.work and self.work.id == id else self.work  # unless it waited only
+                self.rebuild = None if self.rebuild and self.rebuild.id == id else self.rebuild
             case Swap(ref, epoch):
                 assert ref in self.live, "not warm"
                 assert epoch == self.epoch + 1
@@ -111,9 +149,15 @@ class Node(RuleBasedStateMachine):
                 self.active, self.epoch = ref, epoch
                 if self.state.probation_until is None:
                     assert self.first or ref in self.earned, "trusted without having earned it"
+            case ReplaceEngine(ref):
+                assert ref == self.active == self.rebuilt
+                self.draining[ref] += 1
             case RetireEngine(ref):
                 assert ref != self.active
                 self.live.remove(ref)
+                self.draining[ref] += 1
+            case CheckStore(version):
+                self.asked.append(version)
             case PersistState():
                 self.saved = json.loads(json.dumps(to_json(self.state)))
             case AppendAudit():
@@ -154,8 +198,8 @@ class Node(RuleBasedStateMachine):
         self.handle(PromoteRequested(Directive(version, f"api@{self.revision}", "Ada")))
 
     @precondition(lambda self: self.work)
-    @rule(steps=st.integers(1, 5))
-    def the_candidate_advances(self, steps: int) -> None:
+    @rule(steps=st.integers(1, 5), provisional=st.booleans())
+    def the_candidate_advances(self, steps: int, provisional: bool) -> None:
         for _ in range(steps):
             work = self.work
             if work is None:
@@ -165,24 +209,70 @@ class Node(RuleBasedStateMachine):
             if stage is Stage.READY:
                 self.live.add(VersionRef(work.wanted.version, work.digest))
                 self.work = None
-            self.handle(StageReached(work.id, stage, work.digest))
+                if provisional and work.mode is PrepareMode.BOOT:
+                    work.form = Form(CONTRACT, None, provisional=True)
+            self.handle(StageReached(work.id, stage, work.digest, form=work.form))
 
     @precondition(lambda self: self.work)
     @rule(transient=st.booleans())
     def the_candidate_fails(self, transient: bool) -> None:
         work, self.work = self.work, None
         assert work is not None
-        self.handle(CandidateFailed(work.id, "bad", transient))
+        self.handle(CandidateFailed(work.id, "bad", transient, f"touch {self.touched}"))
+
+    @precondition(lambda self: self.rebuild)
+    @rule(steps=st.integers(1, 4), confirmed=st.booleans())
+    def the_rebuild_advances(self, steps: int, confirmed: bool) -> None:
+        epoch = self.epoch
+        for _ in range(steps):
+            work = self.rebuild
+            if work is None:
+                break
+            stage = work.ahead.pop(0)
+            if stage is Stage.READY:
+                self.rebuild, self.rebuilt = None, VersionRef(work.wanted.version, work.digest)
+                event = StageReached(work.id, stage, work.digest, form=work.form)
+                self.handle(FormConfirmed(work.id, work.form) if confirmed else event)
+                self.rebuilt = None
+            else:
+                self.handle(StageReached(work.id, stage, work.digest))
+        assert self.epoch == epoch
+
+    @precondition(lambda self: self.rebuild)
+    @rule(why=st.sampled_from(["disk full", "no process"]))
+    def the_rebuild_fails(self, why: str) -> None:
+        work, self.rebuild = self.rebuild, None
+        assert work is not None
+        self.handle(CandidateFailed(work.id, why))
+
+    @rule(size=SIZES, complete=st.booleans())
+    def frames_of_a_size_come(self, size: tuple[int, int], complete: bool) -> None:
+        self.frames = FrameSizes(self.frames.seen | {size}, complete)
+        self.handle(FramesSeen(self.frames))
+
+    @rule()
+    def a_pipeline_goes(self) -> None:
+        self.frames = FrameSizes()
+        self.handle(FramesSeen(self.frames))
+
+    @precondition(lambda self: self.draining)
+    @rule(data=st.data())
+    def an_engine_has_drained(self, data: st.DataObject) -> None:
+        ref = data.draw(st.sampled_from(sorted(self.draining.elements(), key=str)))
+        self.draining -= Counter([ref])
+        self.handle(EngineRetired(ref))
 
     @precondition(lambda self: self.last_id > 1)
     @rule(data=st.data(), stage=st.sampled_from(Stage))
     def an_outdated_candidate_reports(self, data: st.DataObject, stage: Stage) -> None:
-        id = data.draw(st.integers(1, self.last_id - (1 if self.work else 0)))
+        under_way = {work.id for work in (self.work, self.rebuild) if work}
+        id = data.draw(st.integers(1, self.last_id).filter(lambda id: id not in under_way))
         before = self.state
         for report in (
             StageReached(id, stage, "sha256:old"),
             CandidateFailed(id, "old"),
             CandidateFailed(id, "old", transient=True),
+            FormConfirmed(id, Form(CONTRACT)),
         ):
             self.handle(report)
             assert self.state == before
@@ -190,12 +280,17 @@ class Node(RuleBasedStateMachine):
     @rule(version=VERSIONS, changed=st.booleans())
     def the_store_is_touched(self, version: str, changed: bool) -> None:
         self.content[version] += changed
-        self.handle(StoreChanged(version))
+        self.touched += 1
+
+    @precondition(lambda self: self.asked)
+    @rule(reachable=st.booleans())
+    def the_store_answers(self, reachable: bool) -> None:
+        self.handle(StoreChecked(self.asked.pop(), f"touch {self.touched}" if reachable else ""))
 
     @precondition(lambda self: self.live)
     @rule(data=st.data())
     def an_engine_misbehaves(self, data: st.DataObject) -> None:
-        self.handle(ActiveUnhealthy(data.draw(st.sampled_from(sorted(self.live, key=str))), "crashed twice"))
+        self.handle(WorkerFailed(data.draw(st.sampled_from(sorted(self.live, key=str))), "crashed"))
 
     @rule(seconds=st.sampled_from([0.5, 1.0, 4.0, 10.0]))
     def time_passes(self, seconds: float) -> None:
@@ -207,7 +302,10 @@ class Node(RuleBasedStateMachine):
     @rule()
     def the_node_is_killed(self) -> None:
         self.live.clear()
-        self.active = self.work = None
+        self.draining.clear()
+        self.asked.clear()
+        self.frames = FrameSizes()
+        self.active = self.work = self.rebuild = None
         self.proven = False
         self.last_id = 0
         self.now += 100.0
@@ -233,8 +331,30 @@ class Node(RuleBasedStateMachine):
     @invariant()
     def the_candidate_is_being_worked_on_or_waits(self) -> None:
         c = self.state.candidate
-        working = c.id if c and c.retry_at is None else None
-        assert working == (self.work.id if self.work else None)
+        assert _under_way(c) == (self.work.id if self.work else None)
+
+    @invariant()
+    def what_serves_has_its_form_or_is_rebuilt_or_waits_for_that(self) -> None:
+        s, r = self.state, self.state.rebuild
+        assert set(s.forms) <= {s.active, s.standby}
+        lacks = s.forms[s.active].lacks(s.frames) if s.active in s.forms else ""
+        assert bool(lacks) == (r is not None)
+        assert _under_way(r) == (self.rebuild.id if self.rebuild else None)
+        assert r is None or VersionRef(r.goal.version, r.goal.digest) == s.active
+
+    @invariant()
+    def whatever_drains_is_known(self) -> None:
+        assert Counter(self.state.draining) == self.draining
+
+    @invariant()
+    def the_store_is_looked_at_while_what_should_serve_is_refused(self) -> None:
+        wanted, watch = goal(self.state), self.state.store_watch
+        if wanted and rejection_of(self.state, wanted):
+            assert watch is not None
+            assert watch.version == wanted.version
+            assert watch.due is not None or watch.version in self.asked
+        else:
+            assert watch is None or watch.due is None
 
     @invariant()
     def what_is_safe_at_boot_has_earned_it(self) -> None:
@@ -273,6 +393,10 @@ class Node(RuleBasedStateMachine):
     @invariant()
     def memory_is_bounded(self) -> None:
         assert len(self.state.rejections) <= MAX_REJECTIONS
+
+
+def _under_way(c: Candidate | None) -> int | None:
+    return c.id if c and c.retry_at is None else None
 
 
 def test_whatever_happens_the_promises_hold() -> None:

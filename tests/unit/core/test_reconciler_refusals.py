@@ -3,11 +3,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from edgeagent.core.directive import Directive
 from edgeagent.core.events import (
-    ActiveUnhealthy,
     Cancel,
     CandidateFailed,
     IntentInvalid,
@@ -15,12 +16,13 @@ from edgeagent.core.events import (
     PromoteRequested,
     RetireEngine,
     StageReached,
-    StoreChanged,
+    StoreChecked,
     Swap,
     Tick,
 )
+from edgeagent.core.goal import goal, rejection_of
 from edgeagent.core.lifecycle import Stage
-from edgeagent.core.reconciler import goal, next_deadline, rejection_of
+from edgeagent.core.reconciler import next_deadline
 from edgeagent.core.state import MAX_REJECTIONS, PrepareMode
 from tests.support.playbook import POLICY, UNPROVEN, Playbook, begun, intent, ref
 
@@ -159,7 +161,7 @@ def test_refused_stays_refused_under_the_same_intent() -> None:
 
 
 def test_a_restart_does_not_forget_what_was_refused() -> None:
-    """Nor does the wish, told again, bring it back."""
+    """Nor does the intent, told again, bring it back."""
     node = Playbook().serves("v1")
     node.on(intent("v2", 2))
     node.fails("hash is wrong")
@@ -170,7 +172,7 @@ def test_a_restart_does_not_forget_what_was_refused() -> None:
 
 
 def test_writing_the_key_again_lifts_it() -> None:
-    """The operator's wish has changed, even if its words haven't."""
+    """The operator's intent has changed, even if its words haven't."""
     node = Playbook()
     node.on(intent("v1", 1))
     node.fails("hash is wrong")
@@ -179,7 +181,7 @@ def test_writing_the_key_again_lifts_it() -> None:
 
 
 def test_promote_tries_what_the_intent_s_version_was_refused_for() -> None:
-    """It is another wish; each click is."""
+    """It is another intent; each click is."""
     node = Playbook().serves("v1")
     node.on(intent("v2", 2))
     node.fails("hash is wrong")
@@ -204,7 +206,7 @@ def refused_at_the_gate() -> Playbook:
 def test_content_that_was_refused_is_refused_again_as_soon_as_it_is_recognised() -> None:
     """The store's folder changed, its content is the same: no gate runs a second time."""
     node = refused_at_the_gate()
-    assert begun(node.on(StoreChanged("v2"))) == ["v2"]
+    assert begun(node.store_changes()) == ["v2"]
     assert node.reaches(Stage.VERIFYING) == [Cancel(3)]
     assert refusal(node) == "quarantined: gate smoke: NaN"
     assert node.state.active == ref("v1")
@@ -213,7 +215,7 @@ def test_content_that_was_refused_is_refused_again_as_soon_as_it_is_recognised()
 def test_other_content_under_the_same_name_is_tried() -> None:
     """It may be good."""
     node = refused_at_the_gate()
-    node.on(StoreChanged("v2"))
+    node.store_changes()
     assert node.passes(content="'") == [Swap(ref("v2", "'"), epoch=2)]
 
 
@@ -221,22 +223,22 @@ def test_the_quarantine_holds_each_content_once_and_keeps_the_first_reason() -> 
     """However often somebody touches the store."""
     node = refused_at_the_gate()
     for _ in range(2 * MAX_REJECTIONS):
-        node.on(StoreChanged("v2"))
+        node.store_changes()
         node.reaches(Stage.VERIFYING)
     assert len(node.state.rejections) == 1
     assert refusal(node) == "quarantined: gate smoke: NaN"
-    node.on(StoreChanged("v2"))
+    node.store_changes()
     node.reaches(Stage.VERIFYING, content="'")
     node.fails("gate smoke: Inf")
     assert {r.digest for r in node.state.rejections} == {ref("v2").digest, ref("v2", "'").digest}
-    node.on(StoreChanged("v2"))
+    node.store_changes()
     assert node.reaches(Stage.VERIFYING) == [Cancel(node.state.next_id - 1)]
 
 
 def test_a_new_try_that_is_killed_is_made_again() -> None:
     """The store was put right, the node was killed on the way: it must not believe the old refusal."""
     node = refused_at_the_gate()
-    node.on(StoreChanged("v2"))
+    node.store_changes()
     node.restarts()
     node.passes()
     assert begun(node.rereads()) == ["v2"]
@@ -246,7 +248,7 @@ def test_a_new_try_that_is_killed_is_made_again() -> None:
 def test_the_quarantine_survives_a_restart() -> None:
     """By content too."""
     node = refused_at_the_gate()
-    node.on(StoreChanged("v2"))
+    node.store_changes()
     node.restarts()
     node.passes()
     node.rereads()
@@ -257,7 +259,7 @@ def test_the_store_changing_what_was_not_refused_is_no_news() -> None:
     """A late or wrong notice."""
     node = refused_at_the_gate()
     before = node.state
-    assert node.on(StoreChanged("v1")) == []
+    assert node.on(StoreChecked("v1", "other content")) == []
     assert node.state == before
 
 
@@ -266,7 +268,7 @@ def test_a_refusal_before_its_content_was_known_is_forgotten_when_the_store_chan
     node = Playbook()
     node.on(intent("v1", 1))
     node.fails("no such version")
-    assert begun(node.on(StoreChanged("v1"))) == ["v1"]
+    assert begun(node.store_changes()) == ["v1"]
     assert node.passes() == [Swap(ref("v1"), epoch=1)]
 
 
@@ -292,9 +294,9 @@ def on_probation() -> Playbook:
 
 
 def test_trouble_on_probation_brings_the_standby_back_at_once() -> None:
-    """The version is refused under its wish, by content."""
+    """The version is refused under its intent, by content."""
     node = on_probation()
-    assert node.on(ActiveUnhealthy(ref("v2"), "crashed twice")) == [
+    assert node.crashes("v2", "crashed twice") == [
         Swap(ref("v1"), epoch=3),
         RetireEngine(ref("v2")),
     ]
@@ -309,27 +311,27 @@ def test_trouble_on_probation_brings_the_standby_back_at_once() -> None:
 def test_trouble_told_twice_changes_nothing() -> None:
     """The version is no longer the active one."""
     node = on_probation()
-    node.on(ActiveUnhealthy(ref("v2"), "crashed twice"))
+    node.crashes("v2", "crashed twice")
     before = node.state
-    assert node.on(ActiveUnhealthy(ref("v2"), "crashed twice")) == []
+    assert node.crashes("v2", "crashed twice") == []
     assert node.state == before
 
 
 def test_what_exceeded_its_failure_budget_is_not_tried_again_after_a_restart() -> None:
     """Nor when the store is touched with the same content in it."""
     node = on_probation()
-    node.on(ActiveUnhealthy(ref("v2"), "crashed twice"))
+    node.crashes("v2", "crashed twice")
     assert begun(node.restarts()) == ["v1"]
     assert node.passes() == [Swap(ref("v1"), epoch=4)]
     assert node.on(intent("v2", 2)) == []
-    node.on(StoreChanged("v2"))
+    node.store_changes()
     assert node.reaches(Stage.VERIFYING) == [Cancel(2)]
 
 
 def test_what_exceeded_its_failure_budget_is_tried_again_when_the_key_is_written_again() -> None:
     """And passes all gates again."""
     node = on_probation()
-    node.on(ActiveUnhealthy(ref("v2"), "crashed twice"))
+    node.crashes("v2", "crashed twice")
     assert begun(node.on(intent("v2", 3))) == ["v2"]
     assert node.passes() == [Swap(ref("v2"), epoch=4)]
     assert node.state.standby == ref("v1")
@@ -339,7 +341,7 @@ def test_trouble_while_a_newer_version_is_prepared_leaves_that_one_alone() -> No
     """It has nothing to do with it."""
     node = on_probation()
     node.on(intent("v3", 3))
-    assert node.on(ActiveUnhealthy(ref("v2"), "crashed twice")) == [
+    assert node.crashes("v2", "crashed twice") == [
         Swap(ref("v1"), epoch=3),
         RetireEngine(ref("v2")),
     ]
@@ -348,11 +350,11 @@ def test_trouble_while_a_newer_version_is_prepared_leaves_that_one_alone() -> No
 
 
 def test_trouble_of_a_promoted_version_goes_back_and_stays_there() -> None:
-    """The refusal is under the promote's wish."""
+    """The refusal is under the promote's intent."""
     node = Playbook().serves("v1")
     node.on(PromoteRequested(Directive("v2", "api@1", by="Ada")))
     node.passes()
-    assert node.on(ActiveUnhealthy(ref("v2"), "hangs")) == [Swap(ref("v1"), epoch=3), RetireEngine(ref("v2"))]
+    assert node.crashes("v2", "hangs") == [Swap(ref("v1"), epoch=3), RetireEngine(ref("v2"))]
     assert refusal(node) == "hangs"
     assert node.on(Tick()) == []
 
@@ -363,23 +365,23 @@ def test_trouble_without_a_standby_leaves_the_only_version_there_is() -> None:
     node.on(intent("v1", 1))
     node.passes()
     before = node.state
-    assert node.on(ActiveUnhealthy(ref("v1"), "crashed twice")) == []
-    assert node.state == before
+    assert node.crashes("v1", "crashed twice") == []
+    assert node.state == replace(before, failures=node.state.failures)
 
 
 def test_trouble_of_a_stable_version_changes_nothing() -> None:
     """It has earned its place: what changed is not the model."""
     node = Playbook().serves("v1", "v2")
     before = node.state
-    assert node.on(ActiveUnhealthy(ref("v2"), "crashed twice")) == []
-    assert node.state == before
+    assert node.crashes("v2", "crashed twice") == []
+    assert node.state == replace(before, failures=node.state.failures)
 
 
 def test_trouble_of_the_standby_is_no_trouble() -> None:
     """Nobody is served by it."""
     node = on_probation()
     before = node.state
-    assert node.on(ActiveUnhealthy(ref("v1"), "crashed twice")) == []
+    assert node.crashes("v1", "crashed twice") == []
     assert node.state == before
 
 
@@ -387,5 +389,5 @@ def test_trouble_at_the_last_moment_of_probation() -> None:
     """The tick is late: what was not made stable yet has not earned it."""
     node = on_probation()
     node.now += POLICY.probation_s
-    assert node.on(ActiveUnhealthy(ref("v2"), "hangs")) == [Swap(ref("v1"), epoch=3), RetireEngine(ref("v2"))]
+    assert node.crashes("v2", "hangs") == [Swap(ref("v1"), epoch=3), RetireEngine(ref("v2"))]
     assert node.on(Tick()) == []

@@ -15,8 +15,9 @@ from edgeagent.core.events import (
     Swap,
     Tick,
 )
+from edgeagent.core.goal import goal
 from edgeagent.core.lifecycle import Stage
-from edgeagent.core.reconciler import goal, rollback_target
+from edgeagent.core.rollback import rollback_target
 from edgeagent.core.state import Goal, PrepareMode
 from edgeagent.errors import ConflictError
 from tests.support.playbook import POLICY, Playbook, begun, digest, intent, ref
@@ -67,7 +68,7 @@ def test_going_back_forgets_what_came_after() -> None:
 
 
 def test_held_until_the_intent_changes() -> None:
-    """The same wish, told again, does not end it; a new one does, even for the same version."""
+    """The same intent, told again, does not end it; a new one does, even for the same version."""
     node = Playbook().serves("v1", "v2")
     node.on(BACK)
     node.passes()
@@ -217,7 +218,7 @@ def test_a_start_brings_the_last_known_good_first_then_the_intent() -> None:
 
 
 def test_a_start_without_config_store() -> None:
-    """What serves well is enough; the wish from before starts no update until it is known to stand still."""
+    """What serves well is enough; the intent from before starts no update until it is known to stand still."""
     node = Playbook().serves("v1")
     node.on(intent("v2", 2))
     assert node.restarts() == [PrepareCandidate(1, boot_goal("v1"), PrepareMode.BOOT)]
@@ -229,7 +230,7 @@ def test_a_start_without_config_store() -> None:
 
 
 def test_a_hold_needs_no_config_store() -> None:
-    """A wish made on the node stands by itself."""
+    """An intent made on the node stands by itself."""
     node = Playbook().serves("v1", "v2")
     node.on(PromoteRequested(Directive("v3", "api@1", by="Ada")))
     node.restarts()
@@ -254,7 +255,7 @@ def test_a_last_known_good_that_fails_gives_way_to_the_one_before(transient: boo
     assert begun(node.fails("its file is gone", transient)) == ["v2"]
     assert begun(node.fails("its file is gone", transient)) == ["v1"]
     assert node.passes() == [Swap(ref("v1"), epoch=4)]
-    assert begun(node.rereads()) == ["v3"], "the wish still stands, and passes the gates again"
+    assert begun(node.rereads()) == ["v3"], "the intent still stands, and passes the gates again"
 
 
 def test_when_no_good_version_starts_the_intent_is_tried_through_the_gates() -> None:
@@ -303,7 +304,7 @@ def test_what_failed_at_a_start_can_earn_its_place_again() -> None:
 
 
 def test_leave_to_change_the_class_names_outlives_a_restart() -> None:
-    """The gate must not refuse what the operator has allowed: the wish is saved whole."""
+    """The gate must not refuse what the operator has allowed: the intent is saved whole."""
     node = Playbook().serves("v1")
     node.on(intent("v2", 2, allow_new_contract=True))
     node.restarts()

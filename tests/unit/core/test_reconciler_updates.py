@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
-"""Updates as the reconciler decides them: wish, candidate, swap, probation, stable."""
+"""Updates as the reconciler decides them: intent, candidate, swap, probation, stable."""
 
 from __future__ import annotations
 
@@ -20,7 +20,8 @@ from edgeagent.core.events import (
 )
 from edgeagent.core.gating import GateResult
 from edgeagent.core.lifecycle import IllegalTransitionError, Stage
-from edgeagent.core.reconciler import Policy, next_deadline
+from edgeagent.core.policy import Policy
+from edgeagent.core.reconciler import next_deadline
 from edgeagent.core.state import Goal, PrepareMode
 from tests.support.playbook import POLICY, UNPROVEN, Playbook, begun, intent, ref
 
@@ -28,14 +29,14 @@ from tests.support.playbook import POLICY, UNPROVEN, Playbook, begun, intent, re
 
 
 def test_nothing_is_aspired_and_nothing_is_done() -> None:
-    """A new node waits for its first wish."""
+    """A new node waits for its first intent."""
     node = Playbook()
     assert node.on(Tick()) == []
     assert next_deadline(node.state) is None
 
 
 def test_the_first_version_of_a_node() -> None:
-    """Wish, preparation, swap, stable at once: there is nothing to go back to, so nothing to watch it for."""
+    """Intent, preparation, swap, stable at once: there is nothing to go back to, so nothing to watch it for."""
     node = Playbook()
     assert node.on(intent("v1", 1)) == [
         PrepareCandidate(1, Goal(Directive("v1", "/models/yolo/current@1", "etcd")), PrepareMode.UPDATE)
@@ -224,7 +225,7 @@ def test_a_step_that_the_lifecycle_does_not_know_raises() -> None:
     assert node.state == before
 
 
-# -- another wish meanwhile --------------------------------------------------------------------------
+# -- another intent meanwhile --------------------------------------------------------------------------
 
 
 def test_a_newer_intent_supersedes_the_candidate() -> None:
@@ -332,7 +333,7 @@ def test_the_intent_going_back_to_the_standby_while_a_third_is_prepared() -> Non
 
 
 def test_promote_outweighs_the_intent_until_that_changes() -> None:
-    """It passes the gates like any other; then the next wish ends it."""
+    """It passes the gates like any other; then the next intent ends it."""
     node = Playbook().serves("v1")
     assert begun(node.on(PromoteRequested(Directive("v2", "api@1", by="Ada", reason="try it")))) == ["v2"]
     assert node.passes() == [Swap(ref("v2"), epoch=2)]

@@ -37,7 +37,7 @@ def saved() -> dict[str, Any]:
 
 
 def test_what_is_remembered() -> None:
-    """Wish, local wish, good versions, refusals, epoch."""
+    """Intent, intent of the node, good versions, refusals, epoch."""
     before, after = busy(), from_json("yolo", saved())
     assert after.directive == before.directive
     assert after.override == before.override
@@ -118,7 +118,7 @@ def test_whatever_stands_in_the_fields_only_value_errors_come(changes: dict[str,
 
 @given(st.data())
 def test_whatever_is_missing_one_level_down_only_value_errors_come(data: st.DataObject) -> None:
-    """In the wish and in the local wish."""
+    """In the intent and in that of the node."""
     doc = saved()
     part = doc[data.draw(st.sampled_from(["directive", "override"]))]
     part[data.draw(st.sampled_from(sorted(part)))] = data.draw(JSON)

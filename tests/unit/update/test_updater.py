@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -15,7 +16,7 @@ from edgeagent.core.directive import Directive
 from edgeagent.core.events import AppendAudit, IntentChanged
 from edgeagent.core.lifecycle import Stage
 from edgeagent.core.model import Contract
-from edgeagent.core.reconciler import Policy
+from edgeagent.core.policy import Policy
 from edgeagent.core.state import Goal, State, VersionRef
 from edgeagent.runtimes.variants import Variant
 from edgeagent.serving.artifact import Artifact
@@ -24,6 +25,7 @@ from edgeagent.update import preparation, updater
 from edgeagent.update.preparation import RefusedError, store_fingerprint
 from edgeagent.update.updater import Updater
 
+POLICY = Policy()
 VARIANT = Variant("onnxruntime", "cpu", "fp32", "onnx")
 CONTRACT = Contract("detect", ("scratch",), (64, 64), 32)
 
@@ -37,6 +39,7 @@ class Node:
         self.cancelled: list[str] = []
         self.retired: list[str] = []
         self.asked: list[Goal] = []
+        self.contents: dict[str, str] = {}  # digests of versions that aren't as usual
         self.contract = CONTRACT
         self.spares: list[str] = []  # the backends of the workers that were told to wait for a version
         self.waits = False
@@ -58,8 +61,9 @@ class Node:
 
         class PaperPreparation:
             async def run(self) -> Artifact:
+                content = node.contents.get(goal.version, f"sha256:{goal.version}")
                 for stage in (Stage.VERIFYING, Stage.PREPARING, Stage.GATING):
-                    on_stage(stage, f"sha256:{goal.version}")
+                    on_stage(stage, content)
                 fate = node.fates[goal.version]
                 if fate == "wait":
                     try:
@@ -69,7 +73,7 @@ class Node:
                 if isinstance(fate, Exception):
                     raise fate
                 return Artifact(
-                    VersionRef(goal.version, f"sha256:{goal.version}"),
+                    VersionRef(goal.version, content),
                     Path("w"),
                     node.contract,
                     VARIANT,
@@ -121,6 +125,7 @@ def run(
     scenario: Callable[[Updater], Awaitable[None]],
     *versions: str,
     keep_spare: bool = True,
+    policy: Policy = POLICY,
 ) -> None:
     """An updater on which each version is asked for in turn, when the one before has ended, then the scenario."""
     monkeypatch.setattr(updater, "Preparation", node.preparation)
@@ -128,7 +133,7 @@ def run(
     monkeypatch.setattr(updater, "SpareEngine", node.spare)
 
     async def live() -> None:
-        u = Updater(State("yolo"), Policy(), cast("Any", None), cast("Any", None), node, 1000.0, keep_spare)
+        u = Updater(State("yolo"), policy, cast("Any", None), cast("Any", None), node, keep_spare)
         for number, version in enumerate(versions):
             u.handle(IntentChanged(Directive(version, f"key@{number}", "test")))
             await asyncio.sleep(0)
@@ -143,7 +148,7 @@ def run(
 
 @pytest.mark.parametrize("version", ["odd", "bad"])
 def test_an_error_that_nobody_thought_of_is_a_refusal(monkeypatch: pytest.MonkeyPatch, version: str) -> None:
-    """In a preparation or an engine; the candidate doesn't stand in the way for ever, and the next wish is served."""
+    """In a preparation or an engine; the candidate doesn't stand in the way for ever, and the next intent is served."""
     node = Node({"v1": None, "odd": KeyError("parity"), "bad": None, "v2": None})
 
     async def scenario(u: Updater) -> None:
@@ -176,7 +181,8 @@ def test_what_is_superseded_or_closed_down_is_cancelled(monkeypatch: pytest.Monk
     node = Node({"v1": "wait", "v2": "wait"})
 
     async def scenario(u: Updater) -> None:
-        assert u.preparation is not None
+        assert u.state.candidate is not None
+        assert u.preparation_of(u.state.candidate) is not None
 
     run(monkeypatch, node, scenario, "v1", "v2")
     assert node.cancelled == ["v1", "v2"]
@@ -211,7 +217,7 @@ def shaped() -> Node:
 
 
 def test_other_frames_have_the_version_rebuilt(monkeypatch: pytest.MonkeyPatch, shaped: Node) -> None:
-    """Beside the engine that serves, which goes then; version, epoch and history stay as they are."""
+    """Beside the engine that serves, which goes then; version and epoch stay as they are, the history tells of it."""
 
     async def scenario(u: Updater) -> None:
         epoch, first, second = u.slot.epoch, line(), line()
@@ -237,7 +243,7 @@ def test_other_frames_have_the_version_rebuilt(monkeypatch: pytest.MonkeyPatch, 
         assert (shaped.asked[-1].known_good, shaped.asked[-1].digest) == (True, "sha256:v1")
 
     run(monkeypatch, shaped, scenario, "v1")
-    assert [r.result for r in shaped.records] == ["swapped"]
+    assert [r.result for r in shaped.records] == ["swapped", "rebuilt", "rebuilt"]
 
 
 def test_a_version_that_can_not_be_rebuilt_goes_on_serving(
@@ -259,7 +265,7 @@ def test_a_version_that_can_not_be_rebuilt_goes_on_serving(
         film(u, camera, 360, 640)
         await input_of(u, (192, 320))
         shaped.fates["v1"] = OSError(11, "no process")
-        monkeypatch.setattr(updater, "_REFIT_AGAIN_S", 0.0)
+        u._policy = replace(POLICY, rebuild_retry_s=0.0)
         film(u, camera, 1280, 720)
         while len(shaped.asked) < 5:  # by itself
             await asyncio.sleep(0)
@@ -311,3 +317,68 @@ def test_a_refused_version_leaves_no_worker_behind(monkeypatch: pytest.MonkeyPat
         assert not node.waits
 
     run(monkeypatch, node, scenario, "odd", keep_spare=False)
+
+
+def test_what_is_swapped_out_drains_and_is_gone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The state knows of it as long as it lasts."""
+    node = Node({"v1": None, "v2": None, "v3": None})
+
+    async def scenario(u: Updater) -> None:
+        assert u.slot.engine is not None
+        lease = u.slot.lease()
+        u.handle(IntentChanged(Directive("v3", "key@9", "test")))
+        while u.state.active != VersionRef("v3", "sha256:v3"):
+            await asyncio.sleep(0)
+        assert u.state.draining == (VersionRef("v2", "sha256:v2"),)
+        assert len(u.engines) == 3  # with the standby
+        lease.release()
+        while u.state.draining:
+            await asyncio.sleep(0)
+        assert node.retired == ["v2"]
+        assert len(u.engines) == 2
+
+    run(monkeypatch, node, scenario, "v1", "v2")
+
+
+def test_two_failures_on_probation_bring_the_standby_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those of the engine that serves; one that drains has no say."""
+    node = Node({"v1": None, "v2": None})
+
+    async def scenario(u: Updater) -> None:
+        first, serving = u.standby, u.slot.engine
+        assert first is not None
+        assert serving is not None
+        for engine in (first, first, serving):
+            u.failed(engine, "crashed")
+        assert u.slot.engine is serving
+        u.failed(serving, "crashed twice")
+        assert u.slot.engine is first
+        assert u.state.active == VersionRef("v1", "sha256:v1")
+
+    run(monkeypatch, node, scenario, "v1", "v2")
+    assert [r.result for r in node.records][-1] == "rolled_back"
+
+
+def test_the_store_is_asked_about_what_was_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Until it holds something else; a look that fails is an answer too."""
+    node = Node({"v1": None, "v2": RefusedError("gate smoke: NaN", fingerprint="old")})
+    answers: list[str | Exception] = ["old", KeyError("value"), "new"]
+    asked: list[str] = []
+
+    async def fingerprint(model: str, version: str, settings: object) -> str:
+        asked.append(version)
+        answer = answers[len(asked) - 1]
+        if isinstance(answer, Exception):
+            raise answer
+        node.fates["v2"] = None if answer == "new" else node.fates["v2"]
+        return answer
+
+    monkeypatch.setattr(updater, "store_fingerprint", fingerprint)
+
+    async def scenario(u: Updater) -> None:
+        while u.state.active != VersionRef("v2", "sha256:v2!"):
+            await asyncio.sleep(0)
+            node.contents["v2"] = "sha256:v2!" if len(asked) == 3 else "sha256:v2"
+
+    run(monkeypatch, node, scenario, "v1", "v2", policy=replace(POLICY, store_check_min_s=0.0))
+    assert asked == ["v2", "v2", "v2"]

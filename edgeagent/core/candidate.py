@@ -1,0 +1,108 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""The way of a candidate: begun, reported on, tried again, refused or superseded."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from edgeagent.core.events import AppendAudit, Cancel, CandidateFailed, PersistState, StageReached, Step
+from edgeagent.core.goal import event_name
+from edgeagent.core.lifecycle import Stage, advance
+from edgeagent.core.policy import Policy
+from edgeagent.core.state import MAX_REJECTIONS, Candidate, Goal, Rejection, State
+from edgeagent.core.store_watch import watch_again
+from edgeagent.core.swap import swap_in
+
+
+def begin(state: State, wanted: Goal, now: float, attempt: int = 1) -> tuple[State, Candidate]:
+    """A new candidate, under an id of its own: whatever an earlier try still reports is outdated."""
+    stage = advance(Stage.ASPIRED, Stage.FETCHING)
+    c = Candidate(state.next_id, wanted, stage, ((stage, now),), attempt=attempt)
+    return replace(state, next_id=state.next_id + 1), c
+
+
+def enter(c: Candidate, stage: Stage, now: float) -> Candidate:
+    """The candidate in another stage. Raises IllegalTransitionError."""
+    if stage is c.stage:
+        return c
+    return replace(c, stage=advance(c.stage, stage), times=(*c.times, (stage, now)))
+
+
+def wait(c: Candidate, until: float, why: str, now: float) -> Candidate:
+    """The candidate after a failure: it is tried again at `until` (monotonic seconds)."""
+    return replace(enter(c, Stage.ASPIRED, now), retry_at=until, error=why)
+
+
+def stage_reached(state: State, c: Candidate, event: StageReached, now: float, policy: Policy) -> Step:
+    """The candidate goes on; one whose content must not serve is refused as soon as that is known."""
+    c = replace(enter(c, event.stage, now), gates=event.gates or c.gates)
+    if event.digest and event.digest != c.digest:
+        c = replace(c, digest=event.digest)
+        why = _rejection_reason(state, c)
+        if why:
+            state, commands = _reject(state, c, CandidateFailed(c.id, why), now, policy)
+            return state, [Cancel(c.id), *commands]
+    if event.stage is Stage.READY:
+        return swap_in(state, c, event.form, now, policy)
+    return replace(state, candidate=c), []
+
+
+def _rejection_reason(state: State, c: Candidate) -> str:
+    """What speaks against the candidate, now that its content is known; "" if nothing does."""
+    if c.goal.known_good and c.digest != c.goal.digest:
+        return f"its content is no longer what served well here ({c.goal.digest})"
+    refused = next(
+        (r for r in state.rejections if (r.digest, r.intent_id) == (c.digest, c.goal.intent_id)), None
+    )
+    return f"quarantined: {refused.why.removeprefix('quarantined: ')}" if refused else ""
+
+
+def failed(state: State, c: Candidate, event: CandidateFailed, now: float, policy: Policy) -> Step:
+    """The candidate is refused, or tried again later when it is not to blame."""
+    # At boot the known good version before serves sooner than a retry.
+    if not event.transient or c.goal.intent_id == "boot":
+        return _reject(state, c, event, now, policy)
+    delay = min(policy.retry_max_s, policy.retry_min_s * 2 ** min(c.attempt - 1, 16))
+    return replace(state, candidate=wait(c, now + delay, event.why, now), last_error=event.why), []
+
+
+def _reject(state: State, c: Candidate, event: CandidateFailed, now: float, policy: Policy) -> Step:
+    advance(c.stage, Stage.REJECTED)
+    rejection = Rejection(c.goal.version, c.digest, c.goal.intent_id, c.stage, event.why)
+    # One entry a version, and one a content, under each intent.
+    replaced = (("", c.digest, c.goal.intent_id), (c.goal.version, c.digest, c.goal.intent_id))
+    others = tuple(r for r in state.rejections if (r.version, r.digest, r.intent_id) not in replaced)
+    boot_failed = state.boot_failed | {c.goal.version} if c.goal.intent_id == "boot" else state.boot_failed
+    record = _told(state, c, "rejected", event.why, now)
+    state = replace(
+        state,
+        candidate=None,
+        rejections=(*others, rejection)[-MAX_REJECTIONS:],
+        boot_failed=boot_failed,
+        last_error=f"{c.goal.version} refused while {c.stage.lower()}: {event.why}",
+    )
+    state = watch_again(state, c.goal.version, event.fingerprint, now, policy)
+    return state, [record, PersistState()]
+
+
+def superseded(state: State, c: Candidate, now: float) -> Step:
+    """Something else should serve now: the candidate goes, whatever it has reached."""
+    advance(c.stage, Stage.RETIRED)
+    return replace(state, candidate=None), [
+        Cancel(c.id),
+        _told(state, c, "superseded", "the intent changed", now),
+    ]
+
+
+def _told(state: State, c: Candidate, result: str, why: str, now: float) -> AppendAudit:
+    return AppendAudit(
+        event=event_name(state, c.goal),
+        result=result,
+        by=c.goal.directive.by,
+        from_version=state.active.version if state.active else "",
+        to_version=c.goal.version,
+        digest=c.digest,
+        why=why,
+        stages=c.durations(now),
+        gates=c.gates,
+    )

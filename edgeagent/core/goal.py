@@ -1,0 +1,39 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""What should serve, and whether it may."""
+
+from __future__ import annotations
+
+from edgeagent.core.directive import Directive
+from edgeagent.core.state import Goal, Rejection, State
+
+
+def goal(state: State) -> Goal | None:
+    """What should serve now: at boot the last known good first, then an intent made on this node, then the intent.
+
+    None: whatever serves is right. So it is after a start until the intent was read: what stood there before may be
+    what made the node fail, or no longer stand there.
+    """
+    if state.active is None:
+        for ref in reversed(state.stable_versions):
+            if ref.version not in state.boot_failed:
+                return Goal(Directive(ref.version, "boot", "boot", "last known good"), ref.digest)
+    if state.override:
+        return state.override.goal
+    if state.active and not state.intent_synced:
+        return None
+    return Goal(state.directive) if state.directive else None
+
+
+def rejection_of(state: State, wanted: Goal) -> Rejection | None:
+    """Why `wanted` was refused under the intent that still stands, if it was."""
+    return next(
+        (r for r in state.rejections if r.version == wanted.version and r.intent_id == wanted.intent_id), None
+    )
+
+
+def event_name(state: State, wanted: Goal) -> str:
+    """What bringing in `wanted` is called in the audit log."""
+    if wanted.intent_id == "boot":
+        return "boot"
+    is_override = state.override and state.override.goal.intent_id == wanted.intent_id
+    return state.override.kind if state.override and is_override else "update"

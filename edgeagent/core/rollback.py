@@ -1,0 +1,80 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""Going back to a version that has served well: on the operator's word, or because the one on probation fails."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from edgeagent.core.directive import Directive
+from edgeagent.core.events import (
+    AppendAudit,
+    PersistState,
+    RetireEngine,
+    RollbackRequested,
+    Step,
+    Swap,
+    WorkerFailed,
+)
+from edgeagent.core.goal import goal
+from edgeagent.core.lifecycle import Stage, advance
+from edgeagent.core.probation import KEPT_FAILURES, exceeds_failure_budget
+from edgeagent.core.state import MAX_REJECTIONS, Goal, Override, Rejection, State, VersionRef
+from edgeagent.core.swap import retire, serving
+from edgeagent.errors import ConflictError
+
+
+def rollback_target(state: State) -> VersionRef | None:
+    """The version that a roll-back would bring: the last that was stable before the active one."""
+    if state.active is None:
+        return None
+    others = (r for r in reversed(state.stable_versions) if r.version != state.active.version)
+    return next(others, None)
+
+
+def roll_back(state: State, event: RollbackRequested) -> Step:
+    """The version before should serve, until the intent itself changes. Raises ConflictError when there is none."""
+    target = rollback_target(state)
+    if target is None:
+        raise ConflictError(
+            f"roll-back of {state.model}",
+            "no earlier version has served well on this node",
+            "promote a version instead",
+        )
+    reason = event.reason or "roll-back"
+    wanted = Goal(Directive(target.version, f"rollback@{state.epoch}", event.by, reason), target.digest)
+    # Asked again, it is tried again.
+    rejections = tuple(r for r in state.rejections if r.intent_id != wanted.intent_id)
+    override = Override(wanted, "rollback")
+    return replace(state, override=override, rejections=rejections), [PersistState()]
+
+
+def worker_failed(state: State, event: WorkerFailed, now: float) -> Step:
+    """Count a failure of the active version's worker; roll back when there are too many for its failure budget."""
+    if event.ref != state.active:
+        return state, []
+    state = replace(state, failures=(*state.failures, now)[-KEPT_FAILURES:])
+    return _roll_back_on_failure(state, event) if exceeds_failure_budget(state.failures, now) else (state, [])
+
+
+def _roll_back_on_failure(state: State, event: WorkerFailed) -> Step:
+    """A version on probation is refused, and the standby serves again at once. Without a standby, or once stable, it
+    goes on: its worker is started again, and that is better than nothing."""
+    ref, back = event.ref, state.standby
+    if state.stage is not Stage.PROBATION or back is None:
+        return state, []
+    advance(Stage.PROBATION, Stage.REJECTED)
+    advance(Stage.READY, Stage.STABLE)
+    wanted = goal(state)
+    intent_id = wanted.intent_id if wanted and wanted.version == ref.version else state.intent
+    rejection = Rejection(ref.version, ref.digest, intent_id, Stage.PROBATION, event.why)
+    state = replace(
+        serving(retire(state, ref), back),
+        standby=None,
+        probation_until=None,
+        rejections=(*state.rejections, rejection)[-MAX_REJECTIONS:],
+        last_error=f"{ref.version} refused on probation: {event.why}",
+    )
+    record = AppendAudit(
+        "probation", "rolled_back", "edgeagent", ref.version, back.version, back.digest, event.why
+    )
+    return state, [Swap(back, state.epoch), RetireEngine(ref), record, PersistState()]

@@ -1,0 +1,105 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""Who serves, who stays warm beside it, and who goes."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from edgeagent.core.events import AppendAudit, Command, PersistState, RetireEngine, Step, Swap
+from edgeagent.core.form import Form
+from edgeagent.core.goal import event_name
+from edgeagent.core.lifecycle import Stage, advance
+from edgeagent.core.policy import Policy
+from edgeagent.core.state import Candidate, State, VersionRef
+
+
+def swap_in(state: State, c: Candidate, form: Form | None, now: float, policy: Policy) -> Step:
+    """The candidate takes the slot; what it replaces stays warm if it has earned that."""
+    new, old = VersionRef(c.goal.version, c.digest), state.active
+    # The first version on a node has passed its gates, and there is none to go back to: nothing to watch it for.
+    trusted = c.goal.known_good or not state.stable_versions
+    advance(c.stage, Stage.STABLE if trusted else Stage.PROBATION)
+    commands: list[Command] = [Swap(new, state.epoch + 1)]
+    record = AppendAudit(
+        event=event_name(state, c.goal),
+        result="swapped",
+        by=c.goal.directive.by,
+        from_version=old.version if old else "",
+        to_version=new.version,
+        digest=new.digest,
+        why=c.goal.directive.reason,
+        stages=c.durations(now),
+        gates=c.gates,
+    )
+    standby = None
+    for ref, stage in ((state.standby, Stage.READY), (old, state.stage)):
+        if ref is None or ref == new:
+            continue
+        if not trusted and ref == state.last_known_good:
+            standby = ref
+            if ref == old:
+                advance(stage, Stage.READY)
+        else:
+            advance(stage, Stage.DRAINING)
+            state = retire(state, ref)
+            commands.append(RetireEngine(ref))
+    # What kept this version away is over; what was said of another, or of the key, stays.
+    is_over = c.attempt > 1 or state.last_error.startswith(f"{new.version} refused")
+    state = replace(
+        serving(state, new),
+        forms={**state.forms, new: form} if form else state.forms,
+        last_error="" if is_over else state.last_error,
+        standby=standby,
+        candidate=None,
+        probation_until=now + policy.probation_s,
+    )
+    if trusted:
+        # Going back to an earlier version forgets those after it.
+        at = state.stable_versions.index(new) if new in state.stable_versions else len(state.stable_versions)
+        state = stable(replace(state, stable_versions=state.stable_versions[:at]), policy)
+    return state, [*commands, record, PersistState()]
+
+
+def serving(state: State, ref: VersionRef) -> State:
+    """This version serves from the next frame on, and nothing is held against it yet."""
+    return replace(state, active=ref, epoch=state.epoch + 1, failures=())
+
+
+def stable(state: State, policy: Policy) -> State:
+    """The active version has earned its place. What else was good under its name is no longer there."""
+    assert state.active is not None
+    stable_versions = (*(r for r in state.stable_versions if r.version != state.active.version), state.active)
+    return replace(
+        state,
+        stable_versions=stable_versions[-policy.keep_stable :],
+        probation_until=None,
+        boot_failed=frozenset(),
+    )
+
+
+def end_probation(state: State, policy: Policy) -> Step:
+    """The active version has served well for long enough: the standby can go."""
+    assert state.active is not None
+    advance(Stage.PROBATION, Stage.STABLE)
+    commands: list[Command] = []
+    record = AppendAudit("probation", "stable", "edgeagent", "", state.active.version, state.active.digest)
+    if state.standby:
+        advance(Stage.READY, Stage.DRAINING)
+        commands = [RetireEngine(state.standby)]
+        state = retire(state, state.standby)
+    return stable(replace(state, standby=None), policy), [*commands, record, PersistState()]
+
+
+def retire(state: State, ref: VersionRef) -> State:
+    """The only engine of this version takes no more frames."""
+    forms = {known: form for known, form in state.forms.items() if known != ref}
+    return replace(state, forms=forms, draining=(*state.draining, ref))
+
+
+def retired(state: State, ref: VersionRef) -> State:
+    """One engine of this version is gone."""
+    if ref not in state.draining:
+        return state
+    advance(Stage.DRAINING, Stage.RETIRED)
+    at = state.draining.index(ref)
+    return replace(state, draining=(*state.draining[:at], *state.draining[at + 1 :]))

@@ -1,0 +1,100 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""What is done for one candidate, or for one rebuild: prepare it, load it, say how it went."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import structlog
+
+from edgeagent.core.events import (
+    CandidateFailed,
+    Event,
+    FormConfirmed,
+    FramesSeen,
+    PrepareCandidate,
+    StageReached,
+)
+from edgeagent.core.form import Form, FrameSizes
+from edgeagent.core.lifecycle import Stage
+from edgeagent.core.state import PrepareMode
+from edgeagent.errors import EdgeAgentError
+from edgeagent.serving.artifact import Artifact
+from edgeagent.serving.engine_process import Engine
+from edgeagent.update.engine_set import EngineSet
+from edgeagent.update.preparation import Preparation, RefusedError
+
+_log = structlog.get_logger(__name__)
+
+
+class CandidateWork:
+    """From FETCHING to READY. Cancelled when it is superseded; no worker of it is left then, nor when it fails."""
+
+    def __init__(
+        self,
+        command: PrepareCandidate,
+        preparation: Preparation,
+        engines: EngineSet,
+        engine_for: Callable[[Artifact], Engine],
+        frame_sizes: Callable[[], FrameSizes],
+        report: Callable[[Event], None],
+    ) -> None:
+        """engine_for: makes the engine of a prepared version, not loaded. frame_sizes: of the frames until now."""
+        self.command = command
+        self.preparation = preparation
+        self._engines = engines
+        self._engine_for = engine_for
+        self._frame_sizes = frame_sizes
+        self._report = report
+
+    async def run(self) -> None:
+        """Do it, and report. What nobody thought of is raised."""
+        id = self.command.id
+        try:
+            artifact = await self.preparation.run()
+            self._report(
+                FramesSeen(self._frame_sizes())
+            )  # pipelines may have gone: it is made for those that stay
+            if not self._is_served(artifact):
+                await self._load(artifact)
+        except OSError as e:  # no process, no descriptor, no memory to be had just now
+            self._failed(CandidateFailed(id, f"this machine lacks something: {e}", transient=True))
+        except RefusedError as e:
+            self._failed(CandidateFailed(id, e.why, e.transient, e.fingerprint))
+        except EdgeAgentError as e:
+            self._failed(CandidateFailed(id, str(e)))
+
+    def _is_served(self, artifact: Artifact) -> bool:
+        """Whether a rebuild came to what serves already: then it is told what was found out, and nothing is loaded."""
+        if self.command.mode is not PrepareMode.REBUILD:
+            return False
+        engine = self._engines.held(artifact.ref)
+        if engine is None or replace(engine.artifact, provisional=False, trials=artifact.trials) != artifact:
+            return False
+        engine.artifact = artifact
+        self._report(FormConfirmed(self.command.id, form_of(artifact)))
+        return True
+
+    async def _load(self, artifact: Artifact) -> None:
+        id, digest = self.command.id, artifact.ref.digest
+        self._report(StageReached(id, Stage.WARMING, digest))
+        engine = self._engine_for(artifact)
+        self._engines.comes(engine)
+        try:
+            await engine.load()
+            self._engines.offer(engine)
+            self._report(StageReached(id, Stage.READY, digest, form=form_of(artifact)))
+        finally:
+            await self._engines.end_unless_taken(engine)
+
+    def _failed(self, event: CandidateFailed) -> None:
+        goal = self.command.goal
+        how = {"why": event.why, "again": event.transient or self.command.mode is PrepareMode.REBUILD}
+        _log.warning("candidate.failed", version=goal.version, mode=self.command.mode.value, **how)
+        self._report(event)
+
+
+def form_of(artifact: Artifact) -> Form:
+    """The form in which an artifact serves."""
+    return Form(artifact.contract, artifact.imgsz, artifact.provisional)

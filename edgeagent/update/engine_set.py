@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""The engines of one model on a node: of what serves and what stays warm, of what comes and what goes."""
+
+from __future__ import annotations
+
+import asyncio
+
+from edgeagent.core.state import VersionRef
+from edgeagent.serving.engine_process import Engine
+from edgeagent.serving.slot import Slot
+
+
+class EngineSet:
+    """Every engine that has a worker, and the slot that one of them is in.
+
+    An engine `comes` while it loads; once it is `offered` it can be taken into the slot; then it is held under its
+    version until it is given up, and drains.
+    """
+
+    def __init__(self, slot: Slot) -> None:
+        self._slot = slot
+        self._coming: set[Engine] = set()
+        self._offered: dict[VersionRef, Engine] = {}
+        self._held: dict[VersionRef, Engine] = {}  # active and standby
+        self._draining: set[Engine] = set()
+
+    @property
+    def all(self) -> list[Engine]:
+        """Serving, standby, loading, draining."""
+        return [*self._held.values(), *self._coming, *self._draining]
+
+    def held(self, ref: VersionRef) -> Engine | None:
+        """The engine of a version that serves or stays warm."""
+        return self._held.get(ref)
+
+    def comes(self, engine: Engine) -> None:
+        """This engine is going to load."""
+        self._coming.add(engine)
+
+    def offer(self, engine: Engine) -> None:
+        """It has loaded, and can be taken by `swap` or `replace`."""
+        self._offered[engine.ref] = engine
+
+    async def end_unless_taken(self, engine: Engine) -> None:
+        """End an engine that came in vain; nothing happens to one that was taken."""
+        if engine not in self._coming:
+            return
+        if self._offered.get(engine.ref) is engine:
+            del self._offered[engine.ref]
+        # Counted until its worker is gone.
+        try:
+            await asyncio.shield(engine.retire())
+        finally:
+            self._coming.discard(engine)
+
+    def swap(self, ref: VersionRef, epoch: int) -> None:
+        """From the next frame on the engine of this version serves: one that was offered, or the standby."""
+        if ref in self._offered:
+            self._held[ref] = self._take(ref)
+        self._slot.swap(self._held[ref], epoch)
+
+    def replace(self, ref: VersionRef) -> Engine:
+        """From the next frame on the engine that was offered for this version serves it. The one before, to drain."""
+        before = self._held[ref]
+        self._held[ref] = self._take(ref)
+        self._slot.swap(self._held[ref], self._slot.epoch)
+        self._draining.add(before)
+        return before
+
+    def give_up(self, ref: VersionRef) -> Engine:
+        """This version is not needed any more. Its engine, to drain."""
+        engine = self._held.pop(ref)
+        self._draining.add(engine)
+        return engine
+
+    async def drain(self, engine: Engine) -> None:
+        """Return when an engine that was given up has finished its frames and its worker is gone."""
+        await self._slot.drained(engine)
+        await engine.retire()
+        self._draining.discard(engine)
+
+    def _take(self, ref: VersionRef) -> Engine:
+        engine = self._offered.pop(ref)
+        self._coming.discard(engine)
+        return engine
