@@ -39,14 +39,14 @@ PROVEN = (Stage.VERIFYING, Stage.PREPARING, Stage.WARMING)
 Act = PrepareCandidate | Cancel | Swap | ReplaceEngine | RetireEngine
 
 
-def digest(version: str, content: str = "") -> str:
+def digest_of(version: str, content: str = "") -> str:
     """The digest of a version; of other `content` under the same name."""
     return f"sha256:{version}{content}"
 
 
 def ref(version: str, content: str = "") -> VersionRef:
     """The version as it serves."""
-    return VersionRef(version, digest(version, content))
+    return VersionRef(version, digest_of(version, content))
 
 
 def intent(version: str, revision: int, **fields: Any) -> IntentChanged:
@@ -80,14 +80,14 @@ class Playbook:
         self.now += seconds
         return self.on(Tick())
 
-    def reaches(self, *stages: Stage, content: str = "") -> list[Act]:
-        """The candidate goes through these stages; what is to be done at the last."""
+    def reaches(self, *stages: Stage, content: str = "", digest: str = "") -> list[Act]:
+        """The candidate goes through these stages, with other `content` or `digest`; what is to be done at the last."""
         acts: list[Act] = []
         for stage in stages:
             assert acts == [], f"unexpected before {stage}: {acts}"
             c = self.state.candidate
             assert c is not None
-            acts = self.on(StageReached(c.id, stage, digest(c.goal.version, content)))
+            acts = self.on(StageReached(c.id, stage, digest or digest_of(c.goal.version, content)))
         return acts
 
     def passes(self, content: str = "") -> list[Act]:

@@ -11,7 +11,7 @@ import pytest
 from edgeagent.core import lifecycle
 from edgeagent.core.events import EngineRetired, RollbackRequested, StageReached
 from edgeagent.core.lifecycle import TRANSITIONS, IllegalTransitionError, Stage, advance
-from tests.support.playbook import UNPROVEN, Playbook, digest, intent, ref
+from tests.support.playbook import UNPROVEN, Playbook, digest_of, intent, ref
 
 PREPARATION = (Stage.FETCHING, Stage.VERIFYING, Stage.PREPARING, Stage.GATING, Stage.WARMING)
 WAY_OF_AN_UPDATE = (*PREPARATION, Stage.READY, Stage.PROBATION, Stage.STABLE, Stage.DRAINING, Stage.RETIRED)
@@ -187,7 +187,7 @@ def content_known_late() -> None:
     assert c is not None
     for stage in UNPROVEN:
         node.on(StageReached(c.id, stage))
-    node.on(StageReached(c.id, Stage.READY, digest("v2")))
+    node.on(StageReached(c.id, Stage.READY, digest_of("v2")))
 
 
 def test_every_listed_step_is_taken(taken: set[Step]) -> None:

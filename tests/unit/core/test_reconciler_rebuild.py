@@ -27,7 +27,7 @@ from edgeagent.core.lifecycle import Stage
 from edgeagent.core.model import Contract
 from edgeagent.core.reconciler import next_deadline
 from edgeagent.core.state import Goal, PrepareMode, to_json
-from tests.support.playbook import POLICY, PROVEN, UNPROVEN, Act, Playbook, begun, digest, intent, ref
+from tests.support.playbook import POLICY, PROVEN, UNPROVEN, Act, Playbook, begun, digest_of, intent, ref
 
 CONTRACT = Contract("detect", ("scratch",), (320, 320), 32)
 WIDE, HIGH, SMALL = (720, 1280), (1280, 720), (480, 640)
@@ -49,7 +49,7 @@ def swap_in(node: Playbook, form: Form) -> list[Act]:
     c = node.state.candidate
     assert c is not None
     node.reaches(*(PROVEN if c.goal.known_good else UNPROVEN))
-    return node.on(StageReached(c.id, Stage.READY, digest(c.goal.version), form=form))
+    return node.on(StageReached(c.id, Stage.READY, digest_of(c.goal.version), form=form))
 
 
 def serving(form: Form, *sizes: tuple[int, int]) -> Playbook:
@@ -83,7 +83,8 @@ def test_other_frames_have_the_version_rebuilt() -> None:
     """Beside the engine that serves, which goes then; version, digest and epoch stay. The history tells of it."""
     node = serving(made_for(WIDE), WIDE)
     wanted = Goal(
-        Directive("v1", "rebuild", "edgeagent", "its input is 320×192, the frames need 320×320"), digest("v1")
+        Directive("v1", "rebuild", "edgeagent", "its input is 320×192, the frames need 320×320"),
+        digest_of("v1"),
     )
     assert node.on(frames(WIDE, HIGH)) == [PrepareCandidate(2, wanted, PrepareMode.REBUILD)]
     node.now += 3.0
@@ -94,7 +95,7 @@ def test_other_frames_have_the_version_rebuilt() -> None:
     assert (node.state.rebuild, node.state.draining) == (None, (ref("v1"),))
     (record,) = node.records
     assert (record.event, record.result, record.by) == ("rebuild", "rebuilt", "edgeagent")
-    assert (record.from_version, record.to_version, record.digest) == ("", "v1", digest("v1"))
+    assert (record.from_version, record.to_version, record.digest) == ("", "v1", digest_of("v1"))
     assert (record.why, record.stages["fetching"]) == (wanted.directive.reason, 3.0)
     node.on(EngineRetired(ref("v1")))
     assert node.state.draining == ()
@@ -149,7 +150,10 @@ def test_a_swap_during_a_rebuild() -> None:
     node.on(frames(WIDE, HIGH))
     assert swap_in(node, made_for(WIDE, HIGH)) == [Swap(ref("v2"), epoch=2), Cancel(3)]
     before = node.state
-    late = (StageReached(3, Stage.READY, digest("v1"), form=made_for(WIDE, HIGH)), CandidateFailed(3, "late"))
+    late = (
+        StageReached(3, Stage.READY, digest_of("v1"), form=made_for(WIDE, HIGH)),
+        CandidateFailed(3, "late"),
+    )
     for report in late:
         assert node.on(report) == []
         assert node.state == before
@@ -234,7 +238,7 @@ def test_what_comes_out_as_it_was_is_not_rebuilt_over_and_over(confirmed: bool) 
     rebuild_reaches(node, *PROVEN)
     r = node.state.rebuild
     assert r is not None
-    event = StageReached(r.id, Stage.READY, digest("v1"), form=made_for(WIDE))
+    event = StageReached(r.id, Stage.READY, digest_of("v1"), form=made_for(WIDE))
     assert node.on(FormConfirmed(r.id, made_for(WIDE)) if confirmed else event) == []
     assert node.records[-1].why == "it came out as it was"
     assert begun(node.after(POLICY.rebuild_retry_s)) == ["v1"]

@@ -20,14 +20,14 @@ from edgeagent.core.lifecycle import Stage
 from edgeagent.core.rollback import rollback_target
 from edgeagent.core.state import Goal, PrepareMode
 from edgeagent.errors import ConflictError
-from tests.support.playbook import POLICY, Playbook, begun, digest, intent, ref
+from tests.support.playbook import POLICY, Playbook, begun, digest_of, intent, ref
 
 BACK = RollbackRequested("Ada", "misses dents")
 
 
 def boot_goal(version: str) -> Goal:
     """The last known good, as a goal."""
-    return Goal(Directive(version, "boot", "boot", "last known good"), digest(version))
+    return Goal(Directive(version, "boot", "boot", "last known good"), digest_of(version))
 
 
 # -- roll-back ---------------------------------------------------------------------------------------
@@ -52,7 +52,7 @@ def test_during_probation_it_is_a_swap_at_once() -> None:
 def test_after_probation_the_version_before_is_loaded_without_gates() -> None:
     """It has served well here; what serves goes on until it is ready."""
     node = Playbook().serves("v1", "v2")
-    wanted = Goal(Directive("v1", "rollback@2", "Ada", "misses dents"), digest("v1"))
+    wanted = Goal(Directive("v1", "rollback@2", "Ada", "misses dents"), digest_of("v1"))
     assert node.on(BACK) == [PrepareCandidate(3, wanted, PrepareMode.BOOT)]
     assert node.passes() == [Swap(ref("v1"), epoch=3), RetireEngine(ref("v2"))]
     assert node.state.probation_until is None
