@@ -6,7 +6,7 @@ from __future__ import annotations
 import os
 import shutil
 import uuid
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from pathlib import Path
 
 from edgeagent.util.durable import durable_file, fsync_folder, make_folder, write_durably
@@ -15,8 +15,13 @@ _CHUNK = 1 << 20
 _MODE = 0o644  # before umask: nodes read what a publisher writes
 
 
+def open_files(url: str, timeout_s: float, options: Mapping[str, object]) -> FolderFiles:
+    """A path, or a `file://` URL; takes no options, and leaves time-outs to the file system."""
+    return FolderFiles(Path(url.removeprefix("file://")).expanduser().absolute())
+
+
 class FolderFiles:
-    """Files under `root`; paths are relative to it. See `Files` in remote.py."""
+    """Files under `root`; paths are relative to it. See `port.Files`."""
 
     def __init__(self, root: Path) -> None:
         """Touch nothing yet."""

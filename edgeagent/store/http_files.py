@@ -22,8 +22,18 @@ _MAX_REDIRECTS = 5
 _REFUSED = (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.PROXY_AUTHENTICATION_REQUIRED)
 
 
+def open_files(url: str, timeout_s: float, options: Mapping[str, object]) -> HttpFiles:
+    """options: `headers`, by name. Raises ValueError for others, or a URL without a host."""
+    headers = options.get("headers", {})
+    if set(options) - {"headers"} or not isinstance(headers, Mapping):
+        raise ValueError("unknown options; http(s) takes headers: {NAME: VALUE}")
+    if not urlsplit(url).hostname:
+        raise ValueError("the URL names no host; write https://host/path")
+    return HttpFiles(url, timeout_s, {str(k): str(v) for k, v in headers.items()})
+
+
 class HttpFiles:
-    """Files below a URL; a query in it, such as a token, is sent with each path. See `Files` in remote.py.
+    """Files below a URL; a query in it, such as a token, is sent with each path. See `port.Files`.
 
     headers: sent with each request. Proxies, CA bundles and .netrc are taken from the environment.
     """

@@ -14,8 +14,13 @@ _LARGEST_READ = 8 << 20
 _IDENTITY = ("size", "ETag", "LastModified", "last_modified", "md5", "mtime", "VersionId", "generation")
 
 
+def open_files(url: str, timeout_s: float, options: Mapping[str, object]) -> ObjectFiles:
+    """See `ObjectFiles`."""
+    return ObjectFiles(url, timeout_s, options)
+
+
 class ObjectFiles:
-    """Files below an fsspec URL. See `Files` in remote.py.
+    """Files below an fsspec URL. See `port.Files`.
 
     Raises ImportError if the protocol's library is missing, ValueError or TypeError if URL or options are wrong.
     """

@@ -13,55 +13,23 @@ from collections.abc import Callable, Generator, Mapping
 from contextlib import closing, suppress
 from functools import partial
 from pathlib import Path
-from typing import Protocol, TypeVar, runtime_checkable
-from urllib.parse import urlsplit
+from typing import TypeVar
 
 from edgeagent.core.model import MAX_MANIFEST_BYTES, check_name, parse_manifest
 from edgeagent.errors import (
     ConflictError,
     EdgeAgentError,
     IntegrityError,
-    MissingExtraError,
     NotFoundError,
     UnavailableError,
     UsageError,
 )
 from edgeagent.observe.redact import redact
+from edgeagent.store.port import WritableFiles
+from edgeagent.store.url import open_files
 
 MANIFEST = "manifest.json"
-_EXTRAS = {"s3": "s3", "s3a": "s3"}
 _T = TypeVar("_T")
-
-
-class Files(Protocol):
-    """One kind of store: files by path below its root. Errors are of any type that its libraries have; those of
-    builtins that mean something are FileNotFoundError, PermissionError, TimeoutError and FileExistsError."""
-
-    def is_there(self) -> bool:
-        """False if the root as a whole is away, so that a missing file says nothing."""
-
-    def stream(self, path: str, offset: int) -> Generator[bytes]:
-        """The file from byte `offset` to its end, nothing if it isn't that long; each step does a bounded work."""
-
-    def identity(self, path: str) -> dict[str, str]:
-        """What tells this content of the file from another, as far as the store knows (size, date, tag)."""
-
-    def names(self, path: str) -> list[str]:
-        """The names in a folder."""
-
-
-@runtime_checkable
-class WritableFiles(Files, Protocol):
-    """One that can be published to."""
-
-    def prepare(self) -> None:
-        """Create the root, if that is what this kind of store does by itself."""
-
-    def put_file(self, path: str, source: Path) -> None:
-        """Copy a local file, in a stream, over what is there."""
-
-    def put_once(self, path: str, data: bytes) -> None:
-        """Write a small file that isn't there yet, as a whole. Raises FileExistsError."""
 
 
 class RemoteStore:
@@ -78,7 +46,7 @@ class RemoteStore:
         """Connect to nothing yet. Raises UsageError, MissingExtraError."""
         self.timeout_s = timeout_s
         self.name = redact(url)
-        self._files = self._open(url, storage_options or {})
+        self._files = open_files(url, timeout_s, storage_options or {})
 
     def read_manifest(self, model: str, version: str) -> bytes:
         """The bytes of the manifest, at most MAX_MANIFEST_BYTES + 1 of them (one more than is allowed).
@@ -226,42 +194,6 @@ class RemoteStore:
 
     def _unavailable(self, why: str, todo: str = "it is tried again later") -> UnavailableError:
         return UnavailableError(f"model store {self.name}", redact(why), todo)
-
-    def _open(self, url: str, options: Mapping[str, object]) -> Files:
-        # Each kind is imported only where it is used: fsspec, requests and boto are large.
-        scheme, there, rest = url.partition("://")
-        if not there or scheme == "file":
-            from edgeagent.store.folder import FolderFiles
-
-            return FolderFiles(Path(rest if there else url).expanduser().absolute())
-        if scheme in ("http", "https"):
-            return self._open_http(url, options)
-        try:
-            from edgeagent.store.objects import ObjectFiles
-
-            return ObjectFiles(url, self.timeout_s, options)
-        except ImportError as e:
-            extra = _EXTRAS.get(scheme)
-            todo = f"pip install 'edgeagent[{extra}]'" if extra else str(e)
-            raise MissingExtraError(f"model store {self.name}", "its client is not installed", todo) from e
-        except (ValueError, TypeError) as e:
-            raise UsageError(f"model store {self.name}", str(e), "use a folder, http(s):// or s3://") from e
-
-    def _open_http(self, url: str, options: Mapping[str, object]) -> Files:
-        from edgeagent.store.http_files import HttpFiles
-
-        headers = options.get("headers", {})
-        if set(options) - {"headers"} or not isinstance(headers, Mapping):
-            raise UsageError(
-                f"model store {self.name}", "unknown options", "http(s) takes headers: {NAME: VALUE}"
-            )
-        try:
-            host = urlsplit(url).hostname
-        except ValueError:
-            host = None
-        if not host:
-            raise UsageError(f"model store {self.name}", "the URL names no host", "write https://host/path")
-        return HttpFiles(url, self.timeout_s, {str(k): str(v) for k, v in headers.items()})
 
 
 def already_published(model: str, version: str, store: str) -> ConflictError:

@@ -44,14 +44,13 @@ from edgeagent.workers.tasks.capture import (
 BACKOFF_S = (0.5, 15.0)
 STABLE_AFTER_S = 5.0  # a source that gave frames for so long is tried again at once when it is lost
 HEARTBEAT_S = 1.0
-FOLDER_FPS = (
-    10.0  # of a live source that has no pace of its own: otherwise it would be read as fast as the disk gives
-)
+# Of a live source that has no frame rate of its own: otherwise it would be read as fast as the disk gives.
+FOLDER_FPS = 10.0
 _HASH_STEP = 8  # a frozen camera is recognised by every eighth pixel of every eighth row
 
 
 class CaptureWorker:
-    """One source, one thread. Whatever waits takes in the node's messages and says that it is alive."""
+    """One source, one thread. Whatever waits takes in the node's messages and sends heartbeats."""
 
     def __init__(self, channel: WorkerChannel, task: CaptureSource) -> None:
         self._channel = channel
@@ -101,7 +100,7 @@ class CaptureWorker:
 
     def _film(self, source: Source) -> int:
         """Deliver frames until the source ends. Returns the position of its end. Raises SourceError."""
-        source.seek(self._position, self._alive)
+        source.seek(self._position, self._heartbeat)
         if source.resumable and not self._said_reading:
             self._said_reading = True
             self._say(FirstFrameBegun())
@@ -123,7 +122,7 @@ class CaptureWorker:
                 self._skipped += 1  # the node is busy; reading on keeps what the camera has buffered fresh
             elif self._retrieve(source, ts, mono) and pacer:
                 pacer.restart()
-            self._alive()
+            self._heartbeat()
 
     def _pacer(self, source: Source) -> FramePacer | None:
         """None: as fast as the source gives frames, and the node takes them."""
@@ -140,7 +139,7 @@ class CaptureWorker:
             if not (taken := source.grab()):
                 return False
             self._skipped += taken
-            self._alive()
+            self._heartbeat()
         return True
 
     def _retrieve(self, source: Source, ts: float, mono: float) -> bool:
@@ -191,8 +190,8 @@ class CaptureWorker:
         self._channel.send(message)
         self._last_said = time.monotonic()
 
-    def _alive(self) -> None:
-        """A sign of life, unless there was one in the last second."""
+    def _heartbeat(self) -> None:
+        """Send a heartbeat, unless something was sent in the last second."""
         self._turn += 1
         if time.monotonic() - self._last_said >= HEARTBEAT_S:
             self._say(Heartbeat(self._turn))
@@ -203,11 +202,11 @@ class CaptureWorker:
             self._wait(left)
 
     def _wait(self, seconds: float) -> None:
-        """Until the node says something, at most `seconds` and at most until the next sign of life is due."""
+        """Until the node says something, at most `seconds` and at most until the next heartbeat is due."""
         message = self._channel.receive(min(seconds, HEARTBEAT_S))
         if message is not None:
             self._handle(message)
-        self._alive()
+        self._heartbeat()
 
     def _take_messages(self) -> None:
         while (message := self._channel.receive(0)) is not None:

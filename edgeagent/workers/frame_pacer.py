@@ -21,7 +21,7 @@ class FramePacer:
         self._due: float | None = None
 
     def restart(self) -> None:
-        """The next frame is due now, and the beat counts from it."""
+        """The next frame is due now, and the times of the others count from it."""
         self._due = None
 
     def wait_s(self, now: float) -> float:

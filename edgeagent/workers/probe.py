@@ -62,8 +62,8 @@ async def _probe(source: SourceConfig, timeout_s: float) -> str:
             return
         match message:
             case SourceOpened(width, height, fps):
-                pace = f"{fps:.1f} fps" if fps else "no pace of its own"
-                result.set_result(f"{width}x{height}, {pace}")
+                rate = f"{fps:.1f} fps" if fps else "no frame rate of its own"
+                result.set_result(f"{width}x{height}, {rate}")
             case FrameUnreadable(why):
                 unreadable = why
             case SourceState(_, why):

@@ -44,9 +44,12 @@ class UnreadableFrameError(Exception):
 
 
 class Source(Protocol):
-    """An open source. fps: its own pace, 0 if it has none; total: frames of a pass, 0 if unknown or endless;
-    resumable: a position can be found again after a restart; camera: it paces itself, and can freeze;
-    position: index of the frame that the next `grab` takes, from 0."""
+    """An open source.
+
+    fps: frames a second of its own, 0 if it has none; total: frames of a pass, 0 if unknown or endless; resumable: a
+    position can be found again after a restart; camera: it gives frames at its own rate, and can freeze; position:
+    index of the frame that the next `grab` takes, from 0.
+    """
 
     fps: float
     total: int
@@ -62,8 +65,8 @@ class Source(Protocol):
         """The frame taken: in `out` (which is returned) when it has the frame's shape, else in a new array where
         the source can write in place. Raises UnreadableFrameError."""
 
-    def seek(self, position: int, alive: Callable[[], None]) -> None:
-        """Go to `position`, or to the end. Calls `alive` now and then, for it may take long."""
+    def seek(self, position: int, heartbeat: Callable[[], None]) -> None:
+        """Go to `position`, or to the end. Calls `heartbeat` now and then, for it may take long."""
 
     def close(self) -> None:
         """Let go of the file or device."""
@@ -117,12 +120,14 @@ class ImageFolder:
         return cls([folder / name for name in sorted(names, key=_natural)])
 
     def grab(self) -> int:
+        """See `Source.grab`."""
         if self.position >= self.total:
             return 0
         self.position += 1
         return 1
 
     def retrieve(self, out: Image | None) -> Image:
+        """See `Source.retrieve`."""
         # Not cv2.imread(path, out): for a file that it can't read it returns `out` as it was, the frame before.
         path = self._paths[self.position - 1]
         try:
@@ -136,11 +141,12 @@ class ImageFolder:
             raise UnreadableFrameError(f"{path}: is broken, or no image")
         return _bgr(image)
 
-    def seek(self, position: int, alive: Callable[[], None]) -> None:
+    def seek(self, position: int, heartbeat: Callable[[], None]) -> None:
+        """See `Source.seek`."""
         self.position = min(position, self.total)
 
     def close(self) -> None:
-        pass
+        """See `Source.close`."""
 
 
 class VideoFile:
@@ -160,6 +166,7 @@ class VideoFile:
         self.position = 0
 
     def grab(self) -> int:
+        """See `Source.grab`."""
         # FFmpeg stops at broken data, and often goes on behind it. At the end of the file there is nothing behind;
         # the count in the header is no more than a hint.
         for taken in range(1, min(_BROKEN_FRAMES, max(1, self.total - self.position)) + 1):
@@ -169,17 +176,20 @@ class VideoFile:
         return 0
 
     def retrieve(self, out: Image | None) -> Image:
+        """See `Source.retrieve`."""
         ok, image = self._video.retrieve(out)
         if not ok:
             raise UnreadableFrameError(f"{self._path}: frame {self.position - 1} can't be decoded")
         return _bgr(image)
 
-    def seek(self, position: int, alive: Callable[[], None]) -> None:
+    def seek(self, position: int, heartbeat: Callable[[], None]) -> None:
+        """See `Source.seek`."""
         # By counting: CAP_PROP_POS_FRAMES computes a time from the frame rate, and is off when the rate varies.
         while self.position < position and self.grab():
-            alive()
+            heartbeat()
 
     def close(self) -> None:
+        """See `Source.close`."""
         self._video.release()
 
 
@@ -196,21 +206,24 @@ class Camera:
         self.position = 0
 
     def grab(self) -> int:
+        """See `Source.grab`."""
         if not self._video.grab():
             raise SourceError("lost", "the camera sends nothing any more")
         self.position += 1
         return 1
 
     def retrieve(self, out: Image | None) -> Image:
+        """See `Source.retrieve`."""
         ok, image = self._video.retrieve(out)
         if not ok:
             raise UnreadableFrameError("the camera sent a frame that can't be decoded")
         return _bgr(image)
 
-    def seek(self, position: int, alive: Callable[[], None]) -> None:
-        pass
+    def seek(self, position: int, heartbeat: Callable[[], None]) -> None:
+        """See `Source.seek`: a camera has no position."""
 
     def close(self) -> None:
+        """See `Source.close`."""
         self._video.release()
 
 
@@ -238,18 +251,21 @@ class Synthetic:
         self.position = 0
 
     def grab(self) -> int:
+        """See `Source.grab`."""
         self.position += 1
         return 1
 
     def retrieve(self, out: Image | None) -> Image:
+        """See `Source.retrieve`."""
         fits = out is not None and out.shape == (self._scene.height, self._scene.width, 3)
         return self._scene.frame(self.position - 1, out if fits else None)
 
-    def seek(self, position: int, alive: Callable[[], None]) -> None:
+    def seek(self, position: int, heartbeat: Callable[[], None]) -> None:
+        """See `Source.seek`."""
         self.position = position
 
     def close(self) -> None:
-        pass
+        """See `Source.close`."""
 
 
 def _is_image(name: str) -> bool:

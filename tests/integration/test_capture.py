@@ -379,7 +379,7 @@ def test_probe_says_what_a_source_gives(tmp_path: Path, camera: MjpegCamera) -> 
     assert probe_source(SourceConfig(url=str(films.video(tmp_path / "f.avi", 3)))) == "160x120, 25.0 fps"
     assert (
         probe_source(SourceConfig(url=str(films.folder(tmp_path / "parts", 2))))
-        == "160x120, no pace of its own"
+        == "160x120, no frame rate of its own"
     )
     assert probe_source(SourceConfig(url=camera.url), 30).startswith("160x120, ")
 
