@@ -4,18 +4,16 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import subprocess
 import sys
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from edgeagent.config import Config, EngineConfig, HookConfig, JsonlSink, PipelineConfig, read_secret
+from edgeagent.config import Config, EngineConfig, HookConfig, PipelineConfig, read_secret
 from edgeagent.core.directive import Directive, current_key, decode_directive, pin_key
 from edgeagent.core.model import parse_manifest
 from edgeagent.core.webhook import check_secret
@@ -25,7 +23,9 @@ from edgeagent.intent.url import open_source
 from edgeagent.intent.watching import read_once
 from edgeagent.runtimes.registry import RuntimeRow, broken_plugins, runtimes
 from edgeagent.runtimes.variants import distribution_versions, has_cuda, is_installed, missing, split_device
+from edgeagent.sinks.registry import sink_type
 from edgeagent.store.remote import RemoteStore
+from edgeagent.util.writable import check_writable
 from edgeagent.web.server import listen
 from edgeagent.workers.probe import probe_source
 
@@ -77,7 +77,7 @@ def _state_dir(config: Config) -> Iterator[Finding]:
     folder = config.node.state_dir
     while not folder.exists():  # the node creates what is missing
         folder = folder.parent
-    found = _try("state_dir", lambda: _writable(folder))
+    found = _try("state_dir", lambda: check_writable(folder))
     yield found
     if found.level != "ok":
         return
@@ -91,23 +91,11 @@ def _state_dir(config: Config) -> Iterator[Finding]:
         yield Finding("ok", "disk", text)
 
 
-def _writable(folder: Path) -> str:
-    try:
-        with tempfile.NamedTemporaryFile(dir=folder, prefix=".doctor-") as f:
-            f.write(b"x" * 4096)
-            f.flush()
-            os.fsync(f.fileno())
-    except OSError as e:
-        why = f"can't be written by user {os.getuid()} ({e.strerror})"
-        raise UnavailableError(str(folder), why, "create it, owned by the node's user") from e
-    return f"{folder} can be written"
-
-
 def _sinks(pipeline: PipelineConfig) -> Iterator[Finding]:
-    for sink in pipeline.sinks:
-        if isinstance(sink, JsonlSink):
-            folder = sink.path.absolute().parent
-            yield _try(f"sink of {pipeline.name}", partial(_writable, folder))
+    for config in pipeline.sinks:
+        try_out = sink_type(config.type).try_out
+        if try_out:
+            yield _try(f"sink of {pipeline.name}", partial(try_out, config))
 
 
 def _secrets(config: Config) -> Iterator[Finding]:

@@ -16,6 +16,8 @@ from pydantic import BaseModel, ValidationError
 
 from edgeagent.config.schema import Config, clashes
 from edgeagent.errors import UsageError
+from edgeagent.sinks.port import SinkConfig
+from edgeagent.sinks.registry import sink_type
 
 MAX_CONFIG_BYTES = 1 << 20
 ENV_PREFIX = "EDGEAGENT_"
@@ -24,7 +26,6 @@ _TYPE_HINTS = {
     "missing": "this field has no default and must be given",
     "model_type": "a mapping (name: value)",
     "dict_type": "a mapping (name: value)",
-    "union_tag_not_found": "the field type, one of jsonl, log",
 }
 
 
@@ -159,12 +160,12 @@ def _set(doc: Any, path: list[str], value: Any) -> None:
 def _describe(doc: dict[Any, Any], error: Any) -> str:
     """One line about one of pydantic's errors: "path: what; allowed: ..."."""
     loc, kind, message = error["loc"], error["type"], error["msg"]
-    path = _dotted(doc, loc)
+    path = _dotted(loc)
     if kind == "value_error":
         text = str(error["ctx"]["error"])
         return text if text.startswith(path + "[") else f"{path}: {text}"
     if kind == "extra_forbidden":
-        known = _fields_at(loc[:-1])
+        known = _fields_at(doc, loc[:-1])
         close = difflib.get_close_matches(str(loc[-1]), known, 1)
         guess = f", did you mean {close[0]}?" if close else ""
         return f"{path}: is not known{guess}; allowed: {', '.join(known)}"
@@ -172,40 +173,26 @@ def _describe(doc: dict[Any, Any], error: Any) -> str:
         return f"{path}: is missing; allowed: {_TYPE_HINTS[kind]}"
     shown = "no value" if error["input"] is None else repr(error["input"])
     shown = shown if len(shown) <= 60 else shown[:57] + "..."
-    if kind == "union_tag_invalid":
-        return f"{path}.type: {error['ctx']['tag']!r} is not known; allowed: {error['ctx']['expected_tags']}"
     allowed = _TYPE_HINTS.get(kind) or re.sub(r"^Input should be (a |an )?|, unable to parse.*$", "", message)
     return f"{path}: {shown} is wrong; allowed: {allowed}"
 
 
-def _dotted(doc: Any, loc: tuple[str | int, ...]) -> str:
-    """`pipelines[0].source.url`, without the tag that pydantic adds below a list of sinks."""
-    text = ""
-    for i, part in enumerate(loc):
-        if isinstance(doc, dict) and part not in doc and i < len(loc) - 1:
-            continue
-        text += f"[{part}]" if isinstance(part, int) else f".{part}"
-        if isinstance(doc, dict):
-            doc = doc.get(part)
-        elif isinstance(doc, list) and isinstance(part, int) and part < len(doc):
-            doc = doc[part]
+def _dotted(loc: tuple[str | int, ...]) -> str:
+    """`pipelines[0].source.url`."""
+    text = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in loc)
     return text.lstrip(".") or "configuration"
 
 
-def _fields_at(loc: tuple[str | int, ...]) -> list[str]:
-    """Names of the fields that are known below `loc`."""
-    models: list[type[BaseModel]] = [Config]
+def _fields_at(doc: Any, loc: tuple[str | int, ...]) -> list[str]:
+    """Names of the fields that are known below `loc`, a mapping in `doc`."""
+    section: type[BaseModel] = Config
     for part in loc:
-        if not isinstance(part, str):
-            continue
-        below = [
-            m
-            for model in models
-            if part in model.model_fields
-            for m in _models(model.model_fields[part].annotation)
-        ]
-        models = below or [m for m in models if m.model_fields["type"].default == part]
-    return list(dict.fromkeys(name for model in models for name in model.model_fields))
+        doc = doc[part]
+        if part in section.model_fields:  # else an element of a list, or a name that the user chose
+            section = next(_models(section.model_fields[str(part)].annotation))
+    if section is SinkConfig:
+        section = sink_type(doc["type"]).config
+    return list(section.model_fields)
 
 
 def _models(annotation: Any) -> Iterator[type[BaseModel]]:

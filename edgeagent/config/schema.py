@@ -11,7 +11,15 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    Field,
+    SerializeAsAny,
+    ValidationInfo,
+    field_validator,
+)
 
 from edgeagent.config.hooks import HookConfig
 from edgeagent.core.model import check_name
@@ -19,6 +27,9 @@ from edgeagent.errors import UsageError
 from edgeagent.intent.port import Access, Tls
 from edgeagent.intent.url import TAKEN, Taken, find_adapter, parse_source_url
 from edgeagent.runtimes.registry import broken_plugins, runtime, runtimes
+from edgeagent.sinks.port import SinkConfig
+from edgeagent.sinks.registry import sink_names, sink_type
+from edgeagent.util.settings import Fraction, Megabytes, Seconds, Section
 
 SOURCE_SCHEMES = ("rtsp", "rtsps", "http", "https", "file", "synthetic")
 _T = TypeVar("_T")
@@ -47,26 +58,19 @@ def _backend(value: str) -> str:
 
 
 Name = Annotated[str, AfterValidator(_name)]
-Seconds = Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False)]
-Fraction = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
-Megabytes = Annotated[int, Field(ge=1, le=1 << 24)]
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class NodeConfig(_Section):
+class NodeConfig(Section):
     """Who this node is, and where it keeps what must survive a restart."""
 
     id: Name = Field(
         default_factory=lambda: re.sub(r"[^A-Za-z0-9.-]", "-", socket.gethostname()).strip(".-") or "node"
     )
-    labels: dict[str, str] = {}
+    labels: dict[str, str] = Field(default={})
     state_dir: Path = Path("/var/lib/edgeagent")
 
 
-class TlsConfig(_Section):
+class TlsConfig(Section):
     """Certificates in PEM files: who is trusted (the system's own if None), and who we are."""
 
     ca_file: Path | None = None
@@ -83,7 +87,7 @@ class TlsConfig(_Section):
         return key_file
 
 
-class IntentSourceConfig(_Section):
+class IntentSourceConfig(Section):
     """Where the operator's intent is written, and how to get in. options: of the client, by kind of source."""
 
     url: str
@@ -139,14 +143,14 @@ class ConfigStoreConfig(IntentSourceConfig):
     url: str = "file:///etc/edgeagent/intent"
 
 
-class ModelStoreConfig(_Section):
+class ModelStoreConfig(Section):
     """Where versions come from: a folder, or any URL that fsspec opens.
 
     timeout_seconds: limit of one request. storage_options: passed to the fsspec file system as they are.
     """
 
     url: str = Field(default="/var/lib/edgeagent/store", min_length=1)
-    trusted_keys: list[Path] = []
+    trusted_keys: list[Path] = Field(default=[])
     timeout_seconds: Seconds = 20.0
     storage_options: dict[str, Any] = Field(default={}, repr=False)
 
@@ -160,14 +164,14 @@ class ModelStoreConfig(_Section):
         return keys
 
 
-class ParityConfig(_Section):
+class ParityConfig(Section):
     """How alike a converted model must be to its source weights: IoU of the boxes, difference of the scores."""
 
     iou: Fraction = 0.9
     score: Fraction = 0.02
 
 
-class EngineConfig(_Section):
+class EngineConfig(Section):
     """How engine workers infer.
 
     backend: auto tries what is installed and takes the fastest that finds what the source weights find.
@@ -195,7 +199,7 @@ def default_live(url: str) -> bool:
     return urlsplit(url).scheme in _LIVE_SCHEMES or url.removeprefix("file://").startswith("/dev/")
 
 
-class SourceConfig(_Section):
+class SourceConfig(Section):
     """Where frames come from. fps: pace of a file or folder, None for its own; stall_seconds: no frame for
     so long means that the source is gone and is opened again."""
 
@@ -223,25 +227,27 @@ class SourceConfig(_Section):
         return url
 
 
-class JsonlSink(_Section):
-    """One JSON line a frame, in a file that is rotated at `max_mb` megabytes; `keep` older files stay."""
-
-    type: Literal["jsonl"] = "jsonl"
-    path: Path
-    max_mb: Megabytes = 100
-    keep: int = Field(default=5, ge=0, le=10_000)
+def _sink_type(name: str) -> str:
+    if not name:
+        raise ValueError(f"is missing; allowed: {', '.join(sink_names())}")
+    return sink_type(name).name
 
 
-class LogSink(_Section):
-    """Each frame's detections as one line of the node's log."""
-
-    type: Literal["log"] = "log"
+class _AnySink(BaseModel):
+    type: Annotated[str, AfterValidator(_sink_type)] = Field(default="", validate_default=True)
 
 
-Sink = Annotated[JsonlSink | LogSink, Field(discriminator="type")]
+def _sink(value: object) -> object:
+    """A sink's fields are those of its type, which another package may have brought."""
+    if isinstance(value, SinkConfig):
+        return value
+    return sink_type(_AnySink.model_validate(value).type).config.model_validate(value)
 
 
-class PipelineConfig(_Section):
+Sink = Annotated[SerializeAsAny[SinkConfig], BeforeValidator(_sink)]
+
+
+class PipelineConfig(Section):
     """One line: a source, the model that looks at it, and where detections go."""
 
     name: Name
@@ -249,16 +255,16 @@ class PipelineConfig(_Section):
     source: SourceConfig
     confidence: Fraction = 0.25
     iou: Fraction = 0.45
-    sinks: list[Sink] = []
+    sinks: list[Sink] = Field(default=[])
 
 
-class ProbationConfig(_Section):
+class ProbationConfig(Section):
     """The watch after a swap, during which the version before stays warm."""
 
     seconds: float = Field(default=60.0, ge=0, le=86_400, allow_inf_nan=False)
 
 
-class UpdateConfig(_Section):
+class UpdateConfig(Section):
     """Limits of an update.
 
     keep_versions: in the local cache. fetch_seconds: without progress. convert_seconds: of converting and
@@ -287,7 +293,7 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-class ApiConfig(_Section):
+class ApiConfig(Section):
     """The HTTP API. token_file: the bearer token; without one the API binds to loopback only.
 
     hooks: webhooks by name, at /api/hooks/<name>; each has a secret of its own instead of the token.
@@ -296,7 +302,7 @@ class ApiConfig(_Section):
     token_file: Path | None = None  # before host, which is checked against it
     host: str = "127.0.0.1"
     port: int = Field(default=8080, ge=0, le=65_535)
-    hooks: dict[Name, HookConfig] = {}
+    hooks: dict[Name, HookConfig] = Field(default={})
 
     @field_validator("host")
     @classmethod
@@ -308,21 +314,21 @@ class ApiConfig(_Section):
         return host
 
 
-class LogConfig(_Section):
+class LogConfig(Section):
     """The node's log on stderr. format: auto is console on a terminal and json elsewhere."""
 
     level: Literal["debug", "info", "warning", "error"] = "info"
     format: Literal["auto", "json", "console"] = "auto"
 
 
-class Config(_Section):
+class Config(Section):
     """Everything a node is told at its start. Every field has a default."""
 
     node: NodeConfig = Field(default_factory=NodeConfig)
     config_store: ConfigStoreConfig = ConfigStoreConfig()
     model_store: ModelStoreConfig = ModelStoreConfig()
     engine: EngineConfig = EngineConfig()
-    pipelines: list[PipelineConfig] = []
+    pipelines: list[PipelineConfig] = Field(default=[])
     update: UpdateConfig = UpdateConfig()
     api: ApiConfig = ApiConfig()
     log: LogConfig = LogConfig()

@@ -21,7 +21,7 @@ import structlog
 from edgeagent.core.gating import GateResult
 from edgeagent.observe.redact import redact
 from edgeagent.util.codec import from_json
-from edgeagent.util.durable import fsync_folder
+from edgeagent.util.rotating import NotWrittenError, RotatingFile
 
 FILE_NAME = "audit.jsonl"
 TAIL_RECORDS = 1000
@@ -62,11 +62,10 @@ class AuditLog:
 
     def __init__(self, folder: Path, *, max_bytes: int = 10 << 20, keep: int = 5) -> None:
         self._path = folder / FILE_NAME
-        self._max_bytes = max_bytes
-        self._keep = keep
+        self._file = RotatingFile(self._path, max_bytes, keep, durable=True)
         self._lock = threading.Lock()  # held while the disk writes
         self._tail_lock = threading.Lock()  # never held for long: `tail` is called on the event loop
-        self._tail: deque[AuditRecord] = deque(_read_tail(self._files()), TAIL_RECORDS)
+        self._tail: deque[AuditRecord] = deque(_read_tail(self._file.files), TAIL_RECORDS)
         self._unsaved: deque[bytes] = deque(maxlen=TAIL_RECORDS)
 
     @property
@@ -82,11 +81,12 @@ class AuditLog:
                 self._tail.append(record)
             self._unsaved.append(line)
             try:
-                self._rotate()
-                self._write(b"".join(self._unsaved))
-            except OSError as e:
+                self._file.append(self._unsaved)
+            except NotWrittenError as e:
                 _log.error("audit_not_written", path=str(self._path), why=str(e), waiting=len(self._unsaved))
                 return False
+            finally:
+                self._file.close()  # records are rare: nothing is held open meanwhile
             self._unsaved.clear()
             return True
 
@@ -97,42 +97,6 @@ class AuditLog:
         """
         with self._tail_lock:
             return list(self._tail)[-count:] if count > 0 else []
-
-    def _files(self) -> list[Path]:
-        """All files there may be, newest first."""
-        return [self._path, *(self._path.with_name(f"{FILE_NAME}.{i}") for i in range(1, self._keep + 1))]
-
-    def _write(self, data: bytes) -> None:
-        fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o640)
-        try:
-            size = os.fstat(fd).st_size
-            if size and os.pread(fd, 1, size - 1) != b"\n":
-                data = b"\n" + data  # the line before was torn by a power cut: let it not swallow this one
-            try:
-                if os.write(fd, data) != len(data):
-                    raise OSError("the disk took a part only")
-                os.fsync(fd)
-            except OSError:
-                os.ftruncate(fd, size)
-                raise
-        finally:
-            os.close(fd)
-        if not size:
-            fsync_folder(self._path.parent)
-
-    def _rotate(self) -> None:
-        try:
-            if self._path.stat().st_size < self._max_bytes:
-                return
-        except FileNotFoundError:
-            return
-        files = self._files()
-        if self._keep == 0:
-            self._path.unlink()
-        for older, newer in zip(reversed(files), reversed(files[:-1]), strict=False):
-            if newer.exists():
-                newer.replace(older)
-        fsync_folder(self._path.parent)
 
 
 def _read_tail(files: list[Path]) -> list[AuditRecord]:

@@ -113,7 +113,13 @@ class Metrics:
             registry=r,
         )
         self._sink_errors = Counter(
-            "edgeagent_sink_errors", "Records that a sink could not take.", ["pipeline", "sink"], registry=r
+            "edgeagent_sink_errors", "Batches that a sink could not take.", ["pipeline", "sink"], registry=r
+        )
+        self._sink_lost = Counter(
+            "edgeagent_sink_lost_records",
+            "Records that a sink could not take, or found no room for.",
+            ["pipeline", "sink"],
+            registry=r,
         )
 
     def render(self) -> bytes:
@@ -173,5 +179,9 @@ class Metrics:
         self._source_errors.labels(pipeline, reason).inc()
 
     def sink_error(self, pipeline: str, sink: str) -> None:
-        """A sink could not take a record (disk full, ...)."""
+        """A sink could not take a batch of records (disk full, ...)."""
         self._sink_errors.labels(pipeline, sink).inc()
+
+    def sink_lost(self, pipeline: str, sink: str, records: int) -> None:
+        """So many records are lost to a sink that could not take them, or had no room for them."""
+        self._sink_lost.labels(pipeline, sink).inc(records)

@@ -63,6 +63,7 @@ class Pipeline:
             config.sinks,
             on_pressure=self.capture.pause,
             on_error=lambda sink: metrics.sink_error(config.name, sink),
+            on_lost=lambda sink, records: metrics.sink_lost(config.name, sink, records),
         )
 
     def start(self) -> None:
@@ -75,7 +76,7 @@ class Pipeline:
         await self.capture.stop()
         if self.line in self._router.lines:
             self._router.remove_line(self.line)
-        self.sinks.close()
+        await self.sinks.close()
 
     def latency_quantiles(self, *shares: float) -> list[float | None]:
         """Seconds from capture to result that these shares of the last frames didn't exceed; None before the first."""

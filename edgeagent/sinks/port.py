@@ -1,13 +1,15 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
-"""What a sink is given, and what it keeps to."""
+"""What a sink is given, what it keeps to, and how it is made known."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Generic, Protocol, TypeVar
 
 import orjson
+
+from edgeagent.util.settings import Seconds, Section
 
 Box = tuple[float, float, float, float, float, float]
 """One detection as the engine gives it: x1, y1, x2, y2 in pixels of the frame, confidence, class id."""
@@ -61,13 +63,17 @@ class Record:
 
 
 class Sink(Protocol):
-    """Writes records somewhere. Used from one thread of its own; may block."""
+    """Writes records somewhere. Used from one thread of its own, where it may block."""
 
     name: str
-    """How status, log and metrics call it; one pipeline's sinks have different ones."""
+    """How status, log and metrics call it: the file, the address."""
 
     def write(self, batch: Sequence[Record]) -> None:
-        """Write whole records, in order. Raises SinkError when some are not written: they are not given again."""
+        """Write whole records, in order. Raises SinkError when some are not written: they are not given again.
+
+        What can't be reached is tried again at the next call, not in this one: meanwhile records are counted as lost,
+        and the line goes on. Any other exception counts as a batch that is lost as a whole.
+        """
 
     def close(self) -> None:
         """Let go of the file or the connection. Idempotent."""
@@ -79,3 +85,37 @@ class SinkError(Exception):
     def __init__(self, why: str, lost: int) -> None:
         super().__init__(why)
         self.lost = lost
+
+
+class SinkConfig(Section):
+    """What can be said of each sink; each kind of sink has fields of its own beside.
+
+    lossless: a line that must not lose a frame waits while this sink is behind. patience_seconds: a sink that hangs
+    for longer holds no line any more; what its queue has no room for is lost and counted.
+    """
+
+    type: str
+    lossless: bool = False
+    patience_seconds: Seconds = 30.0
+
+
+C = TypeVar("C", bound=SinkConfig)
+
+
+@dataclass(frozen=True)
+class SinkType(Generic[C]):
+    """A kind of sink: one row of the registry, or the value that a package's entry point names.
+
+    config: its fields; the default of `type` is the name of the kind. open: makes a sink, without waiting for anything:
+    connecting is a matter of its first `write`. Raises EdgeAgentError when something is missing on this machine.
+    try_out: for `edgeagent doctor`: tries it for real, and returns what it found. Raises EdgeAgentError.
+    """
+
+    config: type[C]
+    open: Callable[[C], Sink]
+    try_out: Callable[[C], str] | None = None
+
+    @property
+    def name(self) -> str:
+        """What `type` in a configuration must be."""
+        return str(self.config.model_fields["type"].default)

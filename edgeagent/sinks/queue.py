@@ -1,114 +1,144 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
-"""Where a pipeline's detections go: a rotating file of JSON lines, the log. A thread writes, never the event loop."""
+"""Between the path of a frame and what writes: for each sink a bounded queue and a thread of its own.
+
+A sink that is slow, hangs or fails costs its own records only: neither the sink beside it nor a live line notices. A
+line that must lose nothing waits for the sinks that are lossless, as long as these make progress.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
-import os
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from pathlib import Path
-from typing import Any, TypeVar
+from functools import partial
+from typing import Any
 
 import structlog
 
-from edgeagent.config import JsonlSink, LogSink
-from edgeagent.sinks.port import Record, Sink, SinkError
+from edgeagent.sinks.port import Record, Sink, SinkConfig, SinkError
+from edgeagent.sinks.registry import open_sink
 
 _log = structlog.get_logger(__name__)
 
 QUEUE_RECORDS = 4096  # two minutes at 30 frames a second, some megabytes
 BATCH_RECORDS = 256
-_RETRY_S = 1.0
-
-T = TypeVar("T")
+CLOSE_S = 5.0
 
 
-class Sinks:
-    """The sinks of one pipeline, with one queue and one thread.
+class SinkQueue:
+    """One sink, with its queue and its thread. `put` is for the event loop's thread; never blocks.
 
-    on_pressure(behind), on the event loop: the queue is more than half full, or less than a quarter again. Records
-    that find the queue full, or that a sink can't write, are counted in `lost` (one for each such sink) and the
-    line goes on. on_error(sink), on the event loop: it lost records just now. To be built on the event loop.
+    on_change(): it is behind, or no more, or has written after it hung. on_lost(records, refused): so many records are
+    lost; refused: the sink did not take a batch, else they found the queue full. Both are called from either thread.
     """
 
     def __init__(
         self,
         pipeline: str,
-        configs: Sequence[JsonlSink | LogSink],
-        on_pressure: Callable[[bool], None],
-        on_error: Callable[[str], None] = lambda sink: None,
-        *,
-        queue_records: int = QUEUE_RECORDS,
+        config: SinkConfig,
+        sink: Sink,
+        on_change: Callable[[], None],
+        on_lost: Callable[[int, bool], None],
+        limit: int = QUEUE_RECORDS,
     ) -> None:
-        self.behind = False
-        self.lost = 0
+        self.config = config
+        self.name = sink.name
+        self.behind = False  # the queue is more than half full, and was not less than a quarter full since
         self.written = 0
-        self.errors: dict[str, str] = {}  # by sink: why it can't be written now
-        self._pipeline = pipeline
-        self._on_pressure, self._on_error = on_pressure, on_error
-        self._limit = queue_records
-        self._writers = [_writer(config) for config in configs]
-        self._loop = asyncio.get_running_loop()
+        self.lost = 0
+        self._sink = sink
+        self._on_change, self._on_lost = on_change, on_lost
+        self._limit = limit
+        self._log = _log.bind(pipeline=pipeline, sink=sink.name)
         self._queue: deque[Record] = deque()
         self._ready = threading.Condition()
         self._closing = False
-        self._thread = threading.Thread(target=self._run, name=f"sinks {pipeline}", daemon=True)
-        if self._writers:
-            self._thread.start()
+        self._writing = 0  # records in the thread's hands,
+        self._since = 0.0  # and since when (monotonic seconds)
+        self._refused = ""  # why the last batch was not written
+        self._hangs = False
+        self._full = False
+        self._thread = threading.Thread(target=self._run, name=f"sink {sink.name}", daemon=True)
+        self._thread.start()
 
-    def write(self, record: Record) -> None:
-        """Queue a record. Never blocks."""
-        if not self._writers:
-            return
+    @property
+    def error(self) -> str:
+        """What is wrong with it now; "" when nothing is."""
+        if self._hangs:
+            return f"hangs: nothing was written for {self.config.patience_seconds:g} s"
+        return self._refused or ("can't keep up: its queue is full" if self._full else "")
+
+    def put(self, record: Record) -> None:
+        """Queue a record; one that finds the queue full, or closed, is lost."""
         with self._ready:
-            if self._closing or len(self._queue) >= self._limit:
-                self.lost += len(self._writers)
-                return
-            self._queue.append(record)
-            self._ready.notify()
-            pressed = not self.behind and len(self._queue) > self._limit // 2
+            accepted = not self._closing and len(self._queue) < self._limit
+            if accepted:
+                self._queue.append(record)
+                self._ready.notify()
+            pressed = accepted and not self.behind and len(self._queue) > self._limit // 2
             self.behind = self.behind or pressed
+            overflows = not accepted and not self._closing and not self._full
+            self._full = self._full or overflows
+            self.lost += not accepted
+        if overflows:
+            self._log.error("sink.overflows", why=self.error, queued=self._limit)
+        if not accepted:
+            self._on_lost(1, False)
         if pressed:
-            self._loop.call_soon(self._on_pressure, True)
+            self._on_change()
 
-    def close(self, timeout_s: float = 5.0) -> None:
-        """Write what is queued, for at most `timeout_s` seconds, and let go of the files. Idempotent."""
+    def holds_until(self, now: float) -> float | None:
+        """Until when (monotonic seconds) a line must wait for this sink unless something changes; None: not at all."""
+        if not (self.config.lossless and self.behind):
+            return None
         with self._ready:
-            self._closing = True
-            self._ready.notify()
-        if not self._writers:
-            return
-        self._thread.join(timeout_s)
-        if self._thread.is_alive():
-            left = len(self._queue)
-            self.lost += left
-            _log.error(
-                "sinks given up", pipeline=self._pipeline, why=f"not done after {timeout_s:g} s", records=left
-            )
+            until = (self._since if self._writing else now) + self.config.patience_seconds
+            hangs = now >= until and not self._hangs
+            self._hangs = self._hangs or hangs
+        if hangs:
+            self._log.error("sink.hangs", why=self.error, queued=len(self._queue))
+        return None if self._hangs else until
 
     def status(self) -> dict[str, Any]:
-        """What `/api/status` shows of the sinks."""
+        """What `/api/status` shows of this sink."""
         return {
+            "sink": self.name,
+            "type": self.config.type,
+            "lossless": self.config.lossless,
             "written": self.written,
             "lost": self.lost,
             "queued": len(self._queue),
             "behind": self.behind,
-            "errors": dict(self.errors),
+            "error": self.error or None,
         }
+
+    def close(self) -> None:
+        """Take no more records, write those that wait, and let go of the sink; `join` waits for that."""
+        with self._ready:
+            self._closing = True
+            self._ready.notify()
+
+    def join(self, timeout_s: float) -> None:
+        """Wait until it is closed, at most so long (seconds); what is not written then is lost. May block."""
+        self._thread.join(timeout_s)
+        if not self._thread.is_alive():
+            return
+        with self._ready:
+            left = len(self._queue)
+            self._queue.clear()
+            self.lost += left
+        self._log.error("sink.given_up", why="not done in time", queued=left, in_work=self._writing)
 
     # --- below: in the thread
 
     def _run(self) -> None:
         while batch := self._next_batch():
-            for writer in self._writers:
-                self._write(writer, batch)
-        for writer in self._writers:
-            writer.close()
+            self._write(batch)
+        with contextlib.suppress(Exception):  # nobody is left who could do something about it
+            self._sink.close()
 
     def _next_batch(self) -> list[Record]:
         """Waits for records; empty when there will be none any more."""
@@ -116,142 +146,115 @@ class Sinks:
             while not self._queue and not self._closing:
                 self._ready.wait()
             batch = [self._queue.popleft() for _ in range(min(BATCH_RECORDS, len(self._queue)))]
+            self._writing, self._since = len(batch), time.monotonic()
             eased = self.behind and len(self._queue) < self._limit // 4
-            self.behind = self.behind and not eased
+            if eased:
+                self.behind = self._full = False
         if eased:
-            self._tell(self._on_pressure, False)
+            self._on_change()
         return batch
 
-    def _tell(self, callback: Callable[[T], None], value: T) -> None:
-        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody is left who could be told
-            self._loop.call_soon_threadsafe(callback, value)
-
-    def _write(self, writer: Sink, batch: list[Record]) -> None:
-        lost = 0
+    def _write(self, batch: list[Record]) -> None:
+        lost, why = 0, ""
         try:
-            writer.write(batch)
+            self._sink.write(batch)
         except SinkError as e:
-            lost = e.lost
-            self._tell(self._on_error, writer.name)
-            if writer.name not in self.errors:
-                _log.error("sink can't be written", pipeline=self._pipeline, sink=writer.name, why=str(e))
-            self.errors[writer.name] = str(e)
-        else:
-            if self.errors.pop(writer.name, None):
-                _log.info("sink is written again", pipeline=self._pipeline, sink=writer.name, lost=self.lost)
+            lost, why = e.lost, str(e)
+        except Exception as e:  # noqa: BLE001  (another's sink: its faults cost records, not the thread)
+            lost, why = len(batch), f"{type(e).__name__}: {e}"
         with self._ready:
             self.lost += lost
             self.written += len(batch) - lost
+            self._writing = 0
+            before, self._refused = self._refused, why
+            hung, self._hangs = self._hangs, False
+        if why and not before:
+            self._log.error("sink.failed", why=why)
+        if (before or hung) and not why:
+            self._log.info("sink.recovered", lost=self.lost)
+        if why:
+            self._on_lost(lost, True)
+        if hung:
+            self._on_change()
 
 
-class JsonlWriter:
-    """Appends to one file, which becomes `path`.1 when it is full, and so on up to `path`.<keep>.
+class Sinks:
+    """The sinks of one pipeline. To be built and used on the event loop.
 
-    Only whole lines: what a full disk cuts off is taken back, what a power cut left is ended with a newline.
+    on_pressure(behind): a lossless sink is behind, or none is any more; one that hangs for longer than its patience
+    doesn't count. on_error(sink): a batch was not written. on_lost(sink, records): so many are lost, however that came.
     """
 
-    def __init__(self, path: Path, max_bytes: int, keep: int) -> None:
-        self.name = str(path)
-        self._path, self._max_bytes, self._keep = path, max_bytes, keep
-        self._fd = -1
-        self._size = 0
-        self._retry_at = 0.0
-        self._why = ""
+    def __init__(
+        self,
+        pipeline: str,
+        configs: Sequence[SinkConfig],
+        on_pressure: Callable[[bool], None],
+        on_error: Callable[[str], None] = lambda sink: None,
+        on_lost: Callable[[str, int], None] = lambda sink, records: None,
+        *,
+        queue_records: int = QUEUE_RECORDS,
+    ) -> None:
+        """Raises EdgeAgentError when something that a sink needs is missing on this machine."""
+        self._loop = asyncio.get_running_loop()
+        self._on_pressure, self._on_error, self._on_lost = on_pressure, on_error, on_lost
+        self._pressed = False
+        self._timer: asyncio.TimerHandle | None = None
+        self._queues: list[SinkQueue] = []
+        for config in configs:
+            sink = open_sink(config)
+            lost = partial(self._tell, self._count_lost, sink.name)
+            queue = SinkQueue(pipeline, config, sink, partial(self._tell, self._look), lost, queue_records)
+            self._queues.append(queue)
 
-    def write(self, batch: Sequence[Record]) -> None:
-        """Raises SinkError; tries the disk again a second after it refused."""
-        if time.monotonic() < self._retry_at:
-            raise SinkError(self._why, len(batch))
-        written = 0
-        try:
-            lines: list[bytes] = []
-            for record in batch:
-                try:
-                    lines.append(record.to_json() + b"\n")
-                except TypeError as e:
-                    self._why = f"a record is not JSON: {e}"
-            self._open_if_needed()
-            if self._size and self._size + sum(map(len, lines)) > self._max_bytes:
-                self._rotate()
-            written = self._append(b"".join(lines))
-        except OSError as e:
-            self.close()
-            self._retry_at = time.monotonic() + _RETRY_S
-            self._why = f"{e.strerror or e}"
-        if written < len(batch):
-            raise SinkError(self._why, len(batch) - written)
+    def write(self, record: Record) -> None:
+        """Queue a record for each sink. Never blocks."""
+        for queue in self._queues:
+            queue.put(record)
 
-    def close(self) -> None:
-        """Close the file; the next write opens it again."""
-        if self._fd >= 0:
-            with contextlib.suppress(
-                OSError
-            ):  # what it may report was reported for the write; the descriptor is gone
-                os.close(self._fd)
-            self._fd = -1
+    async def close(self, timeout_s: float = CLOSE_S) -> None:
+        """Write what is queued, for at most so long (seconds, all sinks together), and let go of them. Idempotent."""
+        if self._timer:
+            self._timer.cancel()
+        for queue in self._queues:
+            queue.close()
+        if self._queues:
+            await asyncio.to_thread(self._join, time.monotonic() + timeout_s)
 
-    def _open_if_needed(self) -> None:
-        if self._fd >= 0:
-            if _is_file(self._path, self._fd):
-                return
-            self.close()  # moved or removed by somebody: what is written must be found under its name
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        self._fd = os.open(self._path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o640)
-        self._size = os.fstat(self._fd).st_size
-        if self._size and os.pread(self._fd, 1, self._size - 1) != b"\n":
-            self._size += os.write(self._fd, b"\n")
+    def status(self) -> dict[str, Any]:
+        """What `/api/status` shows of the sinks: sums over all, and each by itself."""
+        each = [queue.status() for queue in self._queues]
+        return {
+            "written": sum(sink["written"] for sink in each),
+            "lost": sum(sink["lost"] for sink in each),
+            "queued": sum(sink["queued"] for sink in each),
+            "behind": any(sink["behind"] for sink in each),
+            "errors": {sink["sink"]: sink["error"] for sink in each if sink["error"]},
+            "each": each,
+        }
 
-    def _append(self, data: bytes) -> int:
-        """Append lines. Returns how many are written: not all of them when the disk is full."""
-        done = 0
-        try:
-            while done < len(data):
-                done += os.write(self._fd, data[done:])
-        except OSError as e:
-            whole = data.rfind(b"\n", 0, done) + 1
-            os.ftruncate(self._fd, self._size + whole)
-            self._size += whole
-            self._retry_at, self._why = time.monotonic() + _RETRY_S, f"{e.strerror or e}"
-            return data.count(b"\n", 0, whole)
-        self._size += done
-        return data.count(b"\n")
+    def _join(self, until: float) -> None:
+        for queue in self._queues:
+            queue.join(max(0.0, until - time.monotonic()))
 
-    def _rotate(self) -> None:
-        self.close()
-        older = [self._path.with_name(f"{self._path.name}.{n}") for n in range(1, self._keep + 1)]
-        for source, target in reversed(list(zip([self._path, *older], older, strict=False))):
-            if source.exists():
-                os.replace(source, target)
-        if not older:
-            self._path.unlink()
-        self._open_if_needed()
+    def _tell(self, callback: Callable[..., None], *values: Any) -> None:
+        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody is left who could be told
+            self._loop.call_soon_threadsafe(callback, *values)
 
+    def _count_lost(self, sink: str, records: int, refused: bool) -> None:
+        if refused:
+            self._on_error(sink)
+        self._on_lost(sink, records)
 
-class LogWriter:
-    """One line of the node's log a frame."""
-
-    name = "log"
-
-    def write(self, batch: Sequence[Record]) -> None:
-        """As one field, so that the record's time stays beside the line's own."""
-        for record in batch:
-            _log.info("detections", record=record.as_dict())
-
-    def close(self) -> None:
-        """Nothing to let go of."""
-
-
-def _writer(config: JsonlSink | LogSink) -> Sink:
-    if isinstance(config, JsonlSink):
-        return JsonlWriter(config.path, config.max_mb * 1_000_000, config.keep)
-    return LogWriter()
-
-
-def _is_file(path: Path, fd: int) -> bool:
-    try:
-        there, ours = os.stat(path), os.fstat(fd)
-    except OSError as e:
-        if e.errno == errno.ENOENT:
-            return False
-        raise
-    return (there.st_dev, there.st_ino) == (ours.st_dev, ours.st_ino)
+    def _look(self) -> None:
+        """Whether the line has to wait; again when a sink's patience is over."""
+        if self._timer:
+            self._timer.cancel()
+            self._timer = None
+        now = time.monotonic()
+        waits = [until for queue in self._queues if (until := queue.holds_until(now)) is not None]
+        if bool(waits) != self._pressed:
+            self._pressed = bool(waits)
+            self._on_pressure(self._pressed)
+        if waits:
+            self._timer = self._loop.call_later(min(waits) - now, self._look)

@@ -152,8 +152,22 @@ class LatencyStatus(StatusPart):
     p99: float | None
 
 
+class SinkStatus(StatusPart):
+    """One sink, in records."""
+
+    sink: str
+    """Its name: the file, the address."""
+    type: str
+    lossless: bool
+    written: int
+    lost: int
+    queued: int
+    behind: bool
+    error: str | None
+
+
 class SinksStatus(StatusPart):
-    """The sinks of a pipeline, in records."""
+    """The sinks of a pipeline, in records; sums over all."""
 
     written: int
     lost: int
@@ -161,6 +175,8 @@ class SinksStatus(StatusPart):
     behind: bool
     errors: dict[str, str]
     """Why a sink can't be written now, by its name."""
+    each: list[SinkStatus] = []
+    """Each by itself."""
 
 
 class PipelineStatus(StatusPart):

@@ -15,8 +15,6 @@ from edgeagent.config import (
     ApiConfig,
     Config,
     ConfigError,
-    JsonlSink,
-    LogSink,
     SourceConfig,
     default_live,
     load_config,
@@ -24,6 +22,9 @@ from edgeagent.config import (
     read_secret,
 )
 from edgeagent.errors import UsageError
+from edgeagent.sinks.jsonl import JsonlSinkConfig
+from edgeagent.sinks.log import LogSinkConfig
+from edgeagent.sinks.registry import BUILT_IN
 
 ROOT = Path(__file__).parents[2]
 LINE = {"name": "line-1", "model": "yolo", "source": {"url": "/dev/video0"}}
@@ -74,7 +75,7 @@ api: {host: 127.0.0.1, port: 8080}
     assert config.node.labels == {"line": "a"}
     line = config.pipelines[0]
     assert line.source.is_live
-    assert line.sinks == [JsonlSink(path=Path("/var/lib/edgeagent/line-1.jsonl")), LogSink()]
+    assert line.sinks == [JsonlSinkConfig(path=Path("/var/lib/edgeagent/line-1.jsonl")), LogSinkConfig()]
 
 
 def test_configuration_is_frozen() -> None:
@@ -107,8 +108,9 @@ def test_all_mistakes_at_once() -> None:
         "api.port: 99999 is wrong; allowed: less than or equal to 65535",
         "engine.backend: 'tensort' is not a runtime; allowed: auto, onnxruntime, openvino, torch",
         "pipelines[0].confidence: 3 is wrong; allowed: ",
-        "pipelines[0].sinks[0].keeep: is not known, did you mean keep?; allowed: type, path, max_mb, keep",
-        "pipelines[0].sinks[1].type: 'kafka' is not known; allowed: 'jsonl', 'log'",
+        "pipelines[0].sinks[0].keeep: is not known, did you mean keep?;"
+        " allowed: type, lossless, patience_seconds, path, max_mb, keep",
+        "pipelines[0].sinks[1].type: 'kafka' is not known; allowed: jsonl, log",
         "pipelines[1].model: is missing",
         "pipelines[1].source: is missing",
         "pipelines[1].name: 'line-1' is taken by pipelines[0]; allowed: unique names",
@@ -292,7 +294,8 @@ def test_the_commented_configuration_has_every_field() -> None:
     """configs/edgeagent.yaml shows each field, at its default where it is not an example."""
     shown = load_config(ROOT / "configs" / "edgeagent.yaml", {"EDGEAGENT_NODE__ID": Config().node.id})
     text = (ROOT / "configs" / "edgeagent.yaml").read_text()
-    missing = [name for name in _field_names(Config) if f"{name}:" not in text]
+    names = [name for model in (Config, *(row.config for row in BUILT_IN)) for name in _field_names(model)]
+    missing = [name for name in names if f"{name}:" not in text]
     assert not missing
     for section in ("config_store", "model_store", "engine", "update", "api", "log"):
         assert getattr(shown, section) == getattr(Config(), section), section

@@ -136,11 +136,19 @@ def test_a_full_disk_raises_nothing_and_loses_nothing(
 
 
 def test_a_half_written_record_is_taken_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A disk that takes a part only leaves no half line behind."""
+    """A disk that fills up in the middle of a line leaves no half line behind."""
     log = AuditLog(tmp_path)
-    write = os.write
+    room, write = [10], os.write
+
+    def nearly_full(fd: int, data: bytes) -> int:
+        if not room[0]:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        done = write(fd, data[: room[0]])
+        room[0] -= done
+        return done
+
     with monkeypatch.context() as m:
-        m.setattr(os, "write", lambda fd, data: write(fd, data[:10]))
+        m.setattr(os, "write", nearly_full)
         assert not log.append(AuditRecord("a"))
     assert (tmp_path / FILE_NAME).read_bytes() == b""
     assert log.append(AuditRecord("b"))

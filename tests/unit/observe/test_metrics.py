@@ -31,6 +31,7 @@ def test_the_names_of_the_interface() -> None:
     metrics.pipeline_up("line-1", True)
     metrics.source_error("line-1", "stalled")
     metrics.sink_error("line-1", "jsonl")
+    metrics.sink_lost("line-1", "jsonl", 3)
     found = scraped(metrics)
     line, yolo = ("pipeline", "line-1"), ("model", "yolo")
     expected = {
@@ -56,6 +57,7 @@ def test_the_names_of_the_interface() -> None:
         ("edgeagent_pipeline_up", (line,)): 1,
         ("edgeagent_source_errors_total", (line, ("reason", "stalled"))): 1,
         ("edgeagent_sink_errors_total", (line, ("sink", "jsonl"))): 1,
+        ("edgeagent_sink_lost_records_total", (line, ("sink", "jsonl"))): 3,
     }
     assert {k: found.get(k) for k in expected} == expected
     assert not [name for name, _ in found if name.endswith("_created")]

@@ -1,0 +1,246 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""What every sink of the registry does: order, whole records, trouble that is counted, an end that comes."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import json
+import os
+import threading
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import structlog
+
+from edgeagent.config import parse_config
+from edgeagent.sinks.jsonl import JsonlSinkConfig
+from edgeagent.sinks.port import Record, SinkConfig, SinkError
+from edgeagent.sinks.queue import Sinks
+from edgeagent.sinks.registry import BUILT_IN, open_sink
+from tests.support.sinks import record, records, until
+
+HUNG_RECORDS = 3000  # far more than any pipe or buffer takes
+
+
+class Place(ABC):
+    """Where one kind of sink writes to."""
+
+    config: dict[str, Any]
+
+    @abstractmethod
+    def written(self) -> list[Any]:
+        """All that arrived, decoded, in order."""
+
+    @abstractmethod
+    def failing(self) -> AbstractContextManager[None]:
+        """Meanwhile nothing can be written, and that shows at once."""
+
+    @abstractmethod
+    def hanging(self) -> AbstractContextManager[None]:
+        """Meanwhile a write doesn't return."""
+
+
+class FilePlace(Place):
+    """A file; its folder is a file while it fails, and it is a pipe that nobody reads while it hangs."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder / "out"
+        self.path = self.folder / "line.jsonl"
+        self.config = {"type": "jsonl", "path": str(self.path)}
+
+    def written(self) -> list[Any]:
+        return [json.loads(line) for line in self.path.read_text().splitlines()]
+
+    @contextmanager
+    def failing(self) -> Iterator[None]:
+        self.folder.write_text("a file where a folder should be")
+        yield
+        self.folder.unlink()
+
+    @contextmanager
+    def hanging(self) -> Iterator[None]:
+        self.folder.mkdir()
+        os.mkfifo(self.path)
+        fd = os.open(self.path, os.O_RDWR | os.O_NONBLOCK)
+        yield
+        # The writer gets room again and goes on, until somebody has read what it was to write.
+        os.set_blocking(fd, True)
+        threading.Thread(target=_read_for_ever, args=[fd], daemon=True).start()
+
+
+def _read_for_ever(fd: int) -> None:
+    while os.read(fd, 1 << 16):
+        pass
+
+
+class LogPlace(Place):
+    """The log, whose stream refuses or doesn't return while it is in trouble."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.config = {"type": "log"}
+        self.lines: list[Any] = []
+        self.goes_on = threading.Event()
+        self.fails = False
+        self.goes_on.set()
+        structlog.configure(processors=[self._take], cache_logger_on_first_use=False)
+
+    def _take(self, logger: object, method: str, event: Any) -> Any:
+        if event["event"] == "detections":
+            self.goes_on.wait()
+            if self.fails:
+                raise OSError("no stream")
+            self.lines.append(event["record"])
+        raise structlog.DropEvent
+
+    def written(self) -> list[Any]:
+        return self.lines
+
+    @contextmanager
+    def failing(self) -> Iterator[None]:
+        self.fails = True
+        yield
+        self.fails = False
+
+    @contextmanager
+    def hanging(self) -> Iterator[None]:
+        self.goes_on.clear()
+        yield
+        self.goes_on.set()
+
+
+@pytest.fixture(params=[row.name for row in BUILT_IN])
+def place(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
+    """Where a sink of each kind writes to. A new row of the registry needs one here."""
+    match request.param:
+        case "jsonl":
+            yield FilePlace(tmp_path)
+        case "log":
+            yield LogPlace(monkeypatch)
+        case kind:
+            raise NotImplementedError(f"the contract suite has no place for a {kind} sink")
+    structlog.reset_defaults()
+
+
+def _config(place: Place, **fields: Any) -> SinkConfig:
+    line = {"name": "line-1", "model": "yolo", "source": {"url": "/x"}, "sinks": [place.config | fields]}
+    (config,) = parse_config({"pipelines": [line]}).pipelines[0].sinks
+    return config
+
+
+def _as_dicts(found: list[Record]) -> list[dict[str, Any]]:
+    return [r.as_dict() for r in found]
+
+
+def test_records_arrive_whole_and_in_order(place: Place) -> None:
+    """What is queued when it closes is written out."""
+
+    async def steps() -> None:
+        sinks = Sinks("line-1", [_config(place)], lambda behind: None)
+        for r in records(0, 1000):
+            sinks.write(r)
+        await sinks.close(timeout_s=60)
+        assert place.written() == _as_dicts(records(0, 1000))
+        status = sinks.status()
+        assert (status["written"], status["lost"], status["queued"]) == (1000, 0, 0)
+
+    asyncio.run(steps())
+
+
+def test_a_failing_write_is_counted_said_and_got_over(place: Place) -> None:
+    """None of these records arrives, those that come later do, and nobody has to restart anything."""
+
+    async def steps() -> None:
+        errors: list[str] = []
+        sinks = Sinks("line-1", [_config(place)], lambda behind: None, errors.append)
+        with place.failing():
+            for r in records(0, 300):
+                sinks.write(r)
+            await until(lambda: sinks.status()["lost"] == 300)
+            assert len(sinks.status()["errors"]) == 1
+        seq = 299
+
+        def one_more_arrives() -> bool:
+            nonlocal seq
+            seq += 1
+            sinks.write(record(seq))
+            return bool(sinks.status()["written"])
+
+        await until(one_more_arrives)
+        await until(lambda: not sinks.status()["errors"])
+        await sinks.close(timeout_s=60)
+        arrived = [found["seq"] for found in place.written()]
+        assert arrived == sorted(set(arrived))
+        assert arrived[0] >= 300
+        assert len(arrived) == sinks.status()["written"] == seq + 1 - sinks.status()["lost"]
+        assert errors
+
+    asyncio.run(steps())
+
+
+def test_a_failing_write_raises_and_returns(place: Place) -> None:
+    """It doesn't wait for better times by itself: the queue's thread may be asked to close."""
+    sink = open_sink(_config(place))
+    with place.failing():
+        for _ in range(3):
+            with pytest.raises((SinkError, OSError)):
+                sink.write(records(0, 3))
+        sink.close()
+
+
+def test_opening_waits_for_nothing_and_touches_nothing(place: Place) -> None:
+    """A node starts also when the place can't be reached; the first write is what connects."""
+    with place.failing():
+        open_sink(_config(place)).close()
+    sink = open_sink(_config(place))
+    sink.write(records(0, 2))
+    sink.close()
+    assert place.written() == _as_dicts(records(0, 2))
+
+
+def test_closing_twice_is_closing_once(place: Place) -> None:
+    """Before the first write, and after."""
+    sink = open_sink(_config(place))
+    sink.close()
+    sink.close()
+    sink.write(records(0, 1))
+    sink.close()
+    sink.close()
+    assert place.written() == _as_dicts(records(0, 1))
+
+
+@pytest.mark.parametrize("lossless", [True, False])
+def test_one_that_hangs_stops_neither_the_one_beside_it_nor_the_line_for_long(
+    place: Place, tmp_path: Path, lossless: bool
+) -> None:
+    """The line waits for a lossless one within its patience; for another, never. Each record is accounted for."""
+    beside = tmp_path / "beside.jsonl"
+    pressure: list[bool] = []
+
+    async def steps() -> None:
+        hung = _config(place, lossless=lossless, patience_seconds=0.1)
+        other = JsonlSinkConfig(path=beside)
+        sinks = Sinks("line-1", [hung, other], pressure.append, queue_records=HUNG_RECORDS // 3)
+        with place.hanging():
+            for n, r in enumerate(records(0, HUNG_RECORDS)):
+                sinks.write(r)
+                if n % 100 == 0:  # a camera isn't faster than the file
+                    await until(lambda: sinks.status()["each"][1]["queued"] == 0)
+            await until(lambda: sinks.status()["each"][1]["written"] == HUNG_RECORDS)
+            await until(lambda: sinks.status()["each"][0]["lost"])
+            if lossless:
+                await until(lambda: pressure[-1:] == [False])
+            assert set(pressure) == ({True, False} if lossless else set())
+            assert list(sinks.status()["errors"]) == [sinks.status()["each"][0]["sink"]]
+        await sinks.close(timeout_s=60)
+        status, _ = sinks.status()["each"]
+        assert status["written"] + status["lost"] == HUNG_RECORDS
+        assert status["error"] is None
+
+    asyncio.run(steps())
+    lines = io.BytesIO(beside.read_bytes()).readlines()
+    assert [json.loads(line)["seq"] for line in lines] == list(range(HUNG_RECORDS))
