@@ -45,12 +45,13 @@ from edgeagent.status.model_status import model_status
 from edgeagent.status.node_status import NodeStatus
 from edgeagent.status.schema import ConfigStoreStatus, ModelStoreStatus, Outcome, Presence, Status, to_json
 from edgeagent.update.journal import Journal
-from edgeagent.update.preparation import PrepareSettings
 from edgeagent.update.state_file import load_state
+from edgeagent.update.trial_runner import PrepareSettings
 from edgeagent.update.updater import Updater
 from edgeagent.web.app import create_app
 from edgeagent.web.hooks import Hooks
 from edgeagent.web.server import ApiServer
+from edgeagent.workers.limits import WorkerLimits
 
 _log = structlog.get_logger(__name__)
 
@@ -213,13 +214,10 @@ class Node:
             tolerance=Tolerance(c.engine.parity.iou, c.engine.parity.score),
             memory_limit=c.update.candidate_memory_mb * _MB,
         )
+        times = {"silence_s": c.engine.hang_seconds, "start_s": c.update.load_seconds}
         engine = EngineSettings(
-            threads=self._threads,
-            max_batch=c.engine.max_batch,
-            memory_limit=c.engine.memory_limit_mb * _MB,
-            candidate_memory_limit=c.update.candidate_memory_mb * _MB,
-            hang_s=c.engine.hang_seconds,
-            load_s=c.update.load_seconds,
+            loading=WorkerLimits(c.update.candidate_memory_mb * _MB, **times),
+            serving=WorkerLimits(c.engine.memory_limit_mb * _MB, **times),
         )
         policy = Policy(
             probation_s=c.update.probation.seconds,

@@ -1,2 +1,51 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
-"""One check a file: what a candidate must pass before it may serve."""
+"""What a candidate must pass before it may serve: a gate a file, a row each in GATES, in the order in which they run.
+
+Gates of other packages come after these: see `plug_ins`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+
+from edgeagent.core.gating import GateResult, GateTerms
+from edgeagent.errors import WeightsError
+from edgeagent.gates import contract, parity, smoke
+from edgeagent.gates.port import Gate, GateContext
+from edgeagent.util.codec import to_json
+
+GATES: tuple[Gate, ...] = (contract.GATE, parity.GATE, smoke.GATE)
+
+
+def key(terms: GateTerms) -> str:
+    """Under which "passed" is remembered: the gates there are, and what each judges by."""
+    judged_by = [[gate.name, to_json(gate.inputs(terms))] for gate in GATES]
+    text = json.dumps([judged_by, to_json(terms.plug_ins)], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def run_gates(
+    gates: Iterable[Gate],
+    context: GateContext,
+    on_start: Callable[[str], None],
+    on_finish: Callable[[GateResult], None],
+) -> tuple[GateResult, ...]:
+    """What the gates found, in order, up to the first that refuses. Raises EdgeAgentError for what is no verdict on
+    the weights, such as a disk that fails."""
+    results = []
+    for gate in gates:
+        if not gate.applies(context):
+            continue
+        on_start(gate.name)
+        try:
+            result = replace(gate.run(context), name=gate.name)
+        except WeightsError as e:
+            result = GateResult.judged(gate.name, [str(e)])
+        on_finish(result)
+        results.append(result)
+        if not result.passed:
+            break
+    return tuple(results)

@@ -6,47 +6,68 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from edgeagent.core.model import TASKS, Contract, Manifest
+from edgeagent.core.gating import Figure, GateResult, GateTerms
+from edgeagent.core.model import TASKS, Contract
+from edgeagent.core.verified import VerifiedVersion
+from edgeagent.gates.port import Gate, GateContext
 
-if TYPE_CHECKING:  # numpy comes with it, and the node asks `changes`
+if TYPE_CHECKING:
     from edgeagent.runtimes.port import ModelMetadata
 
 
-def check(
-    manifest: Manifest, metadata: ModelMetadata, active: Contract | None, allow_new_contract: bool
-) -> list[str]:
-    """What speaks against the candidate: each failure in words, empty when it passes. Pure.
+def check(version: VerifiedVersion, metadata: ModelMetadata, terms: GateTerms) -> GateResult:
+    """What speaks against the candidate. Pure.
 
-    The manifest must say what the weights say; both must be fit to serve; and unless `allow_new_contract`, task and
-    class names, in order, must be those of `active` (None: nothing serves yet). Another input size is welcome.
+    The manifest must say what the weights say; both must be fit to serve; and unless the terms allow a new contract,
+    task and class names, in order, must be those of the active version. Another input size is welcome.
     """
-    claimed, real = manifest.contract, metadata.contract
-    failures = _differences("the manifest", claimed, "the weights", real)
+    claimed, real = version.contract, metadata.contract
+    reasons = _differences("the manifest", claimed, "the weights", real)
     if claimed.imgsz != real.imgsz:
-        failures.append(f"the manifest says input {_size(claimed)}, the weights say {_size(real)}")
+        reasons.append(f"the manifest says input {_size(claimed)}, the weights say {_size(real)}")
     if claimed.stride != real.stride:
-        failures.append(f"the manifest says stride {claimed.stride}, the weights say {real.stride}")
-    if manifest.weights.format != metadata.format:
-        failures.append(
-            f"the manifest says format {manifest.weights.format}, the weights are {metadata.format}"
-        )
+        reasons.append(f"the manifest says stride {claimed.stride}, the weights say {real.stride}")
+    if version.format != metadata.format:
+        reasons.append(f"the manifest says format {version.format}, the weights are {metadata.format}")
     if real.task not in TASKS:
-        failures.append(f"task is {real.task}, this edgeagent serves {', '.join(TASKS)}")
+        reasons.append(f"task is {real.task}, this edgeagent serves {', '.join(TASKS)}")
     if any(side % real.stride for side in real.imgsz):
-        failures.append(f"input {_size(real)} is no multiple of stride {real.stride}")
-    if active and not allow_new_contract:
-        failures += changes(active, real)
-    return failures
+        reasons.append(f"input {_size(real)} is no multiple of stride {real.stride}")
+    reasons += changes(terms, real)
+    figures: dict[str, Figure] = {
+        "task": real.task,
+        "classes": len(real.names),
+        "input": _size(real),
+        "stride": real.stride,
+    }
+    active = None if terms.allow_new_contract else terms.active_contract
+    limits: dict[str, Figure] = {"task": active.task, "classes": len(active.names)} if active else {}
+    return GateResult.judged("contract", reasons, figures, limits)
 
 
-def changes(active: Contract, candidate: Contract) -> list[str]:
-    """What pipelines that rely on `active` would find changed: task, class names in order."""
-    return _differences("the active version", active, "the candidate", candidate)
+def changes(terms: GateTerms, candidate: Contract) -> list[str]:
+    """What pipelines that rely on the active version would find changed, unless that is allowed: task, class names in
+    order."""
+    if terms.active_contract is None or terms.allow_new_contract:
+        return []
+    return _differences("the active version", terms.active_contract, "the candidate", candidate)
 
 
-def check_form(manifest: Manifest, form: ModelMetadata) -> list[str]:
+def check_form(claimed: Contract, form: ModelMetadata) -> list[str]:
     """The same, between the manifest and the form of the weights that is to serve."""
-    return _differences("the manifest", manifest.contract, f"its {form.format} form", form.contract)
+    return _differences("the manifest", claimed, f"its {form.format} form", form.contract)
+
+
+def _run(context: GateContext) -> GateResult:
+    return check(context.version, context.metadata, context.terms)
+
+
+def _inputs(terms: GateTerms) -> object:
+    active = terms.active_contract
+    return [active and [active.task, active.names], terms.allow_new_contract]
+
+
+GATE = Gate("contract", _run, inputs=_inputs)
 
 
 def _differences(one: str, a: Contract, other: str, b: Contract) -> list[str]:

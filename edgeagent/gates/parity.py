@@ -1,11 +1,17 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
-"""Whether a converted model still sees what its source weights see: the same objects, in the same places."""
+"""Gate `parity`: a converted model must find what its source weights find: the same objects, in the same places.
+
+The trial of a form compares it with the source; the gate judges by what came of that.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 
+from edgeagent.core.gating import GateResult
 from edgeagent.core.tuning import Parity, Tolerance
+from edgeagent.gates.port import Gate, GateContext
 
 Box = tuple[float, float, float, float, float, int]
 """x1, y1, x2, y2 in pixels of the frame, confidence, class."""
@@ -42,6 +48,12 @@ def compare(
     return Parity(len(reference), objects, missing, extra, least_iou, most_score)
 
 
+def judge(found: Parity, tolerance: Tolerance) -> GateResult:
+    """Whether that is the same model."""
+    limits = {"missing": 0, "extra": 0, "least_iou": tolerance.iou, "most_score": tolerance.score}
+    return GateResult.judged("parity", found.failures(tolerance), asdict(found), limits)
+
+
 def threshold(reference: Sequence[Sequence[Box]], confidence: float, at_least: int = 5) -> float:
     """The score from which boxes count: `confidence`, or lower where the frames hold next to nothing.
 
@@ -61,3 +73,11 @@ def iou(a: Sequence[float], b: Sequence[float]) -> float:
         return 0.0
     both = width * height
     return both / ((a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1]) - both)
+
+
+def _run(context: GateContext) -> GateResult:
+    assert context.parity is not None  # else it doesn't apply
+    return judge(context.parity, context.tolerance)
+
+
+GATE = Gate("parity", _run, applies=lambda context: context.parity is not None)

@@ -4,53 +4,91 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import isfinite
+from typing import TYPE_CHECKING
 
-import numpy as np
-
+from edgeagent.core.gating import Figure, GateResult
 from edgeagent.errors import WeightsError
-from edgeagent.runtimes.detection.detector import Detector
-from edgeagent.runtimes.port import Image
+from edgeagent.gates.contract import check_form
+from edgeagent.gates.port import Gate, GateContext
+
+if TYPE_CHECKING:  # the node has no use for numpy
+    from edgeagent.runtimes.detection.detector import Detector
+    from edgeagent.runtimes.port import Image
 
 _CONFIDENCE = 0.25  # rows above it count as detections
 _ROUNDING = 1e-3  # scores of quantized networks may pass 1 by a hair
 
 
-def check(detector: Detector, frames: Sequence[Image]) -> list[str]:
-    """What speaks against the candidate: each failure in words, empty when it passes.
+class _Findings:
+    """What the network gave on all pictures."""
 
-    Runs the network on a grey picture and on each of `frames` (H×W×3, BGR).
+    def __init__(self) -> None:
+        self.reasons: list[str] = []
+        self.frames = self.boxes = 0
+        self.scores: list[float] = []
+
+    def look(self, detector: Detector, image: Image) -> list[str]:
+        """What is wrong with what it gives on one picture. Raises WeightsError."""
+        found = detector.candidates(image)
+        reasons = []
+        if found.scores.size:
+            least, most = float(found.scores.min()), float(found.scores.max())
+            self.scores += least, most
+            if not (least >= -_ROUNDING and most <= 1 + _ROUNDING):
+                reasons.append(f"scores from {least:.3g} to {most:.3g} are not within 0..1")
+        sure = found.scores > _CONFIDENCE
+        classes, boxes = found.classes[sure], found.boxes[sure]
+        self.boxes += len(boxes)
+        if classes.size and not (classes.min() >= 0 and classes.max() < detector.classes):
+            reasons.append(
+                f"class ids {classes.min()}..{classes.max()}, the network has {detector.classes} classes"
+            )
+        x1, y1, x2, y2 = boxes.T
+        height, width = image.shape[:2]
+        outside = (x2 <= x1) | (y2 <= y1) | (x2 <= 0) | (y2 <= 0) | (x1 >= width) | (y1 >= height)
+        if outside.any():
+            x1, y1, x2, y2 = boxes[outside][0]
+            reasons.append(
+                f"{int(outside.sum())} of {len(boxes)} boxes are empty or outside the frame of {width}×{height},"
+                f" as [{x1:.0f}, {y1:.0f}, {x2:.0f}, {y2:.0f}]"
+            )
+        return reasons
+
+    @property
+    def figures(self) -> dict[str, Figure]:
+        """By name; the scores where there are any that are numbers."""
+        figures: dict[str, Figure] = {"frames": self.frames, "boxes": self.boxes}
+        if self.scores and isfinite(least := min(self.scores)) and isfinite(most := max(self.scores)):
+            figures |= {"least_score": round(least, 4), "most_score": round(most, 4)}
+        return figures
+
+
+def check(detector: Detector, frames: Sequence[Image]) -> GateResult:
+    """What speaks against the candidate: on a grey picture, and on each of `frames` (H×W×3, BGR).
+
+    boxes: rows of the network's output above a confidence of 0.25, before NMS, on all of them.
     """
+    import numpy as np
+
     height, width = detector.runtime.metadata.contract.imgsz
     grey = np.full((height, width, 3), 114, np.uint8)
-    failures = []
+    findings = _Findings()
     for name, image in (("a grey picture", grey), *((f"frame {i}", frame) for i, frame in enumerate(frames))):
         try:
-            failures += [f"on {name}: {why}" for why in _check_one(detector, image)]
+            findings.reasons += [f"on {name}: {why}" for why in findings.look(detector, image)]
         except WeightsError as e:
-            failures.append(f"on {name}: {e}")
-    return failures
+            findings.reasons.append(f"on {name}: {e}")
+    findings.frames = len(frames)
+    limits = {"least_score": 0, "most_score": 1}
+    return GateResult.judged("smoke", findings.reasons, findings.figures, limits)
 
 
-def _check_one(detector: Detector, image: Image) -> list[str]:
-    found = detector.candidates(image)
-    failures = []
-    if found.scores.size and not (found.scores.min() >= -_ROUNDING and found.scores.max() <= 1 + _ROUNDING):
-        failures.append(
-            f"scores from {found.scores.min():.3g} to {found.scores.max():.3g} are not within 0..1"
-        )
-    sure = found.scores > _CONFIDENCE
-    classes, boxes = found.classes[sure], found.boxes[sure]
-    if classes.size and not (classes.min() >= 0 and classes.max() < detector.classes):
-        failures.append(
-            f"class ids {classes.min()}..{classes.max()}, the network has {detector.classes} classes"
-        )
-    x1, y1, x2, y2 = boxes.T
-    height, width = image.shape[:2]
-    outside = (x2 <= x1) | (y2 <= y1) | (x2 <= 0) | (y2 <= 0) | (x1 >= width) | (y1 >= height)
-    if outside.any():
-        x1, y1, x2, y2 = boxes[outside][0]
-        failures.append(
-            f"{int(outside.sum())} of {len(boxes)} boxes are empty or outside the frame of {width}×{height},"
-            f" as [{x1:.0f}, {y1:.0f}, {x2:.0f}, {y2:.0f}]"
-        )
-    return failures
+def _run(context: GateContext) -> GateResult:
+    detector = context.detector
+    if reasons := check_form(context.version.contract, detector.runtime.metadata):
+        return GateResult.judged("smoke", reasons)
+    return check(detector, context.frames)
+
+
+GATE = Gate("smoke", _run)

@@ -3,27 +3,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
+from edgeagent.core.gating import GateResult
 from edgeagent.core.model import Contract
 from edgeagent.core.state import VersionRef
 from edgeagent.core.tuning import Trial
-from edgeagent.runtimes.variants import Variant
+from edgeagent.core.verified import VerifiedVersion
+from edgeagent.workers.tasks.engine import LoadPlan
 
 
 @dataclass(frozen=True)
 class Artifact:
-    """A prepared version: what an engine worker loads. provisional: as it was published, for want of a verdict on what
-    is fastest here."""
+    """A version in the form in which it serves on this node.
 
-    ref: VersionRef
-    weights: Path
-    contract: Contract
-    variant: Variant
+    plan: what an engine worker loads; trials: the forms that were tried; gates: what they found, empty where none ran;
+    folder: where all that is remembered, None where it isn't; provisional: as it was published, for want of a choice of
+    what is fastest here.
+    """
+
+    version: VerifiedVersion
+    plan: LoadPlan
     trials: tuple[Trial, ...] = ()
-    companions: Mapping[str, str] = field(default_factory=dict)
-    imgsz: tuple[int, int] | None = None
-    compiled: Path | None = None
+    gates: tuple[GateResult, ...] = ()
+    folder: Path | None = None
     provisional: bool = False
+
+    @property
+    def ref(self) -> VersionRef:
+        """Its name, and the digest of its content."""
+        return VersionRef(self.version.version, self.version.digest)
+
+    @property
+    def contract(self) -> Contract:
+        """What the pipelines rely on."""
+        return self.version.contract
+
+    @property
+    def imgsz(self) -> tuple[int, int] | None:
+        """(height, width) that it was made for; None when that is the file's own."""
+        return self.plan.imgsz

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from edgeagent.config import PipelineConfig
 from edgeagent.errors import WorkerError
@@ -16,6 +16,7 @@ from edgeagent.serving.frame import Frame
 from edgeagent.serving.slot_lender import SlotLender, ring_slots
 from edgeagent.serving.source_status import SourceStatus
 from edgeagent.util.backoff import Backoff
+from edgeagent.workers.limits import WorkerLimits
 from edgeagent.workers.messages import Captured, Heartbeat, Message
 from edgeagent.workers.probe import start_capture_worker
 from edgeagent.workers.process import Exit, WorkerProcess
@@ -27,7 +28,6 @@ from edgeagent.workers.tasks.capture import (
     SourceState,
 )
 
-_WATCH_S = 0.5
 # The worker itself notices a camera that sends nothing for `stall_seconds`; it sends a heartbeat each second if it can.
 _HEARTBEAT_MARGIN_S = 3.0
 # A frame that was to be read when so many workers in a row died kills decoders: it is left out.
@@ -87,9 +87,12 @@ class Capture:
         self._fatal_reads = 0
         self._reading = False
         self._running_since: float | None = None
-        self._patience = settings.start_timeout_s
+        self._limits = WorkerLimits(
+            memory_bytes=None,
+            silence_s=config.source.stall_seconds + _HEARTBEAT_MARGIN_S,
+            start_s=settings.start_timeout_s,
+        )
         self._timer: asyncio.TimerHandle | None = None
-        self._watch_timer: asyncio.TimerHandle | None = None
         self._gone = asyncio.Event()
         self._gone.set()
         self._stopping = False
@@ -102,14 +105,12 @@ class Capture:
     def start(self) -> None:
         """Start the worker. To be called once, on the event loop."""
         self._spawn()
-        self._watch()
 
     async def stop(self) -> None:
         """Kill the worker and wait until it is gone. The ring's memory goes with the last frame in use. Idempotent."""
         self._stopping = True
-        for timer in (self._timer, self._watch_timer):
-            if timer:
-                timer.cancel()
+        if self._timer:
+            self._timer.cancel()
         self._kill("stopped")
         await self._gone.wait()
         self._lender.retire()
@@ -123,9 +124,10 @@ class Capture:
 
     def _spawn(self) -> None:
         self._timer = None
-        self._patience = self._settings.start_timeout_s
         try:
-            self.worker = start_capture_worker(self._config.source, self._position, self._heard, self._exited)
+            self.worker = start_capture_worker(
+                self._config.source, self._position, self._heard, self._exited, self._limits
+            )
         except OSError as e:
             self._respawn_later(f"cannot start a worker: {e}")
             return
@@ -158,11 +160,6 @@ class Capture:
         self._observer.on_restart()
         self._spawn()
 
-    def _watch(self) -> None:
-        self._watch_timer = asyncio.get_running_loop().call_later(_WATCH_S, self._watch)
-        if self.worker and self.worker.silent_s > self._patience:
-            self._kill(f"no sign of life for {self.worker.silent_s:.1f} s")
-
     def _kill(self, why: str) -> None:
         if self.worker:
             self.worker.kill(why)
@@ -170,22 +167,23 @@ class Capture:
     # --- what the worker says
 
     def _heard(self, message: Message) -> None:
-        if self._stopping:
+        if self._stopping or self.worker is None:
             return
-        self._patience = self._config.source.stall_seconds + _HEARTBEAT_MARGIN_S
+        self.worker.limits = self._limits
         try:
-            self._take(message)
+            self._take(message, self.worker)
         except WorkerError as e:
             self._kill(e.why)
 
-    def _take(self, message: Message) -> None:
+    def _take(self, message: Message, worker: WorkerProcess) -> None:
         match message:
             case Captured():
                 self._captured(message)
             case Heartbeat():
                 pass
             case SourceBusy(seconds):
-                self._patience = max(self._patience, seconds)
+                silence_s = max(self._limits.silence_s, seconds)
+                worker.limits = replace(self._limits, silence_s=silence_s)
             case SourceState():
                 self._source_state(message)
             case FirstFrameBegun():

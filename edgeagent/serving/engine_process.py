@@ -6,11 +6,10 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 from typing import Protocol
 
 import structlog
@@ -21,31 +20,26 @@ from edgeagent.serving.frame import Frame
 from edgeagent.serving.spare_worker import SpareWorker, libraries_of
 from edgeagent.util.backoff import Backoff
 from edgeagent.workers.bootstrap import can_raise_priority, raise_priority
+from edgeagent.workers.limits import WorkerLimits
 from edgeagent.workers.messages import Detected, Infer, Message, Ring, UnmapRing
-from edgeagent.workers.process import Exit, WorkerProcess
-from edgeagent.workers.tasks.engine import EngineReady, FrameFailed, LoadEngine, LoadFailed, LoadPlan
+from edgeagent.workers.process import Exit, WorkerProcess, WorkerProgram
+from edgeagent.workers.tasks.engine import EngineReady, FrameFailed, LoadEngine, LoadFailed
 
 _log = structlog.get_logger(__name__)
 
-_KIND, _MODULE = "engine", "edgeagent.workers.engine"
 _RESPAWN_MIN_S, _RESPAWN_MAX_S = 0.1, 15.0
 _STABLE_AFTER_S = 30.0
 """A worker that lived so long (seconds) after getting ready starts its back-off anew."""
-_WATCH_S = 0.25
 MAX_FAULTS = 3
 """Frames in a row that a worker may fail on before it counts as a failure of the version."""
 
 
 @dataclass(frozen=True)
 class EngineSettings:
-    """How engine workers run. Memory in bytes, times in seconds; `threads` of one worker."""
+    """How engine workers run: their limits while they load a candidate, and once they serve."""
 
-    threads: int
-    max_batch: int
-    memory_limit: int
-    candidate_memory_limit: int
-    hang_s: float
-    load_s: float
+    loading: WorkerLimits
+    serving: WorkerLimits
 
 
 class EngineUser(Protocol):
@@ -70,12 +64,13 @@ class EngineUser(Protocol):
 class SpareEngine(SpareWorker):
     """An engine worker for whichever `Engine` takes it."""
 
-    def __init__(self) -> None:
-        super().__init__(_KIND, _MODULE)
-
     def wait(self, backend: str) -> None:
         """Have one wait that imports what `backend` needs."""
-        self.start(libraries_of(backend), _can_deprioritise())
+        self.start(_program(_can_deprioritise(), libraries_of(backend)))
+
+
+def _program(low_priority: bool, libraries: Sequence[str] = ()) -> WorkerProgram:
+    return WorkerProgram("engine", "edgeagent.workers.engine", libraries, low_priority=low_priority)
 
 
 @cache
@@ -108,14 +103,12 @@ class Engine:
         self._spare = spare
         self._rings: set[int] = set()
         self._tickets: dict[int, None] = {}  # in flight, the oldest first
-        self._oldest_since = 0.0
         self._loading: asyncio.Future[None] | None = None
         self._loaded_once = False
         self._retired = False
         self._faults = 0
         self._backoff = Backoff(_RESPAWN_MIN_S, _RESPAWN_MAX_S, jitter=0.0)
         self._ready_at = 0.0
-        self._watching: asyncio.Task[None] | None = None
 
     async def load(self) -> None:
         """Start the worker, or take the spare one, and wait until it has loaded and inferred once.
@@ -125,7 +118,6 @@ class Engine:
         """
         self._loading = asyncio.get_running_loop().create_future()
         self._spawn()
-        self._watching = asyncio.create_task(self._watch())
         await self._loading
 
     @property
@@ -146,7 +138,7 @@ class Engine:
             self._rings.add(ring.id)
             self.worker.send(Ring(ring.id, ring.slots, ring.slot_bytes), [ring.fd])
         if not self._tickets:
-            self._oldest_since = time.monotonic()
+            self.worker.owes_since = time.monotonic()
         self._tickets[ticket] = None
         self.worker.send(Infer(ticket, ring.id, frame.slot, frame.width, frame.height, confidence, iou))
 
@@ -160,40 +152,27 @@ class Engine:
         """Kill the worker and return when it is gone, its memory with it. Idempotent."""
         self._retired = True
         self.ready = False
-        if self._watching:
-            self._watching.cancel()
         if self.worker and self.worker.alive:
             await self.worker.end("retired")
 
     def _spawn(self) -> None:
-        a, s = self.artifact, self._settings
-        # Loading competes with the version that serves; one that is started again has none beside it: it is in a hurry.
-        hurry = self._loaded_once
-        deprioritised = _can_deprioritise() and not hurry
+        # Loading competes with the version that serves; one that is started again has none beside it.
+        urgent = self._loaded_once
+        low_priority = _can_deprioritise() and not urgent
+        limits = self._settings.serving if self._loaded_once else self._settings.loading
         spare = self._spare.take()
         self._rings.clear()
         self._tickets.clear()
         self._faults = 0
-        plan = LoadPlan(
-            variant=a.variant,
-            weights=a.weights,
-            companions={fmt: Path(path) for fmt, path in a.companions.items()},
-            threads=s.threads,
-            max_batch=s.max_batch,
-            imgsz=a.imgsz,
-            compiled=a.compiled,
-        )
-        task = LoadEngine(plan, os.getpriority(os.PRIO_PROCESS, 0) if deprioritised else None)
+        task = LoadEngine(self.artifact.plan, os.getpriority(os.PRIO_PROCESS, 0) if low_priority else None)
         if spare:
-            if hurry and _can_deprioritise():
+            if urgent and _can_deprioritise():
                 with suppress(OSError):  # it is gone: `on_exit` follows
                     raise_priority(os.getpriority(os.PRIO_PROCESS, 0), spare.pid)
-            spare.adopt(task, self._heard, self._ended)
+            spare.adopt(task, self._heard, self._ended, limits)
             self.worker = spare
         else:
-            self.worker = WorkerProcess(
-                _KIND, _MODULE, task, self._heard, self._ended, low_priority=deprioritised
-            )
+            self.worker = WorkerProcess(_program(low_priority), task, self._heard, self._ended, limits)
 
     def _heard(self, message: Message) -> None:
         match message:
@@ -210,6 +189,8 @@ class Engine:
             case EngineReady():
                 self.name, self.max_batch, self.streams = message.engine, message.max_batch, message.streams
                 self.ready = self._loaded_once = True
+                assert self.worker is not None
+                self.worker.limits = self._settings.serving
                 self._ready_at = time.monotonic()
                 if self._loading and not self._loading.done():
                     self._loading.set_result(None)
@@ -220,16 +201,12 @@ class Engine:
                 self.worker.kill(why)
 
     def _answered(self, ticket: int) -> None:
-        if ticket in self._tickets and ticket == next(iter(self._tickets)):
-            self._oldest_since = time.monotonic()
+        """Frames are begun in order, so the oldest has been in work at the latest since it is the oldest: a stream that
+        hangs is noticed while the others go on."""
+        was_oldest = next(iter(self._tickets), None) == ticket
         self._tickets.pop(ticket, None)
-
-    def _hangs(self, worker: WorkerProcess) -> bool:
-        """Whether it says nothing at all, or one of its streams doesn't: frames are begun in order, so the oldest has
-        been in work at the latest since it is the oldest."""
-        patience = self._settings.hang_s
-        stuck = bool(self._tickets) and time.monotonic() - self._oldest_since > patience
-        return stuck or worker.silent_s > patience
+        if was_oldest and self.worker:
+            self.worker.owes_since = time.monotonic() if self._tickets else None
 
     def _refuse(self, error: Exception) -> None:
         if self._loading and not self._loading.done():
@@ -242,7 +219,7 @@ class Engine:
         )
         if self._retired or not self._loaded_once:
             return
-        _log.warning("engine worker ended", version=self.ref.version, how=str(how))
+        _log.warning("engine.worker_ended", version=self.ref.version, how=str(how))
         if was_ready and time.monotonic() - self._ready_at > _STABLE_AFTER_S:
             self._backoff.reset()
         self._respawn_later()
@@ -257,27 +234,10 @@ class Engine:
         except (
             OSError
         ) as e:  # no process, descriptor or memory to be had just now: the line must not stay dark
-            _log.error("engine worker not started, tried again", version=self.ref.version, why=str(e))
+            _log.error("engine.worker_not_started", version=self.ref.version, why=str(e))
             self._respawn_later()
             return
         self._on_restart()
 
     def _respawn_later(self) -> None:
         asyncio.get_running_loop().call_later(self._backoff.next_s(), self._respawn)
-
-    async def _watch(self) -> None:
-        """Kill a worker that hangs, loads for ever, or takes more memory than it may."""
-        s = self._settings
-        while True:
-            await asyncio.sleep(_WATCH_S)
-            worker = self.worker
-            if worker is None or not worker.alive:
-                continue
-            limit = s.memory_limit if self._loaded_once else s.candidate_memory_limit
-            memory = worker.memory_bytes()
-            if memory > limit:
-                worker.kill(f"it took {memory >> 20} MB of memory, the limit is {limit >> 20} MB")
-            elif self.ready and self._hangs(worker):
-                worker.kill(f"it hung: no answer for {s.hang_s:g} s")
-            elif not self.ready and time.monotonic() - worker.started > s.load_s:
-                worker.kill(f"loading took more than {s.load_s:g} s")

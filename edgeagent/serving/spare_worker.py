@@ -7,51 +7,40 @@ Starting them takes longer than loading the weights of a small model.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
 
 import structlog
 
 from edgeagent.runtimes.registry import runtime
-from edgeagent.workers.process import WorkerProcess
+from edgeagent.workers.process import WorkerProcess, WorkerProgram
 
 _log = structlog.get_logger(__name__)
 
 
-def libraries_of(*backends: str) -> list[str]:
+def libraries_of(*backends: str) -> tuple[str, ...]:
     """The modules that they import when they load, of those that may wait with them imported."""
     rows = [runtime(backend) for backend in dict.fromkeys(backends)]
-    return [row.runtime.partition(":")[0] for row in rows if row and row.preload]
+    return tuple(row.runtime.partition(":")[0] for row in rows if row and row.preload)
 
 
 class SpareWorker:
-    """At most one worker of a kind that waits. All on the event loop's thread."""
+    """At most one worker that waits. All on the event loop's thread."""
 
-    def __init__(self, kind: str, module: str) -> None:
+    def __init__(self) -> None:
         self.worker: WorkerProcess | None = None
-        self._kind = kind
-        self._module = module
-        self._libraries: list[str] = []
+        self._program: WorkerProgram | None = None
 
-    def start(self, libraries: Sequence[str], low_priority: bool) -> None:
-        """Start one that imports these modules, unless such a one waits. Whoever needs one does without it when there
-        is no process, descriptor or memory to be had."""
+    def start(self, program: WorkerProgram) -> None:
+        """Start one that runs `program`, unless such a one waits. Whoever needs one does without it when there is no
+        process, descriptor or memory to be had."""
         if self.worker and self.worker.alive:
-            if self._libraries == list(libraries):
+            if self._program == program:
                 return
             self.worker.kill("another runtime serves")
-        self._libraries = list(libraries)
+        self._program = program
         try:
-            self.worker = WorkerProcess(
-                self._kind,
-                self._module,
-                None,
-                lambda message: None,
-                lambda how: None,
-                low_priority=low_priority,
-                libraries=libraries,
-            )
+            self.worker = WorkerProcess(program, None, lambda message: None, lambda how: None)
         except OSError as e:
-            _log.warning("no spare worker", kind=self._kind, why=str(e))
+            _log.warning("spare_worker.not_started", kind=program.kind, why=str(e))
 
     def take(self) -> WorkerProcess | None:
         """The one that waits, for `WorkerProcess.adopt`; from now on it is the taker's."""

@@ -29,7 +29,7 @@ def model_status(updater: Updater) -> ModelStatus:
     engine, standby = updater.slot.engine, updater.standby
     return ModelStatus(
         aspired=wanted.version if wanted else None,
-        active=ActiveEngine(**dict(_loaded(engine)), epoch=updater.slot.epoch) if engine else None,
+        active=_active(engine, updater.slot.epoch) if engine else None,
         standby=_loaded(standby) if standby else None,
         held=_held(s.override) if s.override else None,
         state=state_name(s),
@@ -76,6 +76,10 @@ def _candidate(c: Candidate, updater: Updater) -> CandidateStatus:
         else None,
         gates=list(c.gates),
     )
+
+
+def _active(engine: Engine, epoch: int) -> ActiveEngine:
+    return ActiveEngine(**dict(_loaded(engine)), epoch=epoch, gates=list(engine.artifact.gates))
 
 
 def _loaded(engine: Engine) -> LoadedEngine:

@@ -107,7 +107,7 @@ class NodeStatus:
                 add(engine.worker, "engine", model=model, version=engine.ref.version)
             add(updater.spare.worker, "spare", model=model)
             for preparation in updater.preparations:
-                add(preparation.spare.worker, "prepare", model=model, version=preparation.version)
-                if preparation.task:
-                    add(preparation.task.worker, "prepare", model=model, version=preparation.version)
+                add(preparation.runner.spare.worker, "prepare", model=model, version=preparation.version)
+                if preparation.runner.task:
+                    add(preparation.runner.task.worker, "prepare", model=model, version=preparation.version)
         return found

@@ -21,12 +21,12 @@ import os
 import time
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from io import FileIO
 from pathlib import Path
-from typing import Any
 
 from edgeagent.core.model import Manifest, WeightFile, check_name, parse_manifest
+from edgeagent.core.verified import VerifiedVersion
 from edgeagent.errors import EdgeAgentError, IntegrityError, UnavailableError
 from edgeagent.util.durable import fsync_folder, remove_stale_temps, write_durably
 from edgeagent.util.hashing import hash_file
@@ -45,27 +45,23 @@ class CachedVersion:
     weights: Path
     files: Mapping[str, Path]
 
-
-def describe(cached: CachedVersion) -> dict[str, Any]:
-    """What whoever prepares the version needs to know of it, as JSON values."""
-    manifest = cached.manifest
-    return {
-        "weights": str(cached.weights),
-        "format": manifest.weights.format,
-        "digest": manifest.digest,
-        "contract": asdict(manifest.contract),
-        "golden": [str(cached.files[path]) for path in manifest.golden],
-        "parts": companions_of(cached),
-        "ready": {f.format: str(cached.files[f.path]) for f in manifest.alternates},
-    }
-
-
-def companions_of(cached: CachedVersion) -> dict[str, str]:
-    """Where the files lie that belong to the OpenVINO graph of the version (its numbers, …), by format."""
-    m = cached.manifest
-    networks = {m.weights, *m.alternates}
-    others = (f for f in m.files if f not in networks and f.path not in m.golden)
-    return {f.format: str(cached.files[f.path]) for f in others}
+    @property
+    def verified(self) -> VerifiedVersion:
+        """What whoever prepares or serves the version needs to know of it, once its files are hashed."""
+        m = self.manifest
+        networks = {m.weights, *m.alternates}
+        companions = (f for f in m.files if f not in networks and f.path not in m.golden)
+        return VerifiedVersion(
+            model=m.model,
+            version=m.version,
+            digest=m.digest,
+            contract=m.contract,
+            format=m.weights.format,
+            weights=self.weights,
+            alternates={f.format: self.files[f.path] for f in m.alternates},
+            companions={f.format: self.files[f.path] for f in companions},
+            golden=tuple(self.files[path] for path in m.golden),
+        )
 
 
 class Cache:

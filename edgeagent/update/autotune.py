@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """Which way of running a version is fastest on this node: tried once, proved equal to the source, remembered.
 
-A version that is shaped like one before (kin: retrained weights of the same network) is tried in what was fastest for
-that one, and proved in one worker; only when that fails are all tried. A trouble of the disk costs speed, never the
-update: then the source is served as it is, and nothing is remembered.
+A version that is shaped like one before (retrained weights of the same network) is tried in what was fastest for that
+one, and proved in one worker; only when that fails are all tried. A trouble of the disk costs speed, never the update:
+then the source is served unconverted, and nothing is remembered.
 """
 
 from __future__ import annotations
@@ -13,15 +13,17 @@ import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, ParamSpec, Protocol, TypeVar
+from typing import ParamSpec, Protocol, TypeVar
 
 import structlog
 
-from edgeagent.core.tuning import Parity, Trial
+from edgeagent.core.gating import GateTerms
+from edgeagent.core.tuning import Trial
+from edgeagent.gates.parity import judge
 from edgeagent.runtimes.variants import Variant
+from edgeagent.serving.artifact import Artifact
 from edgeagent.update.tuning_cache import (
-    TuningResult,
-    VerifiedVersion,
+    TuningRequest,
     begin,
     load_result,
     similar_model,
@@ -29,146 +31,153 @@ from edgeagent.update.tuning_cache import (
     work_folder,
 )
 from edgeagent.update.worker_task import TaskFailedError
+from edgeagent.workers.tasks.prepare import BenchmarkResult, SimilarResult, TrialSetup
 
 _FASTER = 0.9
 """To how much of the time of another, nearer to the source, a variant must come to be taken instead. Less is noise, and
 what is nearer to the source loads sooner."""
 _SLOWER = 1.25
-"""From how many times the time of the reference on a variant is not what it was for its kin. Two that are about as fast
-change places from one look to the next, beside a line that is at work."""
+"""From how many times the time of the reference on a variant is not what it was for a similar model. Two that are about
+as fast change places from one look to the next, beside a line that is at work."""
 P = ParamSpec("P")
 T = TypeVar("T")
 _log = structlog.get_logger(__name__)
 
 
-class TrialRunner(Protocol):
-    """Who runs trials, in workers. Results are {weights, compiled, ms, parity (values of Parity, None for the
-    reference)}. `folder`: for what a trial makes, and leaves to the next. Raise TaskFailedError, OSError."""
+class Trials(Protocol):
+    """Who runs trials, in workers. `folder`: for what a trial makes, and leaves to the next. Raise TaskFailedError,
+    OSError."""
 
-    async def benchmark(self, source: VerifiedVersion, variant: Variant, folder: Path) -> dict[str, Any]:
+    async def benchmark(self, setup: TrialSetup, variant: Variant, folder: Path) -> BenchmarkResult:
         """One trial, in a process of its own."""
 
     async def validate_similar(
-        self, source: VerifiedVersion, variant: Variant, folder: Path
-    ) -> list[dict[str, Any]]:
+        self, setup: TrialSetup, variant: Variant, folder: Path, terms: GateTerms
+    ) -> SimilarResult:
         """The reference, `variant` if it is another, and all gates, in one process."""
 
 
-async def tune(source: VerifiedVersion, root: Path, runner: TrialRunner) -> TuningResult:
-    """The fastest variant that sees what the source sees; from memory when it was asked before.
+async def tune(request: TuningRequest, root: Path, trials: Trials, terms: GateTerms) -> Artifact:
+    """The version in its fastest form that sees what the source sees; from memory when it was asked before.
 
-    root: `<cache>/prepared`. When the reference can't be measured nothing proves another right: it is the verdict all
-    the same, even if it is none to choose, for the gates to say what is wrong with it. Raises TaskFailedError when no
-    variant is left. Nothing half-made stays, also when cancelled.
+    root: `<cache>/prepared`; terms: what gates judge by, where they run on the way: then `gates` holds what they found,
+    all passed. When the reference can't be measured nothing proves another right: it is the answer all the same, even
+    if it is none to choose, for the gates to say what is wrong with it. Raises TaskFailedError when no variant is left.
+    Nothing half-made stays, also when cancelled.
     """
-    known = await asyncio.to_thread(load_result, source, root)
+    known = await asyncio.to_thread(load_result, request, root)
     if known:
         return known
     work = work_folder(root)
-    trials: list[Trial] = []
+    tried: list[Trial] = []
     try:
         await _on_disk(begin, root, work)
-        tuned = None
-        if [*source.variants] == [source.reference] and can_serve_unconverted(source):
-            tuned = unconverted(source)
-        elif similar := await _on_disk(similar_model, source, root):
-            tuned = await _validate_similar(source, work, similar, runner)
-        if tuned is None:
-            tuned = await _try_all(source, work, runner, trials)
-            if trials[0].why:
-                return tuned
-        return await _on_disk(store_result, source, tuned, root, work)
+        artifact = None
+        if [*request.variants] == [request.setup.reference] and can_serve_unconverted(request):
+            artifact = unconverted(request)
+        elif similar := await _on_disk(similar_model, request, root):
+            artifact = await _validate_similar(request, work, similar, trials, terms)
+        if artifact is None:
+            artifact = await _try_all(request, work, trials, tried)
+            if tried[0].why:
+                return artifact
+        return await _on_disk(store_result, request, artifact, root, work)
     except OSError as e:
-        return _fallback(source, trials, f"this machine lacks something: {e}", e)
+        return _fallback(request, tried, f"this machine lacks something: {e}", e)
     except TaskFailedError as e:
         if not e.transient:
             raise
-        return _fallback(source, trials, e.why, e)
+        return _fallback(request, tried, e.why, e)
     finally:
         await _on_disk(shutil.rmtree, work, True)
 
 
 async def _validate_similar(
-    source: VerifiedVersion, work: Path, variant: Variant, runner: TrialRunner
-) -> TuningResult | None:
-    """The verdict for `variant`, if it does for this version what it did for its kin; else None: then all are tried,
-    and all gates run, which tell what is wrong."""
+    request: TuningRequest, work: Path, variant: Variant, trials: Trials, terms: GateTerms
+) -> Artifact | None:
+    """The version in the form `variant`, if that does for it what it did for a similar model; else None: then all are
+    tried, and all gates run, which tell what is wrong."""
+    reference = request.setup.reference
     try:
-        results = await runner.validate_similar(source, variant, work)
+        result = await trials.validate_similar(request.setup, variant, work, terms)
     except TaskFailedError as e:
         if e.transient:
             raise
-        _log.info("not like its kin", variant=variant.name, why=e.why)
+        _log.info("tuning.not_similar", variant=variant.name, why=e.why)
         return None
-    trials = [
-        _trial(tried, result, source)
-        for tried, result in zip(dict.fromkeys((source.reference, variant)), results, strict=True)
+    tried = [
+        _trial(each, found, request)
+        for each, found in zip(dict.fromkeys((reference, variant)), result.trials, strict=False)
     ]
-    chosen = trials[-1]
-    if chosen.why or float(results[-1]["ms"]) > _SLOWER * float(results[0]["ms"]):
-        _log.info("not like its kin", variant=variant.name, why=chosen.why or "slower than the reference")
+    first, last = result.trials[0], result.trials[-1]
+    why = tried[-1].why or next((gate.failure for gate in result.gates if not gate.passed), "")
+    if last.ms > _SLOWER * first.ms:
+        why = why or "slower than the reference"
+    if why:
+        _log.info("tuning.not_similar", variant=variant.name, why=why)
         return None
-    return replace(_tuned(source, variant, results[-1], trials), gated=True)
+    return replace(_artifact(request, variant, last, tried), gates=result.gates)
 
 
-def _trial(variant: Variant, result: dict[str, Any], source: VerifiedVersion) -> Trial:
-    ms, parity = float(result["ms"]), Parity(**result["parity"]) if result["parity"] else None
-    why = "; ".join(parity.failures(source.tolerance)) if parity else ""
-    _log.info("variant tried", variant=variant.name, ms=round(ms, 2), refused=why)
-    return Trial(variant.name, ms, why and f"gate parity: {why}", parity)
+def _trial(variant: Variant, result: BenchmarkResult, request: TuningRequest) -> Trial:
+    why = judge(result.parity, request.setup.tolerance).failure if result.parity else ""
+    _log.info("variant.tried", variant=variant.name, ms=round(result.ms, 2), refused=why)
+    return Trial(variant.name, result.ms, why, result.parity)
 
 
-def _tuned(
-    source: VerifiedVersion, variant: Variant, result: dict[str, Any], trials: Sequence[Trial]
-) -> TuningResult:
-    compiled = Path(result["compiled"]) if result["compiled"] else None
-    return TuningResult(variant, Path(result["weights"]), tuple(trials), source.imgsz, compiled)
+def _artifact(
+    request: TuningRequest, variant: Variant, result: BenchmarkResult, tried: Sequence[Trial]
+) -> Artifact:
+    plan = request.plan(variant, result.weights, result.compiled)
+    return Artifact(request.setup.version, plan, tuple(tried))
 
 
-async def _try_all(
-    source: VerifiedVersion, work: Path, runner: TrialRunner, trials: list[Trial]
-) -> TuningResult:
-    """The fastest, as far as it matters. Adds to `trials`, the reference first."""
-    best: tuple[float, Variant, dict[str, Any]] | None = None
-    for variant in dict.fromkeys((source.reference, *source.variants)):
+async def _try_all(request: TuningRequest, work: Path, trials: Trials, tried: list[Trial]) -> Artifact:
+    """The fastest, as far as it matters. Adds to `tried`, the reference first."""
+    reference, files = request.setup.reference, request.setup.version.files
+    best: tuple[Variant, BenchmarkResult] | None = None
+    for variant in dict.fromkeys((reference, *request.variants)):
         try:
-            result = await runner.benchmark(source, variant, work)
+            result = await trials.benchmark(request.setup, variant, work)
         except TaskFailedError as e:
             if e.transient:
                 raise
-            _log.warning("variant not usable", variant=variant.name, why=e.why)
-            trials.append(Trial(variant.name, None, e.why))
-            if variant != source.reference:
+            _log.warning("variant.unusable", variant=variant.name, why=e.why)
+            tried.append(Trial(variant.name, None, e.why))
+            if variant != reference:
                 continue
-            if variant.needs_conversion(source.formats):
+            if variant.needs_conversion(files):
                 break
-            return unconverted(source, trials)
-        trial = _trial(variant, result, source)
-        trials.append(trial)
-        fast = best is None or result["ms"] < _FASTER * best[0]
-        if fast and not trial.why and variant in source.variants:
-            best = result["ms"], variant, result
+            return unconverted(request, tried)
+        trial = _trial(variant, result, request)
+        tried.append(trial)
+        fast = best is None or result.ms < _FASTER * best[1].ms
+        if fast and not trial.why and variant in request.variants:
+            best = variant, result
     if best:
-        return _tuned(source, best[1], best[2], trials)
-    raise TaskFailedError("; ".join(f"{t.variant}: {t.why}" for t in trials if t.why))
+        return _artifact(request, best[0], best[1], tried)
+    raise TaskFailedError("; ".join(f"{t.variant}: {t.why}" for t in tried if t.why))
 
 
-def can_serve_unconverted(source: VerifiedVersion) -> bool:
+def can_serve_unconverted(request: TuningRequest) -> bool:
     """Whether the version can serve here without a conversion."""
-    return source.reference in source.variants and not source.reference.needs_conversion(source.formats)
+    reference = request.setup.reference
+    return reference in request.variants and not reference.needs_conversion(request.setup.version.files)
 
 
-def unconverted(source: VerifiedVersion, trials: Sequence[Trial] = ()) -> TuningResult:
+def unconverted(request: TuningRequest, tried: Sequence[Trial] = ()) -> Artifact:
     """Nothing made, nothing chosen."""
-    return TuningResult(source.reference, source.weights_for(source.reference), tuple(trials), source.imgsz)
+    reference, version = request.setup.reference, request.setup.version
+    return Artifact(version, request.plan(reference, version.files[reference.format]), tuple(tried))
 
 
-def _fallback(source: VerifiedVersion, trials: list[Trial], why: str, error: Exception) -> TuningResult:
+def _fallback(request: TuningRequest, tried: list[Trial], why: str, error: Exception) -> Artifact:
     """The source, unconverted, because of a trouble that may pass."""
-    if not can_serve_unconverted(source):
-        raise TaskFailedError(why, {"transient": True}) from error
-    _log.warning("served as it is", variant=source.reference.name, why=why)
-    return unconverted(source, [*trials, Trial(source.reference.name, None, why)])
+    if not can_serve_unconverted(request):
+        raise TaskFailedError(why, transient=True) from error
+    name = request.setup.reference.name
+    _log.warning("tuning.unconverted", variant=name, why=why)
+    return unconverted(request, [*tried, Trial(name, None, why)])
 
 
 async def _on_disk(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:

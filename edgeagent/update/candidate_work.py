@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 
 import structlog
 
@@ -70,7 +69,7 @@ class CandidateWork:
         if self.command.mode is not PrepareMode.REBUILD:
             return False
         engine = self._engines.held(artifact.ref)
-        if engine is None or replace(engine.artifact, provisional=False, trials=artifact.trials) != artifact:
+        if engine is None or engine.artifact.plan != artifact.plan:
             return False
         engine.artifact = artifact
         self._report(FormConfirmed(self.command.id, form_of(artifact)))

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """What was found out about running a version on this node, and where it is remembered.
 
-A verdict lies under `<cache>/prepared/<key>/` beside the files that it speaks of. The key covers the weights, this
+A result lies under `<cache>/prepared/<key>/` beside the files that it speaks of. The key covers the weights, this
 machine's processors, the runtimes' versions and the options, so a change of any of them asks anew; a roll-back, or
 another start, converts and measures nothing.
 """
@@ -14,7 +14,7 @@ import json
 import platform
 import secrets
 import shutil
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -22,11 +22,15 @@ from typing import Any
 
 import structlog
 
-from edgeagent.core.model import Contract
-from edgeagent.core.tuning import Parity, Tolerance, Trial
+from edgeagent.core.gating import GateResult
+from edgeagent.core.tuning import Trial
 from edgeagent.runtimes.variants import Variant, runtime_versions
+from edgeagent.serving.artifact import Artifact
+from edgeagent.util.codec import from_json, to_json
 from edgeagent.util.durable import write_durably
 from edgeagent.util.hashing import hash_file
+from edgeagent.workers.tasks.engine import LoadPlan
+from edgeagent.workers.tasks.prepare import TrialSetup
 
 _log = structlog.get_logger(__name__)
 _SCHEMA = 3
@@ -38,112 +42,97 @@ _THIS_START = secrets.token_hex(8)
 _count = itertools.count()
 
 
-@dataclass(frozen=True)
-class TuningResult:
-    """The variant to serve with, the file that it loads, and all trials.
-
-    imgsz: (height, width) that it was made for, None when that is the file's; compiled: see `EngineOptions`;
-    folder: where it is remembered, None when it is not; gated: the gates were passed on the way, just now (which is no
-    part of the verdict: see `has_passed` for what is remembered of it).
-    """
-
-    variant: Variant
-    weights: Path
-    trials: tuple[Trial, ...] = ()
-    imgsz: tuple[int, int] | None = None
-    compiled: Path | None = None
-    folder: Path | None = None
-    gated: bool = field(default=False, compare=False)
-
-
 @dataclass
-class VerifiedVersion:
-    """A verified version, before it is made fit for this node.
+class TuningRequest:
+    """A verified version, and what is asked about running it on this node.
 
-    variants: to choose from. reference: what the others are compared with; it loads the weights as they are, and need
-    not be one to choose. imgsz: (height, width) to use weights at that leave it open; None where they don't.
-    ready: files of the version in other formats, by format; parts: what belongs to an OpenVINO graph among them, by
-    format; golden: paths of the golden pictures.
+    setup: what its trials have in common; its reference loads the weights as they were published, and need not be one
+    to choose. variants: to choose from. key: under which the answer is remembered; network_signature: what it has in
+    common with similar models.
     """
 
-    digest: str
-    weights: Path
-    format: str
-    reference: Variant
+    setup: TrialSetup
     variants: Sequence[Variant]
-    threads: int
-    max_batch: int
-    tolerance: Tolerance
-    contract: Contract
-    imgsz: tuple[int, int] | None = None
-    alternates: Mapping[str, Path] = field(default_factory=dict)
-    companions: Mapping[str, str] = field(default_factory=dict)
-    golden: Sequence[str] = ()
     key: str = field(init=False)
     network_signature: str = field(init=False)
 
     def __post_init__(self) -> None:
         """Reads what is installed, from disk."""
+        s = self.setup
+        fmt = s.version.format
         what = {
             "schema": _SCHEMA,
             "processors": _processors(),
-            "variants": [[asdict(v), runtime_versions(v, self.format)] for v in self.variants],
-            "reference": [asdict(self.reference), runtime_versions(self.reference, self.format)],
-            "threads": self.threads,
-            "max_batch": self.max_batch,
-            "tolerance": asdict(self.tolerance),
-            "format": self.format,
-            "ready": sorted(self.alternates),
+            "variants": [[asdict(v), runtime_versions(v, fmt)] for v in self.variants],
+            "reference": [asdict(s.reference), runtime_versions(s.reference, fmt)],
+            "threads": s.threads,
+            "max_batch": s.max_batch,
+            "tolerance": asdict(s.tolerance),
+            "format": fmt,
+            "ready": sorted(s.version.alternates),
         }
-        c = self.contract
+        c = s.version.contract
         self.network_signature = _hash({**what, "input": c.imgsz, "classes": len(c.names)})
-        self.key = _hash({**what, "digest": self.digest}) + _size(self.imgsz)
+        self.key = _hash({**what, "digest": s.version.digest}) + _size(s.imgsz)
 
-    @property
-    def formats(self) -> tuple[str, ...]:
-        """In which the version has its weights."""
-        return self.format, *self.alternates
-
-    def weights_for(self, variant: Variant) -> Path:
-        """The version's own file that a variant loads that needs no conversion."""
-        return self.weights if variant.format == self.format else self.alternates[variant.format]
+    def plan(self, variant: Variant, weights: Path, compiled: Path | None = None) -> LoadPlan:
+        """How `variant` is loaded from the file `weights`."""
+        s = self.setup
+        return LoadPlan(variant, weights, s.version.companions, s.threads, s.max_batch, s.imgsz, compiled)
 
 
-def load_result(source: VerifiedVersion, root: Path, any_size: bool = False) -> TuningResult | None:
-    """The verdict of an earlier time, if it still holds; with `any_size` also one for frames of another shape."""
-    folders = [root / source.key]
+def load_result(request: TuningRequest, root: Path, any_size: bool = False) -> Artifact | None:
+    """The answer of an earlier time, if it still holds; with `any_size` also one for frames of another shape."""
+    folders = [root / request.key]
     if any_size:
-        folders += _newest_first(root.glob(f"{source.key.partition('-')[0]}-*"))
-    found = (_load_result(source, folder) for folder in folders)
-    return next((tuned for tuned in found if tuned), None)
+        folders += _newest_first(root.glob(f"{request.key.partition('-')[0]}-*"))
+    found = (_load_result(request, folder) for folder in folders)
+    return next((artifact for artifact in found if artifact), None)
 
 
-def similar_model(source: VerifiedVersion, root: Path) -> Variant | None:
+def similar_model(request: TuningRequest, root: Path) -> Variant | None:
     """What was fastest for the last version that is shaped like this one and was asked about in the same way."""
-    size = source.weights.stat().st_size
+    size = request.setup.version.weights.stat().st_size
     for folder in _newest_first(root.glob("[!.]*")):
         try:
             doc = json.loads((folder / _RESULT_FILE).read_bytes())
             variant = Variant(**doc["variant"])
-            similar = (
-                doc["family"] == source.network_signature and abs(doc["bytes"] - size) <= _SIMILAR_SIZE * size
-            )
+            same_network = doc["family"] == request.network_signature
+            similar = same_network and abs(doc["bytes"] - size) <= _SIMILAR_SIZE * size
         except (OSError, ValueError, KeyError, TypeError, RecursionError):
             continue
-        if similar and variant in source.variants:
+        if similar and variant in request.variants:
             return variant
     return None
 
 
-def has_passed(tuned: TuningResult, terms: str) -> bool:
-    """Whether the version, as the verdict serves it, has passed the gates on these terms before."""
-    return tuned.folder is not None and (tuned.folder / f"passed-{terms}").exists()
+def load_passed(artifact: Artifact, key: str) -> tuple[GateResult, ...] | None:
+    """What the gates found when the version, in this form, passed them on the terms of `key`; None if it didn't."""
+    return _load_passed(artifact.folder / f"passed-{key}") if artifact.folder else None
 
 
-def mark_passed(tuned: TuningResult, terms: str) -> None:
-    """Remember that it has, if the verdict is remembered. Raises OSError."""
-    if tuned.folder is not None and tuned.folder.is_dir():
-        write_durably(tuned.folder / f"passed-{terms}", b"")
+def last_passed(artifact: Artifact) -> tuple[GateResult, ...]:
+    """What the gates found when the version last passed them in this form, on whatever terms; else nothing."""
+    files = _newest_first(artifact.folder.glob("passed-*")) if artifact.folder else []
+    return next((results for file in files if (results := _load_passed(file))), ())
+
+
+def store_passed(artifact: Artifact, key: str) -> None:
+    """Remember that it has, if its form is remembered. Raises OSError."""
+    if artifact.folder is not None and artifact.folder.is_dir():
+        found = [to_json(result) for result in artifact.gates]
+        write_durably(artifact.folder / f"passed-{key}", json.dumps(found).encode())
+
+
+def _load_passed(file: Path) -> tuple[GateResult, ...] | None:
+    try:
+        results = tuple(from_json(GateResult, doc) for doc in json.loads(file.read_bytes()))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, TypeError, RecursionError) as e:  # empty: an earlier release kept no results
+        _log.info("gates.forgotten", file=str(file), why=str(e))
+        return None
+    return results if all(result.passed for result in results) else None
 
 
 def forget_others(root: Path, digests: set[str]) -> None:
@@ -166,41 +155,37 @@ def work_folder(root: Path) -> Path:
 
 
 def begin(root: Path, work: Path) -> None:
-    """Make the folder to prepare in, which `remember` moves into place. Raises OSError."""
+    """Make the folder to prepare in, which `store_result` moves into place. Raises OSError."""
     _clear_leftovers(root)
     work.mkdir(parents=True)
 
 
-def store_result(source: VerifiedVersion, tuned: TuningResult, root: Path, work: Path) -> TuningResult:
+def store_result(request: TuningRequest, artifact: Artifact, root: Path, work: Path) -> Artifact:
     """Move what was made into place; the folder appears whole or not at all. Raises OSError."""
-    folder = root / source.key
+    folder, plan = root / request.key, artifact.plan
     made = {
         kind: path
-        for kind, path in (("weights", tuned.weights), ("compiled", tuned.compiled))
+        for kind, path in (("weights", plan.weights), ("compiled", plan.compiled))
         if path and path.is_relative_to(work) and path.exists()
     }
     for entry in work.iterdir():
         if entry not in made.values():
             entry.unlink()
     doc = {
-        "digest": source.digest,
-        "family": source.network_signature,
-        "bytes": source.weights.stat().st_size,
-        "variant": asdict(tuned.variant),
-        "imgsz": tuned.imgsz,
+        "digest": artifact.version.digest,
+        "family": request.network_signature,
+        "bytes": artifact.version.weights.stat().st_size,
+        "variant": asdict(plan.variant),
+        "imgsz": plan.imgsz,
         "made": {kind: (path.name, hash_file(path).sha256) for kind, path in made.items()},
-        "trials": [asdict(t) for t in tuned.trials],
+        "trials": [to_json(t) for t in artifact.trials],
     }
     write_durably(work / _RESULT_FILE, json.dumps(doc, indent=1).encode())
     shutil.rmtree(folder, ignore_errors=True)
     work.rename(folder)
     kept = {kind: folder / path.name for kind, path in made.items()}
-    return replace(
-        tuned,
-        weights=kept.get("weights", tuned.weights),
-        compiled=kept.get("compiled"),
-        folder=folder,
-    )
+    plan = replace(plan, weights=kept.get("weights", plan.weights), compiled=kept.get("compiled"))
+    return replace(artifact, plan=plan, folder=folder)
 
 
 def _clear_leftovers(root: Path) -> None:
@@ -210,29 +195,27 @@ def _clear_leftovers(root: Path) -> None:
             shutil.rmtree(leftover, ignore_errors=True)
 
 
-def _load_result(source: VerifiedVersion, folder: Path) -> TuningResult | None:
+def _load_result(request: TuningRequest, folder: Path) -> Artifact | None:
     try:
         doc = json.loads((folder / _RESULT_FILE).read_bytes())
         variant = Variant(**doc["variant"])
-        if variant not in source.variants:
+        if variant not in request.variants:
             return None
         made = {kind: folder / name for kind, (name, _) in doc["made"].items()}
         for kind, (_, sha256) in doc["made"].items():
             if hash_file(made[kind]).sha256 != sha256:
                 raise ValueError(f"{made[kind]} is not what was made")
-        weights = made["weights"] if "weights" in made else source.weights_for(variant)
-        trials = tuple(
-            Trial(t["variant"], t["ms"], t["why"], Parity(**t["parity"]) if t["parity"] else None)
-            for t in doc["trials"]
-        )
+        weights = made["weights"] if "weights" in made else request.setup.version.files[variant.format]
+        trials = tuple(from_json(Trial, trial) for trial in doc["trials"])
         imgsz = (int(doc["imgsz"][0]), int(doc["imgsz"][1])) if doc["imgsz"] else None
     except FileNotFoundError:
         return None
     except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as e:
-        _log.warning("prepared engine not usable, preparing anew", folder=str(folder), why=str(e))
+        _log.warning("prepared.unusable", folder=str(folder), why=str(e))
         shutil.rmtree(folder, ignore_errors=True)
         return None
-    return TuningResult(variant, weights, trials, imgsz, made.get("compiled"), folder)
+    plan = replace(request.plan(variant, weights, made.get("compiled")), imgsz=imgsz)
+    return Artifact(request.setup.version, plan, trials, folder=folder)
 
 
 def _newest_first(folders: Iterable[Path]) -> list[Path]:

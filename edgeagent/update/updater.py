@@ -40,7 +40,8 @@ from edgeagent.serving.slot import Slot
 from edgeagent.update.background import BackgroundTasks
 from edgeagent.update.candidate_work import CandidateWork
 from edgeagent.update.engine_set import EngineSet
-from edgeagent.update.preparation import Preparation, PrepareSettings, store_fingerprint
+from edgeagent.update.preparation import Preparation, PreparationContext, store_fingerprint
+from edgeagent.update.trial_runner import PrepareSettings
 from edgeagent.workers.messages import Detected
 
 _log = structlog.get_logger(__name__)
@@ -195,14 +196,16 @@ class Updater:
         preparation = Preparation(
             self.state.model,
             command.goal,
-            self._prepare_settings,
-            engine.artifact.contract if engine else None,
-            self.router.recent_frames,
-            self.router.frame_sizes,
-            lambda stage, digest: self.handle(StageReached(command.id, stage, digest)),
-            set() if is_rebuild else {r.digest for r in self.state.rejections},
             command.mode,
-            backend="" if is_rebuild else self._backend,
+            self._prepare_settings,
+            PreparationContext(
+                engine.artifact.contract if engine else None,
+                self.router.recent_frames,
+                self.router.frame_sizes,
+                lambda stage, digest, gates: self.handle(StageReached(command.id, stage, digest, gates)),
+                frozenset() if is_rebuild else frozenset(r.digest for r in self.state.rejections),
+                backend="" if is_rebuild else self._backend,
+            ),
         )
         return CandidateWork(
             command, preparation, self._engines, self._engine, self.router.frame_sizes, self.handle
@@ -235,7 +238,7 @@ class Updater:
     @property
     def _backend(self) -> str:
         """Of the version that serves: the next one's is likely the same."""
-        return self.slot.engine.artifact.variant.backend if self.slot.engine else ""
+        return self.slot.engine.artifact.plan.variant.backend if self.slot.engine else ""
 
     async def _drain(self, engine: Engine) -> None:
         await self._engines.drain(engine)

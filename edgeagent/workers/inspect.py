@@ -6,53 +6,60 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
-from edgeagent.core.model import Contract
 from edgeagent.errors import WeightsError
 from edgeagent.runtimes.port import ModelMetadata
-from edgeagent.workers.messages import Control, Message
-from edgeagent.workers.process import Exit, WorkerProcess
+from edgeagent.workers.limits import WorkerLimits
+from edgeagent.workers.messages import Message
+from edgeagent.workers.process import Exit, WorkerProcess, WorkerProgram
+from edgeagent.workers.tasks.prepare import InspectWeights, TaskFailed, WeightsInspected
 
+_PROGRAM = WorkerProgram("inspect", "edgeagent.workers.prepare")
 _TIMEOUT_S = 120.0
+_MEMORY_BYTES = 2 << 30
+"""Enough for torch; and some times the file on top, as reading it takes."""
+_TIMES_ITS_SIZE = 4
 
 
 def inspect_weights(path: Path) -> ModelMetadata:
     """The facts of a `.onnx` or `.pt` file. Blocks; not to be called from a running event loop.
 
-    Raises WeightsError when the file can't be read, or kills or outlasts the process that reads it.
+    Raises WeightsError when the file can't be read, or kills or outlasts the process that reads it, or takes it more
+    memory than such a file should.
     """
     answer = asyncio.run(_ask(path))
-    if answer.op != "done":
-        raise WeightsError(answer.body["what"], answer.body["why_alone"], answer.body["todo"])
-    return ModelMetadata(Contract.from_values(answer.body["contract"]), answer.body["format"])
+    if isinstance(answer, TaskFailed):
+        raise WeightsError(answer.what, answer.why, answer.todo)
+    return ModelMetadata(answer.contract, answer.format)
 
 
-async def _ask(path: Path) -> Control:
-    answer: asyncio.Future[Control] = asyncio.get_running_loop().create_future()
+async def _ask(path: Path) -> WeightsInspected | TaskFailed:
+    answer: asyncio.Future[WeightsInspected | TaskFailed] = asyncio.get_running_loop().create_future()
 
-    def refused(why: str) -> Control:
-        return Control("failed", {"what": f"weights {path}", "why_alone": why, "todo": "export them again"})
-
-    def say(control: Control) -> None:
+    def settle(found: WeightsInspected | TaskFailed) -> None:
         if not answer.done():
-            answer.set_result(control)
+            answer.set_result(found)
 
     def heard(message: Message) -> None:
-        if isinstance(message, Control):
-            say(message)
+        if isinstance(message, WeightsInspected | TaskFailed):
+            settle(message)
 
     def ended(how: Exit) -> None:
-        say(refused(f"the process that read it ended: {how}"))
+        why = f"the process that read it ended: {how}"
+        settle(TaskFailed(f"weights {path}", why, "export them again", transient=False))
 
-    worker = WorkerProcess(
-        "inspect",
-        "edgeagent.workers.prepare",
-        Control("settings", {"task": "inspect", "weights": str(path.resolve())}),
-        heard,
-        ended,
+    limits = WorkerLimits(
+        _MEMORY_BYTES + _TIMES_ITS_SIZE * _size(path), silence_s=_TIMEOUT_S, start_s=_TIMEOUT_S
     )
+    worker = WorkerProcess(_PROGRAM, InspectWeights(path.resolve()), heard, ended, limits)
     try:
-        return await asyncio.wait_for(answer, _TIMEOUT_S)
-    except TimeoutError:
-        return refused(f"reading it took more than {_TIMEOUT_S:g} s")
+        return await answer
     finally:
         await worker.end()
+
+
+def _size(path: Path) -> int:
+    """In bytes; 0 for what isn't there: the worker will say so."""
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0

@@ -94,15 +94,8 @@ class Heartbeat(NamedTuple):
     turn: int
 
 
-class Control(NamedTuple):
-    """Either way: whatever is rare. `op` names it, `body` holds JSON values."""
-
-    op: str
-    body: dict[str, Any]
-
-
 FrameMessage = Ring | UnmapRing | Grant | Captured | Infer | Detected | Heartbeat
-Message: TypeAlias = "FrameMessage | CaptureMessage | EngineMessage | PrepareMessage | Control"
+Message: TypeAlias = "FrameMessage | CaptureMessage | EngineMessage | PrepareMessage"
 
 _FIXED: dict[int, tuple[type[Any], Struct]] = {
     1: (Ring, Struct("<III")),
@@ -113,7 +106,7 @@ _FIXED: dict[int, tuple[type[Any], Struct]] = {
     6: (Heartbeat, Struct("<Q")),
 }
 _KIND_OF: dict[type[Any], tuple[int, Struct]] = {cls: (kind, fmt) for kind, (cls, fmt) in _FIXED.items()}
-_DETECTED, _CONTROL = 7, 11
+_DETECTED = 7
 _NAMED = {
     8: "edgeagent.workers.tasks.capture",
     9: "edgeagent.workers.tasks.engine",
@@ -132,8 +125,6 @@ def encode(message: Message) -> bytes:
     elif kind_of in _KIND_OF:
         kind, fmt = _KIND_OF[kind_of]
         data = bytes((kind,)) + fmt.pack(*cast("tuple[Any, ...]", message))
-    elif isinstance(message, Control):
-        data = bytes((_CONTROL,)) + json.dumps([message.op, message.body]).encode()
     else:
         body = json.dumps([kind_of.__name__, to_json(message)]).encode()
         data = bytes((_KIND_OF_MODULE[kind_of.__module__],)) + body
@@ -158,11 +149,6 @@ def decode(data: bytes) -> Message:
                 raise ValueError("boxes cut short")
             ticket, pre_ms, infer_ms, post_ms = _DETECTED_HEAD.unpack_from(body)
             return Detected(ticket, pre_ms, infer_ms, post_ms, boxes)
-        if kind == _CONTROL:
-            op, control = json.loads(bytes(body))
-            if not isinstance(op, str) or not isinstance(control, dict):
-                raise ValueError("control message of the wrong form")
-            return Control(op, control)
         if kind in _NAMED:
             name, fields = json.loads(bytes(body))
             named: Message = from_json(_messages(_NAMED[kind])[name], fields)

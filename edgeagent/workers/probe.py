@@ -8,8 +8,9 @@ from collections.abc import Callable
 
 from edgeagent.config import SourceConfig
 from edgeagent.errors import UnavailableError
+from edgeagent.workers.limits import WorkerLimits
 from edgeagent.workers.messages import Message
-from edgeagent.workers.process import Exit, WorkerProcess
+from edgeagent.workers.process import Exit, WorkerProcess, WorkerProgram
 from edgeagent.workers.tasks.capture import CaptureSource, FrameUnreadable, SourceOpened, SourceState
 
 
@@ -18,6 +19,7 @@ def start_capture_worker(
     position: int,
     on_message: Callable[[Message], None],
     on_exit: Callable[[Exit], None],
+    limits: WorkerLimits | None = None,
 ) -> WorkerProcess:
     """A worker that films `source` from frame `position` on (see `workers.capture`). Raises OSError."""
     task = CaptureSource(
@@ -34,7 +36,8 @@ def start_capture_worker(
         "OPENCV_FFMPEG_LOGLEVEL": "-8",
         "OPENCV_VIDEOIO_V4L_SELECT_TIMEOUT": str(max(1, round(source.stall_seconds))),
     }
-    return WorkerProcess("capture", "edgeagent.workers.capture", task, on_message, on_exit, environment)
+    program = WorkerProgram("capture", "edgeagent.workers.capture", environment=environment)
+    return WorkerProcess(program, task, on_message, on_exit, limits)
 
 
 def probe_source(source: SourceConfig, timeout_s: float = 10.0) -> str:

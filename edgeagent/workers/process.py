@@ -10,14 +10,15 @@ import subprocess
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import structlog
 
 from edgeagent.workers.bootstrap import lower_priority
 from edgeagent.workers.channel import channel_pair
+from edgeagent.workers.limits import WATCH_S, WorkerLimits, WorkerUsage
 from edgeagent.workers.messages import Message
 from edgeagent.workers.node_channel import NodeChannel
 
@@ -39,29 +40,43 @@ class Exit:
         return f"{how} ({last[-1].strip()[:300]})" if last else how
 
 
+@dataclass(frozen=True)
+class WorkerProgram:
+    """What a worker runs. kind: as the status shows it; module: its entry point; libraries: names of modules that it
+    imports before its task is known; low_priority: from its first instant, for starting Python and importing would cost
+    the line frames, too."""
+
+    kind: str
+    module: str
+    libraries: Sequence[str] = ()
+    environment: Mapping[str, str] = field(default_factory=dict)
+    low_priority: bool = False
+
+
 class WorkerProcess:
     """One child process, spawned (never forked) from the thread of the event loop.
 
     on_message(message) is called for each message; on_exit(exit) exactly once, when the process has ended and
     is reaped, so that nothing of it touches shared memory any more. There is no gentle stop: a worker
-    holds nothing that a kill could spoil. Without a `task` it imports what it needs, and `libraries` (names of
-    modules), and waits for `adopt`.
-    low_priority: from its first instant; starting Python and importing would cost the line frames, too.
+    holds nothing that a kill could spoil. Without a `task` it waits for `adopt`.
+
+    limits: looked at all the time, and may be replaced; None: none, while it waits. owes_since: when (monotonic) it
+    came to owe the answer that it should give next, None while it owes none; for whoever asks it to set.
     """
 
     def __init__(
         self,
-        kind: str,
-        module: str,
+        program: WorkerProgram,
         task: Message | None,
         on_message: Callable[[Message], None],
         on_exit: Callable[[Exit], None],
-        environment: dict[str, str] | None = None,
-        low_priority: bool = False,
-        libraries: Sequence[str] = (),
+        limits: WorkerLimits | None = None,
     ) -> None:
-        self.kind = kind
-        self.started = self.last_heard = time.monotonic()
+        self.kind = program.kind
+        self.limits = limits
+        self.owes_since: float | None = None
+        self._last_heard = time.monotonic()
+        self._heard_once = False
         self._on_message = on_message
         self._on_exit = on_exit
         self._loop = asyncio.get_running_loop()
@@ -74,7 +89,14 @@ class WorkerProcess:
         with theirs, ExitStack() as undo:
             undo.callback(ours.close)
             self._process = subprocess.Popen(
-                [sys.executable, "-m", module, str(theirs.fileno()), str(os.getpid()), *libraries],
+                [
+                    sys.executable,
+                    "-m",
+                    program.module,
+                    str(theirs.fileno()),
+                    str(os.getpid()),
+                    *program.libraries,
+                ],
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
@@ -82,12 +104,12 @@ class WorkerProcess:
                 # Ctrl-C at the terminal is the node's to handle. No session of its own: where the kernel shares the
                 # processor out by session (autogroup), a low priority would count for nothing between two of them.
                 process_group=0,
-                env={**os.environ, **(environment or {})},
+                env={**os.environ, **program.environment},
             )
             undo.callback(self._process.wait)
             undo.callback(self._process.kill)
             self.pid = self._process.pid
-            if low_priority:
+            if program.low_priority:
                 with suppress(ProcessLookupError):  # killed already
                     lower_priority(self.pid)
             assert self._process.stderr is not None
@@ -104,16 +126,18 @@ class WorkerProcess:
         self._loop.add_reader(self._stderr_fd, self._read_stderr)
         self._loop.add_reader(self._pidfd, self._ended)
         self._alive = True
+        self._watch_timer = self._loop.call_later(WATCH_S, self._watch)
 
     def adopt(
         self,
         task: Message,
         on_message: Callable[[Message], None],
         on_exit: Callable[[Exit], None],
+        limits: WorkerLimits,
     ) -> None:
         """Give a worker that waits, and is alive, its task, and those who hear of it from now on."""
-        self.started = self.last_heard = time.monotonic()
-        self._on_message, self._on_exit = on_message, on_exit
+        self._last_heard = time.monotonic()
+        self._on_message, self._on_exit, self.limits = on_message, on_exit, limits
         try:
             self.send(task)
         except ValueError:  # too long: as in the constructor, no process stays behind
@@ -124,11 +148,6 @@ class WorkerProcess:
     def alive(self) -> bool:
         """False once the process is reaped."""
         return self._alive
-
-    @property
-    def silent_s(self) -> float:
-        """Seconds since the worker last said anything."""
-        return time.monotonic() - self.last_heard
 
     def send(self, message: Message, fds: Sequence[int] = ()) -> None:
         """Send without blocking; nothing happens when the worker is gone."""
@@ -153,8 +172,20 @@ class WorkerProcess:
         except (OSError, IndexError):
             return 0
 
+    def _watch(self) -> None:
+        self._watch_timer = self._loop.call_later(WATCH_S, self._watch)
+        now = time.monotonic()
+        usage = WorkerUsage(
+            memory_bytes=self.memory_bytes(),
+            silent_s=now - self._last_heard,
+            owing_s=0.0 if self.owes_since is None else now - self.owes_since,
+            heard=self._heard_once,
+        )
+        if self.limits and (why := self.limits.exceeded(usage)):
+            self.kill(why)
+
     def _heard(self, message: Message) -> None:
-        self.last_heard = time.monotonic()
+        self._last_heard, self._heard_once = time.monotonic(), True
         self._on_message(message)
 
     def _closed(self, why: str) -> None:
@@ -178,6 +209,7 @@ class WorkerProcess:
 
     def _ended(self) -> None:
         code = self._process.wait()
+        self._watch_timer.cancel()
         self._loop.remove_reader(self._pidfd)
         os.close(self._pidfd)
         # What it said before its end is still in the pipes.

@@ -18,7 +18,7 @@ import pytest
 
 from edgeagent.core.model import MAX_MANIFEST_BYTES, Manifest, parse_manifest
 from edgeagent.errors import ConflictError, IntegrityError, NotFoundError, UnavailableError, UsageError
-from edgeagent.store.cache import Cache, describe
+from edgeagent.store.cache import Cache
 from edgeagent.store.fetch import fetch_version
 from edgeagent.store.publish import publish
 from edgeagent.store.remote import RemoteStore
@@ -116,12 +116,11 @@ def test_ready_files_are_fetched_with_the_source(store: Store, tmp_path: Path) -
         alternates=alternates,
         storage_options=store.options,
     )
-    told = describe(fetch_version(store.remote, Cache(tmp_path / "cache"), "yolo", "v1", lambda _: None))
-    assert Path(told["weights"]).read_text() == "best.pt"
-    assert {fmt: Path(path).read_text() for fmt, path in told["ready"].items()} == {"openvino": "best.xml"}
-    assert {fmt: Path(path).read_text() for fmt, path in told["parts"].items()} == {
-        "openvino-bin": "best.bin"
-    }
+    cached = fetch_version(store.remote, Cache(tmp_path / "cache"), "yolo", "v1", lambda _: None)
+    got = cached.verified
+    assert got.weights.read_text() == "best.pt"
+    assert {fmt: path.read_text() for fmt, path in got.alternates.items()} == {"openvino": "best.xml"}
+    assert {fmt: path.read_text() for fmt, path in got.companions.items()} == {"openvino-bin": "best.bin"}
 
 
 def test_reads_from_any_offset(store: Store, tmp_path: Path) -> None:

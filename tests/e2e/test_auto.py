@@ -73,19 +73,19 @@ def test_tried_proved_and_remembered(harness: NodeHarness) -> None:
         assert (trial["parity"]["frames"], trial["parity"]["missing"], trial["parity"]["extra"]) == (1, 0, 0)
         assert trial["parity"]["objects"] > 0
     assert serves_fastest(active)
-    assert len(said(harness, "variant tried")) == len(active["tried"])
+    assert len(said(harness, "variant.tried")) == len(active["tried"])
 
     # The next version is shaped like this one: tried in what is fastest for it, in one worker, gates and all.
     harness.swap_to("v2")
     like = node.model()["active"]
     similar = list(dict.fromkeys(["onnxruntime-cpu", active["engine"]]))
-    trials = [t["variant"] for t in said(harness, "variant tried")[len(active["tried"]) :]]
+    trials = [t["variant"] for t in said(harness, "variant.tried")[len(active["tried"]) :]]
     assert trials[: len(similar)] == similar
     # On a busy machine it may be slower than the reference this time.
     assert len(trials) == len(similar) or said(harness, "not like its similar")
     assert serves_fastest(like)
     active = like
-    tried = len(said(harness, "variant tried"))
+    tried = len(said(harness, "variant.tried"))
 
     # Back, to and fro, and at another start: from memory.
     assert node.post("/rollback")[0] == 200
@@ -98,7 +98,7 @@ def test_tried_proved_and_remembered(harness: NodeHarness) -> None:
     assert node.model()["active"]["engine"] == active["engine"]
     harness.swap_to("v1")
     harness.wait_more(5)
-    assert len(said(harness, "variant tried")) == tried
+    assert len(said(harness, "variant.tried")) == tried
     assert not half_made(harness)
 
 
@@ -117,14 +117,14 @@ def test_published_checkpoint_is_served_without_torch(harness: NodeHarness) -> N
     assert pid is not None
     assert "libtorch" not in Path(f"/proc/{pid}/maps").read_text()
     harness.wait_more(5)
-    trials = len(said(harness, "variant tried"))
+    trials = len(said(harness, "variant.tried"))
     (folder,) = prepared(harness).iterdir()
     assert len([p for p in folder.iterdir() if p.suffix == ".onnx"]) == 1
     assert active["input"] == [96, 128]  # the conveyor is 16:9
     node.stop()
     node = harness.start("pt")
     assert_seamless(harness.wait_more(5))
-    assert len(said(harness, "variant tried")) == trials
+    assert len(said(harness, "variant.tried")) == trials
 
     # Another camera: what is there serves it at once, and is made anew for its frames meanwhile.
     node.stop()
@@ -132,7 +132,7 @@ def test_published_checkpoint_is_served_without_torch(harness: NodeHarness) -> N
     node = harness.start("pt")
     epoch = node.model()["active"]["epoch"]
     wait_for(lambda: node.model()["active"]["input"] == [128, 96], "made for tall frames", CONVERSION_S)
-    assert len(said(harness, "variant tried")) > trials
+    assert len(said(harness, "variant.tried")) > trials
     now = node.model()["active"]
     assert (now["version"], now["epoch"]) == ("pt", epoch)
     assert serves_fastest(now)
@@ -149,12 +149,12 @@ def test_a_node_whose_tuning_results_hold_no_more_serves_at_once(harness: NodeHa
     harness.wait_state("STABLE")
     node.stop()
     harness.config["engine"]["threads"] = 2
-    trials = len(said(harness, "variant tried"))
+    trials = len(said(harness, "variant.tried"))
     node = harness.start("v1")
     epoch = node.model()["active"]["epoch"]
     wait_for(lambda: len(node.model()["active"]["tried"]) > 1, "tried again", CONVERSION_S)
     active = node.model()["active"]
-    assert len(said(harness, "variant tried")) > trials
+    assert len(said(harness, "variant.tried")) > trials
     assert (active["version"], active["epoch"]) == ("v1", epoch)
     assert serves_fastest(active)
     assert_seamless(harness.wait_more(5))
@@ -194,7 +194,7 @@ def test_node_killed_while_it_prepares(harness: NodeHarness) -> None:
     wait_for(lambda: not any(os.path.exists(f"/proc/{pid}") for pid in workers), "all workers gone", 10)
     whole = [p.name for p in prepared(harness).glob("[!.]*")]
     assert len(whole) == 1, "that of v1"
-    before = len(said(harness, "variant tried"))
+    before = len(said(harness, "variant.tried"))
 
     node = harness.start("v1")
     first = harness.wait_more(5)
@@ -206,7 +206,7 @@ def test_node_killed_while_it_prepares(harness: NodeHarness) -> None:
     assert len(now) == 2
     assert set(whole) < set(now)
     tried = node.model()["active"]["tried"]
-    assert len(said(harness, "variant tried")) == before + len([t for t in tried if t["ms"]])
+    assert len(said(harness, "variant.tried")) == before + len([t for t in tried if t["ms"]])
     assert_seamless(harness.wait_more(5))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import psutil  # type: ignore[import-untyped]
@@ -13,22 +14,23 @@ import pytest
 from edgeagent.runtimes.variants import Variant
 from edgeagent.serving.spare_worker import SpareWorker, libraries_of
 from edgeagent.workers.bootstrap import can_raise_priority, raise_priority
+from edgeagent.workers.limits import WorkerLimits
 from edgeagent.workers.messages import Message
-from edgeagent.workers.process import Exit, WorkerProcess
+from edgeagent.workers.process import Exit, WorkerProcess, WorkerProgram
 from edgeagent.workers.tasks.capture import CaptureSource
 from edgeagent.workers.tasks.engine import LoadEngine, LoadFailed, LoadPlan
 
 MODULE = "edgeagent.workers.capture"
 
 
-def test_a_worker_that_cannot_be_told_its_settings_leaves_nothing_behind() -> None:
-    """Settings that fit no message: the process, its pipes and their readers are gone again."""
+def test_a_worker_that_cannot_be_told_its_task_leaves_nothing_behind() -> None:
+    """A task that fits no message: the process, its pipes and their readers are gone again."""
 
     async def run() -> None:
         before = len(os.listdir("/proc/self/fd"))
         task = CaptureSource("x" * (1 << 20), None, False, False, 5.0, 0)
         with pytest.raises(ValueError, match="limit"):
-            WorkerProcess("capture", MODULE, task, lambda message: None, lambda how: None)
+            WorkerProcess(WorkerProgram("capture", MODULE), task, lambda message: None, lambda how: None)
         assert len(os.listdir("/proc/self/fd")) == before
         assert not [p for p in psutil.Process().children() if MODULE in " ".join(p.cmdline())]
 
@@ -39,9 +41,8 @@ def test_a_low_priority_counts_beside_the_line() -> None:
     """From the first instant; and in the node's own session, for Linux may weigh sessions before processes."""
 
     async def run() -> None:
-        worker = WorkerProcess(
-            "capture", MODULE, None, lambda message: None, lambda how: None, low_priority=True
-        )
+        program = WorkerProgram("capture", MODULE, low_priority=True)
+        worker = WorkerProcess(program, None, lambda message: None, lambda how: None)
         try:
             assert os.getpriority(os.PRIO_PROCESS, worker.pid) == 19
             assert psutil.Process(worker.pid).ionice().ioclass == psutil.IOPRIO_CLASS_IDLE
@@ -58,18 +59,17 @@ def test_a_worker_started_ahead_hears_its_settings_when_it_is_adopted() -> None:
 
     async def run() -> None:
         ends: asyncio.Queue[Exit] = asyncio.Queue()
+        libraries = ("edgeagent.runtimes.onnx.runtime", "a_package.that_is_not_installed")
         worker = WorkerProcess(
-            "engine",
-            "edgeagent.workers.engine",
+            WorkerProgram("engine", "edgeagent.workers.engine", libraries),
             None,
             lambda message: None,
             lambda how: None,
-            libraries=("edgeagent.runtimes.onnx.runtime", "a_package.that_is_not_installed"),
         )
         heard: asyncio.Queue[Message] = asyncio.Queue()
         variant = Variant("onnxruntime", "cpu", "fp32", "onnx")
         task = LoadEngine(LoadPlan(variant, Path("/nowhere.onnx"), {}, 1, 1), None)
-        worker.adopt(task, heard.put_nowait, ends.put_nowait)
+        worker.adopt(task, heard.put_nowait, ends.put_nowait, WorkerLimits(None, 60.0, 60.0))
         async with asyncio.timeout(60):
             message = await heard.get()
             assert isinstance(message, LoadFailed)
@@ -80,12 +80,15 @@ def test_a_worker_started_ahead_hears_its_settings_when_it_is_adopted() -> None:
 
 
 @pytest.mark.skipif(not can_raise_priority(), reason="may not raise a priority (CAP_SYS_NICE, or LimitNICE=)")
-def test_a_spare_worker_steps_back_until_it_is_needed_in_a_hurry() -> None:
-    """All of its threads come forward, whatever it is just importing."""
+def test_a_spare_worker_waits_at_low_priority_until_it_is_needed() -> None:
+    """Then that of all its threads is raised, whatever it is just importing."""
 
     async def run() -> None:
-        spare = SpareWorker("engine", "edgeagent.workers.engine")
-        spare.start(libraries_of("onnxruntime"), low_priority=True)
+        spare = SpareWorker()
+        program = WorkerProgram(
+            "engine", "edgeagent.workers.engine", libraries_of("onnxruntime"), low_priority=True
+        )
+        spare.start(program)
         worker = spare.take()
         assert worker is not None
         assert spare.take() is None
@@ -96,10 +99,32 @@ def test_a_spare_worker_steps_back_until_it_is_needed_in_a_hurry() -> None:
             assert psutil.Process(worker.pid).ionice().ioclass != psutil.IOPRIO_CLASS_IDLE
         finally:
             await worker.end()
-        spare.start((), low_priority=True)
+        spare.start(replace(program, libraries=()))
         left = spare.worker
         assert left is not None
         await spare.end()
         assert not left.alive
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize(
+    ("limits", "why"),
+    [
+        (WorkerLimits(1 << 20, 60.0, 60.0), "the limit is 1 MB"),
+        (WorkerLimits(None, 60.0, 0.0), "no sign of life within 0 s"),
+    ],
+)
+def test_a_worker_over_its_limits_is_killed(limits: WorkerLimits, why: str) -> None:
+    """Whoever started it hears why."""
+
+    async def run() -> None:
+        ends: asyncio.Queue[Exit] = asyncio.Queue()
+        program = WorkerProgram("capture", MODULE)
+        worker = WorkerProcess(program, None, lambda message: None, ends.put_nowait, limits)
+        async with asyncio.timeout(60):
+            how = await ends.get()
+        assert (how.code, worker.alive) == (-9, False)
+        assert why in how.last_words
 
     asyncio.run(run())

@@ -12,6 +12,7 @@ from edgeagent.core.lifecycle import Stage
 from edgeagent.core.model import Contract
 from edgeagent.core.tuning import Parity, Tolerance
 from edgeagent.core.verified import VerifiedVersion
+from edgeagent.errors import EdgeAgentError
 from edgeagent.runtimes.variants import Variant
 from edgeagent.workers.tasks.engine import LoadPlan
 
@@ -89,8 +90,7 @@ class ValidateSimilar:
 
 @dataclass(frozen=True)
 class RunGates:
-    """Run the gates on a version as it is to serve. parity: what the trial of its variant found. Answer:
-    GatesPassed."""
+    """Run the gates on a version as it is to serve. parity: what the trial of its variant found. Answer: GatesRun."""
 
     version: VerifiedVersion
     plan: LoadPlan
@@ -200,15 +200,15 @@ class BenchmarkResult:
 
 @dataclass(frozen=True)
 class SimilarResult:
-    """What came of the reference, then of the variant if it is another; and the gates, all passed."""
+    """What came of the reference, then of the variant if it is another; and the gates, as in GatesRun."""
 
     trials: tuple[BenchmarkResult, ...]
     gates: tuple[GateResult, ...]
 
 
 @dataclass(frozen=True)
-class GatesPassed:
-    """What the gates found, in order."""
+class GatesRun:
+    """What the gates found, in order, up to the first that refused."""
 
     results: tuple[GateResult, ...]
 
@@ -232,11 +232,15 @@ class TaskFailed:
     transient: bool
     fingerprint: str = ""
 
+    def __str__(self) -> str:
+        """In one line, as the error says it."""
+        return str(EdgeAgentError(self.what, self.why, self.todo))
+
 
 Task = FetchVersion | Fingerprint | Benchmark | ValidateSimilar | RunGates | InspectWeights
 Report = StageEntered | FetchProgress | TrialStarted | GateStarted | GateFinished
 Answer = (
-    Fetched | StoreFingerprint | BenchmarkResult | SimilarResult | GatesPassed | WeightsInspected | TaskFailed
+    Fetched | StoreFingerprint | BenchmarkResult | SimilarResult | GatesRun | WeightsInspected | TaskFailed
 )
 PrepareMessage = Task | Report | Answer | FramesWanted | FramesLent
 MESSAGES: tuple[type[PrepareMessage], ...] = get_args(PrepareMessage)

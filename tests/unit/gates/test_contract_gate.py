@@ -4,38 +4,43 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
-from edgeagent.core.model import Contract, Manifest, WeightFile
+from edgeagent.core.gating import GateTerms
+from edgeagent.core.model import Contract
+from edgeagent.core.verified import VerifiedVersion
 from edgeagent.gates import contract
 from edgeagent.runtimes.port import ModelMetadata
 
 ACTIVE = Contract("detect", ("scratch", "dent", "label"), (640, 640), 32)
 
 
-def manifest(of: Contract, file_format: str = "onnx") -> Manifest:
-    file = WeightFile("w", "0" * 64, 1, file_format)
-    return Manifest("yolo", "v2", 2, "2026-01-01T00:00:00Z", of, (file,))
+def version(claimed: Contract, file_format: str = "onnx") -> VerifiedVersion:
+    """What its manifest claims."""
+    return VerifiedVersion("yolo", "v2", "sha256:2", claimed, file_format, Path("w"))
 
 
-def check(candidate: Contract, active: Contract | None = ACTIVE, allow_new: bool = False) -> list[str]:
-    return contract.check(manifest(candidate), ModelMetadata(candidate, "onnx", "v8"), active, allow_new)
+def check(candidate: Contract, active: Contract | None = ACTIVE, allow_new: bool = False) -> tuple[str, ...]:
+    """What speaks against a candidate whose manifest says the truth."""
+    metadata = ModelMetadata(candidate, "onnx", "v8")
+    return contract.check(version(candidate), metadata, GateTerms(active, allow_new)).reasons
 
 
 def test_the_same_contract_passes() -> None:
     """Nothing speaks against it."""
-    assert check(ACTIVE) == []
+    assert check(ACTIVE) == ()
 
 
 def test_another_input_size_passes() -> None:
     """640 to 320 is a real update."""
-    assert check(replace(ACTIVE, imgsz=(320, 320))) == []
+    assert check(replace(ACTIVE, imgsz=(320, 320))) == ()
 
 
 def test_the_first_version_sets_the_contract() -> None:
     """Nothing serves that it could break."""
-    assert check(replace(ACTIVE, names=("other",)), active=None) == []
+    assert check(replace(ACTIVE, names=("other",)), active=None) == ()
 
 
 @pytest.mark.parametrize(
@@ -59,13 +64,13 @@ def test_other_class_names_are_refused(names: tuple[str, ...], said: str) -> Non
 
 def test_a_new_contract_can_be_allowed() -> None:
     """By the operator, in so many words."""
-    assert check(replace(ACTIVE, names=("other",)), allow_new=True) == []
+    assert check(replace(ACTIVE, names=("other",)), allow_new=True) == ()
 
 
 def test_another_task_is_refused() -> None:
     """Against the active version, and because nothing here serves it."""
     failures = check(replace(ACTIVE, task="segment"), allow_new=True)
-    assert failures == ["task is segment, this edgeagent serves detect"]
+    assert failures == ("task is segment, this edgeagent serves detect",)
     assert len(check(replace(ACTIVE, task="segment"))) == 2
 
 
@@ -79,14 +84,16 @@ def test_another_task_is_refused() -> None:
 )
 def test_a_manifest_that_says_other_than_the_weights_is_refused(lie: Contract) -> None:
     """Even when a new contract is allowed, even as the first version."""
-    (failure,) = contract.check(manifest(lie), ModelMetadata(ACTIVE, "onnx", "v8"), None, True)
+    terms = GateTerms(allow_new_contract=True)
+    (failure,) = contract.check(version(lie), ModelMetadata(ACTIVE, "onnx", "v8"), terms).reasons
     assert "the manifest" in failure
     assert "the weights" in failure
 
 
 def test_another_format_than_the_manifest_says_is_refused() -> None:
     """The file is not what was published."""
-    (failure,) = contract.check(manifest(ACTIVE, "pt"), ModelMetadata(ACTIVE, "onnx", "v8"), ACTIVE, False)
+    metadata = ModelMetadata(ACTIVE, "onnx", "v8")
+    (failure,) = contract.check(version(ACTIVE, "pt"), metadata, GateTerms(ACTIVE)).reasons
     assert "format pt" in failure
 
 
@@ -98,16 +105,25 @@ def test_an_input_that_is_no_multiple_of_the_stride_is_refused() -> None:
 
 def test_what_a_manifest_claims_is_judged_before_the_weights_are_there() -> None:
     """By what pipelines rely on, not by the size of the input."""
-    assert contract.changes(ACTIVE, replace(ACTIVE, imgsz=(320, 320))) == []
-    (failure,) = contract.changes(ACTIVE, replace(ACTIVE, names=("dent", "scratch", "label")))
+    assert contract.changes(GateTerms(ACTIVE), replace(ACTIVE, imgsz=(320, 320))) == []
+    (failure,) = contract.changes(GateTerms(ACTIVE), replace(ACTIVE, names=("dent", "scratch", "label")))
     assert "another order" in failure
 
 
 def test_the_form_that_serves_must_be_of_the_same_classes() -> None:
     """A ready file is not the weights that the manifest speaks of; its input may be another."""
     form = ModelMetadata(replace(ACTIVE, imgsz=(384, 640)), "onnx", "v8")
-    assert contract.check_form(manifest(ACTIVE, "pt"), form) == []
+    assert contract.check_form(ACTIVE, form) == []
     (failure,) = contract.check_form(
-        manifest(ACTIVE, "pt"), replace(form, contract=replace(ACTIVE, names=("scratch", "dent")))
+        ACTIVE, replace(form, contract=replace(ACTIVE, names=("scratch", "dent")))
     )
     assert "its onnx form" in failure
+
+
+def test_it_tells_what_it_compared() -> None:
+    """In figures, and what they were held against; nothing where anything goes."""
+    metadata = ModelMetadata(ACTIVE, "onnx", "v8")
+    found = contract.check(version(ACTIVE), metadata, GateTerms(replace(ACTIVE, names=("other",))))
+    assert found.figures == {"task": "detect", "classes": 3, "input": "640×640", "stride": 32}
+    assert (found.passed, found.limits) == (False, {"task": "detect", "classes": 1})
+    assert contract.check(version(ACTIVE), metadata, GateTerms()).limits == {}

@@ -8,7 +8,7 @@ import math
 import pytest
 
 from edgeagent.core.tuning import Parity, Tolerance
-from edgeagent.gates.parity import Box, compare, threshold
+from edgeagent.gates.parity import Box, compare, judge, threshold
 
 TOLERANCE = Tolerance(iou=0.9, score=0.02)
 DENT: Box = (10.0, 10.0, 110.0, 110.0, 0.8, 1)
@@ -140,3 +140,13 @@ def test_next_to_empty_pictures_are_compared_lower() -> None:
     assert threshold([boxes[:3], boxes[3:]], 0.25) == 0.04
     assert threshold([[moved(DENT, score=0.1)], []], 0.25) == 0.1
     assert threshold([[], []], 0.25) == 0.0
+
+
+def test_the_gate_judges_by_what_a_trial_found() -> None:
+    """Figures and limits have the same names."""
+    found = compared([DENT, SCRATCH], [DENT])
+    refused = judge(found, TOLERANCE)
+    assert refused.failure == "gate parity: 1 of 2 objects of the source weights are not found"
+    assert (refused.figures["missing"], refused.figures["least_iou"]) == (1, 1.0)
+    assert refused.limits == {"missing": 0, "extra": 0, "least_iou": 0.9, "most_score": 0.02}
+    assert judge(compared([DENT], [DENT]), TOLERANCE).passed

@@ -13,25 +13,26 @@ from typing import Any, ClassVar, cast
 import pytest
 
 from edgeagent.core.model import Contract
-from edgeagent.core.state import VersionRef
+from edgeagent.core.verified import VerifiedVersion
 from edgeagent.runtimes.variants import Variant
 from edgeagent.serving import engine_process as engine_module
 from edgeagent.serving import spare_worker as spare_module
 from edgeagent.serving.artifact import Artifact
 from edgeagent.serving.engine_process import Engine, EngineSettings, EngineUser, SpareEngine
 from edgeagent.serving.frame import Frame
+from edgeagent.workers.limits import WorkerLimits
 from edgeagent.workers.messages import Detected, Message
-from edgeagent.workers.process import Exit
+from edgeagent.workers.process import Exit, WorkerProgram
 from edgeagent.workers.ring import Ring
-from edgeagent.workers.tasks.engine import EngineReady, LoadEngine
+from edgeagent.workers.tasks.engine import EngineReady, LoadEngine, LoadPlan
 
+CONTRACT = Contract("detect", ("scratch",), (64, 64), 32)
 ARTIFACT = Artifact(
-    VersionRef("v1", "sha256:1"),
-    Path("best.onnx"),
-    Contract("detect", ("scratch",), (64, 64), 32),
-    Variant("onnxruntime", "cpu", "fp32", "onnx"),
+    VerifiedVersion("yolo", "v1", "sha256:1", CONTRACT, "onnx", Path("best.onnx")),
+    LoadPlan(Variant("onnxruntime", "cpu", "fp32", "onnx"), Path("best.onnx"), {}, 1, 1),
 )
-SETTINGS = EngineSettings(1, 1, 1 << 40, 1 << 40, 10.0, 10.0)
+HANG_S = 10.0
+SETTINGS = EngineSettings(WorkerLimits(1 << 30, HANG_S, 60.0), WorkerLimits(1 << 40, HANG_S, 60.0))
 FRAME = Frame("line-1", 0, Ring(1, 1, 1), 0, 1, 1, 0.0, 0.0, lambda _ring: None)
 READY = EngineReady("fake", max_batch=1, streams=1)
 
@@ -42,21 +43,21 @@ class FakeWorker:
     started: list[FakeWorker]
     errors: list[OSError]
     alive = True
+    owes_since: float | None
 
     def __init__(
         self,
-        kind: str,
-        module: str,
+        program: WorkerProgram,
         task: LoadEngine,
         on_message: Callable[[Message], None],
         on_exit: Callable[[Exit], None],
-        low_priority: bool,
+        limits: WorkerLimits,
     ) -> None:
         if self.errors:
             raise self.errors.pop()
-        self.low_priority, self.task = low_priority, task
+        self.low_priority, self.task = program.low_priority, task
         self.on_message, self.on_exit = on_message, on_exit
-        self.silent_s = 0.0
+        self.limits, self.owes_since = limits, None
         self.killed: list[str] = []
         self.started.append(self)
         asyncio.get_running_loop().call_soon(on_message, READY)
@@ -66,17 +67,15 @@ class FakeWorker:
         task: LoadEngine,
         on_message: Callable[[Message], None],
         on_exit: Callable[[Exit], None],
+        limits: WorkerLimits,
     ) -> None:
         """A spare one that is taken."""
         self.task, self.on_message, self.on_exit = task, on_message, on_exit
+        self.limits, self.owes_since = limits, None
         asyncio.get_running_loop().call_soon(on_message, READY)
 
     def send(self, message: Message, fds: Sequence[int] = ()) -> None:
         """Into the void."""
-
-    def memory_bytes(self) -> int:
-        """Next to nothing."""
-        return 1
 
     def kill(self, why: str) -> None:
         """Remembered, and survived."""
@@ -121,10 +120,10 @@ def test_a_worker_that_cannot_be_started_just_now_is_started_later(monkeypatch: 
 
 
 @pytest.mark.parametrize("may", [True, False])
-def test_a_version_loads_in_the_background_and_comes_back_in_a_hurry(
+def test_a_version_loads_at_low_priority_and_is_started_again_at_full(
     monkeypatch: pytest.MonkeyPatch, may: bool
 ) -> None:
-    """Beside the one that serves it steps back, where it may come forward again; after a crash nothing serves."""
+    """Beside the one that serves, where its priority may be raised again; after a crash nothing serves."""
     FakeWorker.started, FakeWorker.errors = [], []
     monkeypatch.setattr(engine_module, "WorkerProcess", FakeWorker)
     monkeypatch.setattr(engine_module, "_can_deprioritise", lambda: may)
@@ -149,23 +148,16 @@ def test_a_version_loads_in_the_background_and_comes_back_in_a_hurry(
 
 @pytest.fixture
 def now(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """A clock that stands until it is moved, and an engine that looks at it and its worker all the time."""
+    """A clock that stands until it is moved."""
     FakeWorker.started, FakeWorker.errors = [], []
     clock = [100.0]
     monkeypatch.setattr(engine_module, "WorkerProcess", FakeWorker)
-    monkeypatch.setattr(engine_module, "_WATCH_S", 0.0)
     monkeypatch.setattr(engine_module.time, "monotonic", lambda: clock[0])
     return clock
 
 
-async def looks() -> None:
-    """Time for the engine to look."""
-    for _ in range(5):
-        await asyncio.sleep(0)
-
-
 @pytest.mark.parametrize("answered", [[], [2], [2, 3]])
-def test_a_stream_that_hangs_is_noticed_while_others_go_on(now: list[float], answered: list[int]) -> None:
+def test_a_stream_that_hangs_owes_an_answer_while_others_go_on(now: list[float], answered: list[int]) -> None:
     """The worker is not silent, and yet the oldest frame gets no answer."""
 
     async def run() -> None:
@@ -176,13 +168,9 @@ def test_a_stream_that_hangs_is_noticed_while_others_go_on(now: list[float], ans
         for ticket in (1, 2, 3):
             engine.infer(ticket, FRAME, 0.25, 0.45)
         for ticket in answered:
-            now[0] += SETTINGS.hang_s / 2 - 1
+            now[0] += HANG_S / 2 - 1
             worker.on_message(Detected(ticket, 1.0, 1.0, 1.0, b""))
-        await looks()
-        assert worker.killed == []
-        now[0] = 160.0 + SETTINGS.hang_s + 1
-        await looks()
-        assert worker.killed
+        assert worker.owes_since == 160.0
         worker.alive = False
         await engine.retire()
 
@@ -199,10 +187,10 @@ def test_a_frame_that_waited_long_for_its_turn_is_not_taken_for_hung(now: list[f
         for ticket in (1, 2, 3):
             engine.infer(ticket, FRAME, 0.25, 0.45)
         for ticket in (1, 2, 3):
-            now[0] += SETTINGS.hang_s - 1
-            await looks()
+            assert worker.owes_since == now[0]
+            now[0] += HANG_S - 1
             worker.on_message(Detected(ticket, 1.0, 1.0, 1.0, b""))
-        assert (worker.killed, engine.in_flight) == ([], 0)
+        assert (worker.owes_since, engine.in_flight) == (None, 0)
         worker.alive = False
         await engine.retire()
 
@@ -210,7 +198,7 @@ def test_a_frame_that_waited_long_for_its_turn_is_not_taken_for_hung(now: list[f
 
 
 def test_the_spare_worker_is_taken_first_and_after_a_crash(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It has waited at low priority, and comes forward at once when nothing serves. A dead one is of no use."""
+    """It has waited at low priority, which is raised at once when nothing serves. A dead one is of no use."""
     FakeWorker.started, FakeWorker.errors = [], []
     monkeypatch.setattr(engine_module, "WorkerProcess", FakeWorker)
     monkeypatch.setattr(spare_module, "WorkerProcess", SpareFake)
@@ -261,15 +249,36 @@ class SpareFake(FakeWorker):
 
     def __init__(
         self,
-        kind: str,
-        module: str,
+        program: WorkerProgram,
         task: None,
         on_message: Callable[[Message], None],
         on_exit: Callable[[Exit], None],
-        low_priority: bool,
-        libraries: Sequence[str],
     ) -> None:
-        self.low_priority, self.libraries = low_priority, tuple(libraries)
-        self.silent_s, self.killed = 0.0, []
+        self.low_priority, self.libraries = program.low_priority, tuple(program.libraries)
+        self.killed = []
         self.pid = len(self.all)
         self.all.append(self)
+
+
+def test_a_candidate_has_other_limits_than_what_serves(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Until it is ready for the first time; one that is started again serves."""
+    FakeWorker.started, FakeWorker.errors = [], []
+    monkeypatch.setattr(engine_module, "WorkerProcess", FakeWorker)
+    monkeypatch.setattr(engine_module, "_RESPAWN_MIN_S", 0.0)
+
+    async def run() -> None:
+        engine = Engine(ARTIFACT, SETTINGS, cast(EngineUser, Listener()), lambda: None, SpareEngine())
+        loading = asyncio.create_task(engine.load())
+        await asyncio.sleep(0)
+        assert FakeWorker.started[0].limits == SETTINGS.loading
+        await loading
+        assert FakeWorker.started[0].limits == SETTINGS.serving
+        FakeWorker.started[0].die()
+        async with asyncio.timeout(10):
+            while len(FakeWorker.started) < 2:
+                await asyncio.sleep(0)
+        assert FakeWorker.started[1].limits == SETTINGS.serving
+        engine.worker = None
+        await engine.retire()
+
+    asyncio.run(run())

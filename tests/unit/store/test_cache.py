@@ -14,7 +14,7 @@ import pytest
 from edgeagent.core.model import Contract, Manifest, WeightFile
 from edgeagent.errors import IntegrityError, UnavailableError, UsageError
 from edgeagent.store import cache as cache_module
-from edgeagent.store.cache import Cache, CachedVersion, describe
+from edgeagent.store.cache import Cache, CachedVersion
 
 CONTRACT = Contract("detect", ("scratch",), (320, 320), 32)
 
@@ -68,8 +68,8 @@ def test_whole_version_is_found_again(cache: Cache) -> None:
     assert cache.lookup("other", "v1") is None
 
 
-def test_description_tells_networks_parts_and_golden_files_apart(cache: Cache) -> None:
-    """The files beside an OpenVINO graph belong to it, be it the source or ready; other networks are no parts."""
+def test_a_version_tells_networks_companions_and_golden_files_apart(cache: Cache) -> None:
+    """The files beside an OpenVINO graph belong to it, be it the source or not; other networks are no companions."""
     graph = {"best.openvino": b"xml", "best.openvino-bin": b"bin", "metadata.metadata": b"yaml"}
     golden = {"golden/a.onnx": b"no network"}
     for version, files, source, alternates in (
@@ -77,14 +77,15 @@ def test_description_tells_networks_parts_and_golden_files_apart(cache: Cache) -
         ("v2", {**graph, "best.onnx": b"onnx", **golden}, "openvino", {"onnx"}),
     ):
         cached = put(cache, version, files)
-        told = describe(cached)
-        assert told["format"] == source
-        assert told["ready"] == {fmt: str(cached.files[f"best.{fmt}"]) for fmt in alternates}
-        assert told["parts"] == {
-            "openvino-bin": str(cached.files["best.openvino-bin"]),
-            "metadata": str(cached.files["metadata.metadata"]),
+        verified = cached.verified
+        assert verified.format == source
+        assert verified.alternates == {fmt: cached.files[f"best.{fmt}"] for fmt in alternates}
+        assert verified.companions == {
+            "openvino-bin": cached.files["best.openvino-bin"],
+            "metadata": cached.files["metadata.metadata"],
         }
-        assert told["golden"] == [str(cached.files["golden/a.onnx"])]
+        assert verified.golden == (cached.files["golden/a.onnx"],)
+        assert [*verified.files] == [source, *verified.alternates]
 
 
 @pytest.mark.parametrize("damage", ["gone", "short", "long"])

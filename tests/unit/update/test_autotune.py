@@ -9,27 +9,31 @@ import json
 import os
 import threading
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from edgeagent.core.gating import GateResult, GateTerms
 from edgeagent.core.model import Contract
 from edgeagent.core.tuning import Parity, Tolerance, Trial
+from edgeagent.core.verified import VerifiedVersion
 from edgeagent.runtimes.variants import Variant
+from edgeagent.serving.artifact import Artifact
 from edgeagent.update import autotune as tuning
 from edgeagent.update import tuning_cache as cache_module
-from edgeagent.update.autotune import tune
+from edgeagent.update.autotune import tune, unconverted
 from edgeagent.update.tuning_cache import (
-    TuningResult,
-    VerifiedVersion,
+    TuningRequest,
     forget_others,
-    has_passed,
+    last_passed,
+    load_passed,
     load_result,
-    mark_passed,
+    store_passed,
 )
 from edgeagent.update.worker_task import TaskFailedError
+from edgeagent.workers.tasks.prepare import BenchmarkResult, SimilarResult, TrialSetup
 
 TORCH = Variant("torch", "cpu", "fp32", "pt")
 ONNX = Variant("onnxruntime", "cpu", "fp32", "onnx")
@@ -38,7 +42,9 @@ CONTRACT = Contract("detect", ("scratch",), (320, 320), 32)
 SAME = Parity(frames=1, objects=3, missing=0, extra=0, least_iou=0.99, most_score=0.001)
 BLIND = replace(SAME, missing=3)
 CRASH = TaskFailedError("the preparing worker ended: killed by SIGSEGV")
-FULL = TaskFailedError("disk: full", {"transient": True})
+FULL = TaskFailedError("disk: full", transient=True)
+TERMS = GateTerms(allow_new_contract=True)
+PASSED = GateResult("contract", True, {"classes": 1})
 
 
 @pytest.fixture(autouse=True)
@@ -51,45 +57,46 @@ def installed(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
 
 @dataclass
 class TrialRunnerFake:
-    """A workshop on paper. say: milliseconds of a variant, the error of its trial, or its bad parity too."""
+    """Runs trials on paper. say: milliseconds of a variant, the error of its trial, or its bad parity too."""
 
     folder: Path
     say: dict[Variant, float | Exception | tuple[float, Parity]]
     tried: list[str] = field(default_factory=list)
-    proved: list[str] = field(default_factory=list)
-    gates: TaskFailedError | None = None
-    source: VerifiedVersion = field(init=False)
+    validated: list[str] = field(default_factory=list)
+    gates: tuple[GateResult, ...] | TaskFailedError = (PASSED,)
+    request: TuningRequest = field(init=False)
 
     def __post_init__(self) -> None:
         weights = self.folder / "blob"
         weights.write_bytes(b"source")
-        self.source = VerifiedVersion(
-            "sha256:1", weights, "pt", TORCH, list(self.say), 2, 1, Tolerance(), CONTRACT
-        )
+        version = VerifiedVersion("yolo", "v1", "sha256:1", CONTRACT, "pt", weights)
+        setup = TrialSetup(version, TORCH, 2, 1, None, 0.25, Tolerance())
+        self.request = TuningRequest(setup, list(self.say))
 
     @property
     def root(self) -> Path:
         return self.folder / "prepared"
 
-    async def benchmark(self, source: VerifiedVersion, variant: Variant, folder: Path) -> dict[str, Any]:
+    async def benchmark(self, setup: TrialSetup, variant: Variant, folder: Path) -> BenchmarkResult:
         """What a preparing worker does: the product, what it leaves to the next, and the figures."""
         return self.made(variant, folder)
 
     async def validate_similar(
-        self, source: VerifiedVersion, variant: Variant, folder: Path
-    ) -> list[dict[str, Any]]:
+        self, setup: TrialSetup, variant: Variant, folder: Path, terms: GateTerms
+    ) -> SimilarResult:
         """Reference, variant and gates in one."""
-        self.proved.append(variant.name)
-        results = [self.made(v, folder) for v in dict.fromkeys((TORCH, variant))]
-        if self.gates:
+        assert terms == TERMS
+        self.validated.append(variant.name)
+        results = tuple(self.made(v, folder) for v in dict.fromkeys((TORCH, variant)))
+        if isinstance(self.gates, TaskFailedError):
             raise self.gates
-        return results
+        return SimilarResult(results, self.gates)
 
-    def made(self, variant: Variant, folder: Path) -> dict[str, Any]:
+    def made(self, variant: Variant, folder: Path) -> BenchmarkResult:
         """The result of a trial."""
         self.tried.append(variant.name)
         said = self.say.get(variant, 50.0)
-        weights = self.source.weights
+        weights = self.request.setup.version.weights
         (folder / "picture-0.npy").write_bytes(b"seen")
         if variant.needs_conversion(("pt",)):
             weights = folder / "model.onnx"
@@ -100,17 +107,12 @@ class TrialRunnerFake:
         if compiled:
             compiled.write_bytes(b"compiled")
         ms, parity = said if isinstance(said, tuple) else (said, SAME)
-        return {
-            "weights": str(weights),
-            "compiled": str(compiled or ""),
-            "ms": ms,
-            "parity": None if variant == TORCH else asdict(parity),
-        }
+        return BenchmarkResult(weights, compiled, ms, None if variant == TORCH else parity)
 
-    def tune(self, source: VerifiedVersion | None = None) -> TuningResult:
-        """The verdict; nothing half-made is left, whatever it is."""
+    def tune(self, request: TuningRequest | None = None) -> Artifact:
+        """The answer; nothing half-made is left, whatever it is."""
         try:
-            return asyncio.run(tune(source or self.source, self.root, self))
+            return asyncio.run(tune(request or self.request, self.root, self, TERMS))
         finally:
             assert self.left(".") == []
 
@@ -133,9 +135,9 @@ def runner(tmp_path: Path) -> TrialRunnerFake:
 def test_the_fastest_wins(runner: TrialRunnerFake) -> None:
     """All were tried, the reference first; the file is what was made for it."""
     tuned = runner.tune()
-    assert tuned.variant == OPENVINO
-    assert tuned.weights.read_bytes() == b"converted"
-    assert tuned.weights.is_relative_to(runner.root)
+    assert tuned.plan.variant == OPENVINO
+    assert tuned.plan.weights.read_bytes() == b"converted"
+    assert tuned.plan.weights.is_relative_to(runner.root)
     assert runner.tried == ["torch-cpu", "onnxruntime-cpu", "openvino-cpu"]
     assert tuned.trials == (
         Trial("torch-cpu", 40.0),
@@ -148,15 +150,15 @@ def test_the_source_itself_may_be_the_fastest(runner: TrialRunnerFake) -> None:
     """Then nothing that was made is kept."""
     runner.say[TORCH] = 5.0
     tuned = runner.tune()
-    assert (tuned.variant, tuned.weights) == (TORCH, runner.source.weights)
-    assert os.listdir(runner.root / runner.source.key) == ["verdict.json"]
+    assert (tuned.plan.variant, tuned.plan.weights) == (TORCH, runner.request.setup.version.weights)
+    assert os.listdir(runner.root / runner.request.key) == ["verdict.json"]
 
 
 def test_what_sees_something_else_is_refused_and_the_next_fastest_taken(runner: TrialRunnerFake) -> None:
     """By gate and numbers."""
     runner.say[OPENVINO] = (10.0, BLIND)
     tuned = runner.tune()
-    assert tuned.variant == ONNX
+    assert tuned.plan.variant == ONNX
     why = "gate parity: 3 of 3 objects of the source weights are not found"
     assert tuned.trials[2] == Trial("openvino-cpu", 10.0, why, BLIND)
 
@@ -164,25 +166,25 @@ def test_what_sees_something_else_is_refused_and_the_next_fastest_taken(runner: 
 def test_the_operators_tolerance_decides(runner: TrialRunnerFake) -> None:
     """A score that differs by 0.03."""
     runner.say[OPENVINO] = (10.0, replace(SAME, most_score=0.03))
-    assert runner.tune().variant == ONNX
-    runner.source = replace(runner.source, tolerance=Tolerance(score=0.05))
-    assert runner.tune().variant == OPENVINO
+    assert runner.tune().plan.variant == ONNX
+    runner.request = changed(runner.request, tolerance=Tolerance(score=0.05))
+    assert runner.tune().plan.variant == OPENVINO
 
 
 def test_a_variant_that_fails_is_noted_and_the_next_is_tried(runner: TrialRunnerFake) -> None:
     """Crash, hang, memory, a conversion that can't be had: one reason each, and no more than that."""
     runner.say[ONNX] = CRASH
     tuned = runner.tune()
-    assert tuned.variant == OPENVINO
+    assert tuned.plan.variant == OPENVINO
     assert tuned.trials[1] == Trial("onnxruntime-cpu", None, CRASH.why)
 
 
 def test_when_all_others_fail_the_source_serves(runner: TrialRunnerFake) -> None:
     """That is known then, and not tried again."""
     runner.say.update({ONNX: CRASH, OPENVINO: (10.0, BLIND)})
-    assert runner.tune().variant == TORCH
+    assert runner.tune().plan.variant == TORCH
     runner.tried.clear()
-    assert runner.tune().variant == TORCH
+    assert runner.tune().plan.variant == TORCH
     assert runner.tried == []
 
 
@@ -190,7 +192,8 @@ def test_without_the_reference_nothing_is_proved_nor_remembered(runner: TrialRun
     """It is left to the gates to say what is wrong with it; the others aren't tried."""
     runner.say[TORCH] = CRASH
     tuned = runner.tune()
-    assert tuned == TuningResult(TORCH, runner.source.weights, (Trial("torch-cpu", None, CRASH.why),))
+    assert tuned == unconverted(runner.request, [Trial("torch-cpu", None, CRASH.why)])
+    assert tuned.plan.weights == runner.request.setup.version.weights
     assert runner.tried == ["torch-cpu"]
     assert runner.left() == []
 
@@ -199,17 +202,17 @@ def test_a_reference_that_fails_is_no_choice_but_the_gates_are_to_see_it(tmp_pat
     """The caller sees that it isn't among the variants."""
     runner = TrialRunnerFake(tmp_path, {ONNX: 20.0})
     runner.say[TORCH] = CRASH
-    assert runner.tune().variant == TORCH
+    assert runner.tune().plan.variant == TORCH
     assert (runner.tried, runner.left()) == (["torch-cpu"], [])
 
 
 def test_one_way_only_is_not_measured(tmp_path: Path) -> None:
     """There is nothing to choose; it is remembered, for the gates' sake."""
     runner = TrialRunnerFake(tmp_path, {TORCH: 40.0})
-    folder = runner.root / runner.source.key
-    assert runner.tune() == TuningResult(TORCH, runner.source.weights, folder=folder)
+    folder = runner.root / runner.request.key
+    assert runner.tune() == replace(unconverted(runner.request), folder=folder)
     assert runner.tried == []
-    assert runner.left() == [runner.source.key]
+    assert runner.left() == [runner.request.key]
 
 
 def test_a_converted_backend_that_was_asked_for_is_proved_against_the_source(tmp_path: Path) -> None:
@@ -217,7 +220,7 @@ def test_a_converted_backend_that_was_asked_for_is_proved_against_the_source(tmp
     runner = TrialRunnerFake(tmp_path, {ONNX: 20.0})
     runner.say[TORCH] = 1.0
     tuned = runner.tune()
-    assert tuned.variant == ONNX
+    assert tuned.plan.variant == ONNX
     assert [t.variant for t in tuned.trials] == ["torch-cpu", "onnxruntime-cpu"]
 
 
@@ -240,26 +243,37 @@ def test_when_nothing_that_was_asked_for_is_left_the_version_is_refused(
     assert runner.left() == []
 
 
-# -- kin -------------------------------------------------------------------------------------------
+# -- similar models -------------------------------------------------------------------------------------------
 
 
-def retrained(source: VerifiedVersion, **changes: Any) -> VerifiedVersion:
+def changed(request: TuningRequest, **changes: Any) -> TuningRequest:
+    """Another question: other fields of the request, of what its trials share, or of its version."""
+    ours, version = {}, {}
+    for name, value in changes.items():
+        known = {f.name for f in fields(VerifiedVersion)}
+        (version if name in known else ours)[name] = value
+    variants = ours.pop("variants", request.variants)
+    setup = replace(request.setup, version=replace(request.setup.version, **version), **ours)
+    return TuningRequest(setup, variants)
+
+
+def retrained(request: TuningRequest, **changes: Any) -> TuningRequest:
     """The next version: other content of the same shape."""
-    return replace(source, **{"digest": "sha256:2", **changes})
+    return changed(request, **{"digest": "sha256:2", **changes})
 
 
 def test_retrained_weights_are_tried_in_what_was_fastest_before(runner: TrialRunnerFake) -> None:
     """In one worker, gates and all; the numbers are those of this version."""
     runner.tune()
     runner.tried.clear()
-    tuned = runner.tune(retrained(runner.source))
-    assert (runner.proved, runner.tried) == (["openvino-cpu"], ["torch-cpu", "openvino-cpu"])
-    assert (tuned.variant, tuned.gated) == (OPENVINO, True)
+    tuned = runner.tune(retrained(runner.request))
+    assert (runner.validated, runner.tried) == (["openvino-cpu"], ["torch-cpu", "openvino-cpu"])
+    assert (tuned.plan.variant, tuned.gates) == (OPENVINO, (PASSED,))
     assert tuned.trials == (Trial("torch-cpu", 40.0), Trial("openvino-cpu", 10.0, "", SAME))
-    assert tuned.compiled is not None
-    assert tuned.compiled.read_bytes() == b"compiled"
+    assert tuned.plan.compiled is not None
+    assert tuned.plan.compiled.read_bytes() == b"compiled"
     runner.tried.clear()
-    assert runner.tune(retrained(runner.source)) == tuned
+    assert runner.tune(retrained(runner.request)) == replace(tuned, gates=())
     assert runner.tried == []
 
 
@@ -278,36 +292,36 @@ def test_another_shape_or_question_is_no_similar_model(
 ) -> None:
     """What is fastest for one network says nothing of another."""
     runner.tune()
-    runner.tune(retrained(runner.source, **changes))
-    assert runner.proved == []
+    runner.tune(retrained(runner.request, **changes))
+    assert runner.validated == []
 
 
 def test_another_size_of_file_is_no_similar_model(runner: TrialRunnerFake) -> None:
     """YOLO n, s and m have the same input and classes."""
-    runner.source.weights.write_bytes(b"." * 1000)
+    runner.request.setup.version.weights.write_bytes(b"." * 1000)
     runner.tune()
-    runner.source.weights.write_bytes(b"." * 1010)
-    runner.tune(retrained(runner.source))
-    assert runner.proved == ["openvino-cpu"]
-    runner.source.weights.write_bytes(b"." * 1500)
-    runner.tune(retrained(runner.source, digest="sha256:3"))
-    assert runner.proved == ["openvino-cpu"]
+    runner.request.setup.version.weights.write_bytes(b"." * 1010)
+    runner.tune(retrained(runner.request))
+    assert runner.validated == ["openvino-cpu"]
+    runner.request.setup.version.weights.write_bytes(b"." * 1500)
+    runner.tune(retrained(runner.request, digest="sha256:3"))
+    assert runner.validated == ["openvino-cpu"]
 
 
 def test_of_two_that_are_about_as_fast_the_nearer_to_the_source_wins(runner: TrialRunnerFake) -> None:
     """The difference is noise, and the other loads longer."""
     runner.say[ONNX], runner.say[OPENVINO] = 10.5, 10.0
-    assert runner.tune().variant == ONNX
+    assert runner.tune().plan.variant == ONNX
     runner.say[OPENVINO] = 9.0
-    assert runner.tune(retrained(runner.source, threads=4)).variant == OPENVINO
+    assert runner.tune(retrained(runner.request, threads=4)).plan.variant == OPENVINO
 
 
 def test_a_little_slower_than_the_reference_is_like_a_similar_model(runner: TrialRunnerFake) -> None:
     """Beside a line at work, two that are as fast change places from one look to the next."""
     runner.tune()
     runner.say[OPENVINO] = 49.0
-    tuned = runner.tune(retrained(runner.source))
-    assert (tuned.variant, tuned.gated) == (OPENVINO, True)
+    tuned = runner.tune(retrained(runner.request))
+    assert (tuned.plan.variant, tuned.gates) == (OPENVINO, (PASSED,))
 
 
 @pytest.mark.parametrize("why", ["parity", "speed", "crash", "gate"])
@@ -324,21 +338,21 @@ def test_what_turns_out_not_to_be_like_a_similar_model_is_tuned_from_the_start(
         case "crash":
             runner.say[OPENVINO] = CRASH
         case "gate":
-            runner.gates = TaskFailedError("gate smoke: scores are not within 0..1", {"transient": False})
+            runner.gates = (PASSED, GateResult.judged("smoke", ["scores are not within 0..1"]))
     runner.tried.clear()
-    tuned = runner.tune(retrained(runner.source))
-    assert runner.proved == ["openvino-cpu"]
+    tuned = runner.tune(retrained(runner.request))
+    assert runner.validated == ["openvino-cpu"]
     assert runner.tried[2:] == ["torch-cpu", "onnxruntime-cpu", "openvino-cpu"]
-    assert tuned.variant == (OPENVINO if why == "gate" else ONNX)
-    assert not tuned.gated
+    assert tuned.plan.variant == (OPENVINO if why == "gate" else ONNX)
+    assert tuned.gates == ()
 
 
 def test_a_full_disk_while_it_is_proved(runner: TrialRunnerFake) -> None:
     """As at any other trial."""
     runner.tune()
     runner.gates = FULL
-    tuned = runner.tune(retrained(runner.source))
-    assert (tuned.variant, tuned.trials[-1].why) == (TORCH, FULL.why)
+    tuned = runner.tune(retrained(runner.request))
+    assert (tuned.plan.variant, tuned.trials[-1].why) == (TORCH, FULL.why)
 
 
 def test_a_version_served_by_its_own_format_is_proved_at_once_too(runner: TrialRunnerFake) -> None:
@@ -346,7 +360,7 @@ def test_a_version_served_by_its_own_format_is_proved_at_once_too(runner: TrialR
     runner.say[TORCH] = 5.0
     runner.tune()
     runner.tried.clear()
-    assert runner.tune(retrained(runner.source)).variant == TORCH
+    assert runner.tune(retrained(runner.request)).plan.variant == TORCH
     assert runner.tried == ["torch-cpu"]
 
 
@@ -355,25 +369,25 @@ def test_a_version_served_by_its_own_format_is_proved_at_once_too(runner: TrialR
 
 def test_each_input_size_has_a_tuning_result_of_its_own(runner: TrialRunnerFake) -> None:
     """And serves again when the frames do."""
-    wide = runner.tune(replace(runner.source, imgsz=(192, 320)))
+    wide = runner.tune(changed(runner.request, imgsz=(192, 320)))
     assert wide.imgsz == (192, 320)
-    high = runner.tune(replace(runner.source, imgsz=(320, 192)))
+    high = runner.tune(changed(runner.request, imgsz=(320, 192)))
     runner.tried.clear()
-    assert runner.tune(replace(runner.source, imgsz=(192, 320))) == wide
-    assert runner.tune(replace(runner.source, imgsz=(320, 192))) == high
+    assert runner.tune(changed(runner.request, imgsz=(192, 320))) == replace(wide, gates=())
+    assert runner.tune(changed(runner.request, imgsz=(320, 192))) == replace(high, gates=())
     assert runner.tried == []
 
 
 def test_a_known_good_version_may_be_had_as_it_was_made_for_other_frames(runner: TrialRunnerFake) -> None:
     """The last one first; content is what must be the same."""
-    runner.tune(replace(runner.source, imgsz=(320, 192)))
-    runner.proved.clear()
-    wide = runner.tune(replace(runner.source, imgsz=(192, 320)))
-    assert runner.proved == ["openvino-cpu"]  # what was fastest for one shape
-    os.utime(runner.root / f"{runner.source.key}-320x192", (1, 1))
-    square = replace(runner.source, imgsz=(320, 320))
+    runner.tune(changed(runner.request, imgsz=(320, 192)))
+    runner.validated.clear()
+    wide = runner.tune(changed(runner.request, imgsz=(192, 320)))
+    assert runner.validated == ["openvino-cpu"]  # what was fastest for one shape
+    os.utime(runner.root / f"{runner.request.key}-320x192", (1, 1))
+    square = changed(runner.request, imgsz=(320, 320))
     assert load_result(square, runner.root) is None
-    assert load_result(square, runner.root, any_size=True) == wide
+    assert load_result(square, runner.root, any_size=True) == replace(wide, gates=())
     assert load_result(retrained(square), runner.root, any_size=True) is None
 
 
@@ -381,24 +395,21 @@ def test_a_known_good_version_may_be_had_as_it_was_made_for_other_frames(runner:
 
 
 def test_a_ready_file_is_served_from_where_it_lies(runner: TrialRunnerFake) -> None:
-    """Only what is made is kept with the verdict."""
-    alternates = runner.folder / "ready.onnx"
-    alternates.write_bytes(b"ready")
-    source = replace(runner.source, variants=[TORCH, ONNX], alternates={"onnx": alternates})
-    assert source.weights_for(ONNX) == alternates
-    assert source.weights_for(TORCH) == source.weights
+    """Only what is made is kept with the result."""
+    ready = runner.folder / "ready.onnx"
+    ready.write_bytes(b"ready")
     runner.say = {TORCH: CRASH}
-    source = replace(source, reference=ONNX, variants=[ONNX])
-    tuned = runner.tune(source)
-    assert (tuned.variant, tuned.weights) == (ONNX, alternates)
-    assert runner.tune(source) == tuned
+    request = changed(runner.request, alternates={"onnx": ready}, reference=ONNX, variants=[ONNX])
+    tuned = runner.tune(request)
+    assert (tuned.plan.variant, tuned.plan.weights) == (ONNX, ready)
+    assert runner.tune(request) == tuned
 
 
 # -- memory ------------------------------------------------------------------------------------------
 
 
 def test_the_second_time_nothing_is_measured(runner: TrialRunnerFake) -> None:
-    """The same verdict, with its trials."""
+    """The same result, with its trials."""
     first = runner.tune()
     runner.tried.clear()
     assert runner.tune() == first
@@ -422,7 +433,7 @@ def test_whatever_else_was_measured_says_nothing_of_this(
     """Another question is asked anew; the answer to the first stays."""
     runner.tune()
     runner.tried.clear()
-    runner.tune(replace(runner.source, **changes))
+    runner.tune(changed(runner.request, **changes))
     assert runner.tried[0] == "torch-cpu"
     runner.tried.clear()
     runner.tune()
@@ -436,7 +447,7 @@ def test_another_version_of_a_runtime_is_measured_anew(
     runner.tune()
     installed["onnxruntime"] = "1.33.0"
     runner.tried.clear()
-    runner.tune(replace(runner.source))
+    runner.tune(changed(runner.request))
     assert len(runner.tried) == 3
 
 
@@ -445,7 +456,7 @@ def test_another_processor_is_measured_anew(runner: TrialRunnerFake, monkeypatch
     runner.tune()
     monkeypatch.setattr(cache_module, "_processors", lambda: ["model name : another"])
     runner.tried.clear()
-    runner.tune(replace(runner.source))
+    runner.tune(changed(runner.request))
     assert len(runner.tried) == 3
 
 
@@ -474,40 +485,50 @@ def test_what_broke_on_the_disk_is_prepared_anew(
 ) -> None:
     """It is hashed whenever it is asked for, and nothing of the broken folder is used."""
     first = runner.tune()
-    folder = first.weights.parent
-    mark_passed(first, "terms")
+    folder = first.plan.weights.parent
+    store_passed(replace(first, gates=(PASSED,)), "terms")
     damage(folder)
     runner.tried.clear()
     again = runner.tune()
-    assert (again.variant, again.weights) == (first.variant, first.weights)
+    assert (again.plan.variant, again.plan.weights) == (first.plan.variant, first.plan.weights)
     assert runner.tried[-1] == "openvino-cpu"
-    assert first.weights.read_bytes() == b"converted"
-    assert not has_passed(first, "terms")
+    assert first.plan.weights.read_bytes() == b"converted"
+    assert load_passed(first, "terms") is None
 
 
-def test_passed_gates_are_remembered_on_their_terms(runner: TrialRunnerFake) -> None:
+def test_passed_gates_are_remembered_on_their_terms_with_what_they_found(runner: TrialRunnerFake) -> None:
     """What another version served beside it, or under other leave, was another question."""
-    tuned = runner.tune()
-    assert not has_passed(tuned, "a")
-    mark_passed(tuned, "a")
-    assert has_passed(tuned, "a")
-    assert has_passed(runner.tune(), "a")
-    assert not has_passed(tuned, "b")
-    assert not has_passed(runner.tune(replace(runner.source, threads=4)), "a")
+    tuned = replace(runner.tune(), gates=(PASSED,))
+    assert (load_passed(tuned, "a"), last_passed(tuned)) == (None, ())
+    store_passed(tuned, "a")
+    assert load_passed(tuned, "a") == (PASSED,)
+    assert load_passed(runner.tune(), "a") == (PASSED,)
+    assert load_passed(tuned, "b") is None
+    assert load_passed(runner.tune(changed(runner.request, threads=4)), "a") is None
+    assert last_passed(tuned) == (PASSED,)
 
 
 def test_gates_passed_without_a_tuning_result_are_not_remembered(runner: TrialRunnerFake) -> None:
-    """There is nothing that the mark could speak of."""
+    """There is nothing that the results could speak of."""
     runner.say[TORCH] = CRASH
+    tuned = replace(runner.tune(), gates=(PASSED,))
+    store_passed(tuned, "a")
+    assert (load_passed(tuned, "a"), last_passed(tuned)) == (None, ())
+
+
+@pytest.mark.parametrize("content", ["", "[1]", "{", "[" * 100_000, '[{"name": "smoke", "passed": false}]'])
+def test_results_that_can_not_be_read_are_asked_again(runner: TrialRunnerFake, content: str) -> None:
+    """Those of an earlier release are empty files; a refusal is never remembered as passed."""
     tuned = runner.tune()
-    mark_passed(tuned, "a")
-    assert not has_passed(tuned, "a")
+    assert tuned.folder is not None
+    (tuned.folder / "passed-a").write_text(content)
+    assert (load_passed(tuned, "a"), last_passed(tuned)) == (None, ())
 
 
 def test_what_the_cache_has_no_more_is_forgotten(runner: TrialRunnerFake) -> None:
     """And what nobody can read; the rest stays."""
     runner.tune()
-    other = replace(runner.source, digest="sha256:2")
+    other = changed(runner.request, digest="sha256:2")
     runner.tune(other)
     (runner.root / "odd").mkdir()
     (runner.root / "odd" / "verdict.json").write_text("[" * 100_000)
@@ -531,7 +552,7 @@ def test_what_a_killed_node_was_making_is_cleared_away(
 
     made = runner.made
 
-    def look(variant: Variant, folder: Path) -> dict[str, Any]:
+    def look(variant: Variant, folder: Path) -> BenchmarkResult:
         if by == "house-keeping":
             leftover.mkdir(exist_ok=True)
             forget_others(runner.root, set())
@@ -543,19 +564,19 @@ def test_what_a_killed_node_was_making_is_cleared_away(
     monkeypatch.setattr(runner, "made", look)
     runner.tune()
     assert len(ours) == 3
-    assert runner.left() == [runner.source.key]
+    assert runner.left() == [runner.request.key]
 
 
 def test_two_preparations_of_one_content_do_not_disturb_each_other(runner: TrialRunnerFake) -> None:
-    """Two models of the same weights: whoever is last, the verdict is whole."""
+    """Two models of the same weights: whoever is last, the result is whole."""
 
-    async def both() -> list[TuningResult]:
-        return await asyncio.gather(*(tune(runner.source, runner.root, runner) for _ in range(2)))
+    async def both() -> list[Artifact]:
+        return await asyncio.gather(*(tune(runner.request, runner.root, runner, TERMS) for _ in range(2)))
 
     first, second = asyncio.run(both())
     assert first == second
-    assert first.weights.read_bytes() == b"converted"
-    assert runner.left() == [runner.source.key]
+    assert first.plan.weights.read_bytes() == b"converted"
+    assert runner.left() == [runner.request.key]
 
 
 @pytest.mark.parametrize("step", ["load_result", "begin", "benchmark", "store_result"])
@@ -569,7 +590,7 @@ def test_cancelled_at_any_step_it_leaves_nothing_half_made(
 
         benchmark = runner.benchmark
 
-        async def cancelled_on_the_way(*args: Any) -> dict[str, Any]:
+        async def cancelled_on_the_way(*args: Any) -> BenchmarkResult:
             if len(runner.tried) == 1:
                 task.cancel()
                 await asyncio.sleep(0)
@@ -588,7 +609,7 @@ def test_cancelled_at_any_step_it_leaves_nothing_half_made(
                 return real(*args)
 
             patched.setattr(tuning, step, at_work)
-        task = asyncio.ensure_future(tune(runner.source, runner.root, runner))
+        task = asyncio.ensure_future(tune(runner.request, runner.root, runner, TERMS))
         await asyncio.wait([task])
         assert task.cancelled()
 
@@ -624,27 +645,27 @@ def test_a_full_disk_costs_speed_and_not_the_update(
             case "hash":
                 full.setattr(cache_module, "hash_file", no_space)
         tuned = runner.tune()
-    assert (tuned.variant, tuned.weights) == (TORCH, runner.source.weights)
+    assert (tuned.plan.variant, tuned.plan.weights) == (TORCH, runner.request.setup.version.weights)
     assert (tuned.trials[-1].variant, tuned.trials[-1].ms) == ("torch-cpu", None)
     assert "No space left" in tuned.trials[-1].why
     assert runner.left() == []
-    assert runner.tune().variant == OPENVINO
+    assert runner.tune().plan.variant == OPENVINO
 
 
 def test_a_worker_that_finds_the_disk_full_says_nothing_of_its_variant(runner: TrialRunnerFake) -> None:
     """It would be refused for good otherwise."""
     runner.say[OPENVINO] = FULL
     tuned = runner.tune()
-    assert (tuned.variant, tuned.trials[-1]) == (TORCH, Trial("torch-cpu", None, FULL.why))
+    assert (tuned.plan.variant, tuned.trials[-1]) == (TORCH, Trial("torch-cpu", None, FULL.why))
     runner.say[OPENVINO] = 10.0
-    assert runner.tune().variant == OPENVINO
+    assert runner.tune().plan.variant == OPENVINO
 
 
 def test_no_process_to_be_had_is_no_end_either(runner: TrialRunnerFake) -> None:
     """fork: EAGAIN."""
     runner.say[ONNX] = OSError(errno.EAGAIN, "Resource temporarily unavailable")
     tuned = runner.tune()
-    assert (tuned.variant, runner.left()) == (TORCH, [])
+    assert (tuned.plan.variant, runner.left()) == (TORCH, [])
     assert "Resource temporarily unavailable" in tuned.trials[-1].why
 
 

@@ -6,8 +6,8 @@ from __future__ import annotations
 import asyncio
 import errno
 import shutil
-from collections.abc import Callable, Collection, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,20 +15,40 @@ import pytest
 
 from edgeagent.core.directive import Directive
 from edgeagent.core.form import FrameSizes
+from edgeagent.core.gating import GateResult, PlugIn
 from edgeagent.core.lifecycle import Stage
 from edgeagent.core.model import Contract
 from edgeagent.core.state import Goal, PrepareMode
 from edgeagent.core.tuning import Parity, Tolerance
+from edgeagent.gates import plug_ins
 from edgeagent.runtimes.variants import Variant
 from edgeagent.serving.artifact import Artifact
-from edgeagent.store.cache import Cache, describe
+from edgeagent.store.cache import Cache
 from edgeagent.store.fetch import fetch_version
 from edgeagent.store.publish import publish
 from edgeagent.store.remote import RemoteStore
-from edgeagent.update import preparation
-from edgeagent.update.preparation import Preparation, PrepareSettings, RefusedError
+from edgeagent.update import preparation, trial_runner
+from edgeagent.update.preparation import Preparation, PreparationContext, RefusedError
+from edgeagent.update.trial_runner import PrepareSettings
 from edgeagent.update.worker_task import TaskFailedError
-from edgeagent.workers.messages import Control
+from edgeagent.workers.limits import WorkerLimits
+from edgeagent.workers.process import WorkerProgram
+from edgeagent.workers.tasks.prepare import (
+    Benchmark,
+    BenchmarkResult,
+    Fetched,
+    FetchVersion,
+    GateFinished,
+    GatesRun,
+    GateStarted,
+    Report,
+    RunGates,
+    SimilarResult,
+    StageEntered,
+    TrialSetup,
+    TrialStarted,
+    ValidateSimilar,
+)
 from tests.support.published import METADATA, publish_bytes
 
 TORCH = Variant("torch", "cpu", "fp32", "pt")
@@ -36,6 +56,9 @@ ONNX = Variant("onnxruntime", "cpu", "fp32", "onnx")
 OPENVINO = Variant("openvino", "cpu", "fp32", "onnx")
 SAME = Parity(frames=1, objects=3, missing=0, extra=0, least_iou=0.99, most_score=0.001)
 INTENT = Goal(Directive("v1", "key@1", "etcd"))
+CONTRACT_PASSED = GateResult("contract", True, {"classes": 2})
+SMOKE_PASSED = GateResult("smoke", True, {"frames": 1, "boxes": 3}, {"most_score": 1})
+NAMES: dict[type, str] = {FetchVersion: "fetch", ValidateSimilar: "similar", RunGates: "gates"}
 CRASH = TaskFailedError("the preparing worker ended: killed by SIGSEGV")
 
 
@@ -52,6 +75,9 @@ class TrialRunner:
     refused: set[str] = field(default_factory=set)
     sizes: list[tuple[int, int] | None] = field(default_factory=list)
     frame_sizes: list[FrameSizes] = field(default_factory=lambda: [FrameSizes()])
+    gates: tuple[GateResult, ...] = (CONTRACT_PASSED, SMOKE_PASSED)
+    found: tuple[GateResult, ...] = ()
+    parity: list[Parity | None] = field(default_factory=list)
     spared: list[str] = field(default_factory=list)  # tasks for which a worker was waiting
     libraries: list[str] = field(default_factory=list)
     unused: int = 0
@@ -61,61 +87,62 @@ class TrialRunner:
         self.asked.clear()
         self.stages.clear()
 
+        context = PreparationContext(
+            self.active, lambda: (), self._frame_sizes, self._entered, frozenset(self.refused), backend
+        )
+
         async def run() -> Artifact:
-            made = Preparation(
-                "yolo",
-                goal,
-                self.settings,
-                self.active,
-                lambda: (),
-                self._frame_sizes,
-                self._entered,
-                self.refused,
-                mode or goal.mode,
-                backend,
-            )
-            return await made.run()
+            return await Preparation("yolo", goal, mode or goal.mode, self.settings, context).run()
 
         return asyncio.run(run())
 
     def _frame_sizes(self) -> FrameSizes:
         return self.frame_sizes.pop(0) if len(self.frame_sizes) > 1 else self.frame_sizes[0]
 
-    def _entered(self, stage: Stage, digest: str) -> None:
-        self.stages.append(stage.value)
+    def _entered(self, stage: Stage, digest: str, gates: tuple[GateResult, ...]) -> None:
+        if self.stages[-1:] != [stage.value]:
+            self.stages.append(stage.value)
+        self.found = gates
 
-    def answer(self, s: dict[str, Any], on_control: Callable[[Control], None]) -> dict[str, Any]:
+    def answer(self, task: Any, on_report: Callable[[Report], None]) -> Any:
         """What a worker does about its task."""
-        name = s["task"] if s["task"] != "measure" else Variant(**s["variant"]).name
+        name = task.variant.name if isinstance(task, Benchmark) else NAMES[type(task)]
         self.asked.append(name)
         if name in self.fail:
+            if isinstance(task, RunGates):
+                on_report(GateStarted("smoke"))
             raise self.fail[name]
-        match s["task"]:
-            case "fetch":
-                remote = RemoteStore(s["store_url"], timeout_s=5, storage_options={})
-                cached = fetch_version(
-                    remote, Cache(Path(s["cache"])), s["model"], s["version"], lambda _: None
-                )
-                on_control(Control("stage", {"stage": "VERIFYING", "digest": cached.manifest.digest}))
-                return {**describe(cached), "fingerprint": "f"}
-            case "measure":
+        match task:
+            case FetchVersion(store, cache, model, version):
+                remote = RemoteStore(store.url, timeout_s=5, storage_options={})
+                cached = fetch_version(remote, Cache(cache), model, version, lambda _: None)
+                on_report(StageEntered(Stage.VERIFYING, cached.manifest.digest))
+                return Fetched(cached.verified, "f")
+            case Benchmark(setup, variant, folder):
                 ms = 10.0 if name == "openvino-cpu" else 20.0
-                return self._result(s, ms, s["is_reference"])
-            case "prove":
-                on_control(Control("trial", {"name": Variant(**s["variant"]).name}))
-                return {"results": [self._result(s, 20.0, True), self._result(s, 10.0, False)]}
-            case "gates":
-                return {}
-        raise AssertionError(s)
+                return self._result(setup, ms, variant == setup.reference, folder)
+            case ValidateSimilar(setup, variant, folder):
+                on_report(TrialStarted(variant.name))
+                trials = self._result(setup, 20.0, True, folder), self._result(setup, 10.0, False, folder)
+                return SimilarResult(trials, self._gates(on_report))
+            case RunGates():
+                self.parity.append(task.parity)
+                return GatesRun(self._gates(on_report))
+        raise AssertionError(task)
 
-    def _result(self, s: dict[str, Any], ms: float, is_reference: bool) -> dict[str, Any]:
-        self.sizes.append(s["imgsz"])
-        parity = None if is_reference else asdict(SAME)
-        weights = s["source"]
-        if s["format"] == "pt" and not is_reference:
-            weights = Path(s["folder"], "model.onnx")
+    def _gates(self, on_report: Callable[[Report], None]) -> tuple[GateResult, ...]:
+        for result in self.gates:
+            on_report(GateStarted(result.name))
+            on_report(GateFinished(result))
+        return self.gates
+
+    def _result(self, setup: TrialSetup, ms: float, is_reference: bool, folder: Path) -> BenchmarkResult:
+        self.sizes.append(setup.imgsz)
+        weights = setup.version.weights
+        if setup.version.format == "pt" and not is_reference:
+            weights = folder / "model.onnx"
             weights.write_bytes(b"converted")
-        return {"weights": str(weights), "compiled": "", "ms": ms, "parity": parity}
+        return BenchmarkResult(weights, None, ms, None if is_reference else SAME)
 
 
 @pytest.fixture
@@ -134,21 +161,16 @@ def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> TrialRunner:
     class PaperTask:
         """Stands for a worker."""
 
-        def __init__(
-            self,
-            settings: dict[str, Any],
-            quiet_s: float,
-            memory_limit: int,
-            on_control: Any,
-            frames: Any,
-            spare: Any,
-        ) -> None:
-            self._settings, self._on_control = settings, on_control
+        def __init__(self, task: Any, limits: WorkerLimits, on_report: Any, frames: Any, spare: Any) -> None:
+            self._task, self._on_report = task, on_report
+            assert limits.memory_bytes == settings.memory_limit
             if spare:
-                made.spared.append(settings["task"])
+                made.spared.append(type(task).__name__)
 
-        async def run(self) -> dict[str, Any]:
-            return made.answer(self._settings, self._on_control)
+        async def run(self, expected: type) -> Any:
+            answer = made.answer(self._task, self._on_report)
+            assert isinstance(answer, expected)
+            return answer
 
     def installed(
         fmt: str, backend: str = "auto", device: str = "auto", alternates: Collection[str] = ()
@@ -159,12 +181,12 @@ def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> TrialRunner:
     class PaperSpare:
         """Stands for a worker that waits, and remembers what it imports."""
 
-        def __init__(self, kind: str, module: str) -> None:
+        def __init__(self) -> None:
             self.waits = False
 
-        def start(self, libraries: Sequence[str], low_priority: bool) -> None:
-            assert low_priority
-            self.waits, made.libraries = True, list(libraries)
+        def start(self, program: WorkerProgram) -> None:
+            assert program.low_priority
+            self.waits, made.libraries = True, list(program.libraries)
 
         def take(self) -> bool:
             waits, self.waits = self.waits, False
@@ -173,8 +195,8 @@ def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> TrialRunner:
         async def end(self) -> None:
             made.unused += self.waits
 
-    monkeypatch.setattr(preparation, "SpareWorker", PaperSpare)
-    monkeypatch.setattr(preparation, "Task", PaperTask)
+    monkeypatch.setattr(trial_runner, "SpareWorker", PaperSpare)
+    monkeypatch.setattr(trial_runner, "WorkerTask", PaperTask)
     monkeypatch.setattr(preparation, "variants", installed)
     return made
 
@@ -185,7 +207,7 @@ WHOLE_WAY = ["fetch", "onnxruntime-cpu", "openvino-cpu", "gates"]
 def test_a_worker_imports_while_another_fetches(shop: TrialRunner) -> None:
     """What the version that serves needs, for the first task after that; one that nobody needs is ended."""
     shop.prepare(backend="openvino")
-    assert shop.spared == ["measure"]
+    assert shop.spared == ["Benchmark"]
     assert [name.removeprefix("edgeagent.runtimes.") for name in shop.libraries] == [
         "detection.detector",
         "onnx",
@@ -193,7 +215,7 @@ def test_a_worker_imports_while_another_fetches(shop: TrialRunner) -> None:
         "openvino.runtime",
     ]
     assert shop.unused == 0
-    shop.fail["fetch"] = TaskFailedError("store away", {"transient": True})
+    shop.fail["fetch"] = TaskFailedError("store away", transient=True)
     with pytest.raises(RefusedError):
         shop.prepare(Goal(Directive("v9", "key@1", "etcd")), backend="onnxruntime")
     assert shop.unused == 1
@@ -214,7 +236,7 @@ def test_the_whole_way(shop: TrialRunner) -> None:
     artifact = shop.prepare()
     assert shop.asked == WHOLE_WAY
     assert shop.stages == ["VERIFYING", "PREPARING", "GATING"]
-    assert (artifact.variant, artifact.ref.version) == (OPENVINO, "v1")
+    assert (artifact.plan.variant, artifact.ref.version) == (OPENVINO, "v1")
     assert artifact.contract == METADATA.contract
     assert [t.variant for t in artifact.trials] == ["onnxruntime-cpu", "openvino-cpu"]
 
@@ -240,9 +262,9 @@ def test_a_known_good_version_without_a_tuning_result_serves_as_it_was_published
     good = Goal(Directive("v1", "boot", "boot"), shop.prepare().ref.digest)
     shop.settings = replace(shop.settings, threads=2)
     artifact = shop.prepare(good)
-    assert (artifact.variant, artifact.provisional, shop.asked) == (ONNX, True, ["fetch"])
+    assert (artifact.plan.variant, artifact.provisional, shop.asked) == (ONNX, True, ["fetch"])
     artifact = shop.prepare(good, PrepareMode.REBUILD)
-    assert (artifact.variant, artifact.provisional) == (OPENVINO, False)
+    assert (artifact.plan.variant, artifact.provisional) == (OPENVINO, False)
     assert shop.asked == WHOLE_WAY[:-1]
     assert shop.prepare(good) == artifact
     # What was asked for can't serve it as it is: then the line waits for the conversion.
@@ -250,10 +272,8 @@ def test_a_known_good_version_without_a_tuning_result_serves_as_it_was_published
     assert not shop.prepare(good).provisional
 
 
-@pytest.mark.parametrize(
-    "lacks", [CRASH, TaskFailedError("no room", {"transient": True}), OSError(28, "no room")]
-)
-def test_what_serves_is_not_rebuilt_as_a_makeshift(shop: TrialRunner, lacks: Exception) -> None:
+@pytest.mark.parametrize("lacks", [CRASH, TaskFailedError("no room", transient=True), OSError(28, "no room")])
+def test_what_serves_is_not_rebuilt_as_a_fallback(shop: TrialRunner, lacks: Exception) -> None:
     """A worker that is killed, or a full disk: the source would serve at its own, slow pace."""
     good = Goal(Directive("v1", "boot", "boot"), shop.prepare().ref.digest)
     shop.settings = replace(shop.settings, threads=2)
@@ -280,14 +300,53 @@ def test_gates_are_passed_on_their_terms(shop: TrialRunner, change: str) -> None
     assert shop.asked == []
 
 
-def test_a_version_like_the_one_before_is_proved_in_one_worker(shop: TrialRunner) -> None:
-    """Fetched, then tried and gated in what served its kin best; remembered like any other."""
+def test_what_the_gates_found_is_told_as_it_comes_and_remembered(shop: TrialRunner) -> None:
+    """With the parity of the form that was chosen; the second time, and at a start, from memory."""
+    first = shop.prepare()
+    assert first.gates == shop.found == (CONTRACT_PASSED, SMOKE_PASSED)
+    assert shop.parity == [SAME]
+    shop.found = ()
+    assert shop.prepare().gates == shop.found == (CONTRACT_PASSED, SMOKE_PASSED)
+    good = Goal(Directive("v1", "boot", "boot"), first.ref.digest)
+    assert shop.prepare(good).gates == (CONTRACT_PASSED, SMOKE_PASSED)
+    assert shop.asked == []
+
+
+def test_a_gate_that_refuses_is_told_with_the_reason(shop: TrialRunner) -> None:
+    """And nothing is remembered as passed."""
+    refusal = GateResult.judged("smoke", ["on frame 0: NaN"], {"frames": 1})
+    shop.gates = (CONTRACT_PASSED, refusal)
+    for _ in range(2):
+        with pytest.raises(RefusedError, match="gate smoke: on frame 0: NaN") as refused:
+            shop.prepare()
+        assert (shop.found, refused.value.fingerprint) == ((CONTRACT_PASSED, refusal), "f")
+        assert not refused.value.transient
+    assert shop.asked == ["fetch", "gates"]
+
+
+@pytest.mark.parametrize("change", ["another gate", "another version of it"])
+def test_gates_of_other_packages_are_asked_when_they_change(
+    shop: TrialRunner, monkeypatch: pytest.MonkeyPatch, change: str
+) -> None:
+    """What was passed without them is to be passed again."""
+    mine = PlugIn("mine", "my.gates:MINE", "1.0")
+    monkeypatch.setattr(plug_ins, "installed", lambda: () if change == "another gate" else (mine,))
+    shop.prepare()
+    monkeypatch.setattr(plug_ins, "installed", lambda: (replace(mine, version="1.1"),))
+    shop.prepare()
+    assert shop.asked == ["fetch", "gates"]
+    shop.prepare()
+    assert shop.asked == []
+
+
+def test_a_version_like_the_one_before_is_validated_in_one_worker(shop: TrialRunner) -> None:
+    """Fetched, then tried and gated in what served the similar model best; remembered like any other."""
     shop.prepare()
     publish_bytes(str(shop.folder / "store"), "v2", b"weights".upper(), shop.folder)
     artifact = shop.prepare(Goal(Directive("v2", "key@1", "etcd")))
-    assert shop.asked == ["fetch", "prove"]
+    assert shop.asked == ["fetch", "similar"]
     assert shop.stages == ["VERIFYING", "PREPARING", "GATING"]
-    assert artifact.variant == OPENVINO
+    assert artifact.plan.variant == OPENVINO
     assert shop.prepare(Goal(Directive("v2", "key@1", "etcd"))) == artifact
     assert shop.asked == []
 
@@ -299,7 +358,7 @@ def test_classes_that_are_not_welcome_are_refused_before_anything_is_tried(shop:
         shop.prepare()
     assert (shop.asked, shop.stages) == (["fetch"], ["VERIFYING", "PREPARING", "GATING"])
     assert (refused.value.transient, refused.value.fingerprint) == (False, "f")
-    assert shop.prepare(Goal(replace(INTENT.directive, allow_new_contract=True))).variant == OPENVINO
+    assert shop.prepare(Goal(replace(INTENT.directive, allow_new_contract=True))).plan.variant == OPENVINO
 
 
 WIDE, HIGH = FrameSizes(frozenset({(720, 1280)})), FrameSizes(frozenset({(1280, 720)}))
@@ -339,8 +398,8 @@ def test_frames_that_never_come_are_not_waited_for(
     assert checkpoint.asked == []
 
 
-def test_a_known_good_version_serves_at_once_as_it_is(checkpoint: TrialRunner) -> None:
-    """Also for other frames: a line that waits sees nothing. Made anew, it fits them."""
+def test_a_known_good_version_serves_at_once_unconverted(checkpoint: TrialRunner) -> None:
+    """Also for other frames: a line that waits sees nothing. Rebuilt, it fits them."""
     checkpoint.frame_sizes = [WIDE]
     first = checkpoint.prepare()
     checkpoint.frame_sizes = [HIGH]
@@ -360,11 +419,11 @@ def test_refused_content_is_asked_of_the_store(shop: TrialRunner) -> None:
 
 def test_a_flipped_bit_in_the_cache_is_fetched_anew(shop: TrialRunner) -> None:
     """Known is only what is whole."""
-    blob = shop.prepare().weights
+    blob = shop.prepare().plan.weights
     blob.write_bytes(b"Weights")
     artifact = shop.prepare()
     assert shop.asked == ["fetch", "gates"]
-    assert artifact.weights.read_bytes() == b"weights"
+    assert artifact.plan.weights.read_bytes() == b"weights"
 
 
 @pytest.mark.parametrize("trouble", ["mark_used", "verify", "lookup"])
@@ -378,7 +437,7 @@ def test_a_cache_that_fails_is_no_tuning_result_on_the_version(
 
     shop.prepare()
     monkeypatch.setattr(Cache, trouble, fails)
-    shop.fail["fetch"] = TaskFailedError("cache: Input/output error", {"transient": True})
+    shop.fail["fetch"] = TaskFailedError("cache: Input/output error", transient=True)
     with pytest.raises(RefusedError) as refused:
         shop.prepare()
     assert (shop.asked, refused.value.transient) == (["fetch"], True)
@@ -390,16 +449,17 @@ def test_a_refusal_says_whose_fault_it_is(shop: TrialRunner) -> None:
     with pytest.raises(RefusedError) as refused:
         shop.prepare()
     assert (refused.value.transient, refused.value.why) == (True, f"fetching: {CRASH.why}")
-    shop.fail = {"gates": TaskFailedError("gate smoke: NaN", {"why": "gate smoke: NaN"})}
+    shop.fail = {"gates": CRASH}
     with pytest.raises(RefusedError) as refused:
         shop.prepare()
     assert (refused.value.transient, refused.value.fingerprint) == (False, "f")
-    assert refused.value.why == "gate smoke: NaN"
+    assert refused.value.why == f"gate smoke: {CRASH.why}"
+    assert shop.found == (GateResult.judged("smoke", [CRASH.why]),)
 
 
 def test_a_version_that_vanished_from_the_cache_before_its_gates_is_tried_again(shop: TrialRunner) -> None:
     """No fault of its own."""
-    shop.fail["gates"] = TaskFailedError("not in the cache any more", {"transient": True})
+    shop.fail["gates"] = TaskFailedError("not in the cache any more", transient=True, answered=True)
     with pytest.raises(RefusedError) as refused:
         shop.prepare()
     assert refused.value.transient
@@ -417,8 +477,8 @@ def test_passed_gates_that_cannot_be_remembered_are_passed(
         raise OSError(errno.ENOSPC, "No space left on device")
 
     with monkeypatch.context() as disk:
-        disk.setattr(preparation, "mark_passed", full)
-        assert shop.prepare().variant == OPENVINO
+        disk.setattr(preparation, "store_passed", full)
+        assert shop.prepare().plan.variant == OPENVINO
     shop.prepare()
     assert shop.asked == ["fetch", "gates"]
 
@@ -426,13 +486,13 @@ def test_passed_gates_that_cannot_be_remembered_are_passed(
 def test_a_backend_that_can_not_be_proved_is_refused(shop: TrialRunner) -> None:
     """The gates say what is wrong with the weights; if nothing is, the reference's failure is the reason."""
     shop.settings = replace(shop.settings, backend="openvino")
-    assert shop.prepare().variant == OPENVINO
+    assert shop.prepare().plan.variant == OPENVINO
     shop.settings = replace(shop.settings, backend="openvino", threads=2)
     shop.fail["onnxruntime-cpu"] = CRASH
     with pytest.raises(RefusedError, match="SIGSEGV"):
         shop.prepare()
     assert shop.asked == ["fetch", "onnxruntime-cpu", "gates"]
-    shop.fail["gates"] = TaskFailedError("gate contract: unsafe", {"why": ""})
+    shop.fail["gates"] = TaskFailedError("gate contract: unsafe", answered=True)
     with pytest.raises(RefusedError, match="gate contract: unsafe"):
         shop.prepare()
     shop.fail = {"openvino-cpu": CRASH}

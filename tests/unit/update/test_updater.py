@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
+from unittest.mock import MagicMock
 
 import pytest
 
@@ -17,13 +18,15 @@ from edgeagent.core.events import AppendAudit, IntentChanged
 from edgeagent.core.lifecycle import Stage
 from edgeagent.core.model import Contract
 from edgeagent.core.policy import Policy
-from edgeagent.core.state import Goal, State, VersionRef
+from edgeagent.core.state import Goal, PrepareMode, State, VersionRef
+from edgeagent.core.verified import VerifiedVersion
 from edgeagent.runtimes.variants import Variant
 from edgeagent.serving.artifact import Artifact
 from edgeagent.serving.router import Route
 from edgeagent.update import preparation, updater
-from edgeagent.update.preparation import RefusedError, store_fingerprint
+from edgeagent.update.preparation import PreparationContext, RefusedError, store_fingerprint
 from edgeagent.update.updater import Updater
+from edgeagent.workers.tasks.engine import LoadPlan
 
 POLICY = Policy()
 VARIANT = Variant("onnxruntime", "cpu", "fp32", "onnx")
@@ -54,16 +57,18 @@ class Node:
     def worker_restarted(self, kind: str) -> None:
         """None is."""
 
-    def preparation(self, model: str, goal: Goal, *rest: Any, **_: Any) -> Any:
+    def preparation(
+        self, model: str, goal: Goal, mode: PrepareMode, settings: Any, context: PreparationContext
+    ) -> Any:
         """Stands for Preparation."""
-        node, frame_sizes, on_stage = self, rest[3], rest[4]
+        node = self
         self.asked.append(goal)
 
         class PaperPreparation:
             async def run(self) -> Artifact:
                 content = node.contents.get(goal.version, f"sha256:{goal.version}")
                 for stage in (Stage.VERIFYING, Stage.PREPARING, Stage.GATING):
-                    on_stage(stage, content)
+                    context.on_stage(stage, content, ())
                 fate = node.fates[goal.version]
                 if fate == "wait":
                     try:
@@ -72,13 +77,10 @@ class Node:
                         node.cancelled.append(goal.version)
                 if isinstance(fate, Exception):
                     raise fate
-                return Artifact(
-                    VersionRef(goal.version, content),
-                    Path("w"),
-                    node.contract,
-                    VARIANT,
-                    imgsz=node.contract.fitted(frame_sizes().seen) if node.contract is not CONTRACT else None,
-                )
+                contract, seen = node.contract, context.frame_sizes().seen
+                version = VerifiedVersion(model, goal.version, content, contract, "onnx", Path("w"))
+                imgsz = contract.fitted(seen) if contract is not CONTRACT else None
+                return Artifact(version, LoadPlan(VARIANT, version.weights, {}, 1, 1, imgsz))
 
         return PaperPreparation()
 
@@ -283,10 +285,8 @@ def test_a_fingerprint_that_can_not_be_asked_for_is_none(monkeypatch: pytest.Mon
         def __init__(self, *_: object) -> None:
             raise OSError(11, "no process")
 
-    monkeypatch.setattr(preparation, "Task", NoTask)
-    settings = cast("Any", type("Settings", (), {}))
-    for name in ("store_url", "storage_options", "timeout_s", "fetch_s", "memory_limit"):
-        setattr(settings, name, 0)
+    monkeypatch.setattr(preparation, "WorkerTask", NoTask)
+    settings = MagicMock()
     assert asyncio.run(store_fingerprint("yolo", "v1", settings)) == ""
 
 

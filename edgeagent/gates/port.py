@@ -1,0 +1,78 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""What a gate is, and what it may ask for.
+
+A gate runs in the preparing worker, at the lowest priority: it may take time and memory, within the limits of
+`update.gate_seconds` (without a word) and `update.candidate_memory_mb`. The node imports gates too, to ask what they
+judge by: a module of a gate imports numpy, OpenCV and runtimes inside its functions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from edgeagent.core.gating import GateResult, GateTerms
+from edgeagent.core.tuning import Parity, Tolerance
+from edgeagent.core.verified import VerifiedVersion
+
+if TYPE_CHECKING:
+    from edgeagent.runtimes.detection.detector import Detector
+    from edgeagent.runtimes.port import Image, ModelMetadata
+
+
+@dataclass
+class GateContext:
+    """A version on trial. What is costly is made when a gate first asks for it, and shared by those after it.
+
+    terms: what serves, and leave to change it. parity: what its form for this node found beside its source; None when
+    it is the source that is to serve. load: the version as it is to serve. see_frames: the line's recent frames.
+    """
+
+    version: VerifiedVersion
+    terms: GateTerms
+    parity: Parity | None
+    tolerance: Tolerance
+    load: Callable[[], Detector]
+    see_frames: Callable[[], Sequence[Image]]
+
+    @cached_property
+    def metadata(self) -> ModelMetadata:
+        """What the published weights say of themselves. Raises WeightsError."""
+        from edgeagent.runtimes.inspect import read_metadata
+
+        return read_metadata(self.version.weights, self.version.format, self.version.companions)
+
+    @cached_property
+    def detector(self) -> Detector:
+        """The version as it is to serve, loaded. Raises WeightsError."""
+        return self.load()
+
+    @cached_property
+    def frames(self) -> Sequence[Image]:
+        """What the cameras have seen last, one a pipeline: H×W×3, BGR, read-only by custom. May be empty."""
+        return self.see_frames()
+
+
+def _always(context: GateContext) -> bool:
+    return True
+
+
+def _nothing(terms: GateTerms) -> object:
+    return None
+
+
+@dataclass(frozen=True)
+class Gate:
+    """One check that a version must pass before it may serve.
+
+    run: what it found; a WeightsError counts as a refusal, an UnavailableError as a trouble that passes. applies:
+    whether there is anything to check. inputs: what it judges by beside the version, as JSON values or dataclasses: a
+    version that has passed passes again without being looked at, as long as these are the same.
+    """
+
+    name: str
+    run: Callable[[GateContext], GateResult]
+    applies: Callable[[GateContext], bool] = _always
+    inputs: Callable[[GateTerms], object] = _nothing

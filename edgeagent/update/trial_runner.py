@@ -1,0 +1,124 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""The tasks of a preparation, each in a throw-away worker: settings, limits, and a worker that waits for the next."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+from edgeagent.core.gating import GateResult, GateTerms
+from edgeagent.core.tuning import Tolerance
+from edgeagent.runtimes.variants import Variant
+from edgeagent.serving.frame import Frame
+from edgeagent.serving.spare_worker import SpareWorker, libraries_of
+from edgeagent.update.worker_task import PROGRAM, WorkerTask
+from edgeagent.workers.limits import WorkerLimits
+from edgeagent.workers.tasks.prepare import (
+    Benchmark,
+    BenchmarkResult,
+    Fetched,
+    FetchVersion,
+    GatesRun,
+    Report,
+    RunGates,
+    SimilarResult,
+    StoreAccess,
+    Task,
+    TrialSetup,
+    ValidateSimilar,
+)
+
+_TRIED_WITH = ("edgeagent.runtimes.detection.detector", "onnx")
+"""What trials and gates import, whatever the runtime."""
+A = TypeVar("A")
+
+
+@dataclass(frozen=True)
+class PrepareSettings:
+    """What preparing needs to know. Times in seconds, memory in bytes; `confidence` from which objects count."""
+
+    store_url: str
+    storage_options: dict[str, Any]
+    timeout_s: float
+    cache: Path
+    backend: str
+    device: str
+    threads: int
+    max_batch: int
+    fetch_s: float
+    gate_s: float
+    convert_s: float
+    memory_limit: int
+    confidence: float
+    tolerance: Tolerance
+
+    @property
+    def prepared(self) -> Path:
+        """Where converted engines are kept."""
+        return self.cache / "prepared"
+
+    @property
+    def store(self) -> StoreAccess:
+        """How a worker reaches the model store."""
+        return StoreAccess(self.store_url, self.storage_options, self.timeout_s)
+
+    def limits(self, silence_s: float) -> WorkerLimits:
+        """Of a preparing worker that may say nothing for so long, from its start on."""
+        return WorkerLimits(self.memory_limit, silence_s=silence_s, start_s=silence_s)
+
+
+class TrialRunner:
+    """Runs tasks one after the other, and knows the worker of now. All raise TaskFailedError, OSError."""
+
+    def __init__(
+        self,
+        settings: PrepareSettings,
+        recent_frames: Callable[[], Sequence[Frame]],
+        on_report: Callable[[Report], None],
+    ) -> None:
+        self.task: WorkerTask | None = None
+        self.spare = SpareWorker()
+        self._settings = settings
+        self._recent_frames = recent_frames
+        self._on_report = on_report
+
+    def have_one_wait(self, backend: str) -> None:
+        """Have the worker of the next task import meanwhile what trials in `backend` need."""
+        libraries = (*_TRIED_WITH, *libraries_of("onnxruntime", backend))
+        self.spare.start(replace(PROGRAM, libraries=libraries))
+
+    async def close(self) -> None:
+        """Return when no worker is left."""
+        await self.spare.end()
+
+    async def fetch(self, task: FetchVersion) -> Fetched:
+        """Bring a version into the cache. Takes no worker that waits: that one has imported something else."""
+        return await self._run(task, Fetched, self._settings.fetch_s, take_spare=False)
+
+    async def benchmark(self, setup: TrialSetup, variant: Variant, folder: Path) -> BenchmarkResult:
+        """One trial, in a process of its own. folder: for what a trial makes, and leaves to the next."""
+        silence_s = self._silence_s(setup, variant)
+        return await self._run(Benchmark(setup, variant, folder), BenchmarkResult, silence_s)
+
+    async def validate_similar(
+        self, setup: TrialSetup, variant: Variant, folder: Path, terms: GateTerms
+    ) -> SimilarResult:
+        """The reference, `variant` if it is another, and all gates, in one process."""
+        silence_s = self._silence_s(setup, variant)
+        return await self._run(ValidateSimilar(setup, variant, folder, terms), SimilarResult, silence_s)
+
+    async def run_gates(self, task: RunGates) -> tuple[GateResult, ...]:
+        """What the gates found."""
+        return (await self._run(task, GatesRun, self._settings.gate_s)).results
+
+    def _silence_s(self, setup: TrialSetup, variant: Variant) -> float:
+        converts = variant.needs_conversion(setup.version.files)
+        return self._settings.convert_s if converts else self._settings.gate_s
+
+    async def _run(self, task: Task, expected: type[A], silence_s: float, take_spare: bool = True) -> A:
+        spare = self.spare.take() if take_spare else None
+        limits = self._settings.limits(silence_s)
+        self.task = WorkerTask(task, limits, self._on_report, self._recent_frames, spare)
+        return await self.task.run(expected)

@@ -1,0 +1,44 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""What a worker may take, and how long it may say nothing: looked at in one place, for every kind of worker."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+WATCH_S = 0.1
+"""How often each worker is looked at: memory can grow by a gigabyte in a second."""
+
+
+@dataclass(frozen=True)
+class WorkerUsage:
+    """How a worker is doing. memory_bytes: resident; silent_s: since it was heard, or given its task; owing_s: since it
+    owes an answer, 0 while it owes none; heard: whether it has said anything since it was given its task."""
+
+    memory_bytes: int
+    silent_s: float
+    owing_s: float
+    heard: bool
+
+
+@dataclass(frozen=True)
+class WorkerLimits:
+    """When a worker is killed.
+
+    memory_bytes: resident, None: whatever it takes. silence_s: seconds without a word, or without an answer that it
+    owes. start_s: seconds until its first word.
+    """
+
+    memory_bytes: int | None
+    silence_s: float
+    start_s: float
+
+    def exceeded(self, usage: WorkerUsage) -> str:
+        """Which limit it is over, in words; "" while it is within all."""
+        limit = self.memory_bytes
+        if limit is not None and usage.memory_bytes > limit:
+            return f"it took {usage.memory_bytes >> 20} MB of memory, the limit is {limit >> 20} MB"
+        if not usage.heard:
+            return f"no sign of life within {self.start_s:g} s" if usage.silent_s > self.start_s else ""
+        if usage.silent_s > self.silence_s:
+            return f"no sign of life for {self.silence_s:g} s"
+        return f"it hung: no answer for {self.silence_s:g} s" if usage.owing_s > self.silence_s else ""
