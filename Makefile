@@ -5,11 +5,11 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: help setup etcd demo test lint format soak bench clean
+.PHONY: help setup etcd zookeeper demo test lint format soak bench clean
 
 help:
 	@echo "make demo   a rendered packaging line: models swapped under it, bad ones refused, rolled back"
-	@echo "make test   lint, types, import contracts, and all tests (with a real etcd)"
+	@echo "make test   lint, types, import contracts, and all tests (with a real etcd and ZooKeeper)"
 	@echo "make lint   ruff, mypy --strict, import-linter"
 	@echo "make soak   hundreds of swaps under load: nothing lost, nothing leaked; SOAK_ARGS=\"--swaps 20\" for fewer"
 	@echo "make bench  figures, side by side"
@@ -34,6 +34,15 @@ etcd:
 	  echo "etcd and etcdctl are missing: sudo apt install etcd-server etcd-client, or put them on PATH"; exit 1; \
 	fi
 
+# And to a real ZooKeeper: Debian's jars, started without its scripts. Of its dependencies Java is the large one.
+zookeeper:
+	@test -e /usr/share/java/zookeeper.jar -a -e /usr/share/java/netty-handler.jar || \
+	if command -v apt-get >/dev/null && [ "$$(id -u)" = 0 ]; then \
+	  apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install -y zookeeper >/dev/null; \
+	else \
+	  echo "/usr/share/java/zookeeper.jar is missing: sudo apt install zookeeper"; exit 1; \
+	fi
+
 demo: setup
 	$(BIN)/edgeagent demo
 
@@ -47,7 +56,7 @@ format: setup
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-test: setup etcd lint
+test: setup etcd zookeeper lint
 	$(BIN)/python tools/run_tests.py
 
 soak: setup

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
-# etcd3's generated code needs the pure-Python protobuf (see edgeagent/intent/etcd.py). Here other tests import
+# etcd3's generated code needs the pure-Python protobuf (see edgeagent/intent/etcd_client.py). Here other tests import
 # protobuf first, through onnx; in the node nothing does.
 os.environ.setdefault("PROTOCOL_BUFFERS_PYTHON_IMPLEMENTATION", "python")
 

@@ -14,7 +14,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Protocol
 
-from edgeagent.errors import UsageError
+from edgeagent.errors import UnavailableError, UsageError
 
 ABSENT = "absent"
 """Revision of a key that doesn't exist."""
@@ -84,7 +84,10 @@ class IntentWriter(Protocol):
 
 
 class Lease(Protocol):
-    """Keys that were written under it vanish when it ends. It ends unless it is kept alive."""
+    """Keys that were written under it vanish when it ends. It ends unless it is kept alive.
+
+    In ZooKeeper the process that holds it keeps it alive by living.
+    """
 
     ttl_s: float
 
@@ -170,3 +173,11 @@ class Access:
     password_file: Path | None = None
     tls: Tls | None = None
     options: Mapping[str, str | int | float | bool] = field(default_factory=dict)
+
+    def password(self) -> str:
+        """What the file says now. Raises UnavailableError."""
+        assert self.password_file is not None
+        try:
+            return self.password_file.read_text("utf-8").rstrip("\r\n")
+        except (OSError, UnicodeDecodeError) as e:
+            raise UnavailableError("config store", f"can't read {self.password_file}: {e}") from e

@@ -61,7 +61,7 @@ class Adapter:
 ADAPTERS = (
     Adapter(
         "etcd", "etcd", "etcd://host:port[,host:port...]", "edgeagent.intent.etcd",
-        default_port=2379, key_value=True, leases=True, takes=frozenset({"login"}),
+        default_port=2379, key_value=True, leases=True, takes=frozenset({"login", "tls", "options"}),
     ),
     Adapter(
         "file", "folder", "file:///folder", "edgeagent.intent.folder",
@@ -70,6 +70,11 @@ ADAPTERS = (
     Adapter(
         "kafka", "Kafka", "kafka://host:port[,host:port...]/topic", "edgeagent.intent.kafka",
         default_port=9092, path="required", extra="kafka", writable=True,
+        takes=frozenset({"login", "tls", "options"}),
+    ),
+    Adapter(
+        "zk", "ZooKeeper", "zk://host:port[,host:port...][/chroot]", "edgeagent.intent.zookeeper",
+        default_port=2181, path="optional", extra="zookeeper", key_value=True, leases=True,
         takes=frozenset({"login", "tls", "options"}),
     ),
 )  # fmt: skip
@@ -90,7 +95,7 @@ def open_source(url: str, access: Access = _NO_ACCESS) -> IntentSource:
             raise
         raise MissingExtraError(
             f"config store {url}",
-            f"the package {e.name} is not installed",
+            f"the package {(e.name or adapter.module).partition('.')[0]} is not installed",
             f"pip install 'edgeagent[{adapter.extra}]'",
         ) from e
     return cast(IntentSource, module.open_source(address, access))

@@ -16,7 +16,8 @@ import pytest
 from edgeagent.errors import UnavailableError, UsageError
 from edgeagent.intent import etcd
 from edgeagent.intent.etcd import EtcdConfigStore
-from edgeagent.intent.port import Connection
+from edgeagent.intent.port import Access, Connection, Expected, Outcome, Tls
+from tests.support.certificates import Authority
 from tests.support.etcd import EtcdServer, free_port
 from tests.support.recorder import Recorder
 
@@ -321,7 +322,7 @@ def test_authentication(guarded: EtcdServer, opened: list[EtcdConfigStore], tmp_
     password = tmp_path / "password"
     password.write_text("right\n")
     store = EtcdConfigStore(
-        [guarded.endpoint], username="node", password_file=password, read_every_s=(2.0, 3.0), backoff_s=QUICK
+        [guarded.endpoint], access=Access("node", password), read_every_s=(2.0, 3.0), backoff_s=QUICK
     )
     opened.append(store)
     store.put(KEY, b"v1")
@@ -349,7 +350,7 @@ def test_a_stale_token_is_renewed_within_the_call(
     """Etcd has dropped the token: the caller doesn't notice."""
     password = tmp_path / "password"
     password.write_text("right")
-    store = EtcdConfigStore([guarded.endpoint], username="node", password_file=password)
+    store = EtcdConfigStore([guarded.endpoint], access=Access("node", password))
     opened.append(store)
     store.put(KEY, b"v1")
     link = store._client.link()
@@ -369,7 +370,7 @@ def test_wrong_or_missing_credentials_are_said(
     password = tmp_path / "password"
     password.write_text("wrong")
     anonymous = EtcdConfigStore([guarded.endpoint])
-    store = EtcdConfigStore([guarded.endpoint], username="node", password_file=password, backoff_s=QUICK)
+    store = EtcdConfigStore([guarded.endpoint], access=Access("node", password), backoff_s=QUICK)
     opened += [anonymous, store]
     with pytest.raises(UsageError, match="user name is empty"):
         anonymous.get(KEY)
@@ -383,7 +384,7 @@ def test_wrong_or_missing_credentials_are_said(
     guarded.etcdctl("--user", "root:root", "put", KEY, "v2")
     seen.wait_value(KEY, b"v2")
     password.unlink()
-    later = EtcdConfigStore([guarded.endpoint], username="node", password_file=password)
+    later = EtcdConfigStore([guarded.endpoint], access=Access("node", password))
     opened.append(later)
     with pytest.raises(UnavailableError, match="can't read"):
         later.get(KEY)
@@ -403,3 +404,118 @@ def test_importing_the_adapter_leaves_the_environment_alone() -> None:
             [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, env=env, check=True
         )
         assert done.stdout.split("\n")[:2] == [str(before), "[]"]
+
+
+def test_a_large_fleet_is_listed_whole(server: EtcdServer, opened: list[EtcdConfigStore]) -> None:
+    """In pages at one revision: 2,000 values of 3.4 kB are more than a message of gRPC's holds."""
+    store = EtcdConfigStore([server.endpoint])
+    opened.append(store)
+    for start in range(0, 2000, 100):  # a transaction holds 128 operations
+        nodes = {f"/edgeagent/nodes/n{n:04}": b"%d" % n + bytes(3400) for n in range(start, start + 100)}
+        assert store.compare_and_set([], nodes) is Outcome.WRITTEN
+    listed = store.list("/edgeagent/nodes/")
+    assert [int(e.value.rstrip(b"\0")) for e in listed if e.value] == list(range(2000))
+    for n in range(6):
+        store.put(f"/large/{n}", bytes(1 << 20))
+    assert [len(e.value or b"") for e in store.list("/large/")] == [1 << 20] * 6
+
+
+def test_a_list_is_of_one_revision(
+    server: EtcdServer, opened: list[EtcdConfigStore], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is written between two pages is not in it."""
+    monkeypatch.setattr(etcd, "PAGE_KEYS", 2)
+    store = EtcdConfigStore([server.endpoint])
+    opened.append(store)
+    for n in range(5):
+        store.put(f"/n/{n}", b"before")
+    page = EtcdConfigStore._page
+
+    def and_write(self: EtcdConfigStore, *args: object) -> object:
+        answer = page(self, *args)
+        self.put("/n/4", b"after")
+        self.put("/n/3.5", b"new")
+        return answer
+
+    monkeypatch.setattr(EtcdConfigStore, "_page", and_write)
+    assert [e.value for e in store.list("/n/")] == [b"before"] * 5
+
+
+def test_a_transaction_without_an_answer_is_unknown(
+    server: EtcdServer, opened: list[EtcdConfigStore]
+) -> None:
+    """It may have been written: whoever asked must read before they act."""
+    store = EtcdConfigStore([server.endpoint], deadline_s=1.0)
+    opened.append(store)
+    read = store.get(KEY)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(store, "get", lambda key: server.freeze())  # what comes just before it is sent
+        try:
+            assert store.compare_and_set([Expected(KEY, read.revision)], {KEY: b"v1"}) is Outcome.UNKNOWN
+        finally:
+            server.thaw()
+
+
+def test_a_successor_s_key_is_not_the_leader_s_own(server: EtcdServer, opened: list[EtcdConfigStore]) -> None:
+    """The condition is checked by etcd within the transaction, not by us before it."""
+    store = EtcdConfigStore([server.endpoint])
+    opened.append(store)
+    store.put("/leader", b"one")
+    mine = Expected("/leader", created=store.get("/leader").created)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(store, "get", lambda key: server.etcdctl("del", "/leader"))
+        assert store.compare_and_set([mine], {KEY: b"v1"}) is Outcome.REFUSED
+    assert store.get(KEY).value is None
+
+
+def test_tls(tmp_path: Path, opened: list[EtcdConfigStore]) -> None:
+    """The server shows a certificate of the authority that we trust, and we one that it trusts; else no connection."""
+    authority = Authority(tmp_path / "authority")
+    server_id, client_id = authority.identity("server"), authority.identity("client")
+    secure = f"127.0.0.1:{free_port()}"
+    flags = (
+        "--cert-file", str(server_id.cert), "--key-file", str(server_id.key), "--client-cert-auth",
+        "--trusted-ca-file", str(authority.cert),
+    )  # fmt: skip
+    with EtcdServer(tmp_path / "server", *flags, secure=secure) as server:
+        server.etcdctl("put", KEY, "v1")
+        store = EtcdConfigStore(
+            [secure], access=Access(tls=Tls(authority.cert, client_id.cert, client_id.key))
+        )
+        strangers = [Access(tls=Tls()), Access(tls=Tls(authority.cert)), Access()]
+        others = [EtcdConfigStore([secure], access=access, deadline_s=1.0) for access in strangers]
+        opened += [store, *others]
+        seen = Recorder()
+        store.watch([KEY], seen.on_entry, seen.on_connection)
+        seen.wait_value(KEY, b"v1")
+        server.etcdctl("put", KEY, "v2")
+        seen.wait_value(KEY, b"v2")
+        for other in others:
+            with pytest.raises(UnavailableError):
+                other.get(KEY)
+        missing = EtcdConfigStore([secure], access=Access(tls=Tls(tmp_path / "none.pem")))
+        opened.append(missing)
+        with pytest.raises(UnavailableError, match="can't read"):
+            missing.get(KEY)
+
+
+def test_a_proxy_in_the_environment_is_not_asked(server: EtcdServer, opened: list[EtcdConfigStore]) -> None:
+    """A server in the plant is reached directly, whatever http_proxy says, unless told otherwise."""
+    dead = f"http://127.0.0.1:{free_port()}"
+    program = (
+        "import sys\n"
+        "from edgeagent.errors import UnavailableError\n"
+        "from edgeagent.intent.port import Access\n"
+        "from edgeagent.intent.url import open_store\n"
+        "open_store(sys.argv[1]).put('/a', b'v1')\n"
+        "try:\n"
+        "    open_store(sys.argv[1], Access(options={'http_proxy': True})).get('/a')\n"
+        "except UnavailableError as e:\n"
+        "    print(e)\n"
+    )
+    env = {**os.environ, "http_proxy": dead, "HTTP_PROXY": dead, "no_proxy": "", "NO_PROXY": ""}
+    done = subprocess.run(
+        [sys.executable, "-c", program, server.url], env=env, capture_output=True, text=True, timeout=120
+    )
+    assert server.etcdctl("get", "--print-value-only", "/a").strip() == "v1", done.stderr
+    assert dead.removeprefix("http://") in done.stdout, (done.stdout, done.stderr)

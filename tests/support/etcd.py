@@ -36,14 +36,16 @@ class EtcdServer:
     """One etcd process on ports and a data folder of its own, which outlive `kill`: `start` brings it back.
 
     Use it as a context manager. Start it from the main thread: it dies with the thread that started it.
+    secure: another "host:port" to listen on, with TLS as the flags say.
     """
 
-    def __init__(self, folder: Path, *flags: str) -> None:
+    def __init__(self, folder: Path, *flags: str, secure: str = "") -> None:
         self.endpoint = f"127.0.0.1:{free_port()}"
         self.url = f"etcd://{self.endpoint}"
         self._peer = f"http://127.0.0.1:{free_port()}"
         self._folder = folder
         self._flags = flags
+        self._urls = f"http://{self.endpoint}" + (f",https://{secure}" if secure else "")
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> EtcdServer:
@@ -57,11 +59,10 @@ class EtcdServer:
 
     def start(self, deadline_s: float = 60.0) -> None:
         """Start it and wait until it serves."""
-        http = f"http://{self.endpoint}"
         with_parent = ["setpriv", "--pdeathsig", "KILL", "--"] if shutil.which("setpriv") else []
         command = [
             *with_parent, "etcd", "--name", "test", "--log-level", "error", "--data-dir", str(self._folder / "data"),
-            "--listen-client-urls", http, "--advertise-client-urls", http,
+            "--listen-client-urls", self._urls, "--advertise-client-urls", self._urls,
             "--listen-peer-urls", self._peer, "--initial-advertise-peer-urls", self._peer,
             "--initial-cluster", f"test={self._peer}", *self._flags,
         ]  # fmt: skip

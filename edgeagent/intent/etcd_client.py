@@ -1,0 +1,194 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""Calls to an etcd cluster: channels, tokens, deadlines, and the next endpoint after a failure."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import grpc  # type: ignore[import-untyped]
+
+from edgeagent.errors import UnavailableError, UsageError
+from edgeagent.intent.port import Access, Tls
+
+# The generated code of etcd3 0.12 works only with protobuf's implementation in Python, which is chosen when
+# protobuf is first imported. Put back afterwards: child processes that convert models need the fast one.
+_CHOICE = "PROTOCOL_BUFFERS_PYTHON_IMPLEMENTATION"
+_chosen = os.environ.get(_CHOICE)
+os.environ[_CHOICE] = "python"
+try:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # hundreds, about how that code was generated
+        import etcd3.etcdrpc
+except TypeError as e:
+    raise ImportError("protobuf was imported before edgeagent.intent.etcd_client, which must be first") from e
+finally:
+    os.environ.pop(_CHOICE)
+    if _chosen is not None:
+        os.environ[_CHOICE] = _chosen
+
+rpc = etcd3.etcdrpc
+"""The messages and stubs."""
+
+NO_LEADER = ("hasleader", "true")  # without it a member cut off from the others leaves a watch silent
+TRY_ANOTHER = (
+    grpc.StatusCode.UNAVAILABLE,
+    grpc.StatusCode.DEADLINE_EXCEEDED,
+    grpc.StatusCode.INTERNAL,
+    grpc.StatusCode.UNKNOWN,
+    grpc.StatusCode.CANCELLED,
+)
+"""Answers after which another endpoint may do better; whether the request was performed is not known."""
+_OPERATORS_FAULT = (
+    grpc.StatusCode.INVALID_ARGUMENT,
+    grpc.StatusCode.PERMISSION_DENIED,
+    grpc.StatusCode.UNAUTHENTICATED,
+)
+_STALE_TOKEN = ("invalid auth token", "user name is empty", "revision in header is old", "auth store is old")
+
+
+class Link:
+    """A connection to one endpoint."""
+
+    def __init__(self, endpoint: str, options: Sequence[tuple[str, int]], tls: Tls | None) -> None:
+        if tls is None:
+            self.channel = grpc.insecure_channel(endpoint, options)
+        else:
+            self.channel = grpc.secure_channel(endpoint, _credentials(tls), options)
+        self.kv = rpc.KVStub(self.channel)
+        self.watch = rpc.WatchStub(self.channel)
+        self.lease = rpc.LeaseStub(self.channel)
+        self.auth = rpc.AuthStub(self.channel)
+        self.token: tuple[tuple[str, str], ...] = ()
+
+
+Method = Callable[[Link], Callable[..., Any]]
+
+
+class Client:
+    """Calls to a cluster: with a deadline, a valid token, and another endpoint after a failure. Thread-safe."""
+
+    def __init__(
+        self,
+        endpoints: tuple[str, ...],
+        options: Sequence[tuple[str, int]],
+        deadline_s: float,
+        access: Access,
+    ) -> None:
+        self._endpoints = endpoints
+        self._options = options
+        self._deadline_s = deadline_s
+        self._access = access
+        self._lock = threading.Lock()
+        self._next = 0
+        self._link: Link | None = None
+        self._closed = False
+
+    def link(self) -> Link:
+        """The connection in use. Raises UnavailableError after close, or when a certificate can't be read."""
+        with self._lock:
+            if self._closed:
+                raise UnavailableError("config store", "it has been closed")
+            if self._link is None:
+                self._link = Link(self._endpoints[self._next], self._options, self._access.tls)
+            return self._link
+
+    def drop(self, link: Link) -> None:
+        """Give up a connection that failed; the next one goes to the next endpoint."""
+        with self._lock:
+            if link is self._link:
+                self._link = None
+                self._next = (self._next + 1) % len(self._endpoints)
+        link.channel.close()
+
+    def close(self) -> None:
+        """Cancel the calls under way and refuse new ones. Idempotent."""
+        with self._lock:
+            self._closed = True
+            link, self._link = self._link, None
+        if link is not None:
+            link.channel.close()
+
+    def call(self, method: Method, request: Any) -> Any:
+        """The answer to a request that may be sent twice, from whichever endpoint gives it.
+
+        Raises grpc.RpcError, UnavailableError.
+        """
+        give_up = time.monotonic() + self._deadline_s * len(self._endpoints)
+        for _ in range(
+            max(2, len(self._endpoints)) - 1
+        ):  # twice at least: a connection may have gone unnoticed
+            try:
+                return self.call_once(method, request)
+            except grpc.RpcError as e:
+                if e.code() not in TRY_ANOTHER or time.monotonic() >= give_up:
+                    raise
+        return self.call_once(method, request)
+
+    def call_once(self, method: Method, request: Any) -> Any:
+        """The answer of the endpoint in use. Raises grpc.RpcError, UnavailableError."""
+        link = self.link()
+        try:
+            try:
+                return self._send(link, method, request, new_token=False)
+            except grpc.RpcError as e:
+                if not self._access.username or not any(text in (e.details() or "") for text in _STALE_TOKEN):
+                    raise
+            return self._send(link, method, request, new_token=True)
+        except grpc.RpcError as e:
+            if e.code() in TRY_ANOTHER:
+                self.drop(link)
+            raise
+        except ValueError as e:  # grpc's answer when another thread has just closed the channel
+            raise UnavailableError("config store", "the connection was closed") from e
+
+    def _send(self, link: Link, method: Method, request: Any, *, new_token: bool) -> Any:
+        if self._access.username and (new_token or not link.token):
+            link.token = self._authenticate(link)
+        return method(link)(request, timeout=self._deadline_s, metadata=(*link.token, NO_LEADER))
+
+    def _authenticate(self, link: Link) -> tuple[tuple[str, str], ...]:
+        password = self._access.password()
+        try:
+            request = rpc.AuthenticateRequest(name=self._access.username, password=password)
+            return (("token", link.auth.Authenticate(request, timeout=self._deadline_s).token),)
+        except grpc.RpcError as e:
+            if "authentication is not enabled" in (e.details() or ""):
+                return ()
+            raise
+
+
+def _credentials(tls: Tls) -> grpc.ChannelCredentials:
+    ca, key, cert = (_pem(path) for path in (tls.ca_file, tls.key_file, tls.cert_file))
+    return grpc.ssl_channel_credentials(ca, key, cert)
+
+
+def _pem(path: Path | None) -> bytes | None:
+    try:
+        return path.read_bytes() if path else None
+    except OSError as e:
+        raise UnavailableError("config store", f"can't read {path}: {e}") from e
+
+
+@contextmanager
+def translated(what: str, todo: str = "") -> Iterator[None]:
+    """Errors of gRPC become ours."""
+    try:
+        yield
+    except grpc.RpcError as e:
+        if e.code() in _OPERATORS_FAULT or "larger than max" in (e.details() or ""):
+            raise UsageError(what, e.details(), "see user, role, password and the size of the value") from e
+        raise UnavailableError(what, why_of(e), todo or "see whether etcd runs there and has a leader") from e
+
+
+def why_of(error: Any) -> str:
+    """The reason in a grpc.RpcError, for people."""
+    if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
+        return "no answer in time"
+    return (error.details() or "").rpartition("last error: ")[2] or error.code().name
