@@ -41,9 +41,17 @@ from edgeagent.observe.systemd import SystemdNotifier, watchdog_interval
 from edgeagent.runtimes.variants import stream_count
 from edgeagent.serving.engine_process import EngineSettings
 from edgeagent.serving.pipeline import Pipeline
+from edgeagent.status.intent_status import source_statuses
 from edgeagent.status.model_status import model_status
 from edgeagent.status.node_status import NodeStatus
-from edgeagent.status.schema import ConfigStoreStatus, ModelStoreStatus, Outcome, Presence, Status, to_json
+from edgeagent.status.schema import (
+    ConfigStoreStatus,
+    ModelStoreStatus,
+    Outcome,
+    Presence,
+    Status,
+    to_json,
+)
 from edgeagent.update.journal import Journal
 from edgeagent.update.state_file import load_state
 from edgeagent.update.trial_runner import PrepareSettings
@@ -129,9 +137,9 @@ class Node:
             pipeline = Pipeline(config, updater.router, self.metrics, updater.forget_ring, streams)
             self.pipelines[config.name] = pipeline
         settings = self.config.config_store
-        source = open_source(settings.url, settings.access())
+        sources = [open_source(s.url, s.access()) for s in (settings, *self.config.intent_sources)]
         watcher = IntentWatcher(
-            source, self.config.node.id, self.updaters, self._intent_changed, self._intent_invalid
+            sources, self.config.node.id, self.updaters, self._intent_changed, self._intent_invalid
         )
         self._watcher = watcher
         if find_adapter(settings.url).leases:
@@ -260,7 +268,7 @@ class Node:
         self.updaters[model].handle(IntentChanged(directive))
 
     def _intent_invalid(self, model: str, key: str, why: str) -> None:
-        _log.error("intent not understood", key=key, why=why)
+        _log.error("intent.invalid", key=key, why=why)
         self.metrics.intent_invalid(model)
         self.updaters[model].handle(IntentInvalid(why))
         if self._journal:
@@ -279,6 +287,8 @@ class Node:
             await asyncio.sleep(_HOUSEKEEPING_S)
             self._node_status.update_metrics()
             self.metrics.config_store_connected(watcher.connection.connected)
+            for source in source_statuses(watcher.sources):
+                self.metrics.intent_source_connected(source.url, source.connected)
             away = "" if watcher.connection.connected else "; config store away"
             self._notifier.status(self._node_status.summary() + away)
             now = time.monotonic()
@@ -302,6 +312,7 @@ class Node:
                 connected=connection.connected,
                 why=connection.why or None,
             ),
+            intent_sources=source_statuses(self._watcher.sources),
             model_store=ModelStoreStatus(url=self.config.model_store.url),
             models=self._node_status.models(),
             pipelines=self._node_status.pipelines(),

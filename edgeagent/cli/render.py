@@ -69,6 +69,12 @@ def show_status(status: Status) -> None:
             _line(f"config store: {store.why}", "yellow")
     else:
         _line(f"node {status.node}, config store {store.url} NOT connected {store.why or ''}", "red")
+    for source in status.intent_sources[1:]:
+        decides = f", decides {', '.join(source.decides)}" if source.decides else ""
+        state = "connected" if source.connected else "NOT connected"
+        why = f": {source.why}" if source.why else ""
+        colour = None if source.connected and not source.why else "yellow"
+        _line(f"further source {source.url} {state}{decides}{why}", colour)
     if status.disk_error:
         _line(f"not written to disk: {status.disk_error}", "red")
     _table(

@@ -326,12 +326,22 @@ class Config(Section):
 
     node: NodeConfig = Field(default_factory=NodeConfig)
     config_store: ConfigStoreConfig = ConfigStoreConfig()
+    intent_sources: list[IntentSourceConfig] = Field(default=[])
     model_store: ModelStoreConfig = ModelStoreConfig()
     engine: EngineConfig = EngineConfig()
     pipelines: list[PipelineConfig] = Field(default=[])
     update: UpdateConfig = UpdateConfig()
     api: ApiConfig = ApiConfig()
     log: LogConfig = LogConfig()
+
+    @field_validator("intent_sources")
+    @classmethod
+    def _each_once(cls, sources: list[IntentSourceConfig], info: ValidationInfo) -> list[IntentSourceConfig]:
+        first = info.data.get("config_store")
+        urls = [s.url for s in (*([first] if first else []), *sources)]
+        if twice := sorted({url for url in urls if urls.count(url) > 1}):
+            raise ValueError(f"{twice[0]} is given twice; allowed: each source once, config_store included")
+        return sources
 
     @field_validator("pipelines")
     @classmethod

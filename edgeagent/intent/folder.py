@@ -197,7 +197,7 @@ class _FileWatch(WatchThread):
 
     def _poll(self, error: Exception) -> None:
         if not self._polls:
-            log.warning("no inotify, reading periodically", config_store=self._url, why=str(error))
+            log.warning("inotify.missing", config_store=self._url, why=str(error))
         self._polls = True
         self._report_all()
         self._closed.wait(self._read_every_s)

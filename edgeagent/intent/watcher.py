@@ -1,76 +1,145 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
-"""From keys to wishes: watches the keys of this node's models, and says for each model what is wished for."""
+"""From keys to intent: watches the keys of this node's models in all sources, and says what should serve."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from typing import TypeVar
+
+import structlog
 
 from edgeagent.core.directive import Directive, current_key, decode_directive, pin_key
+from edgeagent.core.precedence import Decision, Said, decide
 from edgeagent.errors import DirectiveError
 from edgeagent.intent.port import Connection, Entry, IntentSource, Watch
 
+T = TypeVar("T")
+log = structlog.get_logger(__name__)
+
+PATIENCE_S = 30.0
+"""How long after the start a source that has said nothing yet holds up those after it."""
+
+
+class WatchedSource:
+    """A source with what it has said. number: its place in the order of the configuration."""
+
+    def __init__(self, number: int, source: IntentSource, models: Iterable[str]) -> None:
+        self.number = number
+        self.source = source
+        self.connection = Connection(False, "not tried yet")
+        self.said = dict.fromkeys(models, Said())
+        self.decides: set[str] = set()
+        """The models whose intent comes from here."""
+        self._watch: Watch | None = None
+
+    def watch(
+        self,
+        keys: Sequence[str],
+        on_entry: Callable[[Entry], None],
+        on_connection: Callable[[Connection], None],
+    ) -> None:
+        """Begin to watch, once."""
+        self._watch = self.source.watch(keys, on_entry, on_connection)
+
+    def close(self) -> None:
+        """No callback comes after this; the source is closed."""
+        if self._watch:
+            self._watch.close()
+        self.source.close()
+
 
 class IntentWatcher:
-    """The wishes for one node. Callbacks come on the event loop that `start` was called on.
+    """The intent for one node. Callbacks come on the event loop that `start` was called on.
 
-    on_wish(model, directive): what should serve, each time a key was written; a pin of this node wins over the
-    wish for all, which counts only once it is known that there is no pin. on_invalid(model, key, why): a value that
-    can't be decoded; the wish before stays. A deleted key changes nothing, but for a pin: then the wish for all holds
-    again.
+    sources: in the order in which they decide; see core/precedence.py.
+    on_intent(model, directive): what should serve, when that has changed. on_invalid(model, key, why): a value that
+    can't be decoded; the intent before stays. A deleted key makes the next one in the order count; where there is
+    none, nothing changes.
     """
 
     def __init__(
         self,
-        source: IntentSource,
+        sources: Sequence[IntentSource],
         node: str,
         models: Iterable[str],
         on_intent: Callable[[str, Directive], None],
         on_invalid: Callable[[str, str, str], None],
+        *,
+        patience_s: float = PATIENCE_S,
     ) -> None:
-        self._source = source
-        self.connection = Connection(False, "not tried yet")
+        models = list(models)
+        self.sources = [WatchedSource(n, source, models) for n, source in enumerate(sources)]
         self._on_intent = on_intent
         self._on_invalid = on_invalid
-        self._keys = {k: m for m in models for k in (current_key(m), pin_key(m, node))}
-        self._pins = {m: pin_key(m, node) for m in self._keys.values()}
-        # By key, the last that could be decoded; None: there is no such pin. A key that isn't here was not read yet.
-        self._directives: dict[str, Directive | None] = {}
-        self._watch: Watch | None = None
+        self._patience_s = patience_s
+        self._pins = {pin_key(m, node): m for m in models}
+        self._models = self._pins | {current_key(m): m for m in models}
+        self._decided: dict[str, Decision] = {}
+        self._patience: asyncio.TimerHandle | None = None
+
+    @property
+    def connection(self) -> Connection:
+        """Of the first source, the config store."""
+        return self.sources[0].connection
 
     def start(self) -> None:
         """Watch from now on. To be called once, on the event loop."""
         loop = asyncio.get_running_loop()
 
-        def entry(seen: Entry) -> None:
-            if not loop.is_closed():
-                loop.call_soon_threadsafe(self._entry, seen)
+        def on_loop(act: Callable[[WatchedSource, T], None], source: WatchedSource) -> Callable[[T], None]:
+            def call(seen: T) -> None:
+                if not loop.is_closed():
+                    loop.call_soon_threadsafe(act, source, seen)
 
-        def connection(seen: Connection) -> None:
-            if not loop.is_closed():
-                loop.call_soon_threadsafe(setattr, self, "connection", seen)
+            return call
 
-        self._watch = self._source.watch(list(self._keys), entry, connection)
+        for source in self.sources:
+            source.watch(list(self._models), on_loop(self._entry, source), on_loop(self._connection, source))
+        if len(self.sources) > 1:
+            self._patience = loop.call_later(self._patience_s, self._give_up)
 
     async def stop(self) -> None:
-        """No callback comes after this; the source is closed."""
-        if self._watch:
-            await asyncio.to_thread(self._watch.close)
-        await asyncio.to_thread(self._source.close)
+        """No callback comes after this; the sources are closed."""
+        if self._patience:
+            self._patience.cancel()
+        await asyncio.gather(*(asyncio.to_thread(source.close) for source in self.sources))
 
-    def _entry(self, entry: Entry) -> None:
-        model = self._keys[entry.key]
+    def _connection(self, source: WatchedSource, connection: Connection) -> None:
+        source.connection = connection
+
+    def _entry(self, source: WatchedSource, entry: Entry) -> None:
+        model = self._models[entry.key]
+        directive = None
         if entry.value is not None:
+            # The same key of another source is another intent, also under the same revision.
+            revision = f"{entry.revision} of {source.source.url}" if source.number else entry.revision
             try:
-                self._directives[entry.key] = decode_directive(entry.key, entry.value, entry.revision)
+                directive = decode_directive(entry.key, entry.value, revision)
             except DirectiveError as e:
-                self._on_invalid(model, entry.key, str(e))
+                self._on_invalid(model, entry.key, f"{e} ({source.source.url})" if source.number else str(e))
                 return
-        elif entry.key == self._pins[model]:
-            self._directives[entry.key] = None
-        pin = self._pins[model]
-        if pin not in self._directives:
-            return  # after a start: what the pin may outweigh must not serve, nor end a hold, meanwhile
-        directive = self._directives[pin] or self._directives.get(current_key(model))
-        if directive:
-            self._on_intent(model, directive)
+        said = source.said[model]
+        source.said[model] = (
+            Said(directive, said.current) if entry.key in self._pins else Said(said.pin, directive)
+        )
+        self._decide(model)
+
+    def _give_up(self) -> None:
+        """Sources that have said nothing since the start hold up the others no longer."""
+        silent = [s for s in self.sources if all(said == Said() for said in s.said.values())]
+        for source in silent:
+            log.warning("source.given_up", intent_source=source.source.url, why=source.connection.why)
+            source.said = dict.fromkeys(source.said, Said(given_up=True))
+        for model in self._pins.values():
+            self._decide(model)
+
+    def _decide(self, model: str) -> None:
+        decision = decide([source.said[model] for source in self.sources])
+        if decision is None or decision == self._decided.get(model):
+            return
+        self._decided[model] = decision
+        for source in self.sources:
+            source.decides.discard(model)
+        self.sources[decision.source].decides.add(model)
+        self._on_intent(model, decision.directive)

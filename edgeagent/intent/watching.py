@@ -96,12 +96,12 @@ class WatchThread(ABC):
                 continue
             except WatchEnded as e:
                 if not self._closed.is_set():
-                    log.info("watch ended, resuming", config_store=self._url, why=str(e))
+                    log.info("watch.ended", config_store=self._url, why=str(e))
             except EdgeAgentError as e:
                 self._report_connection(Connection(False, e.why))
             except Exception as e:  # a defect here must not leave the node deaf to its operator
                 if not self._closed.is_set():
-                    log.exception("watch failed, resuming", config_store=self._url)
+                    log.exception("watch.failed", config_store=self._url)
                 self._report_connection(Connection(False, f"unexpected {type(e).__name__}: {e}"))
             self._closed.wait(self._backoff.next_s())
 
@@ -112,7 +112,7 @@ class WatchThread(ABC):
         try:
             self._on_connection(connection)
         except Exception:
-            log.exception("callback failed", config_store=self._url, connection=connection)
+            log.exception("callback.failed", config_store=self._url, connection=connection)
 
     def _report_entry(self, entry: Entry) -> None:
         # Whole entries are compared: a restored backup may hold another value under the same revision.
@@ -122,4 +122,4 @@ class WatchThread(ABC):
         try:
             self._on_entry(entry)
         except Exception:
-            log.exception("callback failed", config_store=self._url, key=entry.key, revision=entry.revision)
+            log.exception("callback.failed", config_store=self._url, key=entry.key, revision=entry.revision)

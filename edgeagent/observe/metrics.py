@@ -95,6 +95,9 @@ class Metrics:
             registry=r,
         )
         self._connected = Gauge("edgeagent_config_store_connected", "1 while it can be reached.", registry=r)
+        self._source_connected = Gauge(
+            "edgeagent_intent_source_connected", "1 while it can be reached.", ["source"], registry=r
+        )
         self._invalid = Counter(
             "edgeagent_intent_invalid",
             "Values of intent keys that could not be decoded.",
@@ -157,6 +160,10 @@ class Metrics:
     def config_store_connected(self, connected: bool) -> None:
         """Whether the config store can be reached now."""
         self._connected.set(connected)
+
+    def intent_source_connected(self, url: str, connected: bool) -> None:
+        """Whether one of the sources of intent can be reached now."""
+        self._source_connected.labels(url).set(connected)
 
     def intent_invalid(self, model: str) -> None:
         """A value of one of the model's intent keys could not be decoded."""

@@ -44,6 +44,15 @@ class ConfigStoreStatus(StatusPart):
     """Why it can't be reached, or what is wrong with it even so; null while all is well."""
 
 
+class IntentSourceStatus(ConfigStoreStatus):
+    """One of the sources of intent."""
+
+    kind: str
+    """Such as etcd, ZooKeeper, Kafka, folder."""
+    decides: list[str]
+    """The models whose intent comes from here."""
+
+
 class ModelStoreStatus(StatusPart):
     """Where versions come from."""
 
@@ -224,6 +233,8 @@ class Status(StatusPart):
     pid: int
     started: float
     config_store: ConfigStoreStatus
+    intent_sources: list[IntentSourceStatus] = []
+    """All of them, in the order in which they decide; the first is the config store."""
     model_store: ModelStoreStatus
     models: dict[str, ModelStatus]
     pipelines: dict[str, PipelineStatus]

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -393,3 +395,15 @@ def test_tls(tmp_path: Path, opened: Opener) -> None:
             opened(secure, access=Access(tls=Tls())).get(KEY)
         with pytest.raises(UnavailableError):
             opened(secure, access=Access(tls=Tls(authority.cert))).get(KEY)
+
+
+def test_who_does_not_use_a_client_does_not_load_it() -> None:
+    """A node on etcd or on a folder has the memory of neither kazoo nor Kafka's client."""
+    program = (
+        "import sys, edgeagent.node\n"
+        "from edgeagent.intent.url import open_source\n"
+        "sources = [open_source('file:///x'), open_source('etcd://127.0.0.1:1')]\n"
+        "print([m for m in ('kazoo', 'puresasl', 'confluent_kafka', 'aiokafka') if m in sys.modules])\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120)
+    assert done.stdout == "[]\n", done.stderr

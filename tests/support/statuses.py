@@ -11,6 +11,7 @@ from edgeagent.status.schema import (
     ConfigStoreStatus,
     FetchProgress,
     Held,
+    IntentSourceStatus,
     LatencyStatus,
     LoadedEngine,
     ModelStatus,
@@ -101,6 +102,10 @@ def a_status() -> Status:
         pid=4700,
         started=1767225600.0,
         config_store=ConfigStoreStatus(url="file:///x", connected=True, why=None),
+        intent_sources=[
+            IntentSourceStatus(url="file:///x", connected=True, why=None, kind="folder", decides=["yolo"]),
+            IntentSourceStatus(url="zk://h:1", connected=False, why="refused", kind="ZooKeeper", decides=[]),
+        ],
         model_store=ModelStoreStatus(url="file:///models"),
         models={"yolo": a_model()},
         pipelines={"line-1": a_pipeline()},

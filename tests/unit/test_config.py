@@ -129,6 +129,18 @@ def test_all_mistakes_at_once() -> None:
         ({"api": None}, "api: no value is wrong; allowed: a mapping"),
         ({"node": {"labels": {"line": 7}}}, "node.labels.line: 7 is wrong; allowed: text (put it in quotes)"),
         ({"config_store": {"url": "redis://x"}}, "config_store.url: 'redis://x' is not a config store"),
+        (
+            {"config_store": {"url": "zk://h", "tls": {"cert_file": "/c"}}},
+            "config_store.tls.key_file: only one",
+        ),
+        (
+            {"intent_sources": [{"url": "etcd://h"}, {"url": "etcd://h"}]},
+            "intent_sources: etcd://h is given twice",
+        ),
+        (
+            {"intent_sources": [{"url": "file:///x", "options": {"a": 1}}]},
+            "intent_sources[0].options: folder takes",
+        ),
         ({"config_store": {"url": "file://relative/x"}}, "config_store.url: "),
         ({"config_store": {"url": "etcd://me:pw@h:2379"}}, "config_store.url: it holds a user or password"),
         ({"config_store": {"url": "etcd://h:1", "username": "u"}}, "config_store.password_file: only one"),

@@ -45,6 +45,7 @@ def test_the_status_says_what_matters(capsys: pytest.CaptureFixture[str]) -> Non
     out = capsys.readouterr().out
     for text in (
         "node n1, config store file:///x connected",
+        "further source zk://h:1 NOT connected: refused",
         "not written to disk: read-only",
         "onnxruntime-cpu",
         "held on v1 by eve until",

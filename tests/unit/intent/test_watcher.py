@@ -1,0 +1,165 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""Several sources on one node: who decides, what is said of it, and what a source does that is away."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine, Sequence
+
+import pytest
+
+from edgeagent.intent.port import ABSENT, Connection, Entry, OnConnection, OnEntry, Watch
+from edgeagent.intent.watcher import IntentWatcher
+
+CURRENT = "/models/yolo/current"
+PIN = "/models/yolo/pins/n1"
+
+
+class FakeSource:
+    """Says what the test says."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self.closed = False
+
+    def watch(self, keys: Sequence[str], on_entry: OnEntry, on_connection: OnConnection) -> Watch:
+        assert list(keys) == [PIN, CURRENT]
+        self.on_entry, self.on_connection = on_entry, on_connection
+        return self
+
+    def close(self) -> None:
+        self.closed = True
+
+    def say(self, revision: int, *, pin: str | None = None, current: str | None = None) -> None:
+        """Both keys as they stand: connected."""
+        self.on_connection(Connection(True))
+        for key, value in ((PIN, pin), (CURRENT, current)):
+            self.on_entry(Entry(key, value and value.encode(), str(revision) if value else ABSENT))
+
+
+class Bench:
+    """A watcher of two sources, and what it said."""
+
+    def __init__(self, patience_s: float = 60.0) -> None:
+        self.first, self.second = FakeSource("etcd://a:1"), FakeSource("kafka://b:2/t")
+        self.intents: list[tuple[str, str]] = []
+        self.invalid: list[str] = []
+        self.watcher = IntentWatcher(
+            [self.first, self.second],
+            "n1",
+            ["yolo"],
+            lambda model, directive: self.intents.append((directive.version, directive.intent_id)),
+            lambda model, key, why: self.invalid.append(why),
+            patience_s=patience_s,
+        )
+        self.watcher.start()
+
+    async def versions(self) -> list[str]:
+        """The versions that were intended so far."""
+        for _ in range(5):
+            await asyncio.sleep(0)
+        return [version for version, _ in self.intents]
+
+    def decides(self) -> list[set[str]]:
+        """The models that each source decides."""
+        return [source.decides for source in self.watcher.sources]
+
+
+def on_loop(test: Callable[[], Coroutine[None, None, None]]) -> Callable[[], None]:
+    """Run a test as a coroutine."""
+
+    def run() -> None:
+        asyncio.run(test())
+
+    run.__doc__, run.__name__ = test.__doc__, test.__name__
+    return run
+
+
+@on_loop
+async def test_the_first_source_that_has_a_key_decides() -> None:
+    """A pin of any source before every key for all; what decides no more gives way to the next."""
+    bench = Bench()
+    bench.second.say(1, current="k1")
+    assert await bench.versions() == []  # the first may have one
+    bench.first.say(1, current="e1")
+    assert await bench.versions() == ["e1"]
+    assert bench.decides() == [{"yolo"}, set()]
+    bench.second.say(2, current="k2")
+    assert await bench.versions() == ["e1"]
+    bench.second.say(3, pin="p3", current="k2")
+    assert await bench.versions() == ["e1", "p3"]
+    bench.second.say(4, current="k2")
+    bench.first.say(4)
+    assert (await bench.versions())[-1] == "k2"
+    assert bench.decides() == [set(), {"yolo"}]
+    bench.second.say(5)
+    assert (await bench.versions())[-1] == "k2"  # nothing exists any more: nothing changes
+    await bench.watcher.stop()
+    assert bench.first.closed
+    assert bench.second.closed
+
+
+@on_loop
+async def test_the_same_revision_of_another_source_is_another_intent() -> None:
+    """The identity of the first source's intents stays as it was when it was the only one."""
+    bench = Bench()
+    bench.first.say(7, current="v1")
+    bench.second.say(7, current="v1")
+    await bench.versions()
+    bench.first.say(8)
+    await bench.versions()
+    assert [intent for _, intent in bench.intents] == [f"{CURRENT}@7", f"{CURRENT}@7 of kafka://b:2/t"]
+    await bench.watcher.stop()
+
+
+@on_loop
+async def test_a_source_that_is_away_keeps_what_it_said() -> None:
+    """Away is not "no key"."""
+    bench = Bench()
+    bench.first.say(1, current="e1")
+    bench.second.say(1, current="k1")
+    bench.first.on_connection(Connection(False, "gone"))
+    assert await bench.versions() == ["e1"]
+    assert bench.watcher.connection == Connection(False, "gone")
+    await bench.watcher.stop()
+
+
+@on_loop
+async def test_a_dead_source_holds_up_the_others_for_a_while() -> None:
+    """Then they decide; when it speaks up at last, it has its place again, once both of its keys are known."""
+    bench = Bench(patience_s=0.0)
+    bench.second.say(1, current="k1")
+    while not bench.intents:
+        await asyncio.sleep(0)
+    assert await bench.versions() == ["k1"]
+    bench.first.on_entry(Entry(PIN, None, ABSENT))
+    assert await bench.versions() == ["k1"]
+    bench.first.say(2, current="e2")
+    assert await bench.versions() == ["k1", "e2"]
+    await bench.watcher.stop()
+
+
+@on_loop
+async def test_a_value_that_cant_be_decoded_lets_nobody_else_decide() -> None:
+    """The intent before stays, and where there was none yet, there is none; the message names the source."""
+    bench = Bench()
+    bench.second.say(1, current="k1")
+    bench.first.say(1, current="{broken")
+    assert await bench.versions() == []
+    bench.first.say(2, current="e2")
+    assert await bench.versions() == ["e2"]
+    bench.second.say(3, pin="{broken")
+    assert await bench.versions() == ["e2"]
+    assert "kafka://b:2/t" not in bench.invalid[0]
+    assert "kafka://b:2/t" in bench.invalid[1]
+    await bench.watcher.stop()
+
+
+def test_a_source_is_closed_also_when_it_was_never_watched() -> None:
+    """A start that failed half-way."""
+    source = FakeSource("etcd://a:1")
+    watcher = IntentWatcher([source], "n1", ["yolo"], lambda *a: None, lambda *a: None)
+    asyncio.run(watcher.stop())
+    assert source.closed
+    with pytest.raises(AttributeError):
+        _ = source.on_entry
