@@ -33,7 +33,7 @@ def run_gates(
     on_start: Callable[[str], None],
     on_finish: Callable[[GateResult], None],
 ) -> tuple[GateResult, ...]:
-    """What the gates found, in order, up to the first that refuses. Raises EdgeAgentError for what is no verdict on
+    """What the gates found, in order, up to the first that refuses. Raises EdgeAgentError for what says nothing of
     the weights, such as a disk that fails."""
     results = []
     for gate in gates:

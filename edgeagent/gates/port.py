@@ -17,6 +17,8 @@ from edgeagent.core.gating import GateResult, GateTerms
 from edgeagent.core.tuning import Parity, Tolerance
 from edgeagent.core.verified import VerifiedVersion
 
+__all__ = ["Gate", "GateContext", "GateResult", "GateTerms"]
+
 if TYPE_CHECKING:
     from edgeagent.runtimes.detection.detector import Detector
     from edgeagent.runtimes.port import Image, ModelMetadata

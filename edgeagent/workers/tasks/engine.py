@@ -29,7 +29,7 @@ class LoadPlan:
 
 @dataclass(frozen=True)
 class LoadEngine:
-    """Load, then infer until the node is gone. nice: the priority to take after loading, None: as it is."""
+    """Load, then infer until the node is gone. nice: the priority to take after loading, None: none."""
 
     plan: LoadPlan
     nice: int | None
