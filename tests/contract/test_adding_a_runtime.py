@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -177,3 +178,13 @@ def test_a_broken_one_harms_nobody(site: Path, tmp_path: Path, entry: str, modul
     line = {f.subject: f for f in examine(config(tmp_path, "onnxruntime"))}["runtime zero"]
     assert line.level == "warn"
     assert why in line.text
+
+
+def test_the_registry_loads_no_runtime_and_no_numpy() -> None:
+    """The node and its configuration read it."""
+    code = (
+        "import sys, edgeagent.config, edgeagent.runtimes.variants\n"
+        "print(sorted({'numpy', 'cv2', 'torch', 'onnxruntime', 'openvino', 'onnx'} & set(sys.modules)))"
+    )
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "[]"
