@@ -11,14 +11,18 @@ from pathlib import Path
 import psutil  # type: ignore[import-untyped]
 import pytest
 
+from edgeagent.errors import WeightsError
 from edgeagent.runtimes.variants import Variant
 from edgeagent.serving.spare_worker import SpareWorker, libraries_of
+from edgeagent.workers import inspect
 from edgeagent.workers.bootstrap import can_raise_priority, raise_priority
+from edgeagent.workers.inspect import inspect_weights
 from edgeagent.workers.limits import WorkerLimits
 from edgeagent.workers.messages import Message
 from edgeagent.workers.process import Exit, WorkerProcess, WorkerProgram
 from edgeagent.workers.tasks.capture import CaptureSource
 from edgeagent.workers.tasks.engine import LoadEngine, LoadFailed, LoadPlan
+from tests.support.weights import detection_onnx
 
 MODULE = "edgeagent.workers.capture"
 
@@ -128,3 +132,15 @@ def test_a_worker_over_its_limits_is_killed(limits: WorkerLimits, why: str) -> N
         assert why in how.last_words
 
     asyncio.run(run())
+
+
+def test_a_file_that_takes_too_much_memory_to_look_at_is_refused(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The process that reads it is killed, not the one that asked."""
+    path = detection_onnx(tmp_path / "w.onnx")
+    assert inspect_weights(path).format == "onnx"
+    monkeypatch.setattr(inspect, "_MEMORY_BYTES", 1 << 20)
+    monkeypatch.setattr(inspect, "_TIMES_ITS_SIZE", 0)
+    with pytest.raises(WeightsError, match=r"the process that read it ended.*the limit is 1 MB"):
+        inspect_weights(path)
