@@ -35,6 +35,8 @@ from edgeagent.fleet.presence import Announcer
 from edgeagent.intent.url import find_adapter, open_source, open_store, open_writer
 from edgeagent.intent.watcher import IntentWatcher
 from edgeagent.observe.audit import AuditRecord
+from edgeagent.observe.bus import Bus
+from edgeagent.observe.event_log import log_events
 from edgeagent.observe.logs import setup_logging, stop_logging
 from edgeagent.observe.metrics import Metrics
 from edgeagent.observe.systemd import SystemdNotifier, watchdog_interval
@@ -97,7 +99,10 @@ class Node:
 
     def __init__(self, config: Config) -> None:
         self.config = config
+        self.bus = Bus()
         self.metrics = Metrics()
+        self.metrics.follow(self.bus)
+        log_events(self.bus)
         self.api: ApiServer | None = None
         self.updaters: dict[str, Updater] = {}
         self.pipelines: dict[str, Pipeline] = {}
@@ -124,7 +129,7 @@ class Node:
             self.config.model_store.url,
             self.config.update.keep_versions,
             self.updaters,
-            self.metrics,
+            self.bus,
         )
         for model in sorted({p.model for p in self.config.pipelines}):
             self.updaters[model] = self._build_updater(
@@ -134,7 +139,7 @@ class Node:
             updater = self.updaters[config.model]
             on_gpu = self.config.engine.device.startswith("cuda")
             streams = 1 if on_gpu else stream_count(self._threads)
-            pipeline = Pipeline(config, updater.router, self.metrics, updater.forget_ring, streams)
+            pipeline = Pipeline(config, updater.router, self.metrics, self.bus, updater.forget_ring, streams)
             self.pipelines[config.name] = pipeline
         settings = self.config.config_store
         sources = [open_source(s.url, s.access()) for s in (settings, *self.config.intent_sources)]
@@ -232,7 +237,7 @@ class Node:
             retry_max_s=c.update.retry_seconds,
             store_check_max_s=c.update.retry_seconds,
         )
-        return Updater(state, policy, prepare, engine, journal, c.update.spare_worker)
+        return Updater(state, policy, prepare, engine, journal, self.bus, c.update.spare_worker)
 
     async def _start_api(self) -> None:
         api = self.config.api
@@ -269,7 +274,6 @@ class Node:
 
     def _intent_invalid(self, model: str, key: str, why: str) -> None:
         _log.error("intent.invalid", key=key, why=why)
-        self.metrics.intent_invalid(model)
         self.updaters[model].handle(IntentInvalid(why))
         if self._journal:
             self._journal.record(model, AppendAudit("intent", "invalid", "config store", why=why))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
-"""Prometheus metrics: one method a fact, cheap enough for the path of every frame."""
+"""Prometheus metrics: counted from the events of the bus, and by direct calls on the path of every frame."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from prometheus_client import (
 )
 
 from edgeagent import __version__
+from edgeagent.observe.bus import AuditAppended, Bus, SinkFailed, SourceFailed, WorkerRestarted
 from edgeagent.observe.gpu import GpuCollector
 
 LATENCY_BUCKETS = (
@@ -129,6 +130,26 @@ class Metrics:
         """The text that Prometheus scrapes (`content_type`). Thread-safe; it asks the GPU's driver, which may wait."""
         return generate_latest(self.registry)
 
+    def follow(self, bus: Bus) -> None:
+        """Count what the bus tells. What happens with every frame is counted by the methods below instead."""
+        bus.subscribe(AuditAppended, self._audited)
+        bus.subscribe(WorkerRestarted, lambda event: self._restarts.labels(event.kind).inc())
+        bus.subscribe(
+            SourceFailed, lambda event: self._source_errors.labels(event.pipeline, event.state).inc()
+        )
+        bus.subscribe(SinkFailed, lambda event: self._sink_errors.labels(event.pipeline, event.sink).inc())
+
+    def _audited(self, event: AuditAppended) -> None:
+        """Swaps by their result, and how long each stage took."""
+        record = event.record
+        if record.event == "intent":
+            self._invalid.labels(record.model).inc()
+        if record.event in ("intent", "rebuild"):  # neither is about another version
+            return
+        self._swaps.labels(record.model, record.result).inc()
+        for stage, seconds in record.stages.items():
+            self._update_stage.labels(record.model, stage).set(seconds)
+
     def frame(self, pipeline: str, version: str) -> None:
         """A frame has its result, from this version."""
         self._frames(pipeline, version).inc()
@@ -140,14 +161,6 @@ class Metrics:
     def latency(self, pipeline: str, stage: str, seconds: float) -> None:
         """How long one stage of one frame took; the stage `total` is from capture to result."""
         self._latency(pipeline, stage).observe(seconds)
-
-    def swap(self, model: str, result: str) -> None:
-        """An update ended: `swapped`, `stable`, `rolled_back`, `rejected`, `superseded`"""
-        self._swaps.labels(model, result).inc()
-
-    def update_stage(self, model: str, stage: str, seconds: float) -> None:
-        """A stage of an update (fetch, verify, ...) ended after so many seconds."""
-        self._update_stage.labels(model, stage).set(seconds)
 
     def model_info(self, model: str, version: str, digest: str, engine: str, role: str) -> None:
         """A version is loaded, as `active`, `standby` or `candidate`."""
@@ -165,14 +178,6 @@ class Metrics:
         """Whether one of the sources of intent can be reached now."""
         self._source_connected.labels(url).set(connected)
 
-    def intent_invalid(self, model: str) -> None:
-        """A value of one of the model's intent keys could not be decoded."""
-        self._invalid.labels(model).inc()
-
-    def worker_restart(self, kind: str) -> None:
-        """A worker (`capture`, `engine`, ...) was started again after it died or was killed."""
-        self._restarts.labels(kind).inc()
-
     def worker_memory(self, kind: str, count: float) -> None:
         """Resident memory of all workers of a kind, in bytes."""
         self._memory.labels(kind).set(count)
@@ -180,14 +185,6 @@ class Metrics:
     def pipeline_up(self, pipeline: str, up: bool) -> None:
         """Whether frames come from the pipeline's source."""
         self._up.labels(pipeline).set(up)
-
-    def source_error(self, pipeline: str, reason: str) -> None:
-        """The source could not be opened, was lost or stalled."""
-        self._source_errors.labels(pipeline, reason).inc()
-
-    def sink_error(self, pipeline: str, sink: str) -> None:
-        """A sink could not take a batch of records (disk full, ...)."""
-        self._sink_errors.labels(pipeline, sink).inc()
 
     def sink_lost(self, pipeline: str, sink: str, records: int) -> None:
         """So many records are lost to a sink that could not take them, or had no room for them."""

@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Callable
 
 from edgeagent.config import PipelineConfig
+from edgeagent.observe.bus import Bus, SinkFailed, SourceFailed, WorkerRestarted
 from edgeagent.observe.metrics import Metrics
 from edgeagent.serving.camera import Capture, CaptureObserver, CaptureSettings
 from edgeagent.serving.frame import Frame
@@ -28,6 +29,7 @@ class Pipeline:
         config: PipelineConfig,
         router: Router,
         metrics: Metrics,
+        bus: Bus,
         on_ring_gone: Callable[[int], None],
         streams: int = 1,
     ) -> None:
@@ -45,8 +47,8 @@ class Pipeline:
                 on_frame=self._captured,
                 on_dropped=self._count_dropped,
                 on_ring_gone=on_ring_gone,
-                on_restart=lambda: metrics.worker_restart("capture"),
-                on_source_error=lambda state: metrics.source_error(config.name, state),
+                on_restart=lambda: bus.publish(WorkerRestarted("capture", config.name)),
+                on_source_error=lambda state: bus.publish(SourceFailed(config.name, state)),
             ),
             CaptureSettings(slots=ring_slots(streams)),
         )
@@ -62,7 +64,7 @@ class Pipeline:
             config.name,
             config.sinks,
             on_pressure=self.capture.pause,
-            on_error=lambda sink: metrics.sink_error(config.name, sink),
+            on_error=lambda sink: bus.publish(SinkFailed(config.name, sink)),
             on_lost=lambda sink, records: metrics.sink_lost(config.name, sink, records),
         )
 

@@ -14,7 +14,7 @@ from edgeagent.core.events import AppendAudit
 from edgeagent.core.state import State, VersionRef
 from edgeagent.errors import EdgeAgentError
 from edgeagent.observe.audit import AuditLog, AuditRecord
-from edgeagent.observe.metrics import Metrics
+from edgeagent.observe.bus import AuditAppended, Bus
 from edgeagent.store.cache import Cache
 from edgeagent.update.state_file import save_state
 from edgeagent.update.tuning_cache import forget_others
@@ -37,7 +37,7 @@ class Journal:
         store_url: str,
         keep_versions: int,
         updaters: Mapping[str, Updater],
-        metrics: Metrics,
+        bus: Bus,
     ) -> None:
         """Raises UnavailableError when the cache can't be used at all."""
         self.error = ""
@@ -48,7 +48,7 @@ class Journal:
         self._store_url = store_url.rstrip("/")
         self._keep_versions = keep_versions
         self._updaters = updaters
-        self._metrics = metrics
+        self._bus = bus
         # One thread: what is written first is on disk first.
         self._disk = ThreadPoolExecutor(1, "disk")
 
@@ -57,11 +57,7 @@ class Journal:
         self._write(save_state, self._states, state)
 
     def record(self, model: str, record: AppendAudit) -> None:
-        """Into audit log, metrics and log; a swap also makes room in the cache."""
-        if record.event not in ("intent", "rebuild"):  # neither is about another version
-            self._metrics.swap(model, record.result)
-            for stage, seconds in record.stages.items():
-                self._metrics.update_stage(model, stage, seconds)
+        """Into the audit log, and tell those who listen; a swap also makes room in the cache."""
         version = record.to_version
         entry = AuditRecord(
             event=record.event,
@@ -76,14 +72,10 @@ class Journal:
             stages={stage: round(seconds, 4) for stage, seconds in record.stages.items()},
             gates=record.gates,
         )
-        _log.info("audit", **{("event_name" if k == "event" else k): v for k, v in vars(entry).items()})
         self._write(self._audit.append, entry)
+        self._bus.publish(AuditAppended(entry))
         if record.result in ("swapped", "stable"):
             self._write(self._make_room, self._protected())
-
-    def worker_restarted(self, kind: str) -> None:
-        """Count it."""
-        self._metrics.worker_restart(kind)
 
     def history(self, limit: int) -> list[AuditRecord]:
         """The last audit records, oldest first."""
@@ -116,6 +108,6 @@ class Journal:
                 self.error = ""
             except (OSError, EdgeAgentError) as e:
                 self.error = str(e)
-                _log.error("not written to disk", why=str(e))
+                _log.error("state.not_written", why=str(e))
 
         self._disk.submit(work)

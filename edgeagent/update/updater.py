@@ -33,6 +33,7 @@ from edgeagent.core.events import (
 from edgeagent.core.policy import Policy
 from edgeagent.core.reconciler import next_deadline, react
 from edgeagent.core.state import Candidate, PrepareMode, State
+from edgeagent.observe.bus import Bus, StageEntered, Swapped, WorkerRestarted
 from edgeagent.serving.artifact import Artifact
 from edgeagent.serving.engine_process import Engine, EngineSettings, SpareEngine
 from edgeagent.serving.router import Router
@@ -54,10 +55,7 @@ class UpdaterObserver(Protocol):
         """Write the state to disk, soon and durably."""
 
     def record(self, model: str, record: AppendAudit) -> None:
-        """Something for the audit log and the metrics."""
-
-    def worker_restarted(self, kind: str) -> None:
-        """A worker was started again after it ended."""
+        """Something for the audit log."""
 
 
 class Updater:
@@ -70,6 +68,7 @@ class Updater:
         prepare: PrepareSettings,
         engine: EngineSettings,
         observer: UpdaterObserver,
+        bus: Bus,
         keep_spare: bool = True,
     ) -> None:
         """keep_spare: an engine worker waits for the next version all the time, not only while there is an update."""
@@ -82,6 +81,7 @@ class Updater:
         self._prepare_settings = prepare
         self._engine_settings = engine
         self._observer = observer
+        self._bus = bus
         self._keep_spare = keep_spare
         self._engines = EngineSet(self.slot)
         self._works: dict[int, tuple[CandidateWork, asyncio.Task[None]]] = {}
@@ -95,10 +95,17 @@ class Updater:
         """Let the reconciler decide on an event, and perform its commands. Raises ConflictError from it."""
         if self._closed:
             return
+        before = self.state.candidate
         self.state, commands = react(self.state, event, time.monotonic(), self._policy)
         for command in commands:
             self._perform(command)
+        self._tell_stage(before)
         self._arm_timer()
+
+    def _tell_stage(self, before: Candidate | None) -> None:
+        now = self.state.candidate
+        if now and (before is None or (before.id, before.stage) != (now.id, now.stage)):
+            self._bus.publish(StageEntered(self.state.model, now.goal.version, now.digest, now.stage))
 
     def set_probation(self, seconds: float) -> None:
         """How long the versions that come from now on are watched."""
@@ -175,7 +182,7 @@ class Updater:
                     self._works.pop(id)[1].cancel()
             case Swap(ref, epoch):
                 self._engines.swap(ref, epoch)
-                _log.info("version.swapped", model=self.state.model, version=ref.version, epoch=epoch)
+                self._bus.publish(Swapped(self.state.model, ref.version, ref.digest, epoch))
                 self.router.dispatch()
             case ReplaceEngine(ref):
                 self._tasks.start(self._drain(self._engines.replace(ref)))
@@ -227,7 +234,7 @@ class Updater:
         self.handle(CandidateFailed(id, f"error in edgeagent: {error!r}"))
 
     def _engine(self, artifact: Artifact) -> Engine:
-        restarted = partial(self._observer.worker_restarted, "engine")
+        restarted = partial(self._bus.publish, WorkerRestarted("engine", self.state.model))
         return Engine(artifact, self._engine_settings, self, restarted, self.spare)
 
     def _have_spare(self) -> None:

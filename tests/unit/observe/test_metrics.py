@@ -5,6 +5,8 @@ from __future__ import annotations
 
 from prometheus_client.parser import text_string_to_metric_families
 
+from edgeagent.observe.audit import AuditRecord
+from edgeagent.observe.bus import AuditAppended, Bus, SinkFailed, SourceFailed, WorkerRestarted
 from edgeagent.observe.metrics import Metrics
 
 
@@ -16,21 +18,22 @@ def scraped(metrics: Metrics) -> dict[tuple[str, tuple[tuple[str, str], ...]], f
 
 def test_the_names_of_the_interface() -> None:
     """Each metric of the interface appears under its name with its labels."""
-    metrics = Metrics()
+    bus, metrics = Bus(), Metrics()
+    metrics.follow(bus)
     metrics.frame("line-1", "v1")
     metrics.frame("line-1", "v1")
     metrics.dropped("line-1", "busy", 3)
     metrics.latency("line-1", "total", 0.02)
-    metrics.swap("yolo", "ok")
-    metrics.update_stage("yolo", "fetch", 1.5)
+    bus.publish(AuditAppended(AuditRecord("update", "yolo", result="swapped", stages={"fetching": 1.5})))
+    bus.publish(AuditAppended(AuditRecord("intent", "yolo", result="invalid")))
+    bus.publish(AuditAppended(AuditRecord("rebuild", "yolo", result="swapped", stages={"fetching": 9.0})))
     metrics.model_info("yolo", "v1", "sha256:1", "onnxruntime-cpu", "active")
     metrics.config_store_connected(True)
-    metrics.worker_restart("engine")
+    bus.publish(WorkerRestarted("engine", "yolo"))
     metrics.worker_memory("engine", 1e8)
-    metrics.intent_invalid("yolo")
     metrics.pipeline_up("line-1", True)
-    metrics.source_error("line-1", "stalled")
-    metrics.sink_error("line-1", "jsonl")
+    bus.publish(SourceFailed("line-1", "lost"))
+    bus.publish(SinkFailed("line-1", "jsonl"))
     metrics.sink_lost("line-1", "jsonl", 3)
     found = scraped(metrics)
     line, yolo = ("pipeline", "line-1"), ("model", "yolo")
@@ -38,8 +41,8 @@ def test_the_names_of_the_interface() -> None:
         ("edgeagent_frames_total", (line, ("version", "v1"))): 2,
         ("edgeagent_frames_dropped_total", (line, ("reason", "busy"))): 3,
         ("edgeagent_frame_latency_seconds_count", (line, ("stage", "total"))): 1,
-        ("edgeagent_swaps_total", (yolo, ("result", "ok"))): 1,
-        ("edgeagent_update_stage_seconds", (yolo, ("stage", "fetch"))): 1.5,
+        ("edgeagent_swaps_total", (yolo, ("result", "swapped"))): 1,
+        ("edgeagent_update_stage_seconds", (yolo, ("stage", "fetching"))): 1.5,
         (
             "edgeagent_model_info",
             (
@@ -55,12 +58,13 @@ def test_the_names_of_the_interface() -> None:
         ("edgeagent_worker_memory_bytes", (("kind", "engine"),)): 1e8,
         ("edgeagent_intent_invalid_total", (yolo,)): 1,
         ("edgeagent_pipeline_up", (line,)): 1,
-        ("edgeagent_source_errors_total", (line, ("reason", "stalled"))): 1,
+        ("edgeagent_source_errors_total", (line, ("reason", "lost"))): 1,
         ("edgeagent_sink_errors_total", (line, ("sink", "jsonl"))): 1,
         ("edgeagent_sink_lost_records_total", (line, ("sink", "jsonl"))): 3,
     }
     assert {k: found.get(k) for k in expected} == expected
     assert not [name for name, _ in found if name.endswith("_created")]
+    assert ("edgeagent_swaps_total", (yolo, ("result", "invalid"))) not in found
 
 
 def test_a_version_that_is_gone_is_gone() -> None:

@@ -20,6 +20,7 @@ from edgeagent.core.model import Contract
 from edgeagent.core.policy import Policy
 from edgeagent.core.state import Goal, PrepareMode, State, VersionRef
 from edgeagent.core.verified import VerifiedVersion
+from edgeagent.observe.bus import Bus, StageEntered, Swapped
 from edgeagent.runtimes.variants import Variant
 from edgeagent.serving.artifact import Artifact
 from edgeagent.serving.router import Route
@@ -39,6 +40,7 @@ class Node:
     def __init__(self, fates: dict[str, Exception | str | None]) -> None:
         self.fates = fates
         self.records: list[AppendAudit] = []
+        self.events: list[StageEntered | Swapped] = []
         self.cancelled: list[str] = []
         self.retired: list[str] = []
         self.asked: list[Goal] = []
@@ -53,9 +55,6 @@ class Node:
     def record(self, model: str, record: AppendAudit) -> None:
         """Keep it."""
         self.records.append(record)
-
-    def worker_restarted(self, kind: str) -> None:
-        """None is."""
 
     def preparation(
         self, model: str, goal: Goal, mode: PrepareMode, settings: Any, context: PreparationContext
@@ -135,7 +134,10 @@ def run(
     monkeypatch.setattr(updater, "SpareEngine", node.spare)
 
     async def live() -> None:
-        u = Updater(State("yolo"), policy, cast("Any", None), cast("Any", None), node, keep_spare)
+        bus = Bus()
+        bus.subscribe(StageEntered, node.events.append)
+        bus.subscribe(Swapped, node.events.append)
+        u = Updater(State("yolo"), policy, cast("Any", None), cast("Any", None), node, bus, keep_spare)
         for number, version in enumerate(versions):
             u.handle(IntentChanged(Directive(version, f"key@{number}", "test")))
             await asyncio.sleep(0)
@@ -146,6 +148,20 @@ def run(
         assert not node.waits
 
     asyncio.run(live())
+
+
+def test_whoever_listens_hears_of_each_stage_and_of_the_swap(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In their order, each once, with the digest as soon as it is known."""
+    node = Node({"v1": None})
+
+    async def scenario(u: Updater) -> None:
+        """Nothing more than the update."""
+
+    run(monkeypatch, node, scenario, "v1")
+    stages = [(e.stage, e.digest) for e in node.events if isinstance(e, StageEntered)]
+    known = ("VERIFYING", "PREPARING", "GATING", "WARMING")
+    assert stages == [("FETCHING", ""), *((stage, "sha256:v1") for stage in known)]
+    assert node.events[-1] == Swapped("yolo", "v1", "sha256:v1", 1)
 
 
 @pytest.mark.parametrize("version", ["odd", "bad"])
