@@ -3,12 +3,10 @@
 
 from __future__ import annotations
 
-import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any
 
 from rich.console import Console as RichConsole
 from rich.console import Group, RenderableType
@@ -17,8 +15,9 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from edgeagent.cli.render import printable
+from edgeagent.cli.render import printable, use_plain_characters
 from edgeagent.demo.measurements import Measurements, Recall, Seen, latency_ms
+from edgeagent.status.schema import ModelStatus
 
 GOOD, BAD, NEUTRAL = "good", "bad", "neutral"
 COLOURS = {"v1": "yellow", "v2": "green"}
@@ -37,7 +36,7 @@ class View:
     elapsed: float
     planned: float
     url: str
-    model: Mapping[str, Any]
+    model: ModelStatus | None
     measurements: Measurements
 
 
@@ -45,8 +44,7 @@ class Console:
     """Output of the demo. Off a terminal it prints plain lines, and one about the line every five seconds."""
 
     def __init__(self, console: RichConsole | None = None) -> None:
-        if hasattr(sys.stdout, "reconfigure"):
-            sys.stdout.reconfigure(errors="replace")  # a terminal without ✓ is no reason to stop
+        use_plain_characters()  # a terminal without ✓ is no reason to stop
         self._console = console or RichConsole(highlight=False, markup=False, emoji=False)
         self._live: Live | None = None
         self._shown = time.monotonic()
@@ -104,13 +102,14 @@ class Console:
 def plain(view: View) -> str:
     """The line as it runs, in one line of text."""
     measurements = view.measurements
-    active = view.model.get("active") or {}
+    active = view.model.active if view.model else None
+    state = view.model.state if view.model else ""
     recalls = (
         f"{v} {measurements.recall(v, False)} (tiny {measurements.recall(v, True)})"
         for v in measurements.versions
     )
     return (
-        f"{view.elapsed:4.0f} s  {active.get('version') or 'no model'} {view.model.get('state', '')}  "
+        f"{view.elapsed:4.0f} s  {active.version if active else 'no model'} {state}  "
         f"{measurements.fps():.1f} frames/s, {len(measurements.frames)} frames, {measurements.lost} lost; "
         f"recall {', '.join(recalls) or '–'}"
     )
@@ -139,15 +138,15 @@ def panel(view: View, width: int) -> Panel:
 
 def _facts(view: View) -> Table:
     measurements, model = view.measurements, view.model
-    active, standby, candidate = (model.get(k) or {} for k in ("active", "standby", "candidate"))
-    version = active.get("version") or "–"
+    active = model.active if model else None
+    version = active.version if active else "–"
     recent = measurements.frames[-150:]
     grid = Table.grid(padding=(0, 3, 0, 0))
     grid.add_row(
         Text.assemble("serving ", (version, f"bold {COLOURS.get(version, 'white')}")),
-        Text.assemble("state ", (str(model.get("state", "–")), "bold")),
-        Text(f"epoch {active.get('epoch', '–')}"),
-        Text(_aside(standby, candidate, model), style="dim", no_wrap=True),
+        Text.assemble("state ", (model.state if model else "–", "bold")),
+        Text(f"epoch {active.epoch if active else '–'}"),
+        Text(_aside(model) if model else "", style="dim", no_wrap=True),
     )
     lost = measurements.lost
     grid.add_row(
@@ -159,14 +158,14 @@ def _facts(view: View) -> Table:
     return grid
 
 
-def _aside(standby: Mapping[str, Any], candidate: Mapping[str, Any], model: Mapping[str, Any]) -> str:
-    if candidate:
-        gate = f" {candidate['gate']}" if candidate.get("gate") else ""
-        return f"next {candidate.get('version')}: {str(candidate.get('stage', '')).lower()}{gate}"
-    if standby:
-        return f"standby {standby.get('version')}, warm"
-    if held := model.get("held"):
-        return f"held on {held.get('version')} by {held.get('kind')}"
+def _aside(model: ModelStatus) -> str:
+    if candidate := model.candidate:
+        gate = f" {candidate.gate}" if candidate.gate else ""
+        return f"next {candidate.version}: {candidate.stage.lower()}{gate}"
+    if model.standby:
+        return f"standby {model.standby.version}, warm"
+    if model.held:
+        return f"held on {model.held.version} by {model.held.kind}"
     return ""
 
 

@@ -10,10 +10,12 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from edgeagent.core.directive import Directive, encode_directive
+from edgeagent.core.lifecycle import Stage
 from edgeagent.demo.console import BAD, GOOD, Console, View
 from edgeagent.demo.demo_node import OPERATOR, DemoNode
 from edgeagent.demo.measurements import Measurements, Seen, SwapSeen, counted, latency_ms, longest_gap_ms
 from edgeagent.errors import EdgeAgentError
+from edgeagent.status.schema import ModelStatus, RejectedVersion, Status
 from edgeagent.testing import MODEL, PIPELINE
 
 T = TypeVar("T")
@@ -97,7 +99,7 @@ class Scenario:
         self.expectations: list[Expectation] = []
         self.started = 0.0  # Unix seconds
         self.dropped_before: dict[str, int] = {}
-        self.status: dict[str, Any] = {}
+        self.status: Status | None = None
         self._node, self._measurements, self._console, self._pace = node, measurements, console, pace
         self._looked = 0.0
 
@@ -108,13 +110,13 @@ class Scenario:
         console.act("v1 serves: it was trained without the tiny defects")
         self._first("v1", "first model")
         self._watch(pace * 7)
-        self._until(lambda: self._model("state") == "STABLE", "v1 stable")
+        self._until(self._is_stable, "v1 stable")
         self._recall("v1")
 
         console.act("v2 finds the tiny ones too: swap it in under the running line")
         self._promote("v2", "finds tiny defects")
         self._watch(pace * 7)
-        self._until(lambda: self._model("state") == "STABLE", "v2 stable")
+        self._until(self._is_stable, "v2 stable")
         self._recall("v2")
 
         console.act("Two versions that must not serve")
@@ -135,7 +137,7 @@ class Scenario:
 
         console.act("And v2 for good")
         self._promote("v2", "for good")
-        self._until(lambda: self._model("state") == "STABLE", "v2 stable")
+        self._until(self._is_stable, "v2 stable")
         self._watch(pace * 1)
 
     def expect(self, name: str, held: bool, seen: str) -> None:
@@ -153,7 +155,7 @@ class Scenario:
         change.result, change.at = "swapped", frame.done
         self.started = frame.ts
         self._look_at_status()
-        self.dropped_before = dict(self._pipeline().get("dropped_by") or {})
+        self.dropped_before = self._dropped_by()
         self._console.tell(f"node on {self._node.url}, {version} serves", GOOD)
 
     def _promote(self, version: str, reason: str) -> Change:
@@ -205,26 +207,21 @@ class Scenario:
 
     def _refuse_early(self, change: Change) -> None:
         """A version that should serve and was refused will not come: say why, and don't wait for it."""
-        for rejection in self._model("rejected") or []:
-            if rejection["version"] == change.version:
-                change.result, change.why = "refused", str(rejection["why"])
-                raise MissedError(f"{change.version} serves", f"it was refused: {change.why}")
+        if rejection := self._rejection_of(change.version):
+            change.result, change.why = "refused", rejection.why
+            raise MissedError(f"{change.version} serves", f"it was refused: {change.why}")
 
     def _refused(self, version: str, stages: set[str], what: str) -> None:
         change = self._ask(version, what)
-
-        def look() -> dict[str, Any]:
-            found = (r for r in self._model("rejected") or [] if r["version"] == version)
-            return next(found, {})
-
-        rejection = self._until(look, f"{version} refused")
+        rejection = self._until(lambda: self._rejection_of(version), f"{version} refused")
         audit = self._audit("rejected", change)
         change.result, change.at = "refused", time.time()
-        change.why, change.stage = str(rejection["why"]), str(rejection["stage"])
+        change.why, change.stage = rejection.why, rejection.stage
         change.stages = audit.get("stages") or {}
         change.during_ms = latency_ms(self._measurements.between(change.asked), 0.99)
         self._console.tell(f"{version} refused while {change.stage.lower()}: {short(change.why)}", BAD)
-        active = (self._model("active") or {}).get("version")
+        model = self._model()
+        active = model.active.version if model and model.active else None
         self.expect(
             f"{version} refused ({what})",
             change.stage in stages and active == "v2",
@@ -270,24 +267,30 @@ class Scenario:
         if self._node.url and time.monotonic() - self._looked >= _STATUS_EVERY_S:
             self._look_at_status()
         elapsed = time.time() - self.started
-        model = self.status.get("models", {}).get(MODEL, {})
-        view = View(elapsed, self._pace.planned, self._node.url, model, self._measurements)
+        view = View(elapsed, self._pace.planned, self._node.url, self._model(), self._measurements)
         self._console.show(view)
 
     def _look_at_status(self) -> None:
         self._looked = time.monotonic()
-        self.status = self._node.status()
+        self.status = Status.model_validate(self._node.status())
 
-    def _model(self, key: str) -> Any:
-        return self.status.get("models", {}).get(MODEL, {}).get(key)
+    def _model(self) -> ModelStatus | None:
+        return self.status.models.get(MODEL) if self.status else None
 
-    def _pipeline(self) -> dict[str, Any]:
-        found: dict[str, Any] = self.status.get("pipelines", {}).get(PIPELINE, {})
-        return found
+    def _rejection_of(self, version: str) -> RejectedVersion | None:
+        model = self._model()
+        return next((r for r in model.rejected if r.version == version), None) if model else None
+
+    def _is_stable(self) -> bool:
+        model = self._model()
+        return model is not None and model.state == Stage.STABLE
+
+    def _dropped_by(self) -> dict[str, int]:
+        return self.status.pipelines[PIPELINE].dropped_by if self.status else {}
 
     def dropped(self) -> dict[str, int]:
         """Frames that the node says it dropped since the first model served, by reason."""
-        now = self._pipeline().get("dropped_by") or {}
+        now = self._dropped_by()
         return {
             k: n - self.dropped_before.get(k, 0) for k, n in now.items() if n > self.dropped_before.get(k, 0)
         }

@@ -10,15 +10,21 @@ from rich.console import Console as RichConsole
 
 from edgeagent.demo.console import GOOD, Console, View, panel, plain, sparkline
 from tests.support.demo import figures_of, good_run, record
+from tests.support.statuses import a_model
 
 
 def view() -> View:
     """Something to show."""
-    model = {
-        "active": {"version": "v2", "epoch": 4},
-        "state": "GATING",
-        "candidate": {"version": "v3-permuted", "stage": "GATING", "gate": "contract"},
-    }
+    model = a_model()
+    assert model.active
+    assert model.candidate
+    gating = {"version": "v3-permuted", "stage": "GATING", "gate": "contract"}
+    model = model.model_copy(
+        update={
+            "active": model.active.model_copy(update={"version": "v2"}),
+            "candidate": model.candidate.model_copy(update=gating),
+        }
+    )
     return View(12.0, 40.0, "http://127.0.0.1:40487", model, figures_of(good_run()))
 
 

@@ -23,6 +23,8 @@ from edgeagent.observe.redact import redact
         ("https://b/x?next=/y?token=abc", "https://b/x?next=/y?token=***"),
         ("https://b/x?tokenkey=abc&monkeys=3", "https://b/x?tokenkey=***&monkeys=***"),
         ("?key&keykey", "?key&keykey"),
+        ("BEARER x,forbearer y://@", "BEARER ***,forbearer y://***@"),
+        ("://a@b", "://a@b"),
         ("Authorization: Bearer abc.def", "Authorization: Bearer ***"),
         ('{"url":"http://a/b","who":"me@host"}', '{"url":"http://a/b","who":"me@host"}'),
         ("etcd://10.0.0.1:2379,10.0.0.2:2379", "etcd://10.0.0.1:2379,10.0.0.2:2379"),
