@@ -162,7 +162,7 @@ class Node:
         self._background_tasks = [asyncio.create_task(_for_ever(task)) for task in tasks]
         self._notifier.ready("starting")
         _log.info(
-            "node started", node=self.config.node.id, api=self.api.url if self.api else None, pid=os.getpid()
+            "node.started", node=self.config.node.id, api=self.api.url if self.api else None, pid=os.getpid()
         )
 
     async def stop(self) -> None:
@@ -183,7 +183,7 @@ class Node:
         if self._lock_fd >= 0:
             os.close(self._lock_fd)
             self._lock_fd = -1
-        _log.info("node stopped", node=self.config.node.id)
+        _log.info("node.stopped", node=self.config.node.id)
 
     def _open_state_dir(self) -> None:
         folder = self._state_dir
@@ -252,7 +252,7 @@ class Node:
         try:
             config = load_config(config_path)
         except EdgeAgentError as e:
-            _log.error("configuration not taken over, the old one stays", why=str(e))
+            _log.error("config.refused", note="the old one stays", why=str(e))
             self._notifier.ready("configuration has mistakes, the old one stays")
             return
         setup_logging(config.log.level, config.log.format)
@@ -262,9 +262,7 @@ class Node:
                 pipeline.line.confidence, pipeline.line.iou = new.confidence, new.iou
         for updater in self.updaters.values():
             updater.set_probation(config.update.probation.seconds)
-        _log.info(
-            "configuration read again", note="log, confidence, iou and probation; the rest needs a restart"
-        )
+        _log.info("config.reloaded", note="log, confidence, iou and probation; the rest needs a restart")
         self._notifier.ready()
 
     # -- intent --------------------------------------------------------------------------------------
@@ -387,7 +385,7 @@ async def _for_ever(task: Callable[[], Awaitable[None]]) -> None:
         try:
             await task()
         except Exception:  # noqa: BLE001  (whatever it is, the watchdog must go on being fed)
-            _log.exception("background task failed, beginning again", task=str(task))
+            _log.exception("task.failed", task=str(task))
             await asyncio.sleep(_HOUSEKEEPING_S)
 
 

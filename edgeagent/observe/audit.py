@@ -83,7 +83,7 @@ class AuditLog:
             try:
                 self._file.append(self._unsaved)
             except NotWrittenError as e:
-                _log.error("audit_not_written", path=str(self._path), why=str(e), waiting=len(self._unsaved))
+                _log.error("audit.write_failed", path=str(self._path), why=str(e), waiting=len(self._unsaved))
                 return False
             finally:
                 self._file.close()  # records are rare: nothing is held open meanwhile
@@ -112,7 +112,7 @@ def _read_tail(files: list[Path]) -> list[AuditRecord]:
         except FileNotFoundError:
             continue
         except OSError as e:
-            _log.error("audit_not_read", path=str(path), why=str(e))
+            _log.error("audit.read_failed", path=str(path), why=str(e))
             continue
         parsed = [_parse(line) for line in lines if line.strip()]
         torn += parsed.count(None)
@@ -120,7 +120,7 @@ def _read_tail(files: list[Path]) -> list[AuditRecord]:
         if len(records) >= TAIL_RECORDS:
             break
     if torn:
-        _log.warning("audit_lines_skipped", count=torn, why="not whole; a power cut can do that")
+        _log.warning("audit.lines_skipped", count=torn, why="not whole; a power cut can do that")
     return records[-TAIL_RECORDS:]
 
 

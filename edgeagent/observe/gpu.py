@@ -60,7 +60,7 @@ class GpuCollector(Collector):
                     total.add_metric(label, float(memory.total))
         except pynvml.NVMLError as e:
             if not self._failed:
-                _log.warning("gpu_not_read", why=str(e))
+                _log.warning("gpu.read_failed", why=str(e))
             self._failed = True
             return []
         self._failed = False

@@ -29,7 +29,7 @@ class SystemdNotifier:
         self._address = "\0" + address[1:] if address.startswith("@") else address
         if address and address[0] not in "@/":
             _log.warning(
-                "systemd_not_told", why=f"NOTIFY_SOCKET {address!r} is of a kind that is not supported"
+                "systemd.notify_failed", why=f"NOTIFY_SOCKET {address!r} is of a kind that is not supported"
             )
             self._address = ""
         self._failed = False
@@ -65,7 +65,7 @@ class SystemdNotifier:
                 s.sendto("\n".join(lines).encode(), self._address)
         except OSError as e:
             if not self._failed:
-                _log.warning("systemd_not_told", why=str(e))
+                _log.warning("systemd.notify_failed", why=str(e))
             self._failed = True
             return False
         self._failed = False
