@@ -18,7 +18,6 @@ HEAVY = (
     "etcd3",
     "grpc",
     "fastapi",
-    "rich.table",
     "edgeagent.status.schema",
 )
 
