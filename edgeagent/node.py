@@ -149,7 +149,7 @@ class Node:
         self._watcher = watcher
         if find_adapter(settings.url).leases:
             store = open_store(settings.url, settings.access())
-            self._announcer = Announcer(store, self.config.node.id, self._presence)
+            self._announcer = Announcer(store, self.config.node.id, self._presence, self.bus)
         await self._start_api()
         for updater in self.updaters.values():
             updater.handle(Tick())

@@ -5,11 +5,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 
 import structlog
 
 from edgeagent.errors import EdgeAgentError
 from edgeagent.intent.port import KeyValueStore, Lease
+from edgeagent.observe.bus import AuditAppended, Bus, EventStream
 
 log = structlog.get_logger(__name__)
 
@@ -24,28 +26,31 @@ def presence_key(node: str) -> str:
 
 
 class Announcer:
-    """Writes what `describe` gives under a lease, every EVERY_S seconds while the store is there.
+    """Writes what `describe` gives under a lease while the store is there: every EVERY_S seconds, and when something
+    was decided about a model.
 
     The store is closed with it.
     """
 
-    def __init__(self, store: KeyValueStore, node: str, describe: Callable[[], bytes]) -> None:
+    def __init__(self, store: KeyValueStore, node: str, describe: Callable[[], bytes], bus: Bus) -> None:
         self._store = store
+        self._bus = bus
         self._key = presence_key(node)
         self._describe = describe
         self._lease: Lease | None = None
 
     async def run(self, connected: Callable[[], bool]) -> None:
         """For ever, on the event loop; `connected` says whether it is worth trying."""
-        while True:
-            if not connected():
-                await asyncio.sleep(AWAY_S)
-                continue
-            try:
-                await asyncio.to_thread(self.announce, self._describe())
-            except EdgeAgentError as e:
-                log.warning("presence.failed", key=self._key, why=str(e))
-            await asyncio.sleep(EVERY_S)
+        with self._bus.stream(AuditAppended, size=1) as decisions:  # several while one is written are one
+            while True:
+                if not connected():
+                    await asyncio.sleep(AWAY_S)
+                    continue
+                try:
+                    await asyncio.to_thread(self.announce, self._describe())
+                except EdgeAgentError as e:
+                    log.warning("presence.failed", key=self._key, why=str(e))
+                await _wait(decisions)
 
     def announce(self, value: bytes) -> None:
         """Write the key under a lease that lives. Raises UnavailableError, UsageError."""
@@ -56,3 +61,9 @@ class Announcer:
     def close(self) -> None:
         """Nothing is written any more; the key vanishes with its lease. Idempotent."""
         self._store.close()
+
+
+async def _wait(decisions: EventStream) -> None:
+    """Until the next one, for at most EVERY_S seconds."""
+    with suppress(TimeoutError):
+        await asyncio.wait_for(anext(decisions), EVERY_S)
