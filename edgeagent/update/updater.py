@@ -99,13 +99,9 @@ class Updater:
         self.state, commands = react(self.state, event, time.monotonic(), self._policy)
         for command in commands:
             self._perform(command)
-        self._tell_stage(before)
+        if entered := _entered(self.state.model, before, self.state.candidate):
+            self._bus.publish(entered)
         self._arm_timer()
-
-    def _tell_stage(self, before: Candidate | None) -> None:
-        now = self.state.candidate
-        if now and (before is None or (before.id, before.stage) != (now.id, now.stage)):
-            self._bus.publish(StageEntered(self.state.model, now.goal.version, now.digest, now.stage))
 
     def set_probation(self, seconds: float) -> None:
         """How long the versions that come from now on are watched."""
@@ -272,3 +268,10 @@ class Updater:
         if at is not None:
             delay = max(0.0, at - time.monotonic())
             self._timer = asyncio.get_running_loop().call_later(delay, self.handle, Tick())
+
+
+def _entered(model: str, before: Candidate | None, now: Candidate | None) -> StageEntered | None:
+    """The stage that the candidate of now has entered since."""
+    if now is None or (before and (before.id, before.stage) == (now.id, now.stage)):
+        return None
+    return StageEntered(model, now.goal.version, now.digest, now.stage)
