@@ -1,15 +1,14 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """On a CUDA machine: YOLOv8s in fp16 at 640, one camera and eight, against the bare engine; and updates under load.
 
-`python -m bench.gpu` runs it alone, after `pip install -e '.[gpu]'`; for ONNX Runtime among the candidates also
-`pip uninstall onnxruntime`, `pip install 'onnxruntime-gpu[cuda,cudnn]'`. Without a CUDA device it says so and has
+`python -m bench.run --only gpu` runs it alone, after `pip install -e '.[gpu]'`; for ONNX Runtime among the candidates
+also `pip uninstall onnxruntime`, `pip install 'onnxruntime-gpu[cuda,cudnn]'`. Without a CUDA device it says so and has
 nothing against it.
 """
 
 from __future__ import annotations
 
 import os
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -188,15 +187,3 @@ def _bare(bench: Bench, pt: Path, cache: Path, batch: int) -> float:
             batch=batch,
             seconds=5.0,
         )["fps"]
-
-
-def main() -> int:
-    """This comparison alone."""
-    from bench.run import main as run_main
-
-    sys.argv[1:] = ["--only", "gpu", *sys.argv[1:]]
-    return run_main()
-
-
-if __name__ == "__main__":
-    sys.exit(main())
