@@ -25,7 +25,7 @@ class Track:
 
 
 def bars(path: Path, figures: Mapping[str, Mapping[str, float | None]]) -> None:
-    """Frames a second: one panel a network, one bar a contestant and option."""
+    """Frames a second: one panel a network, one bar a system and option."""
     names = sorted({name for values in figures.values() for name in values}, reverse=True)
     names = [*(n for n in names if not n.startswith("bare")), *(n for n in names if n.startswith("bare"))]
     colours = [INK if n.startswith("bare") else OURS if n.startswith("node") else THEIRS for n in names]

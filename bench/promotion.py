@@ -188,6 +188,6 @@ def _section(found: dict[str, list[float]], stages: dict[str, list[dict[str, flo
         "equal to its source before it serves, and the verdict is kept. *Fetched ONNX* is retrained, too.\n\n"
         + table(("what", "engine or network", "median", "worst", "times"), rows)
         + "\nSeconds by stage, as the node's history has them (medians); the rest of the time above is noticing the "
-        "wish and the first frame:\n\n" + table(("what", *(n.lower() for n in names)), by_stage)
+        "intent and the first frame:\n\n" + table(("what", *(n.lower() for n in names)), by_stage)
     )
     return Section("How soon a version serves", text, targets, {"seconds": found, "stages": stages})

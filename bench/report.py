@@ -26,7 +26,7 @@ class Bench:
 
     @property
     def rounds(self) -> int:
-        """How often each contestant has its turn."""
+        """How often each system has its turn."""
         return 1 if self.quick else 3
 
 
@@ -134,7 +134,7 @@ def write_page(folder: Path, order: Sequence[str]) -> Path:
 
 _HEAD = """# Benchmarks
 
-Written by `make bench`; the figures are in `results.json` too. Each comparison runs its contestants in turn, several
+Written by `make bench`; the figures are in `results.json` too. Each comparison runs its systems in turn, several
 rounds, in one go on one machine; shown are medians. The machine is shared with others: compare within a table, not
 between days. Networks called YOLO… have the architecture of that name and random weights with calibrated
 normalisation: what they cost is real, what they detect is nothing. Where a second passes is told by stage in

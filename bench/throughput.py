@@ -23,7 +23,7 @@ SKIP_RESULTS = 20
 
 @dataclass
 class _Entry:
-    """One way to run one network. kind: entries of one kind are options of one contestant; the best counts."""
+    """One way to run one network. kind: entries of one kind are options of one system; the best counts."""
 
     kind: str
     label: str
@@ -33,7 +33,7 @@ class _Entry:
 
 
 def run(bench: Bench) -> Section:
-    """Every network, every contestant."""
+    """Every network, every system."""
     video = film(bench.built)
     large = networks.build(bench.built / "networks", networks.YOLO11N_320, networks.YOLOV8N_640)
     targets: list[Target] = []
@@ -53,14 +53,14 @@ def run(bench: Bench) -> Section:
             targets += _targets(weights, best)
     bars(bench.pictures / "throughput.png", {n: {k: d["fps"] for k, d in v.items()} for n, v in data.items()})
     text = (
-        "All on the same cores, from the same file to boxes; each contestant with the best of its options (threads 1 "
+        "All on the same cores, from the same file to boxes; each system with the best of its options (threads 1 "
         "and 2; for the `.pt` in ultralytics also batches of 4). ultralytics pads its `.pt` input to the smallest "
         "rectangle, which is less work than the square that an ONNX file of fixed shape wants. Bare runtime: "
         "`InferenceSession.run` on one tensor, one thread. `auto`: the node chose the runtime; elsewhere "
         "an ONNX file runs in ONNX Runtime. With two threads the node infers two frames side by side while frames "
         "wait, which in a file they do. *bare, .pt, auto*: the engine that the node serves the `.pt` with, in as many "
         "streams, on fixed tensors, with nothing to decode: what end to end can't exceed on these cores.\n\n"
-        + table(("network", "contestant", "option", "frames/s", "spread of rounds", "÷ bare"), rows)
+        + table(("network", "system", "option", "frames/s", "spread of rounds", "÷ bare"), rows)
         + "\n![Frames a second](throughput.png)\n\n"
         "What a frame costs in processor time (one inference thread, ONNX Runtime), by process. Bare ÷ engine is what "
         "end to end reaches of the bare runtime when the engine worker has a core to itself; it is busy for less than "

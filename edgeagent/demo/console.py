@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
-"""What a visitor sees: the story line by line, and below it, on a terminal, the line as it runs."""
+"""What a visitor sees: the scenario line by line, and below it, on a terminal, the line as it runs."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ class Console:
             self._live = None
 
     def act(self, title: str) -> None:
-        """A new part of the story."""
+        """A new part of the scenario."""
         self._print(Text(f"\n{title}", style="bold"))
 
     def command(self, text: str) -> None:

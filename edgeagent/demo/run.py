@@ -117,7 +117,7 @@ def _tell(scenario: Scenario, measurements: Measurements, console: Console) -> N
         if not measurements.frames:
             raise
         console.tell(str(e), BAD)  # what was seen until here is still worth its picture and report
-        scenario.expect("the story came to its end", False, str(e))
+        scenario.expect("the scenario came to its end", False, str(e))
 
 
 def _pictures(folder: Path, node: DemoNode, scenario: Scenario, measurements: Measurements) -> list[Path]:

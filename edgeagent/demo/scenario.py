@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
-"""The story of the demo: what is promoted in turn, what should come of it, and what did."""
+"""The scenario of the demo: what is promoted in turn, what should come of it, and what did."""
 
 from __future__ import annotations
 
@@ -88,11 +88,11 @@ class Change:
 
 
 class MissedError(EdgeAgentError):
-    """Something that the story waits for did not come."""
+    """Something that the scenario waits for did not come."""
 
 
 class Scenario:
-    """Tells it once, on a station that is set up. `changes` and `expectations` grow as it goes."""
+    """Plays it once, on a node that is set up. `changes` and `expectations` grow as it goes."""
 
     def __init__(self, node: DemoNode, measurements: Measurements, console: Console, pace: Pace) -> None:
         self.changes: list[Change] = []

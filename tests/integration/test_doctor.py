@@ -80,7 +80,7 @@ def test_a_good_node_has_no_failure(tmp_path: Path) -> None:
 
 
 def test_each_fault_is_named(tmp_path: Path, port: int) -> None:
-    """A broken wish, a source that is absent, a taken port, an open secret: each fails alone, with what to do."""
+    """A broken intent, a source that is absent, a taken port, an open secret: each fails alone, with what to do."""
     found = config(
         tmp_path,
         api={"port": port, "token_file": tmp_path / "token"},
@@ -120,7 +120,7 @@ def test_a_state_folder_that_can_not_be_fails(tmp_path: Path) -> None:
 
 
 def test_an_aspired_version_that_is_not_there_fails(tmp_path: Path) -> None:
-    """The wish is fine, the store does not have it."""
+    """The intent is fine, the store does not have it."""
     found = config(tmp_path)
     (tmp_path / "intent" / "models" / "yolo").mkdir(parents=True)
     (tmp_path / "intent" / "models" / "yolo" / "current").write_text("v9")

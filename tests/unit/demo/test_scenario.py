@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
-"""How long the story takes, and when it holds."""
+"""How long the scenario takes, and when it holds."""
 
 from __future__ import annotations
 
