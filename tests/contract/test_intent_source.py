@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Iterator
 
 import pytest
@@ -44,20 +43,17 @@ def test_an_absent_key_is_reported_as_absent(backend: Backend) -> None:
     assert seen.entries[0].value is None
 
 
-def test_a_change_is_reported_within_a_second_or_so(backend: Backend) -> None:
-    """By notification: the safety read of the folder would take up to 2 s, that of etcd 15 s and more."""
+def test_every_change_is_reported(backend: Backend) -> None:
+    """Each with a revision of its own. That it is by notification is shown where no safety read helps: in the adapters'
+    own tests."""
     backend.write(KEY, b"v1")
     seen = Recorder()
     backend.source.watch([KEY], seen.on_entry, seen.on_connection)
     first = seen.wait_value(KEY, b"v1")
-    delays = []
     for value in (b"v2", b"v3", b"v4"):
-        began = time.monotonic()
         backend.write(KEY, value)
         later = seen.wait_value(KEY, value)
-        delays.append(time.monotonic() - began)
         assert later.revision != first.revision
-    assert min(delays) < 1.0, delays
     assert len({e.revision for e in seen.entries}) == len(seen.entries)
 
 
@@ -146,16 +142,14 @@ def test_a_value_written_while_the_store_was_away_is_seen_after(backend: Backend
 
 
 def test_close_is_idempotent_and_stops_the_callbacks(backend: Backend) -> None:
-    """Nothing is reported after close returned, and it returns soon. Other watches go on."""
+    """Nothing is reported after close returned, and it returns. Other watches go on."""
     closed, other = Recorder(), Recorder()
     watch = backend.source.watch([KEY], closed.on_entry, closed.on_connection)
     backend.source.watch([KEY], other.on_entry, other.on_connection)
     closed.wait_value(KEY, None)
     other.wait_value(KEY, None)
-    began = time.monotonic()
     watch.close()
     watch.close()
-    assert time.monotonic() - began < 2
     backend.write(KEY, b"v1")
     other.wait_value(KEY, b"v1")
     assert [e.value for e in closed.entries] == [None]

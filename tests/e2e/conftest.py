@@ -15,7 +15,7 @@ from tests.support.line import NodeHarness
 @pytest.fixture
 def harness(tmp_path: Path) -> Iterator[NodeHarness]:
     """A node on folders, not started; its log is shown when the test fails."""
-    with NodeHarness(tmp_path / "factory") as made:
+    with NodeHarness(tmp_path / "node") as made:
         yield made
         _look_at_log(made)
 
@@ -23,7 +23,7 @@ def harness(tmp_path: Path) -> Iterator[NodeHarness]:
 @pytest.fixture(scope="module")
 def line(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NodeHarness]:
     """A node that serves v1, shared by the tests of a module; each leaves it serving v1."""
-    with NodeHarness(tmp_path_factory.mktemp("line"), gate_seconds=6, candidate_memory_mb=400) as made:
+    with NodeHarness(tmp_path_factory.mktemp("line"), gate_seconds=10, candidate_memory_mb=400) as made:
         made.publish("v1")
         made.promote("v1")
         made.start("v1")

@@ -41,7 +41,7 @@ def test_active_serves_on_a_full_disk(harness: NodeHarness) -> None:
     harness.promote("v2")
     wait_for(lambda: (node.model()["candidate"] or {}).get("error"), "v2 waits")
     assert "disk full" in node.model()["last_error"]
-    # The state of the wish itself can't be written either: said, and no reason to stop.
+    # The state of the intent itself can't be written either: said, and no reason to stop.
     wait_for(lambda: node.status()["disk_error"], "said that nothing is written")
     found = harness.wait_more(30)
     assert {r["version"] for r in found} == {"v1"}

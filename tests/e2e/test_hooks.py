@@ -67,7 +67,7 @@ def test_a_registry_and_a_bucket_swap_a_model(harness: NodeHarness) -> None:
     assert node.active() == "v1"
     code, answer = post(f"{node.url}/api/hooks/registry", body, headers)
     assert (code, answer["state"], answer["asked"]) == (202, "accepted", [{"model": "yolo", "version": "v2"}])
-    node.wait_active("v2")
+    harness.wait_served("v2")
     written = json.loads((harness.intent / "models/yolo/current").read_text())
     assert written == {"version": "v2", "by": "hook registry", "reason": "mlflow webhook"}
     assert harness.wait_history("swapped", "v2")["who"] == "hook registry"
@@ -76,7 +76,7 @@ def test_a_registry_and_a_bucket_swap_a_model(harness: NodeHarness) -> None:
     created = json.dumps({"Records": [record]}).encode()
     token = {"Authorization": f"Bearer {SECRET}"}
     assert post(f"{node.url}/api/hooks/bucket", created, token)[0] == 202
-    node.wait_active("v3")
+    harness.wait_served("v3")
     assert node.model()["held"]["kind"] == "promote"
     assert_seamless(harness.wait_more(10))
 

@@ -111,7 +111,7 @@ def test_a_hung_worker_is_killed_and_nothing_is_lost(tmp_path: Path) -> None:
             hung = film.capture.pid
             assert hung is not None
             os.kill(hung, signal.SIGSTOP)
-            await film.until_state("restarting", 10)
+            await film.until_state("restarting")
             assert "no sign of life" in film.capture.source.why
             assert not Path(f"/proc/{hung}").exists()
             await film.until_state("ended")
@@ -352,7 +352,7 @@ def test_a_killed_node_leaves_nothing_behind() -> None:
         node.wait()
         if node.stdout:
             node.stdout.close()
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 120
     while _runs(worker):
         assert time.monotonic() < deadline, "the worker outlives its node"
         time.sleep(0.02)

@@ -19,7 +19,7 @@ from edgeagent.workers.tasks.engine import FrameFailed
 
 
 async def _until(fulfilled: Callable[[], bool]) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(120):
         while not fulfilled():
             await asyncio.sleep(0.001)
 

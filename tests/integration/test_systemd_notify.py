@@ -20,7 +20,7 @@ def heard(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[str,
     name = str(tmp_path / "notify") if request.param == "path" else f"@edgeagent-test-{uuid.uuid4()}"
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as s:
         s.bind("\0" + name[1:] if name.startswith("@") else name)
-        s.settimeout(5)
+        s.settimeout(60)
         yield name, s
 
 

@@ -74,7 +74,7 @@ def test_a_worker_started_ahead_hears_its_settings_when_it_is_adopted() -> None:
         variant = Variant("onnxruntime", "cpu", "fp32", "onnx")
         task = LoadEngine(LoadPlan(variant, Path("/nowhere.onnx"), {}, 1, 1), None)
         worker.adopt(task, heard.put_nowait, ends.put_nowait, WorkerLimits(None, 60.0, 60.0))
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(120):
             message = await heard.get()
             assert isinstance(message, LoadFailed)
             assert "nowhere.onnx" in message.why
@@ -126,7 +126,7 @@ def test_a_worker_over_its_limits_is_killed(limits: WorkerLimits, why: str) -> N
         ends: asyncio.Queue[Exit] = asyncio.Queue()
         program = WorkerProgram("capture", MODULE)
         worker = WorkerProcess(program, None, lambda message: None, ends.put_nowait, limits)
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(120):
             how = await ends.get()
         assert (how.code, worker.alive) == (-9, False)
         assert why in how.last_words

@@ -30,11 +30,6 @@ class NodeHarness(NodeRunner):
         super().__init__(folder, config)
         self.add_pipeline(PIPELINE, MODEL, source or {"url": CONVEYOR, "live": False})
 
-    @property
-    def node(self) -> NodeHarness:
-        """Itself."""
-        return self
-
     def start(self, active: str | None = None) -> NodeHarness:
         """Start the node with empty sinks; wait until `active` serves, if given."""
         self.forget_records()
@@ -65,8 +60,19 @@ class NodeHarness(NodeRunner):
     def swap_to(self, version: str, model: str = MODEL) -> None:
         """Promote, and wait until it serves and is stable."""
         self.promote(version, model)
-        self.wait_active(version, model)
+        self.wait_served(version, model)
         self.wait_state("STABLE", model)
+
+    def wait_served(self, version: str, model: str = MODEL, pipeline: str = PIPELINE) -> list[dict[str, Any]]:
+        """Until this version is active and has a frame; returns all records.
+
+        To be asked before the next swap: an epoch without a frame would be missing in the records.
+        """
+        self.wait_active(version, model)
+        epoch = self.model(model)["active"]["epoch"]
+        return self.wait_records(
+            lambda r: r[-1:] != [] and r[-1]["epoch"] >= epoch, f"a frame of {version}", pipeline
+        )
 
     def wait_history(self, result: str, version: str, model: str = MODEL, after: int = 0) -> dict[str, Any]:
         """The last audit record with this result and `to_version`, once there are more than `after` of them.
@@ -108,7 +114,7 @@ class NodeHarness(NodeRunner):
 
     def metric(self, line: str) -> float:
         """The value of one line of /metrics, named with its labels; 0 when it isn't there."""
-        with urllib.request.urlopen(self.url + "/metrics", timeout=10) as answer:
+        with urllib.request.urlopen(self.url + "/metrics", timeout=60) as answer:
             for text in answer.read().decode().splitlines():
                 name, _, value = text.rpartition(" ")
                 if name == line:

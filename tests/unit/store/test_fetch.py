@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from io import FileIO
@@ -267,6 +268,11 @@ def test_changed_content_is_fetched_and_the_old_kept(cache: Cache) -> None:
     cache.verify(old)
 
 
+def changed(**fields: object) -> bytes:
+    """A sound manifest of v1 with other values in these fields."""
+    return json.dumps({**json.loads(store_with({"best.onnx": WEIGHTS}).manifest), **fields}).encode()
+
+
 @pytest.mark.parametrize(
     ("manifest", "why"),
     [
@@ -274,7 +280,10 @@ def test_changed_content_is_fetched_and_the_old_kept(cache: Cache) -> None:
         (b"{", "not JSON"),
         (b"<html>log in first</html>", "not JSON"),
         (b"x" * (1 << 20) + b"x", "more than 1048576"),
+        (changed(names="scratch"), "names is of the wrong type"),
+        (changed(version="its-original"), "its-original"),
     ],
+    ids=["none", "empty object", "a page", "endless", "wrong type", "of another version"],
 )
 def test_missing_or_broken_manifest(cache: Cache, manifest: bytes, why: str) -> None:
     """Refused with the reason, even when an older content of that name is cached."""
