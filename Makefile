@@ -10,7 +10,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 help:
 	@echo "make demo   a rendered packaging line: models swapped under it, bad ones refused, rolled back"
 	@echo "make test   lint, types, import contracts, and all tests (with a real etcd and ZooKeeper)"
-	@echo "make lint   ruff, mypy --strict, import-linter"
+	@echo "make lint   ruff, mypy --strict, import-linter, sizes and words"
 	@echo "make soak   hundreds of swaps under load: nothing lost, nothing leaked; SOAK_ARGS=\"--swaps 20\" for fewer"
 	@echo "make bench  figures, side by side"
 	@echo "make clean  remove what make has made"
@@ -51,6 +51,7 @@ lint: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	PYTHONPATH=. $(BIN)/lint-imports --no-cache
+	$(BIN)/python tools/check_house.py
 
 format: setup
 	$(BIN)/ruff check --fix .
