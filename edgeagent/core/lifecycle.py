@@ -40,8 +40,9 @@ TRANSITIONS: Mapping[Stage, frozenset[Stage]] = {
     # A standby drains when the version after it is stable.
     _S.READY: frozenset({_S.SHADOW, _S.PROBATION, _S.STABLE, _S.DRAINING, _S.REJECTED}),
     _S.SHADOW: frozenset({_S.PROBATION, _S.RETIRED, _S.REJECTED}),
-    _S.PROBATION: frozenset({_S.STABLE, _S.DRAINING, _S.REJECTED}),
-    # Back to READY: it stays warm as the standby of a version on probation.
+    # Back to READY: it stays warm as the standby of a version on probation. On probation itself it can only be the last
+    # known good, which failed at the start of the node and was brought in by its gates.
+    _S.PROBATION: frozenset({_S.STABLE, _S.READY, _S.DRAINING, _S.REJECTED}),
     _S.STABLE: frozenset({_S.READY, _S.DRAINING}),
     _S.DRAINING: frozenset({_S.RETIRED}),
     _S.RETIRED: frozenset(),

@@ -176,6 +176,21 @@ def ends_at(end: str, stages: tuple[Stage, ...]) -> None:
             node.on(intent("v3", 3))
 
 
+def known_good_watched_again() -> None:
+    """It failed at the start, came back by its gates, and stays warm for the version after it."""
+    node = Playbook().serves("v1")
+    node.restarts()
+    node.fails("weights don't load")
+    node.on(intent("v1", 2))
+    node.passes()
+    assert node.state.stage is Stage.PROBATION
+    node.on(intent("v2", 3))
+    node.passes()
+    assert node.state.standby == ref("v1")
+    node.crashes("v2")
+    assert node.state.active == ref("v1")
+
+
 def content_known_late() -> None:
     """That it was refused before shows when it is ready only."""
     node = Playbook().serves("v1")
@@ -195,6 +210,7 @@ def test_every_listed_step_is_taken(taken: set[Step]) -> None:
     updates()
     roll_back()
     roll_back_by_probation()
+    known_good_watched_again()
     content_known_late()
     for end in ("waits", "is superseded while it waits", "is refused", "is superseded"):
         for count in range(len(UNPROVEN) + 1):

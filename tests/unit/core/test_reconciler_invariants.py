@@ -171,6 +171,14 @@ class Node(RuleBasedStateMachine):
         self.intents.append(Directive(version, f"key@{self.revision}", "etcd", allow_new_contract=allow))
         self.handle(IntentChanged(self.intents[-1]))
 
+    @rule(version=VERSIONS, provisional=st.booleans())
+    def an_update_goes_through(self, version: str, provisional: bool) -> None:
+        """As it mostly does: nothing happens meanwhile."""
+        self.write_the_key(version, False)
+        for _ in range(2):  # after a start what was good comes first
+            while self.work:
+                self.the_candidate_advances(1, provisional)
+
     @precondition(lambda self: self.intents)
     @rule()
     def the_watch_repeats_itself(self) -> None:
@@ -221,7 +229,7 @@ class Node(RuleBasedStateMachine):
         self.handle(CandidateFailed(work.id, "bad", transient, f"touch {self.touched}"))
 
     @precondition(lambda self: self.rebuild)
-    @rule(steps=st.integers(1, 4), confirmed=st.booleans())
+    @rule(steps=st.sampled_from([1, 2, 4]), confirmed=st.booleans())
     def the_rebuild_advances(self, steps: int, confirmed: bool) -> None:
         epoch = self.epoch
         for _ in range(steps):
@@ -244,6 +252,14 @@ class Node(RuleBasedStateMachine):
         work, self.rebuild = self.rebuild, None
         assert work is not None
         self.handle(CandidateFailed(work.id, why))
+
+    @precondition(lambda self: self.active)
+    @rule(size=SIZES, confirmed=st.booleans())
+    def a_rebuild_goes_through(self, size: tuple[int, int], confirmed: bool) -> None:
+        """As it mostly does: nothing happens meanwhile."""
+        self.frames_of_a_size_come(size, True)
+        if self.rebuild:
+            self.the_rebuild_advances(len(self.rebuild.ahead), confirmed)
 
     @rule(size=SIZES, complete=st.booleans())
     def frames_of_a_size_come(self, size: tuple[int, int], complete: bool) -> None:
