@@ -242,7 +242,9 @@ class Node:
     async def _start_api(self) -> None:
         api = self.config.api
         token = read_secret(api.token_file) if api.token_file else None
-        hooks = Hooks(api.hooks, self, self._state_dir / "hooks.json") if api.hooks else None
+        hooks = None
+        if api.hooks:
+            hooks = Hooks(api.hooks, self, self._state_dir / "hooks.json", self.metrics.hook_delivery)
         self.api = ApiServer(create_app(self, self.metrics, token=token, hooks=hooks), api.host, api.port)
         await self.api.start()
 

@@ -105,6 +105,12 @@ class Metrics:
             ["model"],
             registry=r,
         )
+        self._hooks = Counter(
+            "edgeagent_hook_deliveries",
+            "Deliveries to webhooks, by what became of them.",
+            ["hook", "result"],
+            registry=r,
+        )
         self._restarts = Counter("edgeagent_worker_restarts", "Workers started again.", ["kind"], registry=r)
         self._memory = Gauge(
             "edgeagent_worker_memory_bytes", "Resident memory of workers.", ["kind"], registry=r
@@ -177,6 +183,10 @@ class Metrics:
     def intent_source_connected(self, url: str, connected: bool) -> None:
         """Whether one of the sources of intent can be reached now."""
         self._source_connected.labels(url).set(connected)
+
+    def hook_delivery(self, hook: str, result: str) -> None:
+        """A configured webhook was called; `result` is that of web/hooks.py."""
+        self._hooks.labels(hook, result).inc()
 
     def worker_memory(self, kind: str, count: float) -> None:
         """Resident memory of all workers of a kind, in bytes."""

@@ -21,10 +21,12 @@ from edgeagent.config import HookConfig, read_secret
 from edgeagent.core.webhook import Asked, Delivery, Headers, check_delivery, check_secret, pick
 from edgeagent.errors import (
     EdgeAgentError,
+    ExpiredError,
     NotFoundError,
     RateLimitError,
     UnauthorizedError,
     UnavailableError,
+    UsageError,
 )
 from edgeagent.util.durable import write_durably
 from edgeagent.web.port import NodeApi
@@ -34,6 +36,12 @@ REFUSALS = 10
 REFUSALS_S = 60.0
 MAX_PEERS = 1000
 
+_RESULT_OF: tuple[tuple[type[EdgeAgentError], str], ...] = (
+    (UnauthorizedError, "refused"),
+    (ExpiredError, "refused"),
+    (RateLimitError, "refused"),
+    (UsageError, "invalid"),
+)
 _log = structlog.get_logger(__name__)
 
 
@@ -55,7 +63,9 @@ class HookAnswer(BaseModel):
 class Hooks:
     """The hooks of a node. To be used on its event loop.
 
-    memory: file of the deliveries that were accepted, which outlive a restart. clock: Unix seconds.
+    memory: file of the deliveries that were accepted, which outlive a restart. count: is told the hook and the result
+    of each delivery: what the answer says, else refused (not signed as it should be), invalid (can't be understood) or
+    failed. clock: Unix seconds.
     """
 
     def __init__(
@@ -63,12 +73,14 @@ class Hooks:
         configs: Mapping[str, HookConfig],
         node: NodeApi,
         memory: Path,
+        count: Callable[[str, str], None] = lambda hook, result: None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._configs = configs
         self._node = node
         self._seen = _SeenDeliveries(memory)
         self._refusals = _Refusals()
+        self._count = count
         self._clock = clock
 
     async def deliver(self, name: str, headers: Headers, body: bytes, peer: str) -> HookAnswer:
@@ -80,6 +92,15 @@ class Hooks:
         hook = self._configs.get(name)
         if hook is None:
             raise NotFoundError("the hook", "this node has none of this name", "see api.hooks")
+        try:
+            answer = await self._act(name, hook, headers, body, peer)
+        except EdgeAgentError as e:
+            self._count(name, next((result for kind, result in _RESULT_OF if isinstance(e, kind)), "failed"))
+            raise
+        self._count(name, answer.state)
+        return answer
+
+    async def _act(self, name: str, hook: HookConfig, headers: Headers, body: bytes, peer: str) -> HookAnswer:
         delivery = await self._checked(name, hook, headers, body, peer)
         asked = await asyncio.to_thread(
             pick, hook.style, hook.model_template, hook.version_template, hook.conditions, body

@@ -52,6 +52,7 @@ class Bench:
         self.folder = folder
         self.now = float(NOW)
         self.node = FakeNode()
+        self.counted: list[tuple[str, str]] = []
         self.secret = folder / "secret"
         self.secret.write_text(SECRET)
         self.secret.chmod(0o600)
@@ -60,7 +61,13 @@ class Bench:
 
     def restart(self) -> None:
         """The node's memory of hooks is read again."""
-        hooks = Hooks({"ci": self.config}, self.node, self.folder / "hooks.json", lambda: self.now)  # type: ignore[arg-type]
+        hooks = Hooks(
+            {"ci": self.config},
+            self.node,  # type: ignore[arg-type]
+            self.folder / "hooks.json",
+            lambda hook, result: self.counted.append((hook, result)),
+            lambda: self.now,
+        )
         self.app = create_app(self.node, Metrics(), token="the-token-of-the-api", hooks=hooks)  # type: ignore[arg-type]
 
     def post(
@@ -232,6 +239,19 @@ def test_a_node_without_hooks_has_no_such_route(bench: Bench) -> None:
     """The guard asks for the token there as everywhere."""
     bench.app = create_app(bench.node, Metrics(), token="the-token-of-the-api")  # type: ignore[arg-type]
     assert bench.post().status_code == 401
+
+
+def test_deliveries_are_counted(bench: Bench) -> None:
+    """By hook and result; names that are not configured make no series of their own."""
+    bench.post()
+    bench.post()
+    bench.post(X="1")
+    bench.post(b"no json")
+    bench.post(path="/api/hooks/other")
+    bench.node.error = UnavailableError("config store", "away")
+    bench.post(b'{"model": "yolo", "version": "v3"}')
+    results = ["accepted", "duplicate", "refused", "invalid", "failed"]
+    assert bench.counted == [("ci", result) for result in results]
 
 
 def test_the_schema_describes_it(bench: Bench) -> None:
