@@ -351,8 +351,12 @@ class Node:
         """This version on every node that follows the key. Raises UsageError where the source can't be written."""
         value = encode_directive(Directive(version, by=by, reason=reason))
         settings = self.config.config_store
-        with closing(open_writer(settings.url, settings.access())) as writer:
-            await asyncio.to_thread(writer.put, current_key(model), value)
+
+        def write() -> None:
+            with closing(open_writer(settings.url, settings.access())) as writer:
+                writer.put(current_key(model), value)
+
+        await asyncio.to_thread(write)
 
     async def promote(self, model: str, version: str, by: str, reason: str) -> Outcome:
         """This version on this node, until the intent itself changes."""

@@ -15,10 +15,12 @@ from typing import Any, cast
 
 from edgeagent.intent.etcd import EtcdConfigStore
 from edgeagent.intent.folder import FileConfigStore
+from edgeagent.intent.kafka import KafkaIntentSource
 from edgeagent.intent.port import Access, IntentSource, KeyValueStore
 from edgeagent.intent.zookeeper import MAX_VALUE_BYTES, ZooKeeperStore
 from edgeagent.intent.zookeeper_session import SessionSettings
 from tests.support.etcd import EtcdServer
+from tests.support.kafka import OPTIONS, KafkaServer
 from tests.support.zookeeper import ZooKeeperServer
 
 QUICK = (0.05, 0.5)
@@ -124,6 +126,37 @@ class ZooKeeperBackend(Backend):
         self.write(key, value)
 
 
+class KafkaBackend(Backend):
+    """A broker of the real protocol (see there what it can't do), written to with a plain producer."""
+
+    largest = 900_000
+
+    def __init__(self, server: KafkaServer) -> None:
+        self.server = server
+        server.up()
+        server.delete()
+        server.create()
+        super().__init__()
+
+    def open(self) -> IntentSource:
+        return KafkaIntentSource(
+            [self.server.address], self.server.topic, Access(options=OPTIONS), backoff_s=QUICK
+        )
+
+    def write(self, key: str, value: bytes) -> None:
+        self.server.write(key, value)
+
+    def delete(self, key: str) -> None:
+        self.server.write(key, None)
+
+    def go_away(self) -> None:
+        self.server.down()
+
+    def come_back(self, key: str, value: bytes) -> None:
+        self.server.up()
+        self.write(key, value)
+
+
 class FolderBackend(Backend):
     """A folder, written to as `echo` and `cp` do: in place."""
 
@@ -162,6 +195,7 @@ def _new_folders(folder: Path) -> Iterator[Callable[[], Path]]:
 KINDS: dict[str, tuple[Callable[[Path], AbstractContextManager[Any]], Callable[[Any], Backend]]] = {
     "etcd": (EtcdServer, EtcdBackend),
     "folder": (_new_folders, lambda new_folder: FolderBackend(new_folder())),
+    "kafka": (lambda folder: KafkaServer(), KafkaBackend),
     "zookeeper": (ZooKeeperServer, ZooKeeperBackend),
 }
 """By kind: its server on a folder, and a backend on that server."""
