@@ -149,6 +149,11 @@ class WorkerProcess:
         """False once the process is reaped."""
         return self._alive
 
+    @property
+    def silent_s(self) -> float:
+        """Seconds since the worker last said anything, or was given its task."""
+        return time.monotonic() - self._last_heard
+
     def send(self, message: Message, fds: Sequence[int] = ()) -> None:
         """Send without blocking; nothing happens when the worker is gone."""
         self._channel.send(message, fds)
@@ -174,11 +179,10 @@ class WorkerProcess:
 
     def _watch(self) -> None:
         self._watch_timer = self._loop.call_later(WATCH_S, self._watch)
-        now = time.monotonic()
         usage = WorkerUsage(
             memory_bytes=self.memory_bytes(),
-            silent_s=now - self._last_heard,
-            owing_s=0.0 if self.owes_since is None else now - self.owes_since,
+            silent_s=self.silent_s,
+            owing_s=0.0 if self.owes_since is None else time.monotonic() - self.owes_since,
             heard=self._heard_once,
         )
         if self.limits and (why := self.limits.exceeded(usage)):
