@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from edgeagent.config import Config, EngineConfig, HookConfig, PipelineConfig, read_secret
+from edgeagent.config import Config, EngineConfig, HookConfig, IntentSourceConfig, PipelineConfig, read_secret
 from edgeagent.core.directive import Directive, current_key, decode_directive, pin_key
 from edgeagent.core.model import parse_manifest
 from edgeagent.core.webhook import check_secret
@@ -51,7 +51,7 @@ def examine(config: Config) -> Iterator[Finding]:
     yield from _state_dir(config)
     yield from _secrets(config)
     intents: dict[str, Directive] = {}
-    yield from _config_store(config, intents)
+    yield from _sources(config, intents)
     yield from _model_store(config, intents)
     yield from _runtimes(config)
     for pipeline in config.pipelines:
@@ -102,6 +102,9 @@ def _secrets(config: Config) -> Iterator[Finding]:
     files = {
         "api.token_file": config.api.token_file,
         "config_store.password_file": config.config_store.password_file,
+        **{
+            f"intent_sources[{n}].password_file": s.password_file for n, s in enumerate(config.intent_sources)
+        },
     }
     for name, path in files.items():
         if path is not None:
@@ -120,27 +123,40 @@ def _hook_secret(hook: HookConfig) -> str:
     return "readable, closed to others, and hard to guess"
 
 
-def _config_store(config: Config, intents: dict[str, Directive]) -> Iterator[Finding]:
-    settings = config.config_store
+def _sources(config: Config, intents: dict[str, Directive]) -> Iterator[Finding]:
+    yield from _source(config, config.config_store, "config store", intents)
+    for settings in config.intent_sources:
+        yield from _source(config, settings, f"source {settings.url}", intents)
+    for model in _models(config):
+        if config.intent_sources and model not in intents:
+            yield Finding("warn", f"intent, {model}", f"no source has one; write {current_key(model)} to one")
+
+
+def _source(
+    config: Config, settings: IntentSourceConfig, name: str, intents: dict[str, Directive]
+) -> Iterator[Finding]:
+    """Whether a source can be read; what it aspires goes into `intents`, unless an earlier one has said so."""
     try:
         source = open_source(settings.url, settings.access())
     except EdgeAgentError as e:
-        yield Finding("FAIL", "config store", str(e))
+        yield Finding("FAIL", name, str(e))
         return
     with closing(source):
         for model in _models(config):
-            subject = f"config store, {model}"
+            subject = f"{name}, {model}"
             try:
                 intent, warning = _intent(source, model, config.node.id)
             except EdgeAgentError as e:
                 yield Finding("FAIL", subject, str(e))
                 continue
-            if intent is None:
+            if intent is None and config.intent_sources:
+                yield Finding("ok", subject, "reached; it has no intent for this model")
+            elif intent is None:
                 yield Finding(
                     "warn", subject, f"reached, but no version is aspired; write {current_key(model)}"
                 )
             else:
-                intents[model] = intent
+                intents.setdefault(model, intent)
                 yield Finding("ok", subject, f"aspires {intent.version} ({intent.intent_id})")
             if warning:
                 yield Finding("warn", subject, warning)

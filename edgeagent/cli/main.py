@@ -205,7 +205,9 @@ def promote(
     config_store: Annotated[
         str,
         typer.Option(
-            metavar="URL", help="etcd://host:port,..., kafka://host/topic, file:///folder", show_default=False
+            metavar="URL",
+            help="etcd://host:port,..., zk://host:port/chroot, kafka://host/topic, file:///folder",
+            show_default=False,
         ),
     ],
     by: ByOption = None,
@@ -217,6 +219,11 @@ def promote(
     password_file: Annotated[
         Path | None, typer.Option(metavar="FILE", help="File with its password.")
     ] = None,
+    ca_file: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Use TLS, and trust this authority.")
+    ] = None,
+    cert_file: Annotated[Path | None, typer.Option(metavar="FILE", help="Own certificate.")] = None,
+    key_file: Annotated[Path | None, typer.Option(metavar="FILE", help="Its key.")] = None,
     option: Annotated[
         list[str] | None,
         typer.Option(
@@ -229,14 +236,16 @@ def promote(
     """Write the intent: all nodes that follow the key take this version."""
     from edgeagent.core.directive import Directive, current_key, encode_directive
     from edgeagent.core.model import check_name
-    from edgeagent.intent.port import Access
+    from edgeagent.intent.port import Access, Tls
     from edgeagent.intent.url import open_writer
 
+    tls = Tls(ca_file, cert_file, key_file) if ca_file or cert_file else None
     options = dict(o.partition("=")[::2] for o in option or [])
     key = current_key(check_name("model", model))
     asked = Directive(version, by=by or _user(), reason=reason, allow_new_contract=allow_new_contract)
     value = encode_directive(asked)
-    with closing(open_writer(config_store, Access(username or "", password_file, options=options))) as writer:
+    access = Access(username or "", password_file, tls, options)
+    with closing(open_writer(config_store, access)) as writer:
         writer.put(key, value)
     typer.echo(f"{key} = {value.decode()}")
 

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
-"""Where wishes come from: one port (port.py), one adapter a file."""
+"""Where intent comes from: two ports (port.py), a registry of adapters (url.py), and what follows them (watcher.py)."""

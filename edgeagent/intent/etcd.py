@@ -84,7 +84,7 @@ class EtcdConfigStore:
             )
         options = (
             # gRPC would take http_proxy from the environment, also for a server beside it.
-            ("grpc.enable_http_proxy", int(bool(access.options.get("http_proxy", False)))),
+            ("grpc.enable_http_proxy", int(str(access.options.get("http_proxy", False)).lower() == "true")),
             ("grpc.keepalive_time_ms", int(keepalive_s[0] * 1000)),
             ("grpc.keepalive_timeout_ms", int(keepalive_s[1] * 1000)),
             # What counts in gRPC 1.85 (60 s by default), whatever keepalive_timeout_ms says.

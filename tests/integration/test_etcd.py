@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from edgeagent.cli.main import main
 from edgeagent.errors import UnavailableError, UsageError
 from edgeagent.intent import etcd
 from edgeagent.intent.etcd import EtcdConfigStore
@@ -492,6 +493,9 @@ def test_tls(tmp_path: Path, opened: list[EtcdConfigStore]) -> None:
         for other in others:
             with pytest.raises(UnavailableError):
                 other.get(KEY)
+        files = ["--ca-file", authority.cert, "--cert-file", client_id.cert, "--key-file", client_id.key]
+        assert main(["promote", "yolo", "v3", "--config-store", f"etcd://{secure}", *map(str, files)]) == 0
+        seen.wait(lambda: b"v3" in (seen.last_value(KEY) or b""))
         missing = EtcdConfigStore([secure], access=Access(tls=Tls(tmp_path / "none.pem")))
         opened.append(missing)
         with pytest.raises(UnavailableError, match="can't read"):

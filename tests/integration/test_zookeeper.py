@@ -16,6 +16,9 @@ from typing import Any
 import pytest
 from kazoo.security import make_digest_acl
 
+from edgeagent.cli import doctor
+from edgeagent.cli.main import main
+from edgeagent.config import parse_config
 from edgeagent.errors import UnavailableError, UsageError
 from edgeagent.intent import zookeeper_write
 from edgeagent.intent.port import ABSENT, Access, Connection, Expected, Lease, Outcome, Tls
@@ -393,6 +396,31 @@ def test_tls(tmp_path: Path, opened: Opener) -> None:
             opened(secure, access=Access(tls=Tls())).get(KEY)
         with pytest.raises(UnavailableError):
             opened(secure, access=Access(tls=Tls(authority.cert))).get(KEY)
+
+
+def test_promote_and_doctor(
+    server: ZooKeeperServer, opened: Opener, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The command line takes such a URL; a chroot that isn't there is said by both, and nothing is written."""
+    server.write("/plant", b"")
+    url = f"{server.url}/plant"
+    assert main(["promote", "yolo", "v2", "--config-store", url, "--by", "anna"]) == 0
+    assert opened(chroot="/plant").get(KEY).value == b'{"version": "v2", "by": "anna"}'
+    assert main(["promote", "yolo", "v2", "--config-store", f"{server.url}/typo"]) == 1
+    assert "/typo does not exist there; create it" in capsys.readouterr().err
+    sources = [f"{server.url}/typo", f"file://{tmp_path}"]
+    config = parse_config(
+        {
+            "config_store": {"url": url},
+            "intent_sources": [{"url": source} for source in sources],
+            "pipelines": [{"name": "line-1", "model": "yolo", "source": {"url": "/x"}}],
+        }
+    )
+    found = {finding.subject: finding for finding in doctor._sources(config, {})}
+    assert found["config store, yolo"].level == "ok"
+    assert "aspires v2" in found["config store, yolo"].text
+    assert found[f"source {sources[0]}, yolo"].level == "FAIL"
+    assert found[f"source {sources[1]}, yolo"].text == "reached; it has no intent for this model"
 
 
 def test_who_does_not_use_a_client_does_not_load_it() -> None:
