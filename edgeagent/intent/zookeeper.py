@@ -17,7 +17,7 @@ from weakref import WeakSet
 from kazoo.exceptions import AuthFailedError, KazooException, NoAuthError, SessionClosedRequireSaslError
 from kazoo.handlers.threading import KazooTimeoutError
 
-from edgeagent.errors import UnavailableError, UsageError
+from edgeagent.errors import EdgeAgentError, UnavailableError, UsageError
 from edgeagent.intent.port import (
     Access,
     Connection,
@@ -133,8 +133,13 @@ class ZooKeeperStore:
 
     def lease(self, ttl_s: float) -> Lease:
         """A session of its own. Raises UnavailableError; UsageError if ZooKeeper refuses the user."""
-        with translated(f"asking {self.url} for a session"):
-            lease = _ZooKeeperLease(self.url, Session(self._settings, session_s=ttl_s, lasting=True), ttl_s)
+        session = Session(self._settings, session_s=ttl_s, lasting=True)
+        try:
+            with translated(f"asking {self.url} for a session"):
+                lease = _ZooKeeperLease(self.url, session, ttl_s)
+        except EdgeAgentError:
+            session.close()  # else it would go on trying
+            raise
         self._leases.add(lease)
         return lease
 

@@ -158,8 +158,10 @@ class Session:
 
     def close(self, *, wait: bool = False) -> None:
         """End the session and refuse new calls; wait: until the server knows, or for `deadline_s`. Idempotent."""
-        self.closed = True
-        ending = self.drop(self._client)
+        with self._lock:
+            self.closed = True
+            client = self._client
+        ending = self.drop(client)
         if ending and wait:
             ending.join(self._settings.deadline_s)
 
