@@ -386,8 +386,11 @@ class Node(RuleBasedStateMachine):
         if self.active and self.state.probation_until is None:
             assert self.active == self.state.last_known_good
             assert self.state.standby is None
-        else:  # none where no good version has started since the boot
-            assert self.state.standby == (self.state.last_known_good if self.proven else None)
+        elif self.proven:
+            assert self.state.standby == self.state.last_known_good
+        else:  # no good version has started since the boot, unless the last one came by its gates after all
+            warm = self.live - {self.active}
+            assert self.state.standby == (self.state.last_known_good if warm else None)
 
     @invariant()
     def what_should_serve_does_or_is_worked_on_or_was_refused(self) -> None:
