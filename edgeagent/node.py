@@ -261,7 +261,7 @@ class Node:
         for new in config.pipelines:
             pipeline = self.pipelines.get(new.name)
             if pipeline:
-                pipeline.line.confidence, pipeline.line.iou = new.confidence, new.iou
+                pipeline.route.confidence, pipeline.route.iou = new.confidence, new.iou
         for updater in self.updaters.values():
             updater.set_probation(config.update.probation.seconds)
         _log.info("config.reloaded", note="log, confidence, iou and probation; the rest needs a restart")

@@ -190,8 +190,8 @@ def _fields_at(doc: Any, loc: tuple[str | int, ...]) -> list[str]:
         doc = doc[part]
         if part in section.model_fields:  # else an element of a list, or a name that the user chose
             section = next(_models(section.model_fields[str(part)].annotation))
-    if section is SinkConfig:
-        section = sink_type(doc["type"]).config
+        if section is SinkConfig and isinstance(doc, dict):
+            section = sink_type(doc["type"]).config
     return list(section.model_fields)
 
 

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from edgeagent.workers.ring import Ring
 
@@ -14,7 +14,8 @@ class Frame:
     """A frame in a slot of a ring. It comes with one user; each user calls `release` once, or hands it on.
 
     seq: number of the frame in its pipeline, from 0; width, height: pixels; ts: when it was captured, Unix
-    seconds; mono: the same on the monotonic clock; attempts: how many engines have failed on it.
+    seconds; mono: the same on the monotonic clock; attempts: how many engines have failed on it; lender: the
+    frame that it was lent of.
     """
 
     pipeline: str
@@ -28,6 +29,7 @@ class Frame:
     on_free: Callable[[Ring], None]
     attempts: int = 0
     users: int = 1
+    lender: Frame | None = None
 
     def retain(self) -> Frame:
         """One more user, who calls `release` too. Returns the frame. Raises ValueError if nobody uses it any more."""
@@ -35,6 +37,13 @@ class Frame:
             raise ValueError(f"frame {self.seq} of {self.pipeline} is released already")
         self.users += 1
         return self
+
+    def lend(self, on_free: Callable[[Ring], None]) -> Frame:
+        """The same pixels, for users who are counted apart: `on_free` is called when the last of them released it.
+
+        Raises ValueError if nobody uses the frame any more.
+        """
+        return replace(self.retain(), on_free=on_free, attempts=0, users=1, lender=self)
 
     def release(self) -> None:
         """One user less; with the last, the slot goes back to the camera. Raises ValueError if there is none.
@@ -45,5 +54,8 @@ class Frame:
             raise ValueError(f"frame {self.seq} of {self.pipeline} is released already")
         self.users -= 1
         if not self.users:
-            self.ring.release(self.slot)
+            if self.lender:
+                self.lender.release()
+            else:
+                self.ring.release(self.slot)
             self.on_free(self.ring)

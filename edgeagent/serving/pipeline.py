@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
-"""One pipeline, put together: its camera, its line through the router, its sinks, its figures."""
+"""One pipeline, put together: its camera, its route to an engine, its sinks, its figures."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class Pipeline:
             ),
             CaptureSettings(slots=ring_slots(streams)),
         )
-        self.line = Route(
+        self.route = Route(
             config.name,
             self.capture.live,
             config.confidence,
@@ -70,14 +70,14 @@ class Pipeline:
 
     def start(self) -> None:
         """Start the camera. To be called once, on the event loop."""
-        self._router.add_line(self.line)
+        self._router.add(self.route)
         self.capture.start()
 
     async def stop(self) -> None:
         """Stop the camera, give its frames back, write out what the sinks hold. Also when it was never started."""
         await self.capture.stop()
-        if self.line in self._router.lines:
-            self._router.remove_line(self.line)
+        if self.route in self._router.routes:
+            self._router.remove(self.route)
         await self.sinks.close()
 
     def latency_quantiles(self, *shares: float) -> list[float | None]:
@@ -87,7 +87,7 @@ class Pipeline:
         return [ordered[min(last, int(share * len(ordered)))] if ordered else None for share in shares]
 
     def _captured(self, frame: Frame) -> None:
-        self._router.frame(self.line, frame)
+        self._router.captured(self.route, frame)
 
     def _emit(self, record: Record, timing: Timing) -> None:
         name, metrics = self.config.name, self._metrics

@@ -19,16 +19,17 @@ from edgeagent.serving.engine_process import Engine
 from edgeagent.serving.frame import Frame
 from edgeagent.serving.record import Timing, boxes_of, record_of, timing_of
 from edgeagent.serving.slot import Lease, Slot
+from edgeagent.serving.tap import Tap
 from edgeagent.sinks.port import Box, Record
 from edgeagent.workers.messages import Detected
 
 DEPTH = 2
 """How often over an engine has what it is at work on: a batch, or a frame in each of its streams, and as much waiting
-in its worker, so that it never idles. A live line has at most one frame waiting there, however large the batches: more
-would only be older."""
+in its worker, so that it never idles. A live pipeline has at most one frame waiting there, however large the batches:
+more would only be older."""
 
 BURST, BURST_S = 4, 0.15
-"""Frames that may wait on a live line, and for how long (seconds). Enough for a hiccup of the machine, when frames
+"""Frames that may wait on a live pipeline, and for how long (seconds). Enough for a hiccup of the machine, when frames
 come late and together; an engine that is slower than its camera still sees frames that are nearly new."""
 
 MAX_ATTEMPTS = 2
@@ -41,7 +42,7 @@ MAX_SIZES = 64
 
 @dataclass(slots=True, eq=False)
 class _Job:
-    line: Route
+    route: Route
     frame: Frame
     lease: Lease | None = None  # None: to be leased (again)
     dispatched: float = 0.0
@@ -58,9 +59,10 @@ class _Job:
 class Route:
     """One pipeline, as the router sees it.
 
-    emit: called with each record in frame order, and its timing. dropped: called with a reason and a number.
-    recent: the last frame that gave a result, kept for the gates of a candidate. sizes: (height, width) of the frames
-    that came until now, the first MAX_SIZES of them.
+    live: a newer frame takes the place of those that have waited too long; else none is lost. confidence, iou: limits
+    for its detections. emit: called with each record in frame order, and its timing. dropped: called with a reason and
+    a number of frames. waiting: frames that no engine has yet; jobs: those that one has or had, in frame order.
+    sizes: (height, width) of the frames that came until now, the first MAX_SIZES of them.
     """
 
     name: str
@@ -71,12 +73,11 @@ class Route:
     dropped: Callable[[str, int], None]
     waiting: deque[Frame] = field(default_factory=deque)
     jobs: deque[_Job] = field(default_factory=deque)
-    recent: Frame | None = None
     sizes: set[tuple[int, int]] = field(default_factory=set)
 
 
 class Router:
-    """Routes the frames of all lines on one model. Runs on the event loop's thread; never blocks."""
+    """Routes the frames of all pipelines on one model. Runs on the event loop's thread; never blocks."""
 
     def __init__(
         self,
@@ -85,66 +86,60 @@ class Router:
         clock: Callable[[], float] = time.monotonic,
         resized: Callable[[], None] = lambda: None,
     ) -> None:
-        """resized: called when a line has a frame of a size that it didn't have before."""
+        """resized: called when a pipeline has a frame of a size that it didn't have before."""
         self._model = model
         self._resized = resized
         self._slot = slot
         self._clock = clock
-        self._lines: deque[Route] = deque()
+        self._routes: deque[Route] = deque()
         self._jobs: dict[int, _Job] = {}
         self._tickets = count(1)
+        self.tap = Tap()
 
     @property
-    def lines(self) -> list[Route]:
-        """The lines on this model."""
-        return list(self._lines)
+    def routes(self) -> list[Route]:
+        """The pipelines on this model."""
+        return list(self._routes)
 
     def frame_sizes(self) -> FrameSizes:
-        """Of all frames that the lines have had."""
-        sizes = [line.sizes for line in self._lines]
+        """Of all frames that the pipelines have had."""
+        sizes = [route.sizes for route in self._routes]
         return FrameSizes(frozenset().union(*sizes), all(sizes))
 
-    def recent_frames(self) -> list[Frame]:
-        """The newest frame of each line that has one, for a candidate to be tried on."""
-        newest = (line.recent or (line.waiting[-1] if line.waiting else None) for line in self._lines)
-        return [frame for frame in newest if frame]
+    def add(self, route: Route) -> None:
+        """Route this pipeline's frames too."""
+        self._routes.append(route)
 
-    def add_line(self, line: Route) -> None:
-        """Route this line's frames too."""
-        self._lines.append(line)
-
-    def remove_line(self, line: Route) -> None:
-        """Give back all of the line's frames. Its capture must have stopped."""
-        self._lines.remove(line)
-        self._jobs = {ticket: job for ticket, job in self._jobs.items() if job.line is not line}
-        for job in line.jobs:
+    def remove(self, route: Route) -> None:
+        """Give back all of the pipeline's frames. Its capture must have stopped."""
+        self._routes.remove(route)
+        self._jobs = {ticket: job for ticket, job in self._jobs.items() if job.route is not route}
+        for job in route.jobs:
             if job.lease:
                 job.lease.release()
             job.frame.release()
-        for frame in line.waiting:
+        for frame in route.waiting:
             frame.release()
-        if line.recent:
-            line.recent.release()
-        line.jobs.clear()
-        line.waiting.clear()
-        line.recent = None
+        route.jobs.clear()
+        route.waiting.clear()
+        self.tap.end(route.name)
         self.dispatch()  # one of its frames may have been on trial alone
 
-    def frame(self, line: Route, frame: Frame) -> None:
-        """A frame was captured. On a live line it takes the place of those that have waited too long."""
+    def captured(self, route: Route, frame: Frame) -> None:
+        """A frame was captured. On a live pipeline it takes the place of those that have waited too long."""
         size = frame.height, frame.width
-        if size not in line.sizes and len(line.sizes) < MAX_SIZES:
-            line.sizes.add(size)
+        if size not in route.sizes and len(route.sizes) < MAX_SIZES:
+            route.sizes.add(size)
             self._resized()
-        while line.live and line.waiting and self._is_stale(line):
-            line.waiting.popleft().release()
+        while route.live and route.waiting and self._is_stale(route):
+            route.waiting.popleft().release()
             engine = self._slot.engine
-            line.dropped("busy" if engine and engine.ready else "no_engine", 1)
-        line.waiting.append(frame)
+            route.dropped("busy" if engine and engine.ready else "no_engine", 1)
+        route.waiting.append(frame)
         self.dispatch()
 
     def dispatch(self) -> None:
-        """Give the engine that serves as many frames as it should have; to each line its turn."""
+        """Give the engine that serves as many frames as it should have; to each pipeline its turn."""
         engine = self._slot.engine
         while engine and engine.ready and engine.in_flight < self._room(engine):
             job = self._next_job()
@@ -154,7 +149,7 @@ class Router:
             job.dispatched = self._clock()
             ticket = next(self._tickets)
             self._jobs[ticket] = job
-            engine.infer(ticket, job.frame, job.line.confidence, job.line.iou)
+            engine.infer(ticket, job.frame, job.route.confidence, job.route.iou)
 
     def detected(self, engine: Engine, result: Detected) -> None:
         """An engine's answer. One that nobody waits for any more is left alone."""
@@ -166,15 +161,15 @@ class Router:
         job = self._take(engine, result.ticket)
         if job:
             job.result, job.boxes = result, boxes
-            self._flush(job.line)
+            self._flush(job.route)
         self.dispatch()
 
     def fault(self, engine: Engine, ticket: int, why: str) -> None:
-        """An engine can't infer this frame: it is counted, and the line goes on."""
+        """An engine can't infer this frame: it is counted, and the pipeline goes on."""
         job = self._take(engine, ticket)
         if job:
             job.failed = True
-            self._flush(job.line)
+            self._flush(job.route)
         self.dispatch()
 
     def lost(self, engine: Engine) -> None:
@@ -193,8 +188,8 @@ class Router:
             if place < in_work:
                 job.frame.attempts += 1
                 job.failed = job.frame.attempts >= MAX_ATTEMPTS
-        for line in self._lines:
-            self._flush(line)
+        for route in self._routes:
+            self._flush(route)
         self.dispatch()
 
     def _room(self, engine: Engine) -> int:
@@ -203,59 +198,58 @@ class Router:
 
     def _suspects(self) -> bool:
         """Whether a frame that was with an engine when it died is yet to be tried again."""
-        return any(job.frame.attempts and not job.done for line in self._lines for job in line.jobs)
+        return any(job.frame.attempts and not job.done for route in self._routes for job in route.jobs)
 
-    def _is_stale(self, line: Route) -> bool:
-        """Whether the oldest frame that waits on a live line is to make way for a newer one."""
-        return len(line.waiting) >= BURST or self._clock() - line.waiting[0].mono > BURST_S
+    def _is_stale(self, route: Route) -> bool:
+        """Whether the oldest frame that waits on a live pipeline is to make way for a newer one."""
+        return len(route.waiting) >= BURST or self._clock() - route.waiting[0].mono > BURST_S
 
     def _take(self, engine: Engine, ticket: int) -> _Job | None:
-        """The job that this engine has under this ticket; None when its line was removed."""
+        """The job that this engine has under this ticket; None when its pipeline was removed."""
         job = self._jobs.get(ticket)
         if job is None or job.lease is None or job.lease.engine is not engine:
             return None
         return self._jobs.pop(ticket)
 
     def _next_job(self) -> _Job | None:
-        for _ in range(len(self._lines)):
-            line = self._lines[0]
-            self._lines.rotate(-1)
-            for job in line.jobs:
+        for _ in range(len(self._routes)):
+            route = self._routes[0]
+            self._routes.rotate(-1)
+            for job in route.jobs:
                 if job.lease is None and not job.done:
                     return job
-            if line.waiting and not (line.live and self._is_served(line)):
-                job = _Job(line, line.waiting.popleft())
-                line.jobs.append(job)
+            if route.waiting and not (route.live and self._is_served(route)):
+                job = _Job(route, route.waiting.popleft())
+                route.jobs.append(job)
                 return job
         return None
 
-    def _is_served(self, line: Route) -> bool:
-        """Whether the engine that serves has a frame of the line for each of its streams, and one that waits."""
+    def _is_served(self, route: Route) -> bool:
+        """Whether the engine that serves has a frame of the pipeline for each of its streams, and one that waits."""
         engine = self._slot.engine
         assert engine is not None
-        has = sum(1 for job in line.jobs if not job.done and job.lease and job.lease.engine is engine)
+        has = sum(1 for job in route.jobs if not job.done and job.lease and job.lease.engine is engine)
         return has > engine.streams
 
-    def _flush(self, line: Route) -> None:
+    def _flush(self, route: Route) -> None:
         """Let out what is done, as far as it is next in frame order."""
-        while line.jobs and line.jobs[0].done:
-            job = line.jobs.popleft()
+        while route.jobs and route.jobs[0].done:
+            job = route.jobs.popleft()
             if job.result is None:
-                line.dropped("failed", 1)
+                route.dropped("failed", 1)
                 if job.lease:
                     job.lease.release()
                 job.frame.release()
                 continue
-            self._emit(line, job, job.result)
+            self._emit(route, job, job.result)
 
-    def _emit(self, line: Route, job: _Job, result: Detected) -> None:
+    def _emit(self, route: Route, job: _Job, result: Detected) -> None:
         lease, frame = job.lease, job.frame
         assert lease is not None
         now = self._clock()
         record = record_of(frame, self._model, lease, job.boxes, now)
         timing = timing_of(frame, job.dispatched, result, now)
         lease.release()
-        if line.recent:
-            line.recent.release()
-        line.recent = frame
-        line.emit(record, timing)
+        self.tap.offer(frame, record, now)
+        frame.release()
+        route.emit(record, timing)

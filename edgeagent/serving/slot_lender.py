@@ -7,6 +7,7 @@ import itertools
 from collections.abc import Callable
 
 from edgeagent.errors import WorkerError
+from edgeagent.serving.tap import TAP_FRAMES
 from edgeagent.workers import messages
 from edgeagent.workers.messages import Captured, Grant
 from edgeagent.workers.process import WorkerProcess
@@ -15,14 +16,13 @@ from edgeagent.workers.ring import MAX_FRAME_BYTES, Ring
 _ring_ids = itertools.count(1)
 
 
-def ring_slots(streams: int) -> int:
-    """Slots for a live line whose engines infer so many frames side by side.
+def ring_slots(streams: int, tapped: int = TAP_FRAMES) -> int:
+    """Slots for a live line whose engines infer so many frames side by side, and whose tap lends so many.
 
-    These and one that waits on each of two engines during a swap, four that wait (see serving/router.py), one being
-    written, the recent one that is kept for the gates, one to spare. What is done and waits behind a slow frame takes
-    of those for waiting ones.
+    The former and one that waits on each of two engines during a swap, four that wait (see serving/router.py), one
+    being written. What is done and waits behind a slow frame takes of those for waiting ones.
     """
-    return 2 * (streams + 1) + 7
+    return 2 * (streams + 1) + 5 + tapped
 
 
 class SlotLender:

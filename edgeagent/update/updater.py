@@ -42,6 +42,7 @@ from edgeagent.update.background import BackgroundTasks
 from edgeagent.update.candidate_work import CandidateWork
 from edgeagent.update.engine_set import EngineSet
 from edgeagent.update.preparation import Preparation, PreparationContext, store_fingerprint
+from edgeagent.update.recent_frames import RecentFrames
 from edgeagent.update.trial_runner import PrepareSettings
 from edgeagent.workers.messages import Detected
 
@@ -76,6 +77,7 @@ class Updater:
         self.slot = Slot()
         self.slot.epoch = state.epoch
         self.router = Router(state.model, self.slot, resized=self._frames_seen)
+        self._recent = RecentFrames(self.router)
         self.spare = SpareEngine()
         self._policy = policy
         self._prepare_settings = prepare
@@ -203,7 +205,7 @@ class Updater:
             self._prepare_settings,
             PreparationContext(
                 engine.artifact.contract if engine else None,
-                self.router.recent_frames,
+                self._recent.frames,
                 self.router.frame_sizes,
                 lambda stage, digest, gates: self.handle(StageReached(command.id, stage, digest, gates)),
                 frozenset() if is_rebuild else frozenset(r.digest for r in self.state.rejections),

@@ -23,11 +23,17 @@ FILE = '''
 from typing import Literal
 
 from edgeagent.sinks.port import SinkConfig, SinkType
+from edgeagent.util.settings import Section
+
+
+class Report(Section):
+    every: int = 10
 
 
 class TallyConfig(SinkConfig):
     type: Literal["tally"] = "tally"
     least: int = 1
+    report: Report = Report()
 
 
 class Tally:
@@ -74,13 +80,20 @@ def _parse(**fields: object) -> Config:
 def test_its_fields_are_checked_like_all_others() -> None:
     """Its own and those of every sink; a wrong one is said with its place."""
     (sink,) = _parse(least=2, lossless=True).pipelines[0].sinks
-    assert sink.model_dump() == {"type": "tally", "lossless": True, "patience_seconds": 30.0, "least": 2}
+    assert sink.model_dump() == {
+        "type": "tally",
+        "lossless": True,
+        "patience_seconds": 30.0,
+        "least": 2,
+        "report": {"every": 10},
+    }
     with pytest.raises(ConfigError) as e:
-        _parse(leest=2, patience_seconds="long")
+        _parse(leest=2, patience_seconds="long", report={"evry": 3})
     assert e.value.problems == [
         "pipelines[0].sinks[0].patience_seconds: 'long' is wrong; allowed: valid number",
+        "pipelines[0].sinks[0].report.evry: is not known, did you mean every?; allowed: every",
         "pipelines[0].sinks[0].leest: is not known, did you mean least?; allowed: type, lossless, patience_seconds,"
-        " least",
+        " least, report",
     ]
 
 

@@ -89,8 +89,8 @@ class FakeLine:
         self.out: list[Record] = []
         self.timings: list[Timing] = []
         self.dropped: Counter[str] = Counter()
-        self.line = Route(name, live, 0.25, 0.45, self._emit, self._drop)
-        router.add_line(self.line)
+        self.route = Route(name, live, 0.25, 0.45, self._emit, self._drop)
+        router.add(self.route)
 
     def captures(self, count: int = 1) -> None:
         """So many frames, one after the other. Each needs a free slot."""
@@ -99,8 +99,8 @@ class FakeLine:
             assert slot is not None, "no slot is free"
             seq, self.captured = self.captured, self.captured + 1
             mono = 100.0 + seq
-            frame = Frame(self.line.name, seq, self.ring, slot, 1, 1, 1000.0 + seq, mono, lambda _ring: None)
-            self.router.frame(self.line, frame)
+            frame = Frame(self.route.name, seq, self.ring, slot, 1, 1, 1000.0 + seq, mono, lambda _ring: None)
+            self.router.captured(self.route, frame)
 
     @property
     def seqs(self) -> list[int]:
@@ -112,10 +112,10 @@ class FakeLine:
         """Slots in use."""
         return self.ring.slots - self.ring.free
 
-    def removed(self) -> None:
-        """The line ends; every slot must be back."""
-        self.router.remove_line(self.line)
-        assert self.in_use == 0
+    def removed(self, held: int = 0) -> None:
+        """The line ends; every slot must be back, but for those that somebody who looked on still holds."""
+        self.router.remove(self.route)
+        assert self.in_use == held
         self.ring.close()
 
     def _emit(self, record: Record, timing: Timing) -> None:

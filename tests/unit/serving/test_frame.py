@@ -46,3 +46,21 @@ def test_a_release_too_many_does_not_hit_the_next_frame(ring: Ring) -> None:
     with pytest.raises(ValueError, match="released already"):
         frame.retain()
     assert ring.free == 0
+
+
+def test_what_is_lent_is_counted_apart(ring: Ring) -> None:
+    """Its users come and go; the last of them gives it back, and the slot is free when nobody has it any more."""
+    freed: list[Ring] = []
+    returned: list[Ring] = []
+    frame = _frame(ring, freed)
+    lent = frame.lend(returned.append)
+    assert (lent.slot, lent.seq, lent.users) == (frame.slot, 5, 1)
+    frame.release()
+    lent.retain().release()
+    assert (returned, freed, ring.free) == ([], [], 0)
+    lent.release()
+    assert (returned, freed, ring.free) == ([ring], [ring], 1)
+    with pytest.raises(ValueError, match="released already"):
+        lent.release()
+    with pytest.raises(ValueError, match="released already"):
+        frame.lend(returned.append)

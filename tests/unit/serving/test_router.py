@@ -8,7 +8,9 @@ import math
 
 import pytest
 
+from edgeagent.serving.frame import Frame
 from edgeagent.serving.router import BURST, DEPTH
+from edgeagent.sinks.port import Record
 from tests.support.routing import BOX_OF_A_DENT, RouterHarness
 
 # -- one engine --------------------------------------------------------------------------------------
@@ -83,7 +85,7 @@ def test_a_class_without_a_name_fails_the_frame_and_not_the_node(cls: float) -> 
     engine.answers()
     assert line.seqs == [1, 2]
     assert line.dropped == {"failed": 1}
-    assert line.in_use == 1
+    assert line.in_use == 0
 
 
 def test_a_frame_that_can_t_be_inferred_is_counted_and_the_line_goes_on() -> None:
@@ -99,22 +101,25 @@ def test_a_frame_that_can_t_be_inferred_is_counted_and_the_line_goes_on() -> Non
     assert line.dropped == {"failed": 1}
 
 
-def test_the_last_frame_that_gave_a_result_is_kept_for_the_gates() -> None:
-    """That one only; whoever borrows it keeps its slot from being written."""
+def test_who_looks_on_gets_each_result_with_its_frame_before_the_slot_is_free() -> None:
+    """In frame order; a frame that gave none is not shown."""
     harness = RouterHarness()
     line = harness.line()
-    engine = harness.swap("v1")
-    line.captures(2)
+    engine = harness.swap("v1", streams=2)
+    seen: list[tuple[int, int, str]] = []
+
+    def look(frame: Frame, record: Record) -> None:
+        seen.append((frame.seq, record.seq, record.version))
+        frame.release()
+
+    harness.router.tap.subscribe(look, fps=math.inf, frames=1)
+    line.captures(3)
+    engine.answers(place=1)
+    assert seen == []
+    engine.faults()
     engine.answers()
-    recent = line.line.recent
-    assert recent is not None
-    assert recent.seq == 0
-    recent.retain()
-    engine.answers()
-    assert line.line.recent is not recent
-    assert line.in_use == 2
-    recent.release()
-    assert line.in_use == 1
+    assert seen == [(1, 1, "v1"), (2, 2, "v1")]
+    assert line.in_use == 0
 
 
 # -- live and lossless -------------------------------------------------------------------------------
@@ -171,7 +176,7 @@ def test_a_lossless_line_waits() -> None:
         engine.answers()
     assert line.seqs == list(range(6))
     assert not line.dropped
-    assert line.in_use == 1
+    assert line.in_use == 0
 
 
 # -- a swap ------------------------------------------------------------------------------------------
@@ -345,7 +350,7 @@ def test_a_frame_that_kills_twice_is_given_up_and_the_line_goes_on() -> None:
     engine.answers()
     engine.answers()
     assert line.seqs == [1, 2]
-    assert line.in_use == 1
+    assert line.in_use == 0
 
 
 def test_a_frame_that_is_given_up_waits_for_its_turn_and_is_not_tried_again() -> None:
@@ -364,7 +369,7 @@ def test_a_frame_that_is_given_up_waits_for_its_turn_and_is_not_tried_again() ->
     new.answers()
     old.answers()
     assert (line.seqs, line.dropped) == ([0, 2], {"failed": 1})
-    assert line.in_use == 1
+    assert line.in_use == 0
 
 
 def test_only_the_line_of_the_frame_that_kills_loses_it() -> None:
@@ -452,7 +457,7 @@ def test_frames_that_were_in_work_together_are_tried_alone() -> None:
 
 
 def test_a_line_that_ends_gives_back_every_frame() -> None:
-    """In flight, answered out of turn, waiting, kept for the gates."""
+    """In flight, answered out of turn, waiting."""
     harness = RouterHarness()
     line = harness.line()
     old = harness.swap("v1")
@@ -460,9 +465,9 @@ def test_a_line_that_ends_gives_back_every_frame() -> None:
     old.answers()
     new = harness.swap("v2")
     new.answers()
-    assert line.in_use == 6
+    assert line.in_use == 5
     line.removed()
-    assert harness.router.lines == []
+    assert harness.router.routes == []
     asyncio.run(asyncio.wait_for(harness.slot.drained(old), 1))
 
 

@@ -3,8 +3,10 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 
+import structlog
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -15,14 +17,38 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
+from edgeagent.serving.frame import Frame
 from edgeagent.serving.router import DEPTH
+from edgeagent.serving.tap import TAP_FRAMES, Subscription
+from edgeagent.sinks.port import Record
 from tests.support.routing import BOX_OF_A_DENT, FakeEngine, FakeLine, RouterHarness
 
 SLOTS = 8
 
 
+class Onlooker:
+    """Looks at frames and keeps them; or fails at it."""
+
+    def __init__(self, fails: bool) -> None:
+        self.fails = fails
+        self.held: list[Frame] = []
+        self.subscription: Subscription
+
+    def look(self, frame: Frame, record: Record) -> None:
+        """What it subscribes with."""
+        assert (frame.pipeline, frame.seq) == (record.pipeline, record.seq)
+        if self.fails:
+            raise RuntimeError("an onlooker's own trouble")
+        self.held.append(frame)
+
+    @property
+    def counts(self) -> bool:
+        """Whether its bound is still taken."""
+        return bool(self.held) or not self.subscription.closed
+
+
 class Routing(RuleBasedStateMachine):
-    """Two lossless lines and a live one; engines come, answer, fail and die as they please."""
+    """Two lossless lines and a live one; engines and onlookers come, answer, fail and go as they please."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -36,6 +62,7 @@ class Routing(RuleBasedStateMachine):
         self.engines: list[FakeEngine] = []
         self.blamed: Counter[str] = Counter()  # frames that a test's engine failed on, by line
         self.deaths = 0
+        self.onlookers: list[Onlooker] = []
 
     @rule(line=st.integers(0, 2), count=st.integers(1, 4))
     def capture(self, line: int, count: int) -> None:
@@ -74,7 +101,45 @@ class Routing(RuleBasedStateMachine):
         camera = self.lines[line]
         if camera not in self.ended and camera.captured > 5:
             self.ended.add(camera)
-            camera.removed()
+            camera.removed(len(self.held_slots(camera)))
+
+    @rule(frames=st.integers(1, 2), fps=st.sampled_from([2.0, math.inf]), fails=st.booleans())
+    def subscribe(self, frames: int, fps: float, fails: bool) -> None:
+        onlooker = Onlooker(fails)
+        try:
+            onlooker.subscription = self.harness.router.tap.subscribe(onlooker.look, fps=fps, frames=frames)
+        except ValueError:
+            assert sum(o.subscription.frames for o in self.onlookers if o.counts) + frames > TAP_FRAMES
+        else:
+            self.onlookers.append(onlooker)
+
+    @precondition(lambda self: self.onlookers)
+    @rule(data=st.data())
+    def unsubscribe(self, data: st.DataObject) -> None:
+        data.draw(st.sampled_from(self.onlookers)).subscription.close()
+
+    @precondition(lambda self: any(o.held for o in self.onlookers))
+    @rule(data=st.data())
+    def release(self, data: st.DataObject) -> None:
+        onlooker = data.draw(st.sampled_from([o for o in self.onlookers if o.held]))
+        onlooker.held.pop(data.draw(st.integers(0, len(onlooker.held) - 1))).release()
+
+    @rule(seconds=st.sampled_from([0.1, 1.0]))
+    def wait(self, seconds: float) -> None:
+        self.harness.now += seconds
+
+    def held_slots(self, camera: FakeLine) -> set[int]:
+        """The slots of a camera that stay in use for onlookers' sake."""
+        return {f.slot for o in self.onlookers for f in o.held if f.ring is camera.ring}
+
+    @invariant()
+    def onlookers_hold_no_more_than_they_may(self) -> None:
+        for onlooker in self.onlookers:
+            by_pipeline = Counter(frame.pipeline for frame in onlooker.held)
+            assert all(count <= onlooker.subscription.frames for count in by_pipeline.values())
+            assert all(onlooker.subscription.held(name) == count for name, count in by_pipeline.items())
+        for camera in self.lines:
+            assert len(self.held_slots(camera)) <= TAP_FRAMES
 
     @invariant()
     def results_leave_in_frame_order(self) -> None:
@@ -97,15 +162,15 @@ class Routing(RuleBasedStateMachine):
     @invariant()
     def nobody_idles_while_frames_wait(self) -> None:
         engine = self.harness.slot.engine
-        suspects = any(job.frame.attempts and not job.done for line in self.lines for job in line.line.jobs)
+        suspects = any(job.frame.attempts and not job.done for line in self.lines for job in line.route.jobs)
         room = 1 if engine and suspects and engine.streams > 1 else DEPTH * engine.streams if engine else 0
         if engine and engine.ready and engine.in_flight < room:
-            assert not any(line.line.waiting for line in self.lines if not line.line.live)
-            assert len(self.lines[2].line.waiting) == 0 or engine.in_flight > 0
+            assert not any(line.route.waiting for line in self.lines if not line.route.live)
+            assert len(self.lines[2].route.waiting) == 0 or engine.in_flight > 0
 
     @invariant()
     def a_live_line_never_runs_out_of_slots(self) -> None:
-        assert len(self.lines[2].line.waiting) <= 1
+        assert len(self.lines[2].route.waiting) <= 1
 
     def teardown(self) -> None:
         """Let everything finish: then each frame came out, or was dropped for a reason that is counted."""
@@ -116,15 +181,20 @@ class Routing(RuleBasedStateMachine):
             if line in self.ended:
                 continue
             assert len(line.out) + sum(line.dropped.values()) == line.captured
-            assert line.line.live or not line.dropped["busy"] + line.dropped["no_engine"]
+            assert line.route.live or not line.dropped["busy"] + line.dropped["no_engine"]
             # Two deaths for a frame; but those that were in work together have the first in common.
             fatal = self.deaths // 2 if all(e.streams == 1 for e in self.engines) else max(0, self.deaths - 1)
-            assert line.dropped["failed"] <= self.blamed[line.line.name] + fatal
-            assert line.in_use <= 1
-            line.removed()
+            assert line.dropped["failed"] <= self.blamed[line.route.name] + fatal
+            assert line.in_use == len(self.held_slots(line))
+            line.removed(line.in_use)
         assert not self.harness.slot._leases
+        for onlooker in self.onlookers:
+            for frame in onlooker.held:
+                frame.release()
+        assert [line.in_use for line in self.lines] == [0, 0, 0]
 
 
 def test_no_frame_is_lost_doubled_or_out_of_order() -> None:
     """Random sequences of everything that can happen on the frame path."""
-    run_state_machine_as_test(Routing, settings=settings(max_examples=150, stateful_step_count=50))
+    with structlog.testing.capture_logs():
+        run_state_machine_as_test(Routing, settings=settings(max_examples=150, stateful_step_count=50))

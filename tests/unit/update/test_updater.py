@@ -217,7 +217,7 @@ def film(u: Updater, line: Route, height: int, width: int) -> None:
     frame = cast(
         "Any", SimpleNamespace(height=height, width=width, mono=0.0, release=lambda: None, ring=None)
     )
-    u.router.frame(line, frame)
+    u.router.captured(line, frame)
 
 
 async def input_of(u: Updater, size: tuple[int, int]) -> None:
@@ -240,15 +240,15 @@ def test_other_frames_have_the_version_rebuilt(monkeypatch: pytest.MonkeyPatch, 
     async def scenario(u: Updater) -> None:
         epoch, first, second = u.slot.epoch, line(), line()
         await input_of(u, (320, 320))  # there was no camera yet
-        u.router.add_line(first)
-        u.router.add_line(second)
+        u.router.add(first)
+        u.router.add(second)
         film(u, first, 720, 1280)  # what the second will send is not known: one for both, then
         await asyncio.sleep(0)
         assert len(shaped.asked) == 1
         film(u, second, 720, 1280)
         await input_of(u, (192, 320))
         film(u, first, 360, 640)  # of the same shape
-        u.router.add_line(line())  # a camera that never comes
+        u.router.add(line())  # a camera that never comes
         film(u, first, 1280, 720)  # seen too small, whatever the third would send
         await input_of(u, (320, 320))  # holds all that came until now
         film(u, second, 360, 640)
@@ -271,7 +271,7 @@ def test_a_version_that_can_not_be_rebuilt_goes_on_serving(
 
     async def scenario(u: Updater) -> None:
         camera = line()
-        u.router.add_line(camera)
+        u.router.add(camera)
         shaped.fates["v1"] = RefusedError("disk full", transient=True)
         film(u, camera, 720, 1280)
         while len(shaped.asked) < 2:
