@@ -31,8 +31,9 @@ CLOSE_S = 5.0
 class SinkQueue:
     """One sink, with its queue and its thread. `put` is for the event loop's thread; never blocks.
 
-    on_change(): it is behind, or no more, or has written after it hung. on_lost(records, refused): so many records are
-    lost; refused: the sink did not take a batch, else they found the queue full. Both are called from either thread.
+    on_change(): it is behind, or no more, or has written after it hung, or has ended. on_lost(records, refused): so
+    many records are lost; refused: the sink did not take a batch, else they found the queue full. Both are called from
+    either thread.
     """
 
     def __init__(
@@ -47,6 +48,7 @@ class SinkQueue:
         self.config = config
         self.name = sink.name
         self.behind = False  # the queue is more than half full, and was not less than a quarter full since
+        self.ended = False
         self.written = 0
         self.lost = 0
         self._sink = sink
@@ -61,8 +63,7 @@ class SinkQueue:
         self._refused = ""  # why the last batch was not written
         self._hangs = False
         self._full = False
-        self._thread = threading.Thread(target=self._run, name=f"sink {sink.name}", daemon=True)
-        self._thread.start()
+        threading.Thread(target=self._run, name=f"sink {sink.name}", daemon=True).start()
 
     @property
     def error(self) -> str:
@@ -116,16 +117,13 @@ class SinkQueue:
         }
 
     def close(self) -> None:
-        """Take no more records, write those that wait, and let go of the sink; `join` waits for that."""
+        """Take no more records, write those that wait, and let go of the sink; then `ended` is true."""
         with self._ready:
             self._closing = True
             self._ready.notify()
 
-    def join(self, timeout_s: float) -> None:
-        """Wait until it is closed, at most so long (seconds); what is not written then is lost. May block."""
-        self._thread.join(timeout_s)
-        if not self._thread.is_alive():
-            return
+    def give_up(self) -> None:
+        """What waits still is lost."""
         with self._ready:
             left = len(self._queue)
             self._queue.clear()
@@ -139,6 +137,8 @@ class SinkQueue:
             self._write(batch)
         with contextlib.suppress(Exception):  # nobody is left who could do something about it
             self._sink.close()
+        self.ended = True
+        self._on_change()
 
     def _next_batch(self) -> list[Record]:
         """Waits for records; empty when there will be none any more."""
@@ -199,6 +199,7 @@ class Sinks:
         self._loop = asyncio.get_running_loop()
         self._on_pressure, self._on_error, self._on_lost = on_pressure, on_error, on_lost
         self._pressed = False
+        self._changed = asyncio.Event()
         self._timer: asyncio.TimerHandle | None = None
         self._queues: list[SinkQueue] = []
         for config in configs:
@@ -214,12 +215,18 @@ class Sinks:
 
     async def close(self, timeout_s: float = CLOSE_S) -> None:
         """Write what is queued, for at most so long (seconds, all sinks together), and let go of them. Idempotent."""
-        if self._timer:
-            self._timer.cancel()
         for queue in self._queues:
             queue.close()
-        if self._queues:
-            await asyncio.to_thread(self._join, time.monotonic() + timeout_s)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s):
+                while not all(queue.ended for queue in self._queues):
+                    self._changed.clear()
+                    await self._changed.wait()
+        for queue in self._queues:
+            if not queue.ended:
+                queue.give_up()
+        if self._timer:
+            self._timer.cancel()
 
     def status(self) -> dict[str, Any]:
         """What `/api/status` shows of the sinks: sums over all, and each by itself."""
@@ -233,10 +240,6 @@ class Sinks:
             "each": each,
         }
 
-    def _join(self, until: float) -> None:
-        for queue in self._queues:
-            queue.join(max(0.0, until - time.monotonic()))
-
     def _tell(self, callback: Callable[..., None], *values: Any) -> None:
         with contextlib.suppress(RuntimeError):  # the loop is closed: nobody is left who could be told
             self._loop.call_soon_threadsafe(callback, *values)
@@ -248,6 +251,7 @@ class Sinks:
 
     def _look(self) -> None:
         """Whether the line has to wait; again when a sink's patience is over."""
+        self._changed.set()
         if self._timer:
             self._timer.cancel()
             self._timer = None
