@@ -4,8 +4,6 @@
 from __future__ import annotations
 
 import asyncio
-import errno
-import fcntl
 import os
 import signal
 import time
@@ -30,7 +28,7 @@ from edgeagent.core.model import check_name
 from edgeagent.core.policy import Policy
 from edgeagent.core.state import State, VersionRef
 from edgeagent.core.tuning import Tolerance
-from edgeagent.errors import ConflictError, EdgeAgentError, NotFoundError, UnavailableError
+from edgeagent.errors import ConflictError, EdgeAgentError, NotFoundError
 from edgeagent.fleet.presence import Announcer
 from edgeagent.intent.url import find_adapter, open_source, open_store, open_writer
 from edgeagent.intent.watcher import IntentWatcher
@@ -55,6 +53,7 @@ from edgeagent.status.schema import (
     to_json,
 )
 from edgeagent.update.journal import Journal
+from edgeagent.update.state_dir import StateDir
 from edgeagent.update.state_file import load_state
 from edgeagent.update.trial_runner import PrepareSettings
 from edgeagent.update.updater import Updater
@@ -110,8 +109,7 @@ class Node:
         self._node_status = NodeStatus(self.updaters, self.pipelines, self.metrics)
         self._watcher: IntentWatcher | None = None
         self._announcer: Announcer | None = None
-        self._state_dir = config.node.state_dir
-        self._lock_fd = -1
+        self._state_dir = StateDir(config.node.state_dir)
         self._journal: Journal | None = None
         self._notifier = SystemdNotifier()
         self._background_tasks: list[asyncio.Task[None]] = []
@@ -123,9 +121,9 @@ class Node:
 
         Raises UsageError or UnavailableError when the node can't run at all: state folder, API address.
         """
-        self._open_state_dir()
+        self._state_dir.open()
         self._journal = Journal(
-            self._state_dir,
+            self._state_dir.path,
             self.config.model_store.url,
             self.config.update.keep_versions,
             self.updaters,
@@ -133,7 +131,7 @@ class Node:
         )
         for model in sorted({p.model for p in self.config.pipelines}):
             self.updaters[model] = self._build_updater(
-                load_state(self._state_dir / "models", model), self._journal
+                load_state(self._state_dir.models, model), self._journal
             )
         for config in self.config.pipelines:
             updater = self.updaters[config.model]
@@ -180,28 +178,8 @@ class Node:
         await asyncio.gather(*(u.close() for u in self.updaters.values()))
         if self._journal:
             self._journal.close()
-        if self._lock_fd >= 0:
-            os.close(self._lock_fd)
-            self._lock_fd = -1
+        self._state_dir.close()
         _log.info("node.stopped", node=self.config.node.id)
-
-    def _open_state_dir(self) -> None:
-        folder = self._state_dir
-        try:
-            (folder / "models").mkdir(parents=True, exist_ok=True)
-            self._lock_fd = _open_lock(folder / "lock")
-        except OSError as e:
-            raise UnavailableError(
-                f"state folder {folder}", str(e), "let this user write there, or set node.state_dir"
-            ) from e
-        try:
-            fcntl.flock(self._lock_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as e:
-            raise ConflictError(
-                f"state folder {folder}",
-                "another node runs on it",
-                "stop that one, or give this one its own node.state_dir",
-            ) from e
 
     @property
     def _threads(self) -> int:
@@ -215,7 +193,7 @@ class Node:
             store_url=c.model_store.url,
             storage_options=c.model_store.storage_options,
             timeout_s=c.model_store.timeout_seconds,
-            cache=self._state_dir / "cache",
+            cache=self._state_dir.cache,
             backend=c.engine.backend,
             device=c.engine.device,
             threads=self._threads,
@@ -244,7 +222,7 @@ class Node:
         token = read_secret(api.token_file) if api.token_file else None
         hooks = None
         if api.hooks:
-            hooks = Hooks(api.hooks, self, self._state_dir / "hooks.json", self.metrics.hook_delivery)
+            hooks = Hooks(api.hooks, self, self._state_dir.path / "hooks.json", self.metrics.hook_delivery)
         self.api = ApiServer(create_app(self, self.metrics, token=token, hooks=hooks), api.host, api.port)
         await self.api.start()
 
@@ -393,13 +371,3 @@ async def _for_ever(task: Callable[[], Awaitable[None]]) -> None:
         except Exception:  # noqa: BLE001  (whatever it is, the watchdog must go on being fed)
             _log.exception("task.failed", task=str(task))
             await asyncio.sleep(_HOUSEKEEPING_S)
-
-
-def _open_lock(path: Path) -> int:
-    """A descriptor to lock. On a disk that the kernel has made read-only, what is there already will do."""
-    try:
-        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
-    except OSError as e:
-        if e.errno != errno.EROFS:
-            raise
-        return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
