@@ -36,7 +36,7 @@ class Variant:
 
     @property
     def name(self) -> str:
-        """As status and metrics show it: `onnxruntime-cpu`, `openvino-cpu-bf16`, `tensorrt-cuda-fp16`, …"""
+        """As status and metrics show it: `onnxruntime-cpu`, `openvino-cpu-bf16`, `tensorrt-cuda-fp16`."""
         return engine_name(self.backend, self.device, self.precision)
 
     @property

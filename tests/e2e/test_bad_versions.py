@@ -72,15 +72,18 @@ def weight_file(line: NodeHarness, version: str) -> Path:
 
 
 def broken_manifest(line: NodeHarness) -> None:
+    """A manifest that ends in the middle."""
     manifest(line, "broken-manifest").write_text('{"schema": 1, ')
 
 
 def file_missing(line: NodeHarness) -> None:
+    """The manifest is there, the weights are not."""
     line.publish("file-missing")
     weight_file(line, "file-missing").unlink()
 
 
 def bit_flipped(line: NodeHarness) -> None:
+    """One bit of the weights is another."""
     line.publish("bit-flipped")
     path = weight_file(line, "bit-flipped")
     data = bytearray(path.read_bytes())

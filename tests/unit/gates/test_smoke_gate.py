@@ -20,6 +20,7 @@ FRAME = np.full((48, 96, 3), 255, np.uint8)
 
 
 def detector(path: Path) -> Detector:
+    """Loads the file in ONNX Runtime."""
     return Detector(load_runtime(path, "onnx", EngineOptions()))
 
 

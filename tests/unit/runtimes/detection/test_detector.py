@@ -39,6 +39,7 @@ class FakeRuntime:
 
 
 def v8_output(*rows: tuple[float, ...]) -> NDArray[np.float32]:
+    """What a network with a YOLOv8 head gives: rows of cx, cy, w, h and a score for each class, as columns."""
     output = np.zeros((1, 6, CELLS), np.float32)
     for i, row in enumerate(rows):
         output[0, :, i] = row
@@ -148,6 +149,7 @@ class BatchRuntime(FakeRuntime):
 
 
 def grey(brightness: int, height: int = 64, width: int = 64) -> NDArray[np.uint8]:
+    """A picture of one brightness."""
     return np.full((height, width, 3), brightness, np.uint8)
 
 

@@ -11,6 +11,7 @@ from edgeagent.runtimes.detection.nms import MAX_DETECTIONS, suppress
 
 
 def candidates(boxes: list[list[float]], scores: list[float], classes: list[int]) -> Candidates:
+    """Boxes (x1, y1, x2, y2) with their scores and classes, before suppression."""
     return Candidates(
         np.array(boxes, np.float32).reshape(-1, 4), np.array(scores, np.float32), np.array(classes, np.intp)
     )
