@@ -127,9 +127,14 @@ def find_adapter(url: str) -> Adapter:
         if adapter.scheme == scheme:
             return adapter
     for point in entry_points(group=ENTRY_POINTS, name=scheme):
-        adapter = point.load()
+        try:
+            adapter = point.load()
+        except Exception as e:  # code of others, and the operator is to learn whose
+            why = f"{point.value} can't be loaded ({type(e).__name__}: {e})"
+            raise UsageError(f"config store {url}", why, "repair or remove that package") from e
         if not isinstance(adapter, Adapter):
-            raise UsageError(f"config store {url}", f"{point.value} is no Adapter", "mend that package")
+            why = f"{point.value} is no Adapter"
+            raise UsageError(f"config store {url}", why, "repair or remove that package")
         return adapter
     raise UsageError(f"config store {url}", f"{url!r} is not a config store", _allowed(ADAPTERS))
 

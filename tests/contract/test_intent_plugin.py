@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import importlib
 import sys
 from pathlib import Path
 
@@ -65,6 +66,20 @@ def test_a_source_of_a_package_is_one_like_ours() -> None:
     assert seen.connections == [Connection(True)]
     with pytest.raises(UsageError, match="fixed can only be watched"):
         open_store(url)
+
+
+@pytest.mark.usefixtures("installed")
+def test_a_package_that_is_broken_is_named(tmp_path: Path) -> None:
+    """In one line, like every other mistake in a configuration."""
+    (tmp_path / "fixed_source.py").write_text("import no_such_client")
+    with pytest.raises(UsageError, match=r"fixed_source:ADAPTER can't be loaded .*no_such_client") as raised:
+        parse_config({"intent_sources": [{"url": "fixed://host/v7"}]})
+    assert "\n" not in str(raised.value)
+    (tmp_path / "fixed_source.py").write_text("ADAPTER = 1")
+    sys.modules.pop("fixed_source", None)
+    importlib.invalidate_caches()
+    with pytest.raises(UsageError, match="fixed_source:ADAPTER is no Adapter; repair or remove"):
+        open_source("fixed://host/v7")
 
 
 def test_without_the_package_its_urls_are_unknown() -> None:
