@@ -103,17 +103,16 @@ class WorkerTask:
 
     def _lend_frames(self) -> None:
         assert self.worker is not None
+        frames = [frame.retain() for frame in self._frames()]
+        self._lent += frames
         rings: set[int] = set()
-        for frame in self._frames():
-            self._lent.append(frame.retain())
+        for frame in frames:
             if frame.ring.id not in rings:
                 rings.add(frame.ring.id)
                 self.worker.send(
                     Ring(frame.ring.id, frame.ring.slots, frame.ring.slot_bytes), [frame.ring.fd]
                 )
-        self.worker.send(
-            FramesLent(tuple(LentFrame(f.ring.id, f.slot, f.height, f.width) for f in self._lent))
-        )
+        self.worker.send(FramesLent(tuple(LentFrame(f.ring.id, f.slot, f.height, f.width) for f in frames)))
 
     def _ended(self, how: Exit) -> None:
         if not self._answer.done():
