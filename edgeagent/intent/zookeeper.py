@@ -132,7 +132,7 @@ class ZooKeeperStore:
             return writer.write(expected, writes, stamp=stamp)
 
     def lease(self, ttl_s: float) -> Lease:
-        """A session of its own. Raises UnavailableError; UsageError if ZooKeeper refuses the user."""
+        """A session of its own. Raises UnavailableError, also after close; UsageError if ZooKeeper refuses the user."""
         session = Session(self._settings, session_s=ttl_s, lasting=True)
         try:
             with translated(f"asking {self.url} for a session"):
@@ -141,6 +141,9 @@ class ZooKeeperStore:
             session.close()  # else it would go on trying
             raise
         self._leases.add(lease)
+        if self._session.closed:  # meanwhile: nobody would end this one
+            session.close()
+            raise UnavailableError(f"config store {self.url}", "it has been closed")
         return lease
 
     def watch(self, keys: Sequence[str], on_entry: OnEntry, on_connection: OnConnection) -> Watch:
@@ -161,11 +164,11 @@ class ZooKeeperStore:
 
     def close(self) -> None:
         """End every watch, lease and connection. Idempotent."""
+        self._session.close()
         for watch in list(self._watches):
             watch.close()
         for lease in list(self._leases):
             lease.session.close()
-        self._session.close()
 
 
 class _ZooKeeperLease:

@@ -87,6 +87,14 @@ def test_calls_after_close_are_refused(backend: Backend) -> None:
         backend.store.get(KEY)
 
 
+def test_a_store_that_is_closed_gives_no_lease(leasing: Backend) -> None:
+    """Nobody would end it: a node that has stopped would seem to live on."""
+    leasing.store.put(KEY, b"v1")
+    leasing.store.close()
+    with pytest.raises(EdgeAgentError):
+        leasing.store.lease(30)
+
+
 def test_list_gives_all_keys_under_a_prefix_and_no_other(backend: Backend) -> None:
     """Sorted, with values and revisions as get has them; nothing under a prefix that nobody wrote."""
     for key in ("/models/a/current", "/models/a/pins/n1", "/models/ab/current", "/model", "/modelsx/a", "/z"):
