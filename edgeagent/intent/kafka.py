@@ -11,6 +11,7 @@ from __future__ import annotations
 import random
 import re
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from typing import Any, TypeVar
@@ -31,6 +32,7 @@ T = TypeVar("T")
 _TOPIC = re.compile(r"(?!\.{1,2}$)[A-Za-z0-9._-]{1,249}")
 _POLL_S = 0.5  # bounds how long close() waits
 _ASK_S = 1.0
+_ERRORS = 50  # that are remembered: one broker of several may be away for months
 
 
 def open_source(address: Address, access: Access) -> KafkaIntentSource:
@@ -154,7 +156,7 @@ class _KafkaWatch(WatchThread):
         self._keys = {key.encode(): key for key in keys}
         self._deadline_s = deadline_s
         self._check_every_s = check_every_s
-        self._errors: list[KafkaError] = []
+        self._errors: deque[KafkaError] = deque(maxlen=_ERRORS)
 
     def _interrupt(self) -> None:
         """Nothing to do: every wait is short."""
