@@ -12,7 +12,7 @@ import structlog
 
 from edgeagent.core.events import AppendAudit
 from edgeagent.core.state import State, VersionRef
-from edgeagent.errors import EdgeAgentError
+from edgeagent.errors import EdgeAgentError, UnavailableError
 from edgeagent.observe.audit import AuditLog, AuditRecord
 from edgeagent.observe.bus import AuditAppended, Bus
 from edgeagent.store.cache import Cache
@@ -72,7 +72,7 @@ class Journal:
             stages={stage: round(seconds, 4) for stage, seconds in record.stages.items()},
             gates=record.gates,
         )
-        self._write(self._audit.append, entry)
+        self._write(self._append, entry)
         self._bus.publish(AuditAppended(entry))
         if record.result in ("swapped", "stable"):
             self._write(self._make_room, self._protected())
@@ -84,6 +84,11 @@ class Journal:
     def close(self) -> None:
         """Wait until everything is written, or has failed."""
         self._disk.shutdown(wait=True)
+
+    def _append(self, entry: AuditRecord) -> None:
+        if not self._audit.append(entry):
+            waiting = f"{self._audit.unsaved} records wait for the disk"
+            raise UnavailableError("the audit log", waiting, "look at the disk of node.state_dir")
 
     def _make_room(self, protected: set[tuple[str, str]]) -> None:
         """Drop old versions from the cache, and what was prepared for them."""
@@ -105,7 +110,10 @@ class Journal:
         def work() -> None:
             try:
                 write(*args)
-                self.error = ""
+                if (
+                    not self._audit.unsaved
+                ):  # else what was said of them holds, whatever else could be written
+                    self.error = ""
             except (OSError, EdgeAgentError) as e:
                 self.error = str(e)
                 _log.error("state.not_written", why=str(e))
