@@ -25,14 +25,14 @@ def load_state(folder: Path, model: str) -> State:
     except FileNotFoundError:
         return State(model)
     except OSError as e:
-        _log.error("saved state can't be read, starting afresh", path=str(path), why=str(e))
+        _log.error("state.unreadable", path=str(path), why=str(e), note="starting afresh")
     except (ValueError, RecursionError) as e:
         kept = path.with_name(f"{path.name}.unusable")
-        _log.error("saved state makes no sense, starting afresh", path=str(path), kept=str(kept), why=str(e))
+        _log.error("state.unusable", path=str(path), kept=str(kept), why=str(e), note="starting afresh")
         try:
             path.replace(kept)
         except OSError as error:
-            _log.error("unusable state not kept", path=str(path), why=str(error))
+            _log.error("state.not_kept", path=str(path), why=str(error))
     return State(model)
 
 

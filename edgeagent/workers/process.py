@@ -209,7 +209,7 @@ class WorkerProcess:
             text = line.decode("utf-8", "replace").rstrip()[:1000]
             if text:
                 self._stderr.append(text)
-                _log.info("worker says", kind=self.kind, pid=self.pid, text=text)
+                _log.info("worker.output", kind=self.kind, pid=self.pid, text=text)
 
     def _ended(self) -> None:
         code = self._process.wait()
