@@ -223,19 +223,19 @@ def _runtime(row: RuntimeRow, engine: EngineConfig) -> Finding | None:
     subject, chosen = f"runtime {row.name}", engine.backend == row.name
     bad = "FAIL" if chosen else "warn"  # with `auto`, one that works is enough
     could = not _kinds_of_device(engine.device).isdisjoint(row.precisions)
+    if not chosen and engine.backend != "auto":
+        return _passed_over(row, engine.backend)
     if not is_installed(row):
         error = missing(row.name)
         if chosen or could:
             optional = not chosen and (row.extra or row.install)
             return Finding("ok" if optional else bad, subject, f"{error.why}; {error.todo}")
         return None
-    versions = ", ".join(f"{name} {v}" for name, v in distribution_versions(row.distributions).items())
+    versions = _versions(row)
     if not could:
         wants = f"runs on {' and '.join(row.precisions)}, which this machine or engine.device does not give"
         remedy = "set engine.device: auto, or another engine.backend"
         return Finding(bad, subject, f"{versions}; {wants}: {remedy if chosen else 'not used'}")
-    if not chosen and engine.backend != "auto":
-        return Finding("ok", subject, f"{versions}; not tried, for engine.backend is {engine.backend}")
     try:
         devices = _devices(row)
     except UnavailableError as e:
@@ -245,6 +245,19 @@ def _runtime(row: RuntimeRow, engine: EngineConfig) -> Finding | None:
         remedy = f", or {row.cuda_remedy}" if row.cuda_remedy else ""
         return Finding(bad, subject, f"{found}, not on {engine.device}; set engine.device: auto{remedy}")
     return Finding("ok", subject, found)
+
+
+def _passed_over(row: RuntimeRow, backend: str) -> Finding | None:
+    """What is to be said of a runtime when another one is named: it won't run, whatever it could."""
+    if not is_installed(row):
+        return None
+    return Finding(
+        "ok", f"runtime {row.name}", f"{_versions(row)}; not tried, for engine.backend is {backend}"
+    )
+
+
+def _versions(row: RuntimeRow) -> str:
+    return ", ".join(f"{name} {v}" for name, v in distribution_versions(row.distributions).items())
 
 
 def _kinds_of_device(wanted: str) -> set[str]:

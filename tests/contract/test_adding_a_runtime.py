@@ -133,7 +133,7 @@ def test_a_runtime_is_one_module_and_one_row(site: Path, tmp_path: Path) -> None
     ]
     assert "zero-cpu" in [v.name for v in variants("onnx")]
     assert runtime_versions(Variant("zero", "cpu", "fp32", "onnx")) == {"edgeagent-zero": "1.5"}
-    assert libraries_of("zero") == ["zero_runtime"]
+    assert libraries_of("zero") == ("zero_runtime",)
     runtime = load_runtime(onnx, "onnx", EngineOptions("zero"))
     assert not runtime.run(np.ones((1, 3, 64, 64), np.float32)).any()
     lines = {f.subject: f for f in examine(found)}

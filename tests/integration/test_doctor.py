@@ -208,6 +208,17 @@ def test_a_runtime_that_is_named_must_work(
     assert lines.get("onnxruntime", ("ok", ""))[0] == "ok"
 
 
+def test_of_runtimes_beside_the_one_that_is_named_no_trouble_is_told(
+    machine: Callable[..., None], tmp_path: Path
+) -> None:
+    """Not those that lack the device, nor those that are not installed: none of them would run."""
+    machine(cuda=True, onnxruntime=["cuda:0"], openvino=["cpu"])
+    assert runtime_lines(tmp_path, backend="onnxruntime", device="cuda") == {
+        "onnxruntime": ("ok", "onnxruntime 1.5, on cuda:0"),
+        "openvino": ("ok", "openvino 1.5; not tried, for engine.backend is onnxruntime"),
+    }
+
+
 def test_a_named_runtime_is_imported_for_real(tmp_path: Path) -> None:
     """In a process of its own."""
     level, text = runtime_lines(tmp_path, backend="openvino")["openvino"]
