@@ -12,12 +12,14 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 
 from edgeagent.core.gating import GateResult, GateTerms
-from edgeagent.errors import WeightsError
+from edgeagent.errors import EdgeAgentError, WeightsError
 from edgeagent.gates import contract, parity, smoke
 from edgeagent.gates.port import Gate, GateContext
 from edgeagent.util.codec import to_json
 
 GATES: tuple[Gate, ...] = (contract.GATE, parity.GATE, smoke.GATE)
+
+_MAX_WORDS = 100  # of what a gate fails with
 
 
 def key(terms: GateTerms) -> str:
@@ -40,12 +42,25 @@ def run_gates(
         if not gate.applies(context):
             continue
         on_start(gate.name)
-        try:
-            result = replace(gate.run(context), name=gate.name)
-        except WeightsError as e:
-            result = GateResult.judged(gate.name, [str(e)])
+        result = _run(gate, context)
         on_finish(result)
         results.append(result)
         if not result.passed:
             break
     return tuple(results)
+
+
+def _run(gate: Gate, context: GateContext) -> GateResult:
+    """What it found. Whatever else comes of it, for its code may be another's, is no "passed"."""
+    try:
+        result = gate.run(context)
+        if isinstance(result, GateResult):
+            return replace(result, name=gate.name)
+        reason = f"it answered {result!r:.{_MAX_WORDS}}, which is no GateResult"
+    except WeightsError as e:
+        reason = str(e)
+    except EdgeAgentError:
+        raise
+    except (Exception, SystemExit) as e:  # noqa: BLE001  (as above)
+        reason = f"it failed: {e!r:.{_MAX_WORDS}}"
+    return GateResult.judged(gate.name, [reason])

@@ -40,6 +40,6 @@ def _load(plug_in: PlugIn) -> Gate:
         gate = EntryPoint(plug_in.name, plug_in.value, GROUP).load()
         if isinstance(gate, Gate):
             return gate
-    except Exception as e:  # noqa: BLE001  (code of others: whatever it is, it must not pass for a gate passed)
+    except (Exception, SystemExit) as e:  # noqa: BLE001  (code of others: whatever it is, it must not pass for a gate passed)
         why = f"{plug_in.value} can't be loaded: {e!r}"
     return Gate(plug_in.name, lambda context: GateResult.judged(plug_in.name, [why]))

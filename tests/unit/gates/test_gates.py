@@ -35,7 +35,7 @@ def passing(name: str) -> Gate:
     return Gate(name, lambda context: GateResult.judged(name, []))
 
 
-def failing(name: str, error: Exception) -> Gate:
+def failing(name: str, error: BaseException) -> Gate:
     """Meets this error."""
 
     def run(context: GateContext) -> GateResult:
@@ -83,6 +83,25 @@ def test_a_disk_that_fails_says_nothing_of_the_weights() -> None:
         ran(failing("first", UnavailableError("disk", "is full")))
 
 
+@pytest.mark.parametrize("error", [ValueError("3 is not 4"), SystemExit("3 is not 4")])
+def test_a_gate_that_fails_lets_nothing_through(error: BaseException) -> None:
+    """And says what it met, not how the process ended that it took along."""
+    assert ran(failing("mine", error), passing("third")) == (
+        ["mine"],
+        ["mine"],
+        [f"gate mine: it failed: {error!r}"],
+    )
+
+
+@pytest.mark.parametrize("answer", [None, True, {"passed": True}, "passed" * 1000])
+def test_a_gate_that_answers_nonsense_lets_nothing_through(answer: Any) -> None:
+    """Also where that could be taken for a yes."""
+    _, _, (failure,) = ran(Gate("mine", lambda context: answer))
+    assert failure.startswith(f"gate mine: it answered {answer!r}"[:50])
+    assert failure.endswith("no GateResult")
+    assert len(failure) < 200
+
+
 @pytest.mark.parametrize(
     "terms",
     [
@@ -122,3 +141,14 @@ def test_a_gate_that_can_not_be_loaded_lets_nothing_through(value: str, why: str
     _, _, (failure,) = ran(gate)
     assert failure.startswith("gate mine: ")
     assert why in failure
+
+
+def test_a_gate_that_ends_its_process_when_it_is_imported_is_named(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Such as a script without a guard around its main part."""
+    (tmp_path / "a_script_as_gate.py").write_text("raise SystemExit(2)")
+    monkeypatch.syspath_prepend(tmp_path)
+    (gate,) = plug_ins.load([PlugIn("mine", "a_script_as_gate:GATE", "1.0")])
+    _, _, (failure,) = ran(gate)
+    assert failure == "gate mine: a_script_as_gate:GATE can't be loaded: SystemExit(2)"
