@@ -159,10 +159,10 @@ class WorkerProcess:
         self._channel.send(message, fds)
 
     def kill(self, why: str = "") -> None:
-        """SIGKILL; `on_exit` follows. Idempotent."""
+        """SIGKILL, also for what it started; `on_exit` follows. Idempotent."""
         if self._alive:
             self._kill_reason = self._kill_reason or why
-            self._process.kill()
+            self._kill_group()
 
     async def end(self, why: str = "") -> None:
         """Kill, and return when the process is gone and `on_exit` was called."""
@@ -211,7 +211,13 @@ class WorkerProcess:
                 self._stderr.append(text)
                 _log.info("worker.output", kind=self.kind, pid=self.pid, text=text)
 
+    def _kill_group(self) -> None:
+        """The worker and what it started. Only until it is reaped: then its number may be another's."""
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.pid, signal.SIGKILL)
+
     def _ended(self) -> None:
+        self._kill_group()  # what it left behind may hold shared memory, too
         code = self._process.wait()
         self._watch_timer.cancel()
         self._loop.remove_reader(self._pidfd)

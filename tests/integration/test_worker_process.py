@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 from dataclasses import replace
 from pathlib import Path
 
@@ -130,6 +131,37 @@ def test_a_worker_over_its_limits_is_killed(limits: WorkerLimits, why: str) -> N
             how = await ends.get()
         assert (how.code, worker.alive) == (-9, False)
         assert why in how.last_words
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("by_itself", [False, True])
+def test_what_a_worker_started_ends_with_it(tmp_path: Path, by_itself: bool) -> None:
+    """A gate or a converter of another package may leave processes behind, which the node doesn't know."""
+    pid_file = tmp_path / "pid"
+    (tmp_path / "starts_another.py").write_text(
+        "import pathlib, subprocess\n"
+        f"new = pathlib.Path({str(pid_file)!r} + '.new')\n"
+        "new.write_text(str(subprocess.Popen(['sleep', '600']).pid))\n"
+        f"new.rename({str(pid_file)!r})\n"
+    )
+    path = os.pathsep.join(filter(None, (str(tmp_path), os.getenv("PYTHONPATH"))))
+
+    async def run() -> None:
+        ends: asyncio.Queue[Exit] = asyncio.Queue()
+        program = WorkerProgram("capture", MODULE, ("starts_another",), {"PYTHONPATH": path})
+        worker = WorkerProcess(program, None, lambda message: None, ends.put_nowait)
+        async with asyncio.timeout(120):
+            while not pid_file.exists():
+                await asyncio.sleep(0.01)
+            started = psutil.Process(int(pid_file.read_text()))
+            if by_itself:
+                os.kill(worker.pid, signal.SIGTERM)
+            else:
+                worker.kill()
+            await ends.get()
+        psutil.wait_procs([started], timeout=30)
+        assert not started.is_running() or started.status() == psutil.STATUS_ZOMBIE
 
     asyncio.run(run())
 
