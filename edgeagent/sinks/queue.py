@@ -68,7 +68,8 @@ class SinkQueue:
     @property
     def error(self) -> str:
         """What is wrong with it now; "" when nothing is."""
-        if self._hangs:
+        overdue = self._writing and time.monotonic() >= self._since + self.config.patience_seconds
+        if self._hangs or overdue:
             return f"hangs: nothing was written for {self.config.patience_seconds:g} s"
         return self._refused or ("can't keep up: its queue is full" if self._full else "")
 
@@ -135,7 +136,7 @@ class SinkQueue:
     def _run(self) -> None:
         while batch := self._next_batch():
             self._write(batch)
-        with contextlib.suppress(Exception):  # nobody is left who could do something about it
+        with contextlib.suppress(BaseException):  # nobody is left who could do something about it
             self._sink.close()
         self.ended = True
         self._on_change()
@@ -159,8 +160,8 @@ class SinkQueue:
         try:
             self._sink.write(batch)
         except SinkError as e:
-            lost, why = e.lost, str(e)
-        except Exception as e:  # noqa: BLE001  (another's sink: its faults cost records, not the thread)
+            lost, why = min(max(e.lost, 0), len(batch)), str(e)
+        except BaseException as e:  # noqa: BLE001  (another's sink: its faults cost records, not the thread)
             lost, why = len(batch), f"{type(e).__name__}: {e}"
         with self._ready:
             self.lost += lost

@@ -29,7 +29,7 @@ class StuckSink:
         self._permits = threading.Semaphore(0)
         self._free = not stuck
         self.seen: list[int] = []
-        self.fails: list[Exception] = []
+        self.fails: list[BaseException] = []
         self.closed = 0
 
     def permit(self, batches: int) -> None:

@@ -91,6 +91,59 @@ def test_pressure_is_told_and_taken_back(sinks_at_hand: list[StuckSink]) -> None
     asyncio.run(steps())
 
 
+def test_a_sink_that_hangs_says_so_before_its_queue_is_full(sinks_at_hand: list[StuckSink]) -> None:
+    """On a slow line that is minutes later; who looks at the status must see it."""
+    told = Told()
+
+    async def steps() -> None:
+        sinks = told.sinks(StuckConfig(patience_seconds=0.05))
+        await _stuck_with_one(sinks)
+        await until(lambda: sinks.status()["errors"] == {"stuck": "hangs: nothing was written for 0.05 s"})
+        sinks_at_hand[0].free()
+        await until(lambda: sinks.status()["errors"] == {})
+        await sinks.close()
+
+    asyncio.run(steps())
+
+
+@pytest.mark.parametrize("error", [SystemExit(1), KeyboardInterrupt()])
+def test_a_sink_that_would_end_the_process_loses_a_batch(
+    sinks_at_hand: list[StuckSink], error: BaseException
+) -> None:
+    """A thread ends of it without a word: its records would wait for ever."""
+    told = Told()
+    sinks_at_hand[1].fails = [error]
+
+    async def steps() -> None:
+        sinks = told.sinks(StuckConfig(place=1))
+        sinks.write(record(0))
+        await until(lambda: told.lost == {"other": 1})
+        sinks.write(record(1))
+        await sinks.close()
+        assert sinks_at_hand[1].seen == [1]
+
+    asyncio.run(steps())
+
+
+@pytest.mark.parametrize(("said", "lost"), [(1000, 1), (-1, 0)])
+def test_a_sink_can_not_lose_what_it_was_not_given(
+    sinks_at_hand: list[StuckSink], said: int, lost: int
+) -> None:
+    """Its word on what is missing is another's, and counted by us."""
+    told = Told()
+    sinks_at_hand[1].fails = [SinkError("disk", said)]
+
+    async def steps() -> None:
+        sinks = told.sinks(StuckConfig(place=1))
+        sinks.write(record(0))
+        await until(lambda: told.errors)
+        await sinks.close()
+        status = sinks.status()
+        assert (status["written"], status["lost"], told.lost) == (1 - lost, lost, {"other": lost})
+
+    asyncio.run(steps())
+
+
 def test_a_sink_that_is_not_lossless_holds_no_line(sinks_at_hand: list[StuckSink]) -> None:
     """It loses what its queue has no room for, and says so once."""
     told = Told()
