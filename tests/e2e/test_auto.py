@@ -105,7 +105,7 @@ def test_tried_proved_and_remembered(harness: NodeHarness) -> None:
 def test_published_checkpoint_is_served_without_torch(harness: NodeHarness) -> None:
     """It is converted once, for the frames; what serves needs torch only if torch was the fastest."""
     larger = ModelMetadata(Contract("detect", NAMES, (128, 128), STRIDE), "pt")
-    harness.publish("pt", checkpoint_pt(harness.folder / "best.pt", size=128), facts=larger)
+    harness.publish("pt", checkpoint_pt(harness.folder / "best.pt", size=128), claims=larger)
     harness.promote("pt")
     node = harness.start()
     node.wait_active("pt", timeout_s=CONVERSION_S)
@@ -213,7 +213,7 @@ def test_measuring_worker_killed(harness: NodeHarness) -> None:
     """Its variant is noted with the reason, the next is tried, and the version serves all the same."""
     harness.publish("v1")
     larger = ModelMetadata(Contract("detect", tuple(NAMES), (96, 96), STRIDE), "onnx")
-    harness.publish("v2", size=96, metadata=larger)  # not shaped like v1, so that all is tried
+    harness.publish("v2", size=96, claims=larger)  # not shaped like v1, so that all is tried
     harness.promote("v1")
     node = harness.start("v1")
     harness.promote("v2")

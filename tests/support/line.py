@@ -39,23 +39,25 @@ class NodeHarness(NodeRunner):
         return self
 
     def publish(
-        self, version: str, weights: Path | None = None, model: str = MODEL, **changes: Any
+        self,
+        version: str,
+        weights: Path | None = None,
+        model: str = MODEL,
+        claims: ModelMetadata | None = None,
+        **changes: Any,
     ) -> Manifest:
         """Put a version into the store; without `weights`, a sound network that finds its own class (CLASS_OF).
 
-        changes: of `detection_onnx`, or `facts` to claim in the manifest. No process looks at the weights.
+        claims: what the manifest says of the weights; no process looks at them. changes: of `detection_onnx`.
         """
-        metadata = changes.pop("facts", None)
         if weights is None:
             weights = self.folder / f"{model}-{version}.onnx"
             box = (32.0, 32.0, 16.0, 16.0, 0.9, CLASS_OF.get(version, 0))
             # The node keeps files by content: two versions of one content would be one.
             detection_onnx(weights, **{"boxes": [box], "metadata": {"release": version}, **changes})
         names = tuple(changes.get("names", NAMES))
-        metadata = metadata or ModelMetadata(
-            Contract("detect", names, (SIZE, SIZE), STRIDE), weights.suffix[1:]
-        )
-        return super().publish(version, weights, model, metadata=metadata)
+        claims = claims or ModelMetadata(Contract("detect", names, (SIZE, SIZE), STRIDE), weights.suffix[1:])
+        return super().publish(version, weights, model, metadata=claims)
 
     def swap_to(self, version: str, model: str = MODEL) -> None:
         """Promote, and wait until it serves and is stable."""
