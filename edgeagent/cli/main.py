@@ -239,8 +239,8 @@ def promote(
     from edgeagent.intent.port import Access, Tls
     from edgeagent.intent.url import open_writer
 
-    tls = Tls(ca_file, cert_file, key_file) if ca_file or cert_file else None
-    options = dict(o.partition("=")[::2] for o in option or [])
+    tls = Tls(ca_file, cert_file, key_file) if ca_file or cert_file or key_file else None
+    options = dict(_option(text) for text in option or [])
     key = current_key(check_name("model", model))
     asked = Directive(version, by=by or _user(), reason=reason, allow_new_contract=allow_new_contract)
     value = encode_directive(asked)
@@ -248,6 +248,13 @@ def promote(
     with closing(open_writer(config_store, access)) as writer:
         writer.put(key, value)
     typer.echo(f"{key} = {value.decode()}")
+
+
+def _option(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not name or not equals:
+        raise UsageError(f"--option {text}", "is not NAME=VALUE", "give one such as security.protocol=SSL")
+    return name, value
 
 
 @app.command()

@@ -201,3 +201,5 @@ def _check_access(adapter: Adapter, url: str, access: Access) -> None:
             raise UsageError(f"config store {url}", f"{adapter.kind} takes no {name}", "leave it out")
     if bool(access.username) != bool(access.password_file):
         raise UsageError(f"config store {url}", "username and password_file go together", "set both or none")
+    if access.tls and bool(access.tls.cert_file) != bool(access.tls.key_file):
+        raise UsageError(f"config store {url}", "a certificate and its key go together", "set both or none")

@@ -51,6 +51,14 @@ def replace(monkeypatch: pytest.MonkeyPatch) -> Replace:
         ),
         (["promote", "yolo", "v1", "--config-store", "redis://x"], "error: config store redis://x: "),
         (
+            ["promote", "yolo", "v1", "--config-store", "kafka://x/t", "--option", "acks"],
+            "error: --option acks: ",
+        ),
+        (
+            ["promote", "yolo", "v1", "--config-store", "etcd://x", "--key-file", "k"],
+            "error: config store etcd://x: a certificate and its key ",
+        ),
+        (
             ["publish", "w.pt", "--model", "m", "--version", "v", "--store", "s", "--sign", "k"],
             "error: --sign: signing",
         ),
