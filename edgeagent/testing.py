@@ -372,7 +372,7 @@ class NodeRunner(NodeApi):
         with self.log.open("rb") as log:
             log.seek(offset)
             for line in log:
-                if line.startswith(b"{") and b"node.started" in line:
+                if line.startswith(b"{") and line.endswith(b"\n") and b"node.started" in line:
                     return str(json.loads(line)["api"])
         self._check_alive()
         return ""
