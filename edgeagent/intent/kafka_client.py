@@ -45,6 +45,7 @@ REFUSED_OPTIONS = {
     "ssl.keystore.password": f"{_SECRET}: use ssl.key.location",
     "sasl.oauthbearer.client.secret": f"{_SECRET}: use another sasl.mechanism",
     "plugin.library.paths": "it would load foreign code into the node",
+    "ssl.engine.location": "it would load foreign code into the node",
 }
 """Options of the client that would break the reading, with the reason."""
 
