@@ -21,7 +21,8 @@ if TYPE_CHECKING:  # each process imports those of its own kind, when the first 
     from edgeagent.workers.tasks.engine import EngineMessage
     from edgeagent.workers.tasks.prepare import PrepareMessage
 
-MAX_MESSAGE_BYTES = 128 * 1024
+MAX_MESSAGE_BYTES = 192 * 1024
+"""Gates get two contracts, each with class names of up to 64 KiB (`MAX_NAMES_BYTES`), and the paths of a version."""
 
 
 class Ring(NamedTuple):

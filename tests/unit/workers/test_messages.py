@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 import struct
 from pathlib import Path
 
@@ -10,8 +11,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgeagent.core.gating import GateResult
+from edgeagent.core.gating import GateResult, GateTerms
+from edgeagent.core.model import MAX_FILES, MAX_NAMES_BYTES, Contract
+from edgeagent.core.tuning import Tolerance
+from edgeagent.core.verified import VerifiedVersion
 from edgeagent.runtimes.variants import Variant
+from edgeagent.workers.channel import channel_pair, send_whole
 from edgeagent.workers.messages import (
     MAX_MESSAGE_BYTES,
     Captured,
@@ -27,7 +32,7 @@ from edgeagent.workers.messages import (
 )
 from edgeagent.workers.tasks.capture import SourceOpened, SourceState
 from edgeagent.workers.tasks.engine import FrameFailed, LoadEngine, LoadPlan
-from edgeagent.workers.tasks.prepare import FetchVersion, GateFinished, StoreAccess
+from edgeagent.workers.tasks.prepare import FetchVersion, GateFinished, RunGates, StoreAccess
 
 VARIANT = Variant("openvino", "cpu", "fp32", "openvino")
 MESSAGES: list[Message] = [
@@ -49,6 +54,21 @@ MESSAGES: list[Message] = [
         GateResult("smoke", False, {"frames": 3, "least": 0.5}, {"most": 1.0}, ("on frame 1: bad",))
     ),
 ]
+
+
+def test_the_largest_task_fits() -> None:
+    """As many class names as a manifest may have, in the version and in what serves; and the socket takes it."""
+    names = tuple(f"{n:012d}" for n in range(MAX_NAMES_BYTES // 16))
+    assert len(json.dumps(names)) == MAX_NAMES_BYTES
+    contract = Contract("detect", names, (640, 640), 32)
+    golden = tuple(Path(f"/var/lib/edgeagent/cache/{'f' * 64}/{n}.png") for n in range(MAX_FILES))
+    version = VerifiedVersion("yolo", "v2", "f" * 64, contract, "onnx", Path("/w.onnx"), golden=golden)
+    plan = LoadPlan(VARIANT, Path("/w.onnx"), {}, 2, 1, (384, 640))
+    task = RunGates(version, plan, GateTerms(contract), None, Tolerance())
+    ours, theirs = channel_pair()
+    with ours, theirs:
+        send_whole(ours, encode(task), ())
+        assert decode(theirs.recv(MAX_MESSAGE_BYTES + 1)) == task
 
 
 @pytest.mark.parametrize("message", MESSAGES, ids=lambda m: type(m).__name__)
