@@ -20,6 +20,9 @@ PLAIN = "edgeagent.plain"
 """Error handler of encodings, for streams that don't speak Unicode: a likeness for what they lack, else `?`."""
 _LIKENESSES = {"→": "->", "…": "...", "×": "x", "–": "-", "✓": "+", "✗": "x", "·": "-"}
 _PIPE_COLUMNS = 200
+_WIDE_COLUMNS = 120  # a terminal so wide has room for date and time in one line
+_WHEN_FOLDED = len("18:10:52.622Z")
+_ONE_WORD = ("event", "result", "state")
 _COLOURS = {
     "STABLE": "green",
     "running": "green",
@@ -117,7 +120,7 @@ def show_history(records: Sequence[AuditRecord]) -> None:
     """Print audit records as a table, oldest first."""
     rows = [
         (
-            r.when,
+            r.when.replace("T", " "),  # where a narrow terminal folds it
             r.event,
             r.model,
             " → ".join(v for v in (r.from_version, r.to_version) if v),
@@ -154,7 +157,11 @@ def _table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
     if not rows:
         _line(f"no {columns[0]}")
         return
-    table = Table(*columns, box=box.SIMPLE_HEAD, pad_edge=False)
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
+    narrow = _console().width < _WIDE_COLUMNS
+    for column in columns:  # where it is narrow, what is long is folded, and nothing cut off
+        width = _WHEN_FOLDED if narrow and column == "when" else None
+        table.add_column(column, overflow="fold", no_wrap=column in _ONE_WORD, width=width)
     for row in rows:
         table.add_row(
             *(

@@ -79,6 +79,26 @@ def test_texts_of_a_node_play_no_tricks(capsys: pytest.CaptureFixture[str]) -> N
     assert printable("a\x1b[2Jb\nc") == "a [2Jb c"
 
 
+def test_in_a_narrow_terminal_nothing_is_cut_off(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Long texts go on in the next line; date, time and result stay whole."""
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    monkeypatch.setenv("TERM", "dumb")  # which has 80 columns
+    why = "the intent changed while it was fetched"
+    when = "2026-11-28T18:10:52.622Z"
+    old, new = "main-2026-11-27", "main-2026-11-28.rc1"
+    show_history(
+        [AuditRecord("update", "yolo", "bob from 127.0.0.1", old, new, "", "", "superseded", why, when=when)]
+    )
+    out = capsys.readouterr().out
+    assert max(len(line) for line in out.splitlines()) <= 80
+    assert {"2026-11-28", "18:10:52.622Z", "superseded"} <= set(out.split())
+    shown = "".join("".join(out.splitlines()[3:]).split())
+    texts = ("update", "yolo", "bobfrom127.0.0.1", f"{old}→{new}", "superseded", why, when.replace("T", ""))
+    assert sorted(shown) == sorted("".join(texts).replace(" ", ""))  # each letter of them
+
+
 @pytest.mark.parametrize("command", ["status", "history"])
 def test_where_stdout_speaks_no_unicode_plain_characters_come(
     command: str, node: dict[str, object], monkeypatch: pytest.MonkeyPatch
