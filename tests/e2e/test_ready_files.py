@@ -17,7 +17,7 @@ from tests.support.line import NodeHarness, assert_seamless
 from tests.support.weights import NAMES, SIZE, STRIDE, checkpoint_pt, detection_onnx, exported_onnx
 
 CONTRACT = Contract("detect", tuple(NAMES), (SIZE, SIZE), STRIDE)
-CONVERSION_S = 120.0
+CONVERSION_S = 400.0  # imports torch in several processes, on a machine that may be busy with other things
 
 
 @pytest.fixture(autouse=True)
