@@ -35,6 +35,9 @@ SEEN_PER_HOOK = 500
 REFUSALS = 10
 REFUSALS_S = 60.0
 MAX_PEERS = 1000
+TURN_S = 10.0
+"""How long a delivery waits for those before it to be written: a config store that hangs would keep all of them, and
+every thread of the node's pool."""
 
 _RESULT_OF: tuple[tuple[type[EdgeAgentError], str], ...] = (
     (UnauthorizedError, "refused"),
@@ -80,6 +83,7 @@ class Hooks:
         self._node = node
         self._seen = _SeenDeliveries(memory)
         self._refusals = _Refusals()
+        self._turn = asyncio.Lock()
         self._count = count
         self._clock = clock
 
@@ -147,8 +151,18 @@ class Hooks:
         by = f"hook {name}"
         if hook.scope == "node":
             await self._node.promote(asked.model, asked.version, by, f"{hook.style} webhook")
-        else:
+            return
+        try:
+            async with asyncio.timeout(TURN_S):
+                await self._turn.acquire()  # one after the other, as they came
+        except TimeoutError as e:
+            raise UnavailableError(
+                "the delivery", "those before it are still being written", "send it again"
+            ) from e
+        try:
             await self._node.write_intent(asked.model, asked.version, by, f"{hook.style} webhook")
+        finally:
+            self._turn.release()
 
 
 class _SeenDeliveries:

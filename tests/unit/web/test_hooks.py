@@ -16,6 +16,7 @@ import pytest
 from edgeagent.config import ConfigError, HookConfig, parse_config
 from edgeagent.errors import ConflictError, NotFoundError, UnavailableError
 from edgeagent.observe.metrics import Metrics
+from edgeagent.web import hooks as hooks_module
 from edgeagent.web.app import create_app
 from edgeagent.web.guard import MAX_BODY_BYTES, MAX_HOOK_BODY_BYTES
 from edgeagent.web.hooks import REFUSALS, REFUSALS_S, SEEN_PER_HOOK, Hooks
@@ -160,6 +161,38 @@ def test_a_delivery_that_could_not_be_acted_on_may_come_again(bench: Bench) -> N
     assert bench.post().status_code == 503
     bench.node.error = None
     assert bench.post().status_code == 202
+
+
+def test_deliveries_are_written_one_after_the_other(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A config store that hangs keeps one thread of the node's; who waits too long is to send it again."""
+    monkeypatch.setattr(hooks_module, "TURN_S", 0.05)
+    hooks = Hooks({"ci": bench.config}, bench.node, bench.folder / "m", clock=lambda: bench.now)  # type: ignore[arg-type]
+    answers = asyncio.Event()
+
+    async def write_intent(*asked: str) -> None:
+        bench.node.asked.append(asked)
+        await answers.wait()
+
+    bench.node.write_intent = write_intent  # type: ignore[method-assign]
+
+    async def deliver(version: str) -> object:
+        body = json.dumps({"model": "yolo", "version": version}).encode()
+        mac = hmac.new(SECRET.encode(), f"{NOW}.".encode() + body, hashlib.sha256).hexdigest()
+        return await hooks.deliver("ci", {"x-edgeagent-signature": f"t={NOW},v1={mac}"}, body, "::1")
+
+    async def steps() -> None:
+        first = asyncio.create_task(deliver("v2"))
+        while not bench.node.asked:
+            await asyncio.sleep(0)
+        with pytest.raises(UnavailableError, match="send it again"):
+            await deliver("v3")
+        assert len(bench.node.asked) == 1
+        answers.set()
+        await first
+        await deliver("v3")
+        assert [asked[1] for asked in bench.node.asked] == ["v2", "v3"]
+
+    asyncio.run(steps())
 
 
 def test_the_memory_is_bounded_and_may_be_broken(bench: Bench) -> None:
