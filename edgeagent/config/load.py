@@ -188,8 +188,11 @@ def _fields_at(doc: Any, loc: tuple[str | int, ...]) -> list[str]:
     section: type[BaseModel] = Config
     for part in loc:
         doc = doc[part]
-        if part in section.model_fields:  # else an element of a list, or a name that the user chose
-            section = next(_models(section.model_fields[str(part)].annotation))
+        if (
+            part in section.model_fields
+        ):  # else an element of a list, or a name that the user chose (which may be the
+            # same as that of a field)
+            section = next(_models(section.model_fields[str(part)].annotation), section)
         if section is SinkConfig and isinstance(doc, dict):
             section = sink_type(doc["type"]).config
     return list(section.model_fields)

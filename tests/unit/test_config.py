@@ -323,3 +323,9 @@ def _field_names(model: type[Any]) -> list[str]:
         for below in _models(field.annotation):
             names += _field_names(below)
     return names
+
+
+def test_a_name_that_is_that_of_a_field() -> None:
+    """A hook may be called like one of its own fields: its mistakes are said like any other's."""
+    found = problems({"api": {"hooks": {"model": {"style": "github", "colour": "red"}}}})
+    assert any("api.hooks.model.colour" in line for line in found)
