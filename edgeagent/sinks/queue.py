@@ -26,6 +26,7 @@ _log = structlog.get_logger(__name__)
 QUEUE_RECORDS = 4096  # two minutes at 30 frames a second, some megabytes
 BATCH_RECORDS = 256
 CLOSE_S = 5.0
+_MAX_WORDS = 500  # of an error, which status and log show
 
 
 class SinkQueue:
@@ -160,9 +161,9 @@ class SinkQueue:
         try:
             self._sink.write(batch)
         except SinkError as e:
-            lost, why = min(max(e.lost, 0), len(batch)), str(e)
+            lost, why = min(max(e.lost, 0), len(batch)), _words(e) or type(e).__name__
         except BaseException as e:  # noqa: BLE001  (another's sink: its faults cost records, not the thread)
-            lost, why = len(batch), f"{type(e).__name__}: {e}"
+            lost, why = len(batch), f"{type(e).__name__}: {_words(e)}"
         with self._ready:
             self.lost += lost
             self.written += len(batch) - lost
@@ -177,6 +178,13 @@ class SinkQueue:
             self._on_lost(lost, True)
         if hung:
             self._on_change()
+
+
+def _words(error: BaseException) -> str:
+    try:
+        return str(error)[:_MAX_WORDS]
+    except Exception:  # noqa: BLE001  (another's error, which can't even be said)
+        return ""
 
 
 class Sinks:

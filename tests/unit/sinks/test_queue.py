@@ -144,6 +144,36 @@ def test_a_sink_can_not_lose_what_it_was_not_given(
     asyncio.run(steps())
 
 
+class _SpeechlessError(Exception):
+    def __str__(self) -> str:
+        raise ValueError
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (SinkError("x" * 100_000, 1), "x" * 500),
+        (SinkError("", 1), "SinkError"),
+        (_SpeechlessError(), "_SpeechlessError: "),
+    ],
+)
+def test_whatever_a_sink_says_of_its_trouble_can_be_shown(
+    sinks_at_hand: list[StuckSink], error: Exception, said: str
+) -> None:
+    """In the status, which is not to grow without bounds; and what says nothing is a loss all the same."""
+    told = Told()
+    sinks_at_hand[1].fails = [error]
+
+    async def steps() -> None:
+        sinks = told.sinks(StuckConfig(place=1))
+        sinks.write(record(0))
+        await until(lambda: told.lost == {"other": 1})
+        assert sinks.status()["errors"] == {"other": said}
+        await sinks.close()
+
+    asyncio.run(steps())
+
+
 def test_a_sink_that_is_not_lossless_holds_no_line(sinks_at_hand: list[StuckSink]) -> None:
     """It loses what its queue has no room for, and says so once."""
     told = Told()
