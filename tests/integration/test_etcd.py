@@ -219,6 +219,7 @@ def test_a_silent_watch_is_masked_by_the_safety_read(
 
 def test_close_is_quick_also_while_the_server_hangs_or_is_gone(server: EtcdServer) -> None:
     """Whatever is under way is cancelled: none of what would last longest has run its time."""
+    before = set(threading.enumerate())
     for state in ("well", "frozen", "gone"):
         store = EtcdConfigStore([server.endpoint], deadline_s=WAITS_S, backoff_s=(WAITS_S, WAITS_S))
         seen = Recorder()
@@ -237,7 +238,8 @@ def test_close_is_quick_also_while_the_server_hangs_or_is_gone(server: EtcdServe
         assert time.monotonic() - began < WAITS_S, state
         if state == "frozen":
             server.thaw()
-    assert not [t for t in threading.enumerate() if t.name == "config-store-watch"]
+    left = [t for t in threading.enumerate() if t.name == "config-store-watch" and t not in before]
+    assert not left
 
 
 def test_no_thread_or_connection_leaks_over_many_failures(opened: list[EtcdConfigStore]) -> None:

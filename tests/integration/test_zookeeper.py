@@ -264,6 +264,7 @@ def test_close_is_quick_also_while_the_server_hangs_or_is_gone(
     server: ZooKeeperServer, opened: Opener
 ) -> None:
     """Whatever is under way is given up."""
+    before = set(threading.enumerate())
     for state in ("well", "frozen", "gone"):
         store, other = opened(), opened()
         seen = Recorder()
@@ -282,7 +283,8 @@ def test_close_is_quick_also_while_the_server_hangs_or_is_gone(
         if state == "frozen":
             server.thaw()
     server.start()
-    assert not [t for t in threading.enumerate() if t.name == "config-store-watch"]
+    left = [t for t in threading.enumerate() if t.name == "config-store-watch" and t not in before]
+    assert not left
 
 
 def test_no_thread_stays_of_failed_attempts(opened: Opener) -> None:
