@@ -113,14 +113,7 @@ def kill_engine(harness: NodeHarness, version: str) -> None:
 
 def test_killed_twice_on_probation_is_rolled_back(harness: NodeHarness) -> None:
     """One failure is a mishap, two are the version's: the standby serves at once, and it isn't tried again unasked."""
-    harness.config["update"]["probation"] = {"seconds": 600}
-    harness.publish("v1")
-    harness.publish("v2")
-    harness.promote("v1")
-    node = harness.start("v1")  # the first is stable at once: there is none to go back to
-    harness.wait_more(3)
-    harness.promote("v2")
-    harness.wait_served("v2")
+    node = harness.serve_with_standby()
     harness.wait_more(5)
     standby = harness.engine_pid("v1")
 
@@ -155,14 +148,7 @@ def test_killed_twice_on_probation_is_rolled_back(harness: NodeHarness) -> None:
 
 def test_killed_standby_is_warm_again(harness: NodeHarness) -> None:
     """The version to go back to is worth a worker of its own: it is started again, and a roll-back still is a swap."""
-    harness.config["update"]["probation"] = {"seconds": 600}
-    harness.publish("v1")
-    harness.publish("v2")
-    harness.promote("v1")
-    node = harness.start("v1")  # the first is stable at once: there is none to go back to
-    harness.wait_more(3)
-    harness.promote("v2")
-    harness.wait_served("v2")
+    node = harness.serve_with_standby()
     first = harness.engine_pid("v1")
     kill_engine(harness, "v1")
     wait_for(lambda: harness.engine_pid("v1") not in (first, None), "another worker")

@@ -38,14 +38,7 @@ def test_swap_under_load_loses_nothing(harness: NodeHarness) -> None:
 
 def test_roll_back_is_a_swap_and_holds(harness: NodeHarness) -> None:
     """While the version before is warm, roll-back loads nothing; it holds until the key is written again."""
-    harness.config["update"]["probation"] = {"seconds": 600}
-    harness.publish("v1")
-    harness.publish("v2")
-    harness.promote("v1")
-    node = harness.start("v1")  # the first is stable at once: there is none to go back to
-    harness.wait_more(3)
-    harness.promote("v2")
-    harness.wait_served("v2")
+    node = harness.serve_with_standby()
     warm = harness.engine_pid("v1")
     harness.wait_more(5)
     code, answer = node.post("/rollback", {"by": "Robin"})

@@ -59,6 +59,18 @@ class NodeHarness(NodeRunner):
         claims = claims or ModelMetadata(Contract("detect", names, (SIZE, SIZE), STRIDE), weights.suffix[1:])
         return super().publish(version, weights, model, metadata=claims)
 
+    def serve_with_standby(self) -> NodeHarness:
+        """Start with v1, and swap to v2, on a probation without end: v1 stays warm."""
+        self.config["update"]["probation"] = {"seconds": 600}
+        self.publish("v1")
+        self.publish("v2")
+        self.promote("v1")
+        self.start("v1")  # the first is stable at once: there is none to go back to
+        self.wait_more(3)
+        self.promote("v2")
+        self.wait_served("v2")
+        return self
+
     def swap_to(self, version: str, model: str = MODEL) -> None:
         """Promote, and wait until it serves and is stable."""
         self.promote(version, model)

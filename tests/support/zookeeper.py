@@ -3,18 +3,14 @@
 
 from __future__ import annotations
 
-import shutil
-import signal
 import socket
-import subprocess
-import time
 from collections.abc import Mapping
 from pathlib import Path
-from types import TracebackType
 
 from kazoo.client import KazooClient
 
 from tests.support.etcd import free_port
+from tests.support.server_process import ServerProcess
 
 JARS = Path("/usr/share/java")
 _NAMES = (
@@ -25,12 +21,13 @@ _NAMES = (
 )  # fmt: skip
 
 
-class ZooKeeperServer:
-    """One ZooKeeper process on a port and a data folder of its own, which outlive `kill`: `start` brings it back.
+class ZooKeeperServer(ServerProcess):
+    """One ZooKeeper process.
 
-    Use it as a context manager. Start it from the main thread: it dies with the thread that started it.
     settings: further lines of zoo.cfg. properties: of Java (`-D`).
     """
+
+    starts_s = 90.0
 
     def __init__(
         self,
@@ -38,27 +35,16 @@ class ZooKeeperServer:
         settings: Mapping[str, str] | None = None,
         properties: Mapping[str, str] | None = None,
     ) -> None:
+        super().__init__("ZooKeeper", folder)
         self.port = free_port()
         self.endpoint = f"127.0.0.1:{self.port}"
         self.url = f"zk://{self.endpoint}"
-        self._folder = folder
         self._settings = dict(settings or {})
         self._properties = dict(properties or {})
-        self._process: subprocess.Popen[bytes] | None = None
         self._operator: KazooClient | None = None
 
-    def __enter__(self) -> ZooKeeperServer:
-        self.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
-    ) -> None:
-        self.kill()
-
-    def start(self, deadline_s: float = 90.0) -> None:
-        """Start it and wait until it serves."""
-        (self._folder / "data").mkdir(parents=True, exist_ok=True)
+    def _command(self) -> list[str]:
+        (self._folder / "data").mkdir(exist_ok=True)
         settings = {
             "dataDir": str(self._folder / "data"),
             "clientPort": str(self.port),
@@ -69,23 +55,13 @@ class ZooKeeperServer:
         }
         config = self._folder / "zoo.cfg"
         config.write_text("".join(f"{name}={value}\n" for name, value in settings.items()))
-        with_parent = ["setpriv", "--pdeathsig", "KILL", "--"] if shutil.which("setpriv") else []
-        command = [
-            *with_parent, "java", "-Xmx128m", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC",
+        return [
+            "java", "-Xmx128m", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC",
             "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn",
             *(f"-D{name}={value}" for name, value in self._properties.items()),
             "-cp", ":".join(str(JARS / name) for name in _NAMES),
             "org.apache.zookeeper.server.quorum.QuorumPeerMain", str(config),
         ]  # fmt: skip
-        log_path = self._folder / "zookeeper.log"
-        with log_path.open("ab") as log:
-            self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
-        give_up = time.monotonic() + deadline_s
-        while not self._serves():
-            time.sleep(0.05)
-            if self._process.poll() is not None or time.monotonic() > give_up:
-                self.kill()
-                raise RuntimeError(f"ZooKeeper does not come up:\n{log_path.read_text()[-3000:]}")
 
     def _serves(self) -> bool:
         try:
@@ -125,24 +101,9 @@ class ZooKeeperServer:
         other.close()
 
     def kill(self) -> None:
-        """kill -9; the data stay."""
+        """kill -9, and the operator's client with it; the data stay."""
         if self._operator is not None:
             self._operator.stop()
             self._operator.close()
             self._operator = None
-        if self._process is not None:
-            self._process.kill()
-            self._process.wait()
-            self._process = None
-
-    def freeze(self) -> None:
-        """Stop the process without a word to its clients, as a broken network does."""
-        self._signal(signal.SIGSTOP)
-
-    def thaw(self) -> None:
-        """Let a frozen process go on."""
-        self._signal(signal.SIGCONT)
-
-    def _signal(self, number: signal.Signals) -> None:
-        assert self._process is not None, "ZooKeeper does not run"
-        self._process.send_signal(number)
+        super().kill()
