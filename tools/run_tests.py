@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
-"""Run the tests in two lanes side by side: what computes, and what waits for processes, servers and cameras.
+"""Run the tests in lanes side by side: what computes, what waits for servers and cameras, and what waits for nodes.
 
 `python tools/run_tests.py [OPTION OF PYTEST ...]`, as `make test` does. The first lane is shown while it runs, then the
-second from its beginning. Returns 0 when both lanes do, else the code of pytest in the first that doesn't.
+others from their beginning. Returns 0 when all lanes do, else the code of pytest in the first that doesn't.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ from typing import IO
 
 LANES = {
     "computes": ("tests/unit", "tests/contract", "tests/oracle"),
-    "waits": ("tests/integration", "tests/e2e"),
+    "waits for servers": ("tests/integration",),
+    "waits for nodes": ("tests/e2e",),
 }
 # Threads that wait for each other by spinning cost more than they bring, where other tests run beside them.
 ENVIRONMENT = {"computes": {"OMP_NUM_THREADS": "1"}}
@@ -25,7 +26,7 @@ _LOOK_S = 0.2
 
 
 def main(options: list[str]) -> int:
-    """Run both lanes. Returns the exit code."""
+    """Run all lanes. Returns the exit code."""
     colour = ["--color=yes"] if sys.stdout.isatty() else []
     began = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="edgeagent-tests-") as folder:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import signal
 import subprocess
@@ -69,8 +70,13 @@ class ServerProcess(ABC):
             self._process = None
 
     def freeze(self) -> None:
-        """Stop the process without a word to its clients, as a broken network does."""
+        """Stop the process without a word to its clients, as a broken network does. When it returns, nothing runs.
+
+        The signal alone isn't enough: until each of its threads has seen it, the server still answers.
+        """
         self._signal(signal.SIGSTOP)
+        assert self._process is not None
+        os.waitid(os.P_PID, self._process.pid, os.WSTOPPED)
 
     def thaw(self) -> None:
         """Let a frozen process go on."""
