@@ -236,6 +236,10 @@ class _Handler(SequentialThreadingHandler):  # type: ignore[misc]
             raise
 
 
+_NO_REASON = ("Transition to CONNECTING", "Failed connecting to Zookeeper within the connection retry policy")
+"""What kazoo says of any attempt that fails or is given up: the reason was told before."""
+
+
 class _LastWarning(logging.Handler):
     """Keeps what kazoo says of a failed connection, which it tells only its log."""
 
@@ -250,5 +254,5 @@ class _LastWarning(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """Called by logging."""
         text = record.getMessage()
-        if text != "Transition to CONNECTING":
+        if not text.startswith(_NO_REASON):
             self.text = text[:300]
