@@ -14,7 +14,6 @@ from edgeagent.cli.client import ask
 from edgeagent.errors import UnavailableError
 from edgeagent.testing import MODEL, PIPELINE, NodeRunner
 
-FPS = 30
 SEED = 7
 OPERATOR = "demo"
 _MARKER = ".edgeagent-demo"
@@ -59,8 +58,9 @@ def _lock(folder: Path) -> IO[str]:
 class DemoNode(NodeRunner):
     """The demo's node, on one live line. It is stopped as an operator stops it."""
 
-    def __init__(self, folder: Path, *, port: int | None, probation_s: float) -> None:
-        """port: of the API; None takes a free one. probation_s: how long a new version is watched, seconds."""
+    def __init__(self, folder: Path, *, fps: int, port: int | None, probation_s: float) -> None:
+        """fps: of the line. port: of the API; None takes a free one. probation_s: how long a new version is watched,
+        seconds."""
         super().__init__(
             folder,
             {
@@ -70,7 +70,7 @@ class DemoNode(NodeRunner):
                 "api": {"port": port or 0},
             },
         )
-        source = {"url": f"synthetic://conveyor?seed={SEED}&fps={FPS}", "live": True}
+        source = {"url": f"synthetic://conveyor?seed={SEED}&fps={fps}", "live": True}
         self.add_pipeline(PIPELINE, MODEL, source, max_mb=10_000)
 
     def __exit__(self, *exception: object) -> None:

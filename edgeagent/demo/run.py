@@ -23,7 +23,8 @@ from edgeagent.cli.render import printable
 from edgeagent.demo.bad_versions import copy_with_note, flip_bits, permute_names
 from edgeagent.demo.charts import draw_before_after, draw_run, find_pair
 from edgeagent.demo.console import BAD, GOOD, Console
-from edgeagent.demo.demo_node import FPS, SEED, DemoNode, take_folder
+from edgeagent.demo.demo_node import SEED, DemoNode, take_folder
+from edgeagent.demo.machine import RATES, OtherLoad, choose_rate, measured_frame_s
 from edgeagent.demo.measurements import Measurements, latency_ms, longest_gap_ms
 from edgeagent.demo.scenario import CORRUPT, PERMUTED, Pace, Scenario, judge
 from edgeagent.errors import EdgeAgentError
@@ -43,19 +44,23 @@ def run_demo(seconds: float | None, port: int | None, open_browser: bool) -> int
     folder, lock = take_folder(FOLDER)
     pace = Pace.of(seconds)
     with lock, _stop_on_signals(), Console() as console:
-        measurements = Measurements(Conveyor(seed=SEED, fps=FPS).truth)
-        with DemoNode(folder, port=port, probation_s=pace.probation) as node:
+        fps = _rate(console)
+        conveyor = Conveyor(seed=SEED, fps=fps)
+        measurements, other_load = Measurements(conveyor.truth), OtherLoad()
+        with DemoNode(folder, fps=fps, port=port, probation_s=pace.probation) as node:
             scenario = Scenario(node, measurements, console, pace)
             _publish(node, console)
             _tell(scenario, measurements, console)
             exit_code = node.stop()
             for record in node.new_records():  # what was in flight
                 measurements.add(record)
-        judge(scenario, measurements)
+        others = other_load.share()
+        judge(scenario, measurements, others)
         scenario.expect("the node ended as it should", exit_code == 0, f"exit code {exit_code}")
         console.act("What came of it")
-        pictures = _pictures(folder, node, scenario, measurements)
-        report = _report(scenario, measurements, folder)
+        pictures = _pictures(folder, node, scenario, measurements, conveyor)
+        machine = {"fps": fps, "other_load": round(others, 3)}
+        report = machine | _report(scenario, measurements, folder)
         (folder / "report.json").write_text(json.dumps(report, indent=2, ensure_ascii=False) + "\n", "utf-8")
     _summary(console, scenario, measurements)
     for path in (*pictures, folder / "report.json", node.log):
@@ -82,6 +87,16 @@ def _stop_on_signals() -> Iterator[None]:
             signal.signal(number, handler)
 
 
+def _rate(console: Console) -> int:
+    """How many frames a second the line has: as many as this machine can hold, as busy as it is."""
+    console.act("This machine")
+    frame_s = measured_frame_s(WEIGHTS / "v2.onnx")
+    fps = choose_rate(frame_s)
+    busy = "" if fps == RATES[0] else ": it is slow or busy, and half of its time stays free for updates"
+    console.tell(f"a frame takes {1000 * frame_s:.0f} ms here; the line has {fps} a second{busy}")
+    return fps
+
+
 def _publish(node: DemoNode, console: Console) -> None:
     """Good and bad versions into the store, each through the product's own publishing."""
     console.act("Set-up: four versions into a model store, which is a folder")
@@ -102,9 +117,7 @@ def _publish(node: DemoNode, console: Console) -> None:
         console.command(f"edgeagent publish {shown} --model yolo --version {version} --store {node.store}")
         manifests[version] = node.publish(version, weights, note=note)
     offsets = flip_bits(node.stored(manifests[CORRUPT]))
-    console.tell(
-        f"{PERMUTED} names its classes {', '.join(names)}: every shape is right, every verdict wrong"
-    )
+    console.tell(f"{PERMUTED} names its classes {', '.join(names)}: every shape is right, every label wrong")
     console.tell(
         f"{CORRUPT} has one bit flipped at bytes {', '.join(map(str, offsets))} of its stored weights"
     )
@@ -120,12 +133,13 @@ def _tell(scenario: Scenario, measurements: Measurements, console: Console) -> N
         scenario.expect("the scenario came to its end", False, str(e))
 
 
-def _pictures(folder: Path, node: DemoNode, scenario: Scenario, measurements: Measurements) -> list[Path]:
+def _pictures(
+    folder: Path, node: DemoNode, scenario: Scenario, measurements: Measurements, conveyor: Conveyor
+) -> list[Path]:
     """run.png, and before-after.png if a tiny defect was in view at a swap from v1 to v2."""
     if not measurements.frames:
         return []
     drawn = [draw_run(folder / "run.png", measurements, scenario.changes)]
-    conveyor = Conveyor(seed=SEED, fps=FPS)
     pair = find_pair(node.records(), conveyor.truth, conveyor.width)
     if pair:
         drawn.append(draw_before_after(folder / "before-after.png", pair, conveyor.frame))

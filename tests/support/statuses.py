@@ -71,8 +71,8 @@ def a_model() -> ModelStatus:
     )
 
 
-def a_pipeline() -> PipelineStatus:
-    """A line that runs."""
+def a_pipeline(busy: int = 1) -> PipelineStatus:
+    """A line that runs. busy: frames that it dropped for want of time."""
     return PipelineStatus(
         state="running",
         why="",
@@ -87,15 +87,15 @@ def a_pipeline() -> PipelineStatus:
         fps=29.97,
         captured=10,
         frames=9,
-        dropped=1,
-        dropped_by={"busy": 1},
+        dropped=busy,
+        dropped_by={"busy": busy},
         latency_ms=LatencyStatus(p50=8.0, p99=9.5),
         sinks=SinksStatus(written=9, lost=0, queued=0, behind=False, errors={"/x.jsonl": "disk full"}),
     )
 
 
-def a_status() -> Status:
-    """A node with one model and one camera."""
+def a_status(busy: int = 1) -> Status:
+    """A node with one model and one camera; busy: as in `a_pipeline`."""
     return Status(
         node="n1",
         labels={"hall": "3"},
@@ -108,7 +108,7 @@ def a_status() -> Status:
         ],
         model_store=ModelStoreStatus(url="file:///models"),
         models={"yolo": a_model()},
-        pipelines={"line-1": a_pipeline()},
+        pipelines={"line-1": a_pipeline(busy)},
         workers=[
             WorkerStatus(pid=4710, kind="capture", pipeline="line-1", memory_bytes=1 << 20),
             WorkerStatus(pid=4711, kind="engine", model="yolo", version="v1", memory_bytes=1 << 20),
