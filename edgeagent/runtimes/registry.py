@@ -122,7 +122,7 @@ BUILT_IN = (
             WeightFormat(
                 "pt",
                 ".pt",
-                reader="edgeagent.runtimes.torch.runtime:read_metadata",
+                reader="edgeagent.runtimes.torch.checkpoint:read_metadata",
                 distributions=("torch", "ultralytics", "onnx"),
             ),
         ),

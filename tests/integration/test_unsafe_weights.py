@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -110,6 +111,124 @@ def test_a_fused_checkpoint_is_welcome(tmp_path: Path) -> None:
     path = tmp_path / "w.pt"
     torch.save({"model": weights.tiny_network().float().fuse(verbose=False)}, path)
     assert read_metadata(path).contract.names == weights.NAMES
+
+
+def test_what_training_leaves_is_left_out(tmp_path: Path) -> None:
+    """A checkpoint of a training that has not ended: loss, optimizer, EMA, figures of the run, folders."""
+    network = weights.tiny_network()
+    network.criterion = network.init_criterion()
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.1, momentum=0.9)
+    sum(parameter.sum() for parameter in network.parameters()).backward()
+    optimizer.step()
+    path = tmp_path / "last.pt"
+    checkpoint = {
+        "epoch": 0,
+        "best_fitness": np.float64(0.5),
+        "model": None,
+        "ema": network,
+        "updates": 1,
+        "optimizer": optimizer.state_dict(),
+        "whole_optimizer": optimizer,
+        "train_args": {"imgsz": weights.SIZE, "save_dir": tmp_path},
+    }
+    torch.save(checkpoint, path)
+    assert read_metadata(path).contract.names == weights.NAMES
+    runtime = load_runtime(path, "pt", EngineOptions(device="cpu"))
+    assert runtime.run(np.zeros((1, 3, 64, 64), np.float32)).shape == (1, 7, 84)
+
+
+@pytest.fixture
+def forged_loss(marker: Path, monkeypatch: pytest.MonkeyPatch) -> type:
+    """A class under the name of ultralytics' loss, all of whose ways to come out of a pickle leave the marker."""
+    from ultralytics.utils import loss
+
+    class v8DetectionLoss:
+        def __new__(cls, *_: object) -> Any:
+            marker.touch()
+            return super().__new__(cls)
+
+        def __init__(self, *_: object) -> None:
+            marker.touch()
+
+        def __setstate__(self, _: object) -> None:
+            marker.touch()
+
+    v8DetectionLoss.__module__, v8DetectionLoss.__qualname__ = loss.__name__, "v8DetectionLoss"
+    monkeypatch.setattr(loss, "v8DetectionLoss", v8DetectionLoss)
+    return v8DetectionLoss
+
+
+def test_a_forged_loss_does_not_run(tmp_path: Path, marker: Path, forged_loss: type) -> None:
+    """Neither made, nor called, nor given a state; whatever the class of that name would do here."""
+    path = tmp_path / "w.pt"
+    network = weights.tiny_network()
+    network.criterion = forged_loss()
+    network.criterion.hyp = 1
+    torch.save({"model": network, "called": Calls(forged_loss, "x")}, path)
+    marker.unlink()
+    torch.load(path, weights_only=False)
+    assert marker.exists(), "the plain way would have run it"
+    marker.unlink()
+    assert read_metadata(path).contract.names == weights.NAMES
+    assert not marker.exists()
+
+
+@pytest.mark.parametrize("place", ["a layer", "a hook", "a reduced command"])
+def test_a_leftover_deep_in_the_network_is_refused(tmp_path: Path, marker: Path, place: str) -> None:
+    """It hangs on the network itself, and has no say elsewhere; nor does what stands in its state run."""
+    from ultralytics.utils.loss import v8DetectionLoss
+
+    network = weights.tiny_network()
+    loss = v8DetectionLoss.__new__(v8DetectionLoss)
+    if place == "a layer":
+        network.model[0].loss = loss
+    elif place == "a hook":
+        network._forward_hooks[0] = loss
+    else:
+        vars(loss)["hyp"] = Calls(os.system, f"touch '{marker}'")
+        network.criterion = loss
+    path = tmp_path / "w.pt"
+    torch.save({"model": network}, path)
+    assert ("system" if place == "a reduced command" else "unsafe") in refusal(path)
+    assert not marker.exists()
+
+
+def test_a_layer_of_a_newer_ultralytics_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No word of danger: it is a layer, only not one of the ultralytics that is installed here."""
+    from ultralytics.nn.modules import block
+
+    class C9k9(torch.nn.Conv2d):
+        pass
+
+    C9k9.__module__, C9k9.__qualname__ = block.__name__, "C9k9"
+    network = weights.tiny_network()
+    network.model[0].conv = C9k9(3, 8, 3)
+    path = tmp_path / "w.pt"
+    with monkeypatch.context() as patched:
+        patched.setattr(block, "C9k9", C9k9, raising=False)
+        torch.save({"model": network}, path)
+    why = refusal(path)
+    assert "C9k9" in why
+    assert "newer ultralytics" in why
+    assert "unsafe" not in why
+
+
+def test_a_network_for_grey_pictures_is_told_what_it_takes(tmp_path: Path) -> None:
+    """One channel; and nothing of shapes that don't match."""
+    network = weights.tiny_network()
+    network.model[0].conv = torch.nn.Conv2d(1, 8, 3, 2, 1, bias=False)
+    path = tmp_path / "w.pt"
+    torch.save({"model": network}, path)
+    assert "three channels are needed" in refusal(path)
+
+
+def test_a_broken_network_says_who_made_it(tmp_path: Path) -> None:
+    """Another ultralytics than the one here is the likeliest reason."""
+    network = weights.tiny_network()
+    del network.model[1].conv
+    path = tmp_path / "w.pt"
+    torch.save({"model": network, "version": "9.1.0"}, path)
+    assert "ultralytics 9.1.0 made them, here is 8" in refusal(path)
 
 
 def test_a_checkpoint_without_a_network_is_refused(tmp_path: Path) -> None:

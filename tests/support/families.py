@@ -21,7 +21,7 @@ _FOUND = 0.02  # of all cells, on the calibration pictures
 
 def family_pt(name: str, path: Path, size: int) -> Path:
     """A checkpoint of the family `name` for pictures of `size` pixels a side, written to `path`. Imports torch."""
-    import edgeagent.runtimes.torch.runtime  # noqa: F401  (sets how ultralytics may behave, so it comes first)
+    import edgeagent.runtimes.torch.checkpoint  # noqa: F401  (sets how ultralytics may behave, so it comes first)
 
     # isort: split
     import torch

@@ -194,7 +194,7 @@ def openvino_ir(path: Path, source: Path) -> Path:
 
 def tiny_network(names: Sequence[str] = NAMES, size: int = SIZE) -> Any:
     """The network of `checkpoint_pt`: an ultralytics DetectionModel with strides 8, 16 and 32. Imports torch."""
-    import edgeagent.runtimes.torch.runtime  # noqa: F401  (sets how ultralytics may behave, so it comes first)
+    import edgeagent.runtimes.torch.checkpoint  # noqa: F401  (sets how ultralytics may behave, so it comes first)
 
     # isort: split
     import torch

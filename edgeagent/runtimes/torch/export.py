@@ -8,7 +8,7 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-from edgeagent.runtimes.torch.runtime import BROKEN, at_size, read_checkpoint
+from edgeagent.runtimes.torch.checkpoint import BROKEN, at_size, read_checkpoint
 
 # isort: split
 # The line above decides how ultralytics may behave, so it comes first.
