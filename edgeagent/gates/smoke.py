@@ -19,6 +19,8 @@ if TYPE_CHECKING:  # the node has no use for numpy
 _CONFIDENCE = 0.25  # rows above it count as detections
 _ROUNDING = 1e-3  # scores of quantized networks may pass 1 by a hair
 
+_A_FEW = 2  # pixels; of all that a network looks at, some box ends farther from the corner
+
 
 class _Findings:
     """What the network gave on all pictures."""
@@ -44,8 +46,17 @@ class _Findings:
             reasons.append(
                 f"class ids {classes.min()}..{classes.max()}, the network has {detector.classes} classes"
             )
-        x1, y1, x2, y2 = boxes.T
         height, width = image.shape[:2]
+        shown = found.boxes[found.scores > 0]
+        if (
+            (height, width) == detector.runtime.metadata.contract.imgsz
+            and shown.size
+            and shown.max() <= _A_FEW
+        ):
+            reasons.append(
+                f"no box reaches beyond {shown.max():.3g} pixels: coordinates from 0 to 1, not pixels"
+            )
+        x1, y1, x2, y2 = boxes.T
         outside = (x2 <= x1) | (y2 <= y1) | (x2 <= 0) | (y2 <= 0) | (x1 >= width) | (y1 >= height)
         if outside.any():
             x1, y1, x2, y2 = boxes[outside][0]

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeagent.errors import WeightsError
-from edgeagent.runtimes.detection.layouts import Candidates, choose_layout, decode
+from edgeagent.runtimes.detection.layouts import Candidates, choose_layout, decode, proper
 from edgeagent.runtimes.detection.letterbox import InputBatch, LetterboxGeometry
 from edgeagent.runtimes.detection.nms import MAX_DETECTIONS, best_first, suppress
 from edgeagent.runtimes.port import Image, Runtime, Tensor
@@ -21,7 +21,8 @@ from edgeagent.runtimes.port import Image, Runtime, Tensor
 class Detections:
     """What one frame holds.
 
-    boxes: n×6 float32: x1, y1, x2, y2 in pixels of the frame and inside it, confidence, class id; best first.
+    boxes: n×6 float32: x1 < x2, y1 < y2 in pixels of the frame and inside it (as x1, y1, x2, y2), confidence, class id;
+    best first.
     timings_ms: letterbox, inference (of the whole batch that the frame was in), decode and NMS.
     """
 
@@ -110,10 +111,10 @@ class Detector:
     def _boxes(
         self, raw: Tensor, geometry: LetterboxGeometry, confidence: float, iou: float
     ) -> NDArray[np.float32]:
-        found = decode(self.layout, raw, confidence)
+        found = proper(decode(self.layout, raw, confidence))
         kept = suppress(found, iou) if self.layout.overlaps else best_first(found)[:MAX_DETECTIONS]
-        boxes = np.empty((len(kept), 6), np.float32)
-        boxes[:, :4] = geometry.clip(geometry.to_frame(found.boxes[kept]))
-        boxes[:, 4] = found.scores[kept]
-        boxes[:, 5] = found.classes[kept]
+        in_frame = geometry.clip(geometry.to_frame(found.boxes[kept]))
+        shown = proper(Candidates(in_frame, found.scores[kept], found.classes[kept]))  # not beyond its border
+        boxes = np.empty((len(shown.scores), 6), np.float32)
+        boxes[:, :4], boxes[:, 4], boxes[:, 5] = shown
         return boxes

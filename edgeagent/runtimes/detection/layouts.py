@@ -126,7 +126,8 @@ def _cells(imgsz: tuple[int, int], first: int, last: int) -> int:
 def decode(layout: OutputLayout, raw: Tensor, confidence: float) -> Candidates:
     """Rows of one image's output (no batch axis) whose score is above `confidence`, in no particular order.
 
-    Raises WeightsError when a score, or the box of a row that passes, is not finite.
+    Raises WeightsError when a score, or the box of a row that passes, is not finite, or a class id no whole number.
+    A box may still end before it begins.
     """
     if layout.ranked:
         best = raw[:, 4]
@@ -141,7 +142,9 @@ def decode(layout: OutputLayout, raw: Tensor, confidence: float) -> Candidates:
     if layout.ranked:
         classes = rows[:, 5]
         _require_finite(classes)
-        return _finite(Candidates(boxes.copy(), rows[:, 4], classes.astype(np.intp)))
+        _require_finite(boxes)
+        _require_class_ids(classes)
+        return Candidates(boxes.copy(), rows[:, 4], classes.astype(np.intp))
     first = 4 + layout.objectness
     classes_of = rows[:, first:].argmax(axis=1)
     scores = best[passed]
@@ -150,7 +153,9 @@ def decode(layout: OutputLayout, raw: Tensor, confidence: float) -> Candidates:
         _require_finite(scores)
         above = scores > confidence
         boxes, scores, classes_of = boxes[above], scores[above], classes_of[above]
-    return _finite(Candidates(_corners(boxes), scores, classes_of))
+    corners = _corners(boxes)
+    _require_finite(corners)
+    return Candidates(corners, scores, classes_of)
 
 
 def _corners(centred: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -158,9 +163,22 @@ def _corners(centred: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.concatenate((centred[:, :2] - half, centred[:, :2] + half), axis=1)
 
 
-def _finite(found: Candidates) -> Candidates:
-    _require_finite(found.boxes)
-    return found
+def _require_class_ids(classes: NDArray[np.float32]) -> None:
+    """What else gives six numbers a row, RT-DETR of two classes above all, has scores in their place."""
+    broken = classes[classes != np.rint(classes)]
+    if broken.size:
+        raise WeightsError(
+            "output of the network",
+            f"has {broken[0]:.3g} where an end-to-end YOLO has the number of a class: it is no YOLO (an RT-DETR?)",
+            "export a YOLO with ultralytics, for the task detect",
+        )
+
+
+def proper(found: Candidates) -> Candidates:
+    """Without boxes that end before they begin, or where they begin: no object has such a one."""
+    left, top, right, bottom = found.boxes.T
+    sane = (right > left) & (bottom > top)
+    return found if sane.all() else Candidates(*(values[sane] for values in found))
 
 
 def _require_finite(values: NDArray[np.float32]) -> None:

@@ -53,6 +53,9 @@ def test_not_a_number_is_refused(tmp_path: Path) -> None:
         ((32, 32, 16, 16, 0.9, 7), "end2end", "class ids 7..7, the network has 3 classes"),
         ((900, 900, 16, 16, 0.9, 0), "v8", "empty or outside the frame"),
         ((32, 32, 0, 0, 0.9, 0), "v8", "empty or outside the frame"),
+        ((0.5, 0.5, 0.25, 0.25, 0.9, 0), "v8", "coordinates from 0 to 1, not pixels"),
+        ((0.5, 0.5, 0.25, 0.25, 0.1, 0), "end2end", "coordinates from 0 to 1, not pixels"),
+        ((32, 32, 16, 16, 0.1, 0.03), "end2end", "an RT-DETR?"),
     ],
 )
 def test_insane_numbers_are_refused(tmp_path: Path, box: Box, head: str, said: str) -> None:

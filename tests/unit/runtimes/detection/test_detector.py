@@ -80,6 +80,46 @@ def test_end_to_end_boxes_are_sorted_and_not_suppressed() -> None:
     np.testing.assert_allclose(found.boxes, [[10, 10, 20, 20, 0.8, 1], [10, 10, 20, 20, 0.5, 1]])
 
 
+def end_to_end_output(*rows: tuple[float, ...]) -> NDArray[np.float32]:
+    """What an end-to-end network gives: rows of x1, y1, x2, y2, score and class id."""
+    output = np.zeros((1, 300, 6), np.float32)
+    output[0, : len(rows)] = rows
+    return output
+
+
+@pytest.mark.parametrize(
+    "output",
+    [
+        v8_output(
+            (32, 32, -16, 8, 0.9, 0),
+            (32, 32, 16, -8, 0.8, 0),
+            (32, 32, 0, 8, 0.7, 0),
+            (32, 32, 16, 8, 0.6, 0),
+        ),
+        end_to_end_output((40, 28, 24, 36, 0.9, 0), (24, 36, 40, 28, 0.8, 0), (24, 28, 40, 36, 0.6, 0)),
+    ],
+    ids=["v8", "end2end"],
+)
+def test_boxes_that_end_before_they_begin_are_no_objects(output: Tensor) -> None:
+    """And suppress none: the sound one below them stays."""
+    found = Detector(FakeRuntime(output)).detect(np.zeros((64, 64, 3), np.uint8), 0.25, 0.45)
+    np.testing.assert_allclose(found.boxes, [[24, 28, 40, 36, 0.6, 0]])
+
+
+def test_boxes_beyond_the_frame_are_no_objects() -> None:
+    """Cut at its border they would have no width, or no height: above a frame that stands 16 pixels lower."""
+    runtime = FakeRuntime(v8_output((32, 4, 16, 8, 0.9, 0), (32, 32, 16, 8, 0.6, 0)))
+    found = Detector(runtime).detect(np.zeros((128, 256, 3), np.uint8), 0.25, 0.45)
+    np.testing.assert_allclose(found.boxes[:, 4], [0.6])
+
+
+def test_scores_in_the_place_of_class_ids_are_refused() -> None:
+    """RT-DETR of two classes gives as many numbers a row as an end-to-end YOLO."""
+    detector = Detector(FakeRuntime(end_to_end_output((0.5, 0.5, 0.2, 0.3, 0.8, 0.03))))
+    with pytest.raises(WeightsError, match="RT-DETR"):
+        detector.detect(np.zeros((64, 64, 3), np.uint8), 0.25, 0.45)
+
+
 def test_a_frame_without_objects_has_an_empty_table() -> None:
     """Zero rows, six columns."""
     found = Detector(FakeRuntime(v8_output())).detect(np.zeros((64, 64, 3), np.uint8), 0.25, 0.45)
