@@ -31,10 +31,10 @@ def parse_metadata(
     task = meta.get("task", "detect")
     names = class_names(_literal(meta, "names"))
     imgsz = _input_size(meta, input_shape)
-    stride = _literal(meta, "stride")
+    stride = _whole(_literal(meta, "stride"))
     if type(stride) is not int or not 1 <= stride <= 256:
         raise WeightsError(
-            "metadata of the weights", f"stride is {stride!r}, not a number from 1 to 256", _EXPORT_ANEW
+            "metadata of the weights", f"stride is {stride!r}, not a whole number from 1 to 256", _EXPORT_ANEW
         )
     layout = None
     if task == "detect":
@@ -66,17 +66,26 @@ def class_names(value: object) -> tuple[str, ...]:
                 "class names of the weights", "are not numbered from 0 without gaps", _EXPORT_ANEW
             )
         value = [value[i] for i in range(len(value))]
-    if (
-        not isinstance(value, (list, tuple))
-        or not 1 <= len(value) <= MAX_CLASSES
-        or not all(isinstance(name, str) and 0 < len(name) <= 200 for name in value)
-    ):
-        raise WeightsError(
-            "class names of the weights",
-            f"are not 1 to {MAX_CLASSES} texts of at most 200 characters",
-            _EXPORT_ANEW,
-        )
+    if not isinstance(value, (list, tuple)) or not 1 <= len(value) <= MAX_CLASSES:
+        raise _no_names()
+    for number, name in enumerate(value):
+        if name is None or isinstance(name, (bool, int, float)):
+            raise WeightsError(
+                "class names of the weights",
+                f"class {number} is {name!r}, no text: YAML takes no, yes, null and digits for values",
+                "put it in quotes in data.yaml, and train or export again",
+            )
+        if not isinstance(name, str) or not 0 < len(name) <= 200:
+            raise _no_names()
     return tuple(value)
+
+
+def _no_names() -> WeightsError:
+    return WeightsError(
+        "class names of the weights",
+        f"are not 1 to {MAX_CLASSES} texts of at most 200 characters",
+        _EXPORT_ANEW,
+    )
 
 
 def _literal(meta: Mapping[str, str], key: str) -> object:
@@ -96,7 +105,13 @@ def _literal(meta: Mapping[str, str], key: str) -> object:
 
 def _input_size(meta: Mapping[str, str], shape: Sequence[int | None]) -> tuple[int, int]:
     shown = "×".join("?" if n is None else str(n) for n in shape)
-    if shape and (len(shape) != 4 or shape[0] not in (1, None) or shape[1] not in (3, None)):
+    if len(shape) == 4 and shape[1] not in (3, None):
+        raise WeightsError(
+            f"input of shape {shown}",
+            f"takes pictures of {shape[1]} channel{'' if shape[1] == 1 else 's'}; three channels are needed (colour)",
+            "train it with `channels: 3` in data.yaml; a camera without colour gives three equal ones",
+        )
+    if shape and (len(shape) != 4 or shape[0] not in (1, None)):
         raise WeightsError(
             f"input of shape {shown}",
             "is not one picture in colour, 1×3×height×width",
@@ -104,7 +119,7 @@ def _input_size(meta: Mapping[str, str], shape: Sequence[int | None]) -> tuple[i
         )
     height, width = shape[2:] if shape else (None, None)
     if height is None or width is None:
-        size = _literal(meta, "imgsz")
+        size = _whole(_literal(meta, "imgsz"))
         height, width = (size, size) if isinstance(size, int) else _pair(size)
     if not all(32 <= n <= MAX_IMGSZ for n in (height, width)):
         raise WeightsError(
@@ -113,10 +128,16 @@ def _input_size(meta: Mapping[str, str], shape: Sequence[int | None]) -> tuple[i
     return height, width
 
 
+def _whole(value: object) -> object:
+    """The int that a float like 32.0 is; anything else as it is."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
 def _pair(size: object) -> tuple[int, int]:
-    match size:
-        case (int(height), int(width)):
-            return height, width
+    if isinstance(size, (list, tuple)):
+        match [_whole(side) for side in size]:
+            case [int(height), int(width)]:
+                return height, width
     raise WeightsError(
         "metadata of the weights", f"imgsz is {str(size)[:40]!r}, not [height, width]", _EXPORT_ANEW
     )

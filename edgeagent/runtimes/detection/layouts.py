@@ -80,6 +80,12 @@ def choose_layout(
     if len(fitting) == 1:
         return fitting[0]
     shown = "×".join("?" if n is None else str(n) for n in shape)
+    if len(shape) == 3 and shape[2] == 6 and (shape[1] or 0) > MAX_END_TO_END_ROWS and not fitting:
+        raise WeightsError(
+            f"output of shape {shown}",
+            f"an end-to-end network, or one with NMS, may give at most {MAX_END_TO_END_ROWS} detections",
+            f"export it with max_det={MAX_END_TO_END_ROWS} or less",
+        )
     known = ", ".join(
         f"1×{h.channels(classes)}×N" if h.channels_first else f"1×N×{h.channels(classes)}"
         for h in LAYOUTS.values()

@@ -60,11 +60,15 @@ def test_another_task_is_a_fact_not_an_error() -> None:
         ({"names": "{0: 'a', 2: 'b'}"}, "numbered"),
         ({"names": "{'x': 'a', 'y': 'b'}"}, "numbered"),
         ({"names": "[]"}, "class names"),
-        ({"names": "['a', 7]"}, "class names"),
+        ({"names": "['a', 7]"}, "class 1 is 7, no text.*put it in quotes in data.yaml"),
+        ({"names": "{0: False, 1: True}"}, "class 0 is False, no text.*put it in quotes in data.yaml"),
+        ({"names": "['a', ['b']]"}, "class names"),
         ({"names": "7"}, "class names"),
         ({"stride": "None"}, "stride"),
         ({"stride": "0"}, "stride"),
         ({"stride": "'x'"}, "stride"),
+        ({"stride": "True"}, "stride"),
+        ({"stride": "32.5"}, "stride is 32.5, not a whole number"),
         ({"stride": None}, "stride is missing"),
         ({"head": "RTDETRDecoder"}, "RTDETRDecoder"),
     ],
@@ -80,7 +84,8 @@ def test_metadata_that_is_refused(change: dict[str, str | None], reason: str) ->
     ("shape", "reason"),
     [
         ((4, 3, 640, 320), "one picture"),
-        ((1, 1, 640, 320), "in colour"),
+        ((1, 1, 640, 320), "pictures of 1 channel; three channels are needed"),
+        ((None, 4, None, None), "three channels are needed"),
         ((1, 640), "one picture"),
         ((1, 3, 16, 640), "16×640"),
         ((1, 3, 64, 100_000), "64×100000"),
@@ -90,6 +95,14 @@ def test_inputs_that_are_refused(shape: tuple[int, ...], reason: str) -> None:
     """One colour picture of a bearable size is what the line has."""
     with pytest.raises(WeightsError, match=reason):
         parse_metadata(META, shape, OUTPUT, "onnx")
+
+
+def test_whole_numbers_may_be_written_as_fractions() -> None:
+    """Some exporters write 32.0; it is no other number."""
+    meta = {**META, "stride": "32.0", "imgsz": "[640.0, 320.0]"}
+    contract = parse_metadata(meta, (1, 3, None, None), OUTPUT, "onnx").contract
+    assert (contract.stride, contract.imgsz) == (32, (640, 320))
+    assert type(contract.stride) is int
 
 
 @pytest.mark.parametrize("imgsz", ["[640]", "'640'", "[640, 640, 3]", "None"])

@@ -43,6 +43,12 @@ def test_a_head_is_chosen_only_when_it_is_the_only_one(
         assert choose_layout(shape, classes, (640, 640), 32).name == head
 
 
+def test_more_detections_than_allowed_are_told_from_an_unknown_head() -> None:
+    """An export with NMS and a large `max_det`."""
+    with pytest.raises(WeightsError, match="max_det=1000 or less"):
+        choose_layout((1, 1500, 6), 80, (640, 640), 32)
+
+
 def test_v8_rows_become_corners_with_their_best_class() -> None:
     """Channels first, centre form, no objectness."""
     raw = np.zeros((6, 3), np.float32)
