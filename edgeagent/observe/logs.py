@@ -2,7 +2,8 @@
 """Logs: structlog to stderr, one JSON object a line; libraries that use `logging` come out the same way.
 
 Lines are written by a thread of their own, from a bounded queue: a paused terminal or a slow journal must
-not stop a frame. What doesn't fit is dropped, and counted in the next line that does.
+not stop a frame. What doesn't fit is dropped, and counted in the next line that does. So is what repeats itself: of
+each kind of line, some are written at once and then one a second.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import logging
 import logging.handlers
 import queue
 import sys
+import time
 from typing import Any, TextIO
 
 import structlog
@@ -19,6 +21,11 @@ import structlog
 from edgeagent.observe.redact import redact
 
 QUEUE_LINES = 10_000
+REPEAT_BURST = 50
+REPEAT_PER_S = 1.0
+MAX_KINDS = 500
+UNLIMITED = "each_line_counts"
+"""Field (true) of a line that is data, such as a frame's detections, and is never left out for being one of many."""
 _QUIET = ("asyncio", "watchfiles", "fsspec", "aiohttp", "urllib3", "botocore", "s3fs", "grpc", "uvicorn")
 
 _listener: logging.handlers.QueueListener | None = None
@@ -82,22 +89,63 @@ def stop_logging() -> None:
             logging.getLogger().removeHandler(handler)
 
 
+class RepeatLimit:
+    """How many lines of a kind are written: `REPEAT_BURST` at once, then one each time that a second has passed."""
+
+    def __init__(self) -> None:
+        self._kinds: dict[
+            object, tuple[float, float, int]
+        ] = {}  # lines that may come, as of when; left out since
+
+    def allow(self, kind: object, now: float) -> int | None:
+        """How many of this kind were left out before this one, which is to be written; None: leave it out, too."""
+        budget, then, left_out = self._kinds.pop(kind, (float(REPEAT_BURST), now, 0))
+        budget = min(float(REPEAT_BURST), budget + (now - then) * REPEAT_PER_S)
+        allowed = budget >= 1
+        self._kinds[kind] = (budget - allowed, now, 0 if allowed else left_out + 1)
+        if len(self._kinds) > MAX_KINDS:
+            del self._kinds[next(iter(self._kinds))]
+        return left_out if allowed else None
+
+
 class _BoundedQueueHandler(logging.handlers.QueueHandler):
     """Hands records to the writing thread as they are; never waits."""
 
-    dropped = 0
+    def __init__(self, lines: queue.Queue[Any]) -> None:
+        super().__init__(lines)
+        self._dropped = 0
+        self._repeats = RepeatLimit()
 
     def prepare(self, record: logging.LogRecord) -> logging.LogRecord:
         return record
 
     def enqueue(self, record: logging.LogRecord) -> None:
-        if self.dropped and isinstance(record.msg, dict):
-            record.msg["log_lines_dropped"] = self.dropped
+        fields = record.msg if isinstance(record.msg, dict) else None
+        if not (fields is not None and fields.pop(UNLIMITED, False)) and record.levelno > logging.DEBUG:
+            left_out = self._repeats.allow(_kind(record, fields), time.monotonic())
+            if left_out is None:
+                return
+            if left_out:
+                _add(record, fields, "repeated", left_out)
+        if self._dropped:
+            _add(record, fields, "log_lines_dropped", self._dropped)
         try:
             self.queue.put_nowait(record)
-            self.dropped = 0
+            self._dropped = 0
         except queue.Full:
-            self.dropped += 1
+            self._dropped += 1
+
+
+def _kind(record: logging.LogRecord, fields: dict[str, Any] | None) -> object:
+    """What makes a line one of many: who says it and its event, or the place in the code of a library."""
+    return (record.name, fields.get("event")) if fields else (record.name, record.pathname, record.lineno)
+
+
+def _add(record: logging.LogRecord, fields: dict[str, Any] | None, name: str, count: int) -> None:
+    if fields is not None:
+        fields[name] = count
+    else:
+        record.msg, record.args = f"{record.getMessage()} ({name.replace('_', ' ')}: {count})", None
 
 
 class _Listener(logging.handlers.QueueListener):

@@ -8,6 +8,7 @@ from typing import Literal
 
 import structlog
 
+from edgeagent.observe.logs import UNLIMITED
 from edgeagent.sinks.port import Record, SinkConfig, SinkType
 
 _log = structlog.get_logger(__name__)
@@ -28,7 +29,7 @@ class LogSink:
     def write(self, batch: Sequence[Record]) -> None:
         """Log each record as one field, so that its time stays beside the line's own."""
         for record in batch:
-            _log.info("detections", record=record.as_dict())
+            _log.info("detections", record=record.as_dict(), **{UNLIMITED: True})
 
     def close(self) -> None:
         """Nothing to let go of."""

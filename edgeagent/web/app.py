@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import Annotated, Any
 
 from fastapi import FastAPI, Path, Query, Request, Response
@@ -53,6 +54,9 @@ _INDEX = """<!doctype html>
 </ul>
 </html>
 """
+
+SCRAPE_S = 1.0
+"""Seconds for which metrics that were rendered are given out."""
 
 Text = Annotated[str, Field(max_length=1000)]
 ModelName = Annotated[str, Path(max_length=128)]
@@ -135,6 +139,7 @@ def create_app(
 
 def _add_reading(app: FastAPI, node: NodeApi, metrics: Metrics) -> None:
     """What may be asked. `response_model` describes the answer; `_json` makes it, once, with the secrets taken out."""
+    scrape = _Scrape(metrics)
 
     @app.get("/", include_in_schema=False)
     async def index() -> Response:
@@ -158,9 +163,7 @@ def _add_reading(app: FastAPI, node: NodeApi, metrics: Metrics) -> None:
         "/metrics", summary="Metrics for Prometheus", response_class=PlainTextResponse, responses=_READ_ERRORS
     )
     async def prometheus() -> Response:
-        return Response(
-            await asyncio.to_thread(metrics.render), headers={"content-type": metrics.content_type}
-        )
+        return Response(await scrape.text(), headers={"content-type": metrics.content_type})
 
     @app.get(
         "/api/status",
@@ -211,6 +214,24 @@ def _add_acting(app: FastAPI, node: NodeApi) -> None:
     )
     async def promote(request: Request, model: ModelName, body: PromoteRequest) -> Response:
         return _json(await node.promote(model, body.version, _who(request, body.by), body.reason), 202)
+
+
+class _Scrape:
+    """The metrics as text, made at most once in `SCRAPE_S`: a thread that makes it holds up the event loop's."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
+        self._lock = asyncio.Lock()
+        self._text = b""
+        self._made = -SCRAPE_S
+
+    async def text(self) -> bytes:
+        """That of now, or of a moment ago."""
+        async with self._lock:
+            if time.monotonic() - self._made >= SCRAPE_S:
+                self._text = await asyncio.to_thread(self._metrics.render)
+                self._made = time.monotonic()
+            return self._text
 
 
 def _add_hooks(app: FastAPI, hooks: Hooks) -> None:

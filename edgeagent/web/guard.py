@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import hmac
 import json
+from contextlib import ExitStack
 from urllib.parse import urlsplit
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -15,6 +16,9 @@ from edgeagent.config import is_loopback
 MAX_BODY_BYTES = 64 * 1024
 MAX_HOOK_BODY_BYTES = 256 * 1024
 HOOKS = "/api/hooks/"
+HEALTH = "/healthz"
+MAX_AT_WORK = 32
+"""Requests that are worked on at a time; deliveries to hooks have as many of their own."""
 BODY_SECONDS = 10.0
 _READING = ("GET", "HEAD", "OPTIONS")
 _HEADERS = (
@@ -53,7 +57,7 @@ class Guard:
         self._app = app
         self._has_hooks = has_hooks
         self._token = None if token is None else token.encode()
-        self._lock = asyncio.Lock()
+        self._at_work = {False: 0, True: 0}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer the request, or refuse it."""
@@ -71,7 +75,7 @@ class Guard:
             self._check_site(scope["method"], headers)
             if not is_hook:
                 self._check_host(headers)
-                self._check_token(scope["path"], headers)
+                self._check_token(scope, headers)
             if scope["method"] not in _READING:
                 limit = MAX_HOOK_BODY_BYTES if is_hook else MAX_BODY_BYTES
                 receive = _replay(await _read_body(headers, receive, limit), receive)
@@ -81,9 +85,26 @@ class Guard:
         except _Refused as refused:
             await _answer(refused, send_with_headers)
             return
-        async with self._lock:  # one a turn of the event loop: between two of a crowd, frames get through
-            await asyncio.sleep(0)
-        await self._app(scope, receive, send_with_headers)
+        await self._app_within_limits(is_hook, scope, receive, send_with_headers)
+
+    async def _app_within_limits(self, is_hook: bool, scope: Scope, receive: Receive, send: Send) -> None:
+        """Requests that wait, such as for a disk, are few; deliveries don't stand in the operator's way."""
+        if self._at_work[is_hook] >= MAX_AT_WORK and scope["path"] != HEALTH:
+            why = f"{MAX_AT_WORK} requests before it are not done yet"
+            await _answer(_Refused(503, why, "ask again in a while"), send)
+            return
+        self._at_work[is_hook] += 1
+        with ExitStack() as work:
+            work.callback(self._done, is_hook)
+
+            async def answer(message: Message) -> None:
+                work.close()  # from here on the client may keep only itself waiting
+                await send(message)
+
+            await self._app(scope, receive, answer)
+
+    def _done(self, is_hook: bool) -> None:
+        self._at_work[is_hook] -= 1
 
     def _check_host(self, headers: dict[str, str]) -> None:
         if self._token is None and not is_loopback(_host_name(headers.get("host", ""))):
@@ -111,14 +132,16 @@ class Guard:
                 403, "its Origin is another site", "use the API from its own pages or without a browser"
             )
 
-    def _check_token(self, path: str, headers: dict[str, str]) -> None:
-        if self._token is None or path == "/healthz":
+    def _check_token(self, scope: Scope, headers: dict[str, str]) -> None:
+        if self._token is None or scope["path"] == HEALTH:
             return
         scheme, _, given = headers.get("authorization", "").partition(" ")
         if scheme.lower() != "bearer" or not hmac.compare_digest(given.strip().encode(), self._token):
             raise _Refused(
                 401, "the token is missing or wrong", "send the header Authorization: Bearer TOKEN"
             )
+        if connection := scope.get("state", {}).get("connection"):
+            connection.token_shown()
 
 
 def _headers(scope: Scope) -> dict[str, str]:

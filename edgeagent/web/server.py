@@ -6,20 +6,39 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import resource
 import socket
+import time
 from collections.abc import Iterator
 
+import structlog
 import uvicorn
 from starlette.types import ASGIApp
 from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.server import ServerState
 
+from edgeagent.config import is_loopback
 from edgeagent.errors import UnavailableError, UsageError
+from edgeagent.web.connections import ConnectionLimits, NoRoomError, who_gives_way
+from edgeagent.web.turns import Turns
 
 STOP_SECONDS = 2
 REQUEST_SECONDS = 15.0
 """Until the head of a request is whole; a client that keeps a connection alive is let go sooner."""
 UNREAD_SECONDS = 30
 """What was sent to a client that is gone, or doesn't read, may wait for so long until its connection is cut."""
+MAX_HEAD_BYTES = 8 * 1024
+PIECE_BYTES = 2 * 1024
+"""What a connection may have parsed in one turn: a body in chunks of a byte each costs 20 µs a chunk."""
+RECEIVE_BYTES = 64 * 1024
+WAITING_CONNECTIONS = 1024
+"""Connections that the kernel holds until they are accepted."""
+ACCEPT_AGAIN_S = 1.0
+ROOM_AGAIN_S = 0.01
+MAX_SHOWN = 1000
+"""Addresses that are remembered to have shown the token."""
+
+_log = structlog.get_logger(__name__)
 
 
 class _Uvicorn(uvicorn.Server):
@@ -31,22 +50,97 @@ class _Uvicorn(uvicorn.Server):
 
 
 class _Connection(H11Protocol):
-    """Ends when it asks nothing for a while: connections are few, and whoever hoards them locks the operator out."""
+    """One client. What it sends is read in pieces, each when it is its turn; who asks nothing for a while is let go."""
 
-    _patience: asyncio.TimerHandle | None = None
+    def __init__(self, server: ApiServer, peer: str, config: uvicorn.Config, state: ServerState) -> None:
+        super().__init__(config, state, {"connection": self})
+        self.peer = peer
+        self.known = is_loopback(peer)
+        self.since = time.monotonic()
+        self._server = server
+        self._arrival: asyncio.Task[None] | None = None
+        self._unread = bytearray()
+        self._queued = False
+        self._patience: asyncio.TimerHandle | None = None
+
+    @property
+    def waits(self) -> bool:
+        """For its client: it asks nothing, has not finished its request, or doesn't read its answer."""
+        cycle = self.cycle
+        if cycle is None or cycle.response_complete or cycle.more_body:
+            return not self._queued
+        return self.flow.write_paused
+
+    def begin(self, sock: socket.socket) -> None:
+        """Greet the client; with TLS that takes a while."""
+        self._arrival = asyncio.create_task(self._arrive(sock))
+
+    def token_shown(self) -> None:
+        """It has a place of those that are kept, and its address may have further ones."""
+        self.known = True
+        self._server.remember(self.peer)
+
+    def end(self) -> None:
+        """At once, whatever it waits for."""
+        self._server.held.discard(self)
+        if self.transport:
+            self.transport.abort()
+        elif self._arrival:
+            self._arrival.cancel()
+
+    async def _arrive(self, sock: socket.socket) -> None:
+        ssl = self.config.ssl
+        timeout = REQUEST_SECONDS if ssl else None
+        try:
+            await self.loop.connect_accepted_socket(
+                lambda: self, sock, ssl=ssl, ssl_handshake_timeout=timeout
+            )
+        except OSError as e:
+            _log.debug("connection.not_begun", peer=self.peer, why=str(e))
+        finally:
+            if self.transport is None:
+                self._server.held.discard(self)
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
         super().connection_made(transport)
         self._await_request()
 
+    def data_received(self, data: bytes) -> None:
+        self._unset_keepalive_if_required()
+        self._unread += data
+        self.handle_events()
+
+    def handle_events(self) -> None:
+        """Ask for a turn: parsing costs the event loop time, and the answer more. Nothing is read meanwhile."""
+        self.since = time.monotonic()
+        if not self._queued:
+            self._queued = True
+            self.transport.pause_reading()
+            self._server.turns.ask(self.peer, self._take_turn)
+
     def on_response_complete(self) -> None:
         super().on_response_complete()
+        self.since = time.monotonic()
         self._await_request()
 
     def connection_lost(self, exc: Exception | None) -> None:
         if self._patience:
             self._patience.cancel()
+        self._server.held.discard(self)
         super().connection_lost(exc)
+
+    def _take_turn(self) -> None:
+        self._queued = False
+        if self.transport.is_closing():
+            return
+        if self._unread:
+            self.conn.receive_data(bytes(self._unread[:PIECE_BYTES]))
+            del self._unread[:PIECE_BYTES]
+        super().handle_events()
+        if self._unread:
+            self.handle_events()
+        elif not self.flow.read_paused:
+            self.transport.resume_reading()
 
     def _await_request(self) -> None:
         if self._patience:
@@ -55,32 +149,41 @@ class _Connection(H11Protocol):
 
     def _give_up(self) -> None:
         # However its bytes dribble in: uvicorn's own timer stops at the first of them.
-        if self.cycle is None or self.cycle.response_complete:
+        if self._queued:
+            self._await_request()
+        elif self.cycle is None or self.cycle.response_complete:
             self.transport.abort()
 
 
 class ApiServer:
-    """One listening address. `port` 0 takes a free one; after `start`, `port` is the one taken."""
+    """One listening address. `port` 0 takes a free one; after `start`, `port` is the one taken.
 
-    def __init__(self, app: ASGIApp, host: str, port: int) -> None:
+    Connections are accepted one by one here rather than by asyncio, which takes in a crowd before the loop turns.
+    """
+
+    def __init__(self, app: ASGIApp, host: str, port: int, limits: ConnectionLimits | None = None) -> None:
         self.host = host
         self.port = port
+        self.turns = Turns()
+        self.held: set[_Connection] = set()
+        self._limits = limits or _limits()
         self._server = _Uvicorn(
             uvicorn.Config(
                 app,
-                http=_Connection,
+                http="h11",
                 log_config=None,
                 access_log=False,
                 lifespan="off",
                 ws="none",
                 server_header=False,
                 proxy_headers=False,
-                limit_concurrency=128,
                 timeout_keep_alive=10,
                 timeout_graceful_shutdown=STOP_SECONDS,
+                h11_max_incomplete_event_size=MAX_HEAD_BYTES,
             )
         )
-        self._task: asyncio.Task[None] | None = None
+        self._shown: dict[str, None] = {}
+        self._tasks: list[asyncio.Task[None]] = []
 
     @property
     def url(self) -> str:
@@ -94,21 +197,84 @@ class ApiServer:
         """
         sock = listen(self.host, self.port)
         self.port = sock.getsockname()[1]
-        self._task = asyncio.create_task(self._server.serve([sock]), name="api")
+        serving = asyncio.create_task(self._server.serve([]), name="api")
         while not self._server.started:
-            await asyncio.wait([self._task], timeout=0.01)
-            if self._task.done():
+            await asyncio.wait([serving], timeout=0.01)
+            if serving.done():
                 sock.close()
-                await self._task
+                await serving
                 raise UnavailableError(f"api at {self.url}", "the server ended at its start", "see the log")
+        self._tasks = [
+            asyncio.create_task(self._accept(sock), name="api accept"),
+            asyncio.create_task(self.turns.run(), name="api turns"),
+            serving,
+        ]
 
     async def stop(self) -> None:
         """Stop listening; requests under way get two seconds. Idempotent."""
-        if self._task is None:
+        if not self._tasks:
             return
-        task, self._task = self._task, None
+        (accepting, turns, serving), self._tasks = self._tasks, []
+        accepting.cancel()
+        await asyncio.wait([accepting])
+        for connection in [c for c in self.held if c.transport is None]:
+            connection.end()
         self._server.should_exit = True
-        await task
+        await serving
+        turns.cancel()
+        await asyncio.wait([turns])
+
+    def remember(self, peer: str) -> None:
+        """This address has shown the token."""
+        self._shown.pop(peer, None)
+        self._shown[peer] = None
+        while len(self._shown) > MAX_SHOWN:
+            del self._shown[next(iter(self._shown))]
+
+    async def _accept(self, listening: socket.socket) -> None:
+        with listening:
+            while True:
+                try:
+                    sock, address = await asyncio.get_running_loop().sock_accept(listening)
+                except OSError as e:  # such as no descriptors left
+                    _log.warning("connection.not_accepted", why=str(e))
+                    await asyncio.sleep(ACCEPT_AGAIN_S)
+                    continue
+                begin = time.perf_counter()
+                sock.setblocking(False)
+                if await self._make_room(address[0]):
+                    state = self._server.server_state
+                    connection = _Connection(self, address[0], self._server.config, state)
+                    self.held.add(connection)
+                    connection.begin(sock)
+                else:
+                    sock.close()
+                await self.turns.rest(begin)
+
+    async def _make_room(self, peer: str) -> bool:
+        """Whether one more connection of this address may begin; another may have to end for it."""
+        known = is_loopback(peer) or peer in self._shown
+        while True:
+            try:
+                ending = who_gives_way(peer, known, self.held, self._limits)
+            except NoRoomError:
+                if not known:
+                    _log.warning(
+                        "connection.refused", peer=peer, why="all connections are at work for others"
+                    )
+                    return False
+                await asyncio.sleep(ROOM_AGAIN_S)
+            else:
+                if ending is not None:
+                    ending.end()
+                return True
+
+
+def _limits() -> ConnectionLimits:
+    """No more than a quarter of the descriptors: cameras, workers and stores need theirs."""
+    descriptors, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    total = max(16, min(ConnectionLimits.total, descriptors // 4))
+    return ConnectionLimits(total, total // 4, total // 4)
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -128,7 +294,9 @@ def listen(host: str, port: int) -> socket.socket:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, UNREAD_SECONDS * 1000)
         sock.bind(address)
-        sock.listen(128)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BYTES)
+        sock.setblocking(False)
+        sock.listen(WAITING_CONNECTIONS)
     except OSError as e:
         sock.close()
         if e.errno == errno.EADDRNOTAVAIL:

@@ -8,7 +8,9 @@ import http.client
 import json
 import signal
 import socket
+import threading
 import time
+import urllib.request
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
@@ -50,11 +52,11 @@ class FakeNode:
         return an_outcome(model, version)
 
 
-def served(work: Callable[[str], Any], token: str | None = None) -> Any:
+def served(work: Callable[[str], Any], token: str | None = None, node: Any = None) -> Any:
     """The result of `work(url)`, run in a thread beside a served node."""
 
     async def run() -> Any:
-        server = ApiServer(create_app(FakeNode(), Metrics(), token=token), "127.0.0.1", 0)
+        server = ApiServer(create_app(node or FakeNode(), Metrics(), token=token), "127.0.0.1", 0)
         await server.start()
         try:
             return await asyncio.to_thread(work, server.url)
@@ -189,18 +191,52 @@ def test_what_is_no_node_is_said_to_be_none() -> None:
 
 
 def test_who_asks_nothing_does_not_lock_the_others_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Connections are few: those without a whole request are cut, silent or dribbling."""
+    """Connections are few: those without a whole request are cut, silent or dribbling, and give way before that."""
     monkeypatch.setattr(server_module, "REQUEST_SECONDS", 1.5)
 
     def work(url: str) -> Any:
         address = ("127.0.0.1", int(url.rpartition(":")[2]))
         with ExitStack() as open_ones:
-            hoard = [open_ones.enter_context(socket.create_connection(address, 10)) for _ in range(130)]
-            hoard[0].sendall(b"GET / HT")
-            assert hoard[0].recv(1000) == b""
-            return wait_for(lambda: _try_to_ask(url), "the API answers", 10)
+            hoard = [open_ones.enter_context(socket.create_connection(address, 10)) for _ in range(300)]
+            hoard[-1].sendall(b"GET / HT")
+            answers = [ask(url, "/api/status")["node"] for _ in range(5)]
+            assert hoard[-1].recv(1000) == b""
+            return answers
 
-    assert served(work)["node"] == "n1"
+    assert served(work) == ["n1"] * 5
+
+
+def test_a_crowd_at_work_does_not_lock_the_others_out() -> None:
+    """Requests that wait are few; beside them health and status answer, and the others are told to come again."""
+    begun = threading.Barrier(33, timeout=20)
+    go_on = threading.Event()
+
+    class Node(FakeNode):
+        async def promote(self, model: str, version: str, by: str, reason: str) -> Outcome:
+            threading.Thread(target=begun.wait, daemon=True).start()
+            while not go_on.is_set():
+                await asyncio.sleep(0.01)
+            return an_outcome(model, version)
+
+    def work(url: str) -> tuple[bytes, str]:
+        address = ("127.0.0.1", int(url.rpartition(":")[2]))
+        with ExitStack() as open_ones:
+            for _ in range(32):
+                client = open_ones.enter_context(socket.create_connection(address, 10))
+                body = b'{"version": "v2"}'
+                head = (
+                    b"POST /api/models/yolo/promote HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n"
+                )
+                client.sendall(head % len(body) + body)
+            begun.wait()
+            with pytest.raises(UnavailableError, match="32 requests before it are not done yet"):
+                ask(url, "/api/status")
+            with urllib.request.urlopen(f"{url}/healthz", timeout=10) as answer:
+                health = answer.read()
+            go_on.set()
+            return health, wait_for(lambda: _try_to_ask(url), "the API answers", 10)["node"]
+
+    assert served(work, node=Node()) == (b"ok\n", "n1")
 
 
 def _try_to_ask(url: str) -> Any:

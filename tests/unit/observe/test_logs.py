@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 import structlog
 
-from edgeagent.observe.logs import QUEUE_LINES, setup_logging, stop_logging
+from edgeagent.observe.logs import QUEUE_LINES, REPEAT_BURST, RepeatLimit, setup_logging, stop_logging
+from edgeagent.sinks.log import LogSink
 
 
 @pytest.fixture(autouse=True)
@@ -114,7 +115,7 @@ def test_a_reader_that_stops_reading_stops_nobody() -> None:
     setup_logging("info", "json", out)
     log = structlog.get_logger("a")
     for i in range(QUEUE_LINES + 100):
-        log.info("line", i=i)
+        log.info(f"line {i}")
     reading.set()
     from edgeagent.observe import logs
 
@@ -125,3 +126,43 @@ def test_a_reader_that_stops_reading_stops_nobody() -> None:
     lines = logged(out)
     assert 99 <= lines[-1]["log_lines_dropped"] <= 100
     assert lines[-1]["event"] == "last"
+
+
+def test_lines_that_repeat_are_counted_instead_of_written() -> None:
+    """Some at once, then one a second, which says how many were left out; whatever differs in them."""
+    limit = RepeatLimit()
+    assert [limit.allow("a", 100.0) for _ in range(REPEAT_BURST)] == [0] * REPEAT_BURST
+    assert [limit.allow("a", 100.0 + i / 1000) for i in range(900)] == [None] * 900
+    assert limit.allow("b", 100.5) == 0
+    assert limit.allow("a", 101.1) == 900
+    assert limit.allow("a", 101.2) is None
+    assert limit.allow("a", 1000.0) == 1
+    assert [limit.allow("a", 1000.0) for _ in range(REPEAT_BURST)][-1] is None
+
+
+def test_a_flood_of_lines_is_no_flood_of_text() -> None:
+    """Of structlog and of libraries alike; other lines, and lines that are data, come through."""
+    out = io.StringIO()
+    setup_logging("info", "json", out)
+    for i in range(1000):
+        structlog.get_logger("a").warning("request.failed", peer=i)
+        logging.getLogger("asyncio").error(f"accept failed {i}")
+        LogSink().write([_Record(i)])  # type: ignore[list-item]  # what it needs of a record
+    structlog.get_logger("a").info("swapped")
+    lines = logged(out)
+    counts = {
+        e: sum(line["event"].startswith(e) for line in lines) for e in ("request", "accept", "detections")
+    }
+    assert counts["detections"] == 1000
+    assert REPEAT_BURST <= counts["request"] < REPEAT_BURST + 20  # one more for each second that this takes
+    assert REPEAT_BURST <= counts["accept"] < REPEAT_BURST + 20
+    assert lines[-1]["event"] == "swapped"
+
+
+class _Record:
+    def __init__(self, seq: int) -> None:
+        self._seq = seq
+
+    def as_dict(self) -> dict[str, int]:
+        """Of a frame."""
+        return {"seq": self._seq}
