@@ -68,5 +68,9 @@ class WorkerError(EdgeAgentError):
     """A child process died, hung, or ran over a limit."""
 
 
+class WorkerKilledError(WorkerError):
+    """A child process was ended by a signal from outside: the kernel's, when memory is short, or an operator's."""
+
+
 class MissingExtraError(EdgeAgentError):
     """A feature needs an optional package that isn't installed; names the extra."""

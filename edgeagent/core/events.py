@@ -95,10 +95,12 @@ class StoreChecked:
 
 @dataclass(frozen=True)
 class WorkerFailed:
-    """The worker of the engine that serves ended, or failed on several frames in a row."""
+    """The worker of the engine that serves ended, or failed on several frames in a row. from_outside: somebody else's
+    signal ended it."""
 
     ref: VersionRef
     why: str
+    from_outside: bool = False
 
 
 @dataclass(frozen=True)

@@ -3,19 +3,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from edgeagent.core.interruption import MAX_ENDS
 
 MAX_FAILURES = 2
-"""Failures of the worker within the window that a version may not have. One can be the machine's (an operator's
-`kill`, the OOM killer for another's sake): the worker is restarted. Two in a row are the version's own."""
+"""Failures of its own that a version on probation may not have. One may be bad luck: the worker is restarted."""
 
 WINDOW_S = 60.0
 """Failures further apart than this (seconds) are counted as separate mishaps."""
 
-KEPT_FAILURES = 10
-"""Of how many failures the times are kept; more than any budget."""
+
+@dataclass(frozen=True)
+class Failures:
+    """Failures of the version that serves, of which none came more than WINDOW_S after the one before.
+
+    since, last: when the first and the last came, monotonic seconds; count: of all; from_outside: of those that a
+    signal from outside was.
+    """
+
+    since: float
+    last: float
+    count: int
+    from_outside: int
 
 
-def exceeds_failure_budget(failures: Sequence[float], now: float) -> bool:
-    """Whether failures at these monotonic times (seconds) are too many for a version on probation."""
-    return sum(1 for at in failures if now - at <= WINDOW_S) >= MAX_FAILURES
+def count_failure(failures: Failures | None, now: float, from_outside: bool) -> Failures:
+    """With one more; those before are forgotten when they are long ago."""
+    if failures is None or now - failures.last > WINDOW_S:
+        failures = Failures(now, now, 0, 0)
+    return replace(
+        failures, last=now, count=failures.count + 1, from_outside=failures.from_outside + from_outside
+    )
+
+
+def exceeds_failure_budget(failures: Failures) -> bool:
+    """Whether these are too many for a version on probation. Ends from outside are its own only when they repeat."""
+    return failures.count - failures.from_outside >= MAX_FAILURES or failures.count >= MAX_ENDS

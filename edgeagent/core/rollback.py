@@ -17,7 +17,7 @@ from edgeagent.core.events import (
 )
 from edgeagent.core.goal import goal
 from edgeagent.core.lifecycle import Stage, advance
-from edgeagent.core.probation import KEPT_FAILURES, exceeds_failure_budget
+from edgeagent.core.probation import count_failure, exceeds_failure_budget
 from edgeagent.core.state import MAX_REJECTIONS, Goal, Override, Rejection, State, VersionRef
 from edgeagent.core.swap import retire, serving
 from edgeagent.errors import ConflictError
@@ -52,8 +52,9 @@ def worker_failed(state: State, event: WorkerFailed, now: float) -> Step:
     """Count a failure of the active version's worker; roll back when there are too many for its failure budget."""
     if event.ref != state.active:
         return state, []
-    state = replace(state, failures=(*state.failures, now)[-KEPT_FAILURES:])
-    return _roll_back_on_failure(state, event) if exceeds_failure_budget(state.failures, now) else (state, [])
+    failures = count_failure(state.failures, now, event.from_outside)
+    state = replace(state, failures=failures)
+    return _roll_back_on_failure(state, event) if exceeds_failure_budget(failures) else (state, [])
 
 
 def _roll_back_on_failure(state: State, event: WorkerFailed) -> Step:

@@ -13,6 +13,7 @@ from edgeagent.core.form import Form, FrameSizes
 from edgeagent.core.gating import GateResult
 from edgeagent.core.lifecycle import Stage
 from edgeagent.core.model import MAX_NUMBER
+from edgeagent.core.probation import Failures
 
 MAX_REJECTIONS = 32
 STATE_SCHEMA = 1
@@ -134,7 +135,7 @@ class State:
     stable_versions: those that became stable, oldest first; the last is the last known good.
     intent_synced: the config store has told the intent since this start; until then `directive` is of the last run.
     forms: of the active version and the standby. frames: what the pipelines have sent. rebuild: the active version on
-    its way to a better form. failures: when the active version's worker failed, since the swap. draining: engines that
+    its way to a better form. failures: of the active version, since the swap. draining: engines that
     were swapped out and finish the frames that they have, the longest out first.
     """
 
@@ -155,7 +156,7 @@ class State:
     forms: Mapping[VersionRef, Form] = field(default_factory=dict)
     frames: FrameSizes = field(default_factory=FrameSizes)
     rebuild: Candidate | None = None
-    failures: tuple[float, ...] = ()
+    failures: Failures | None = None
     store_watch: StoreWatch | None = None
     draining: tuple[VersionRef, ...] = ()
 

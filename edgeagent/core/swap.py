@@ -62,7 +62,7 @@ def swap_in(state: State, c: Candidate, form: Form | None, now: float, policy: P
 
 def serving(state: State, ref: VersionRef) -> State:
     """This version serves from the next frame on, and nothing is held against it yet."""
-    return replace(state, active=ref, epoch=state.epoch + 1, failures=())
+    return replace(state, active=ref, epoch=state.epoch + 1, failures=None)
 
 
 def stable(state: State, policy: Policy) -> State:

@@ -14,7 +14,7 @@ from typing import Protocol
 
 import structlog
 
-from edgeagent.errors import WeightsError, WorkerError
+from edgeagent.errors import WeightsError, WorkerError, WorkerKilledError
 from edgeagent.serving.artifact import Artifact
 from edgeagent.serving.frame import Frame
 from edgeagent.serving.spare_worker import SpareWorker, libraries_of
@@ -57,8 +57,9 @@ class EngineUser(Protocol):
     def ready(self, engine: Engine) -> None:
         """The worker can take frames (again)."""
 
-    def failed(self, engine: Engine, why: str) -> None:
-        """The worker ended, or failed on several frames in a row, after it was ready once."""
+    def failed(self, engine: Engine, why: str, from_outside: bool = False) -> None:
+        """The worker ended, or failed on several frames in a row, after it was ready once. from_outside: somebody
+        else's signal ended it."""
 
 
 class SpareEngine(SpareWorker):
@@ -114,7 +115,7 @@ class Engine:
         """Start the worker, or take the spare one, and wait until it has loaded and inferred once.
 
         Raises WeightsError when the weights are refused, WorkerError when the worker ends, takes too long or too
-        much memory. Whatever the outcome, `retire` frees it.
+        much memory, WorkerKilledError when somebody else ended it. Whatever the outcome, `retire` frees it.
         """
         self._loading = asyncio.get_running_loop().create_future()
         self._spawn()
@@ -138,7 +139,7 @@ class Engine:
             self._rings.add(ring.id)
             self.worker.send(Ring(ring.id, ring.slots, ring.slot_bytes), [ring.fd])
         if not self._tickets:
-            self.worker.owes_since = time.monotonic()
+            self.worker.owes_answer(True)
         self._tickets[ticket] = None
         self.worker.send(Infer(ticket, ring.id, frame.slot, frame.width, frame.height, confidence, iou))
 
@@ -206,7 +207,7 @@ class Engine:
         was_oldest = next(iter(self._tickets), None) == ticket
         self._tickets.pop(ticket, None)
         if was_oldest and self.worker:
-            self.worker.owes_since = time.monotonic() if self._tickets else None
+            self.worker.owes_answer(bool(self._tickets))
 
     def _refuse(self, error: Exception) -> None:
         if self._loading and not self._loading.done():
@@ -214,9 +215,8 @@ class Engine:
 
     def _ended(self, how: Exit) -> None:
         was_ready, self.ready = self.ready, False
-        self._refuse(
-            WorkerError(f"version {self.ref.version}", f"its engine worker ended while loading: {how}")
-        )
+        error = WorkerKilledError if how.from_outside else WorkerError
+        self._refuse(error(f"version {self.ref.version}", f"its engine worker ended while loading: {how}"))
         if self._retired or not self._loaded_once:
             return
         _log.warning("engine.worker_ended", version=self.ref.version, how=str(how))
@@ -224,7 +224,7 @@ class Engine:
             self._backoff.reset()
         self._respawn_later()
         self._user.lost(self)
-        self._user.failed(self, str(how))
+        self._user.failed(self, str(how), how.from_outside)
 
     def _respawn(self) -> None:
         if self._retired:

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import replace
 
 from edgeagent.core.goal import goal, rejection_of
@@ -58,7 +57,7 @@ def _held(override: Override) -> Held:
 
 
 def _candidate(c: Candidate, updater: Updater) -> CandidateStatus:
-    now = time.monotonic()
+    now = updater.clock.now()
     preparation = updater.preparation_of(c)
     report = preparation.report if preparation else None
     return CandidateStatus(
@@ -67,7 +66,7 @@ def _candidate(c: Candidate, updater: Updater) -> CandidateStatus:
         stage=c.stage,
         attempt=c.attempt,
         seconds={k: round(v, 3) for k, v in c.durations(now).items()},
-        error=c.error or None,
+        error=(report and report.pause) or c.error or None,
         retry_in_seconds=None if c.retry_at is None else round(max(0.0, c.retry_at - now), 1),
         gate=(report and report.gate) or None,
         trial=(report and report.trial) or None,

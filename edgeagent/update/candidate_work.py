@@ -22,6 +22,7 @@ from edgeagent.errors import EdgeAgentError
 from edgeagent.serving.artifact import Artifact
 from edgeagent.serving.engine_process import Engine
 from edgeagent.update.engine_set import EngineSet
+from edgeagent.update.interruption import repeat_when_killed
 from edgeagent.update.preparation import Preparation, RefusedError
 
 _log = structlog.get_logger(__name__)
@@ -76,14 +77,18 @@ class CandidateWork:
         return True
 
     async def _load(self, artifact: Artifact) -> None:
-        id, digest = self.command.id, artifact.ref.digest
-        self._report(StageReached(id, Stage.WARMING, digest))
+        self._report(StageReached(self.command.id, Stage.WARMING, artifact.ref.digest))
+        await repeat_when_killed(lambda: self._load_engine(artifact), self.preparation.pauses)
+
+    async def _load_engine(self, artifact: Artifact) -> None:
         engine = self._engine_for(artifact)
         self._engines.comes(engine)
         try:
             await engine.load()
             self._engines.offer(engine)
-            self._report(StageReached(id, Stage.READY, digest, form=form_of(artifact)))
+            self._report(
+                StageReached(self.command.id, Stage.READY, artifact.ref.digest, form=form_of(artifact))
+            )
         finally:
             await self._engines.end_unless_taken(engine)
 

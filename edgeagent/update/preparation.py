@@ -85,7 +85,8 @@ class PreparationContext:
 
 @dataclass
 class PreparationProgress:
-    """How far a preparation is, for status: stage, gate, variant on trial, and the file being fetched in bytes."""
+    """How far a preparation is, for status: stage, gate, variant on trial, the file being fetched in bytes; and why it
+    waits to begin its last step anew."""
 
     stage: Stage = Stage.FETCHING
     gate: str = ""
@@ -94,6 +95,7 @@ class PreparationProgress:
     done: int = 0
     total: int = 0
     resumed: int = 0
+    pause: str = ""
 
 
 class Preparation:
@@ -109,7 +111,7 @@ class Preparation:
     ) -> None:
         self.report = PreparationProgress()
         self.version = goal.version
-        self.runner = TrialRunner(settings, context.recent_frames, self._heard)
+        self.runner = TrialRunner(settings, context.recent_frames, self._heard, self.pauses)
         self._model = model
         self._goal = goal
         self._mode = mode
@@ -127,6 +129,11 @@ class Preparation:
             return self._announce(known) if known else await self._fetch_and_make()
         finally:
             await self.runner.close()
+
+    def pauses(self, why: str) -> None:
+        """Its last step is to be begun anew, or, with "", is now."""
+        self.report.pause = why
+        self._gates = ()  # they run anew, too
 
     @cached_property
     def _terms(self) -> GateTerms:

@@ -13,6 +13,7 @@ from edgeagent.core.tuning import Tolerance
 from edgeagent.runtimes.variants import Variant
 from edgeagent.serving.frame import Frame
 from edgeagent.serving.spare_worker import SpareWorker, libraries_of
+from edgeagent.update.interruption import repeat_when_killed
 from edgeagent.update.worker_task import PROGRAM, WorkerTask
 from edgeagent.workers.limits import WorkerLimits
 from edgeagent.workers.tasks.prepare import (
@@ -77,12 +78,15 @@ class TrialRunner:
         settings: PrepareSettings,
         recent_frames: Callable[[], Sequence[Frame]],
         on_report: Callable[[Report], None],
+        on_pause: Callable[[str], None],
     ) -> None:
+        """on_pause: called with why a task waits to be begun anew, and with "" when it goes on."""
         self.task: WorkerTask | None = None
         self.spare = SpareWorker()
         self._settings = settings
         self._recent_frames = recent_frames
         self._on_report = on_report
+        self._on_pause = on_pause
 
     def have_one_wait(self, backend: str) -> None:
         """Have the worker of the next task import meanwhile what trials in `backend` need."""
@@ -118,7 +122,10 @@ class TrialRunner:
         return self._settings.convert_s if converts else self._settings.gate_s
 
     async def _run(self, task: Task, expected: type[A], silence_s: float, take_spare: bool = True) -> A:
-        spare = self.spare.take() if take_spare else None
-        limits = self._settings.limits(silence_s)
-        self.task = WorkerTask(task, limits, self._on_report, self._recent_frames, spare)
-        return await self.task.run(expected)
+        async def run() -> A:
+            spare = self.spare.take() if take_spare else None
+            limits = self._settings.limits(silence_s)
+            self.task = WorkerTask(task, limits, self._on_report, self._recent_frames, spare)
+            return await self.task.run(expected)
+
+        return await repeat_when_killed(run, self._on_pause)

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from dataclasses import replace
 from functools import partial
 from typing import Protocol
@@ -44,6 +43,7 @@ from edgeagent.update.engine_set import EngineSet
 from edgeagent.update.preparation import Preparation, PreparationContext, store_fingerprint
 from edgeagent.update.recent_frames import RecentFrames
 from edgeagent.update.trial_runner import PrepareSettings
+from edgeagent.util.liveness import liveness_clock
 from edgeagent.workers.messages import Detected
 
 _log = structlog.get_logger(__name__)
@@ -60,7 +60,10 @@ class UpdaterObserver(Protocol):
 
 
 class Updater:
-    """One model on this node. Everything happens on the event loop's thread."""
+    """One model on this node. Everything happens on the event loop's thread.
+
+    clock: of all times in the state. They are times in which the node has run: it watches nothing while it doesn't.
+    """
 
     def __init__(
         self,
@@ -88,6 +91,7 @@ class Updater:
         self._engines = EngineSet(self.slot)
         self._works: dict[int, tuple[CandidateWork, asyncio.Task[None]]] = {}
         self._tasks = BackgroundTasks(model=state.model)
+        self.clock = liveness_clock()
         self._timer: asyncio.TimerHandle | None = None
         self._closed = False
 
@@ -98,7 +102,7 @@ class Updater:
         if self._closed:
             return
         before = self.state.candidate
-        self.state, commands = react(self.state, event, time.monotonic(), self._policy)
+        self.state, commands = react(self.state, event, self.clock.now(), self._policy)
         for command in commands:
             self._perform(command)
         if entered := _entered(self.state.model, before, self.state.candidate):
@@ -163,10 +167,10 @@ class Updater:
         if engine is self.slot.engine:
             self._have_spare()
 
-    def failed(self, engine: Engine, why: str) -> None:
+    def failed(self, engine: Engine, why: str, from_outside: bool = False) -> None:
         """Counts for the version that serves; an engine that drains, even of the same version, has no say."""
         if engine is self.slot.engine:
-            self.handle(WorkerFailed(engine.ref, why))
+            self.handle(WorkerFailed(engine.ref, why, from_outside))
 
     # -- commands ------------------------------------------------------------------------------------
 
@@ -268,7 +272,7 @@ class Updater:
             self._timer = None
         at = next_deadline(self.state)
         if at is not None:
-            delay = max(0.0, at - time.monotonic())
+            delay = max(0.0, at - self.clock.now())
             self._timer = asyncio.get_running_loop().call_later(delay, self.handle, Tick())
 
 

@@ -39,6 +39,10 @@ class TaskFailedError(Exception):
         self.fingerprint = fingerprint
 
 
+class TaskKilledError(TaskFailedError):
+    """A signal from outside ended the worker."""
+
+
 class WorkerTask:
     """A task goes in, one answer comes out, and then the worker is gone.
 
@@ -116,4 +120,5 @@ class WorkerTask:
 
     def _ended(self, how: Exit) -> None:
         if not self._answer.done():
-            self._answer.set_exception(TaskFailedError(f"the preparing worker ended: {how}"))
+            error = TaskKilledError if how.from_outside else TaskFailedError
+            self._answer.set_exception(error(f"the preparing worker ended: {how}"))

@@ -8,7 +8,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, suppress
@@ -16,6 +15,7 @@ from dataclasses import dataclass, field
 
 import structlog
 
+from edgeagent.util.liveness import liveness_clock
 from edgeagent.workers.bootstrap import lower_priority
 from edgeagent.workers.channel import channel_pair
 from edgeagent.workers.limits import WATCH_S, WorkerLimits, WorkerUsage
@@ -25,17 +25,31 @@ from edgeagent.workers.node_channel import NodeChannel
 _log = structlog.get_logger(__name__)
 _STDERR_LINES = 20
 _PAGE = os.sysconf("SC_PAGE_SIZE")
+_SENT = frozenset((signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT))
+"""Signals that somebody sends; others (SIGSEGV, SIGABRT, SIGILL, ...) a process brings upon itself."""
 
 
 @dataclass(frozen=True)
 class Exit:
-    """How a worker ended: by exit code, or negative by signal; with its last words on stderr."""
+    """How a worker ended: by exit code, or negative by signal; with its last words on stderr.
+
+    by_node: the node killed it, for a reason that stands in the last words.
+    """
 
     code: int
     last_words: str
+    by_node: bool = False
+
+    @property
+    def from_outside(self) -> bool:
+        """Whether somebody else's signal ended it, such as an operator's or that of the kernel when memory is short:
+        the machine's doing, as far as one can know."""
+        return not self.by_node and -self.code in _SENT
 
     def __str__(self) -> str:
         how = f"killed by {signal.Signals(-self.code).name}" if self.code < 0 else f"exit code {self.code}"
+        if self.from_outside:
+            how += " from outside"
         last = self.last_words.strip().splitlines()
         return f"{how} ({last[-1].strip()[:300]})" if last else how
 
@@ -60,8 +74,8 @@ class WorkerProcess:
     is reaped, so that nothing of it touches shared memory any more. There is no gentle stop: a worker
     holds nothing that a kill could spoil. Without a `task` it waits for `adopt`.
 
-    limits: looked at all the time, and may be replaced; None: none, while it waits. owes_since: when (monotonic) it
-    came to owe the answer that it should give next, None while it owes none; for whoever asks it to set.
+    limits: looked at all the time, and may be replaced; None: none, while it waits. They are measured in time in which
+    the node itself has run (`util.liveness`).
     """
 
     def __init__(
@@ -74,8 +88,9 @@ class WorkerProcess:
     ) -> None:
         self.kind = program.kind
         self.limits = limits
-        self.owes_since: float | None = None
-        self._last_heard = time.monotonic()
+        self._clock = liveness_clock()
+        self._owes_since: float | None = None
+        self._last_heard = self._clock.now()
         self._heard_once = False
         self._on_message = on_message
         self._on_exit = on_exit
@@ -136,7 +151,7 @@ class WorkerProcess:
         limits: WorkerLimits,
     ) -> None:
         """Give a worker that waits, and is alive, its task, and those who hear of it from now on."""
-        self._last_heard = time.monotonic()
+        self._last_heard = self._clock.now()
         self._on_message, self._on_exit, self.limits = on_message, on_exit, limits
         try:
             self.send(task)
@@ -152,14 +167,20 @@ class WorkerProcess:
     @property
     def silent_s(self) -> float:
         """Seconds since the worker last said anything, or was given its task."""
-        return time.monotonic() - self._last_heard
+        return self._clock.now() - self._last_heard
+
+    def owes_answer(self, owes: bool) -> None:
+        """From now on it owes the answer that it should give next, or none. For whoever asks it."""
+        self._owes_since = self._clock.now() if owes else None
 
     def send(self, message: Message, fds: Sequence[int] = ()) -> None:
         """Send without blocking; nothing happens when the worker is gone."""
         self._channel.send(message, fds)
 
     def kill(self, why: str = "") -> None:
-        """SIGKILL, also for what it started; `on_exit` follows. Idempotent."""
+        """SIGKILL, also for what it started; `on_exit` follows. Idempotent.
+
+        why: what the worker did or failed to do; "" when it is gone already, or nobody asks any more."""
         if self._alive:
             self._kill_reason = self._kill_reason or why
             self._kill_group()
@@ -182,14 +203,14 @@ class WorkerProcess:
         usage = WorkerUsage(
             memory_bytes=self.memory_bytes(),
             silent_s=self.silent_s,
-            owing_s=0.0 if self.owes_since is None else time.monotonic() - self.owes_since,
+            owing_s=0.0 if self._owes_since is None else self._clock.now() - self._owes_since,
             heard=self._heard_once,
         )
         if self.limits and (why := self.limits.exceeded(usage)):
             self.kill(why)
 
     def _heard(self, message: Message) -> None:
-        self._last_heard, self._heard_once = time.monotonic(), True
+        self._last_heard, self._heard_once = self._clock.now(), True
         self._on_message(message)
 
     def _closed(self, why: str) -> None:
@@ -231,5 +252,5 @@ class WorkerProcess:
         self._process.stderr.close()
         self._alive = False
         words = "\n".join(self._stderr) + ("\n" + self._partial_line.decode("utf-8", "replace"))
-        self._on_exit(Exit(code, self._kill_reason or words))
+        self._on_exit(Exit(code, self._kill_reason or words, by_node=bool(self._kill_reason)))
         self._gone.set()

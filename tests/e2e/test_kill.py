@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import os
 import signal
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -111,15 +113,17 @@ def kill_engine(harness: NodeHarness, version: str) -> None:
     os.kill(pid, signal.SIGKILL)
 
 
-def test_killed_twice_on_probation_is_rolled_back(harness: NodeHarness) -> None:
-    """One failure is a mishap, two are the version's: the standby serves at once, and it isn't tried again unasked."""
+def test_killed_time_and_again_on_probation_is_rolled_back(harness: NodeHarness) -> None:
+    """Twice is the machine's doing, three times are the version's: the standby serves at once, and it isn't tried again
+    unasked."""
     node = harness.serve_with_standby()
     harness.wait_more(5)
     standby = harness.engine_pid("v1")
 
-    kill_engine(harness, "v2")
-    harness.wait_more(20)
-    assert (node.active(), node.model()["state"]) == ("v2", "PROBATION")
+    for _ in range(2):
+        kill_engine(harness, "v2")
+        harness.wait_more(20)
+        assert (node.active(), node.model()["state"]) == ("v2", "PROBATION")
 
     kill_engine(harness, "v2")
     node.wait_active("v1")
@@ -144,6 +148,31 @@ def test_killed_twice_on_probation_is_rolled_back(harness: NodeHarness) -> None:
     assert {r["version"] for r in harness.records()} == {"v1"}
     harness.promote("v2")
     node.wait_active("v2")
+
+
+def test_killed_while_it_is_prepared_and_loaded_a_version_comes_all_the_same(harness: NodeHarness) -> None:
+    """By the kernel that lacks memory, or by an operator: it is not to blame, and the node says why it waits."""
+    harness.config["update"] |= {"gate_seconds": 600, "load_seconds": 600}
+    harness.publish("v1")
+    # So slow that its workers can be found, and killed, on the way.
+    harness.publish("v2", never_ending_onnx(harness.folder / "slow.onnx", 300_000))
+    harness.promote("v1")
+    node = harness.start("v1")
+    harness.promote("v2")
+
+    def killed(kind: str) -> bool:
+        for worker in harness.workers(kind):
+            if worker["version"] == "v2":
+                with suppress(ProcessLookupError):
+                    os.kill(worker["pid"], signal.SIGKILL)
+        return "tried again in" in ((node.model()["candidate"] or {}).get("error") or "")
+
+    for stage, kind in (("GATING", "prepare"), ("WARMING", "engine")):
+        harness.wait_state(stage)
+        wait_for(partial(killed, kind), f"killed while {stage}")
+        assert "from outside" in node.model()["candidate"]["error"]
+    node.wait_active("v2")
+    assert node.model()["rejected"] == []
 
 
 def test_killed_standby_is_warm_again(harness: NodeHarness) -> None:

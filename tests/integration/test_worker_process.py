@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,6 +16,8 @@ import pytest
 from edgeagent.errors import WeightsError
 from edgeagent.runtimes.variants import Variant
 from edgeagent.serving.spare_worker import SpareWorker, libraries_of
+from edgeagent.util import liveness
+from edgeagent.util.liveness import GAP_S, LivenessClock
 from edgeagent.workers import inspect
 from edgeagent.workers.bootstrap import can_raise_priority, raise_priority
 from edgeagent.workers.inspect import inspect_weights
@@ -131,6 +134,55 @@ def test_a_worker_over_its_limits_is_killed(limits: WorkerLimits, why: str) -> N
             how = await ends.get()
         assert (how.code, worker.alive) == (-9, False)
         assert why in how.last_words
+
+    asyncio.run(run())
+
+
+def test_a_pause_of_the_whole_node_kills_no_worker() -> None:
+    """After an hour in a freezer nobody was silent for too long; what is silent from then on is killed."""
+
+    async def run() -> None:
+        ends: asyncio.Queue[Exit] = asyncio.Queue()
+        paused = [0.0]
+        clock = LivenessClock(lambda: time.monotonic() + paused[0])
+        liveness._clocks[asyncio.get_running_loop()] = clock
+        limits = WorkerLimits(None, 60.0, start_s=2 * GAP_S)
+        worker = WorkerProcess(
+            WorkerProgram("capture", MODULE), None, lambda message: None, ends.put_nowait, limits
+        )
+        for _ in range(2):
+            clock.beat()
+            paused[0] += 3600
+            clock.beat()
+            worker._watch()
+        assert (worker.alive, ends.empty()) == (True, True)
+        async with asyncio.timeout(120):
+            while ends.empty():
+                clock.beat()
+                await asyncio.sleep(0.05)
+        how = await ends.get()
+        assert "no sign of life within 2 s" in how.last_words
+        assert not how.from_outside
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_whoever_hears_of_an_end_is_told_whose_doing_it_was(number: int) -> None:
+    """The signal's sender is not the node; its own kill is told from that although the signal is the same."""
+
+    async def run() -> None:
+        for by_node in (False, True):
+            ends: asyncio.Queue[Exit] = asyncio.Queue()
+            program = WorkerProgram("capture", MODULE)
+            worker = WorkerProcess(program, None, lambda message: None, ends.put_nowait)
+            if by_node:
+                worker.kill("it is not needed")
+            else:
+                os.kill(worker.pid, number)
+            async with asyncio.timeout(120):
+                how = await ends.get()
+            assert (how.by_node, how.from_outside) == (by_node, not by_node)
 
     asyncio.run(run())
 

@@ -5,19 +5,28 @@ from __future__ import annotations
 
 import pytest
 
-from edgeagent.core.probation import WINDOW_S, exceeds_failure_budget
+from edgeagent.core.probation import WINDOW_S, Failures, count_failure, exceeds_failure_budget
+
+OWN, OUTSIDE = False, True
 
 
 @pytest.mark.parametrize(
     ("failures", "answer"),
     [
-        ([], False),
-        ([100.0], False),  # one can be the machine's doing
-        ([99.0, 100.0], True),
-        ([100.0 - WINDOW_S, 100.0], True),
-        ([99.0 - WINDOW_S, 100.0], False),  # separate mishaps
+        ([(100.0, OWN)], False),  # one may be bad luck
+        ([(99.0, OWN), (100.0, OWN)], True),
+        ([(100.0, OWN), (100.0 + WINDOW_S, OWN)], True),
+        ([(100.0, OWN), (101.0 + WINDOW_S, OWN)], False),  # separate mishaps
+        ([(99.0, OUTSIDE), (100.0, OUTSIDE)], False),  # the machine's doing
+        ([(98.0, OUTSIDE), (99.0, OWN), (100.0, OWN)], True),
+        ([(98.0, OUTSIDE), (99.0, OUTSIDE), (100.0, OUTSIDE)], True),  # time and again in the same place
+        ([(98.0, OUTSIDE), (99.0, OUTSIDE), (100.0, OWN)], True),
     ],
 )
-def test_two_failures_within_the_window_are_the_version_s_own(failures: list[float], answer: bool) -> None:
-    """Judged at t = 100 s."""
-    assert exceeds_failure_budget(failures, now=100.0) is answer
+def test_repeated_failures_are_the_version_s_own(failures: list[tuple[float, bool]], answer: bool) -> None:
+    """Two of its own; three when somebody else's signals were among them. Each: seconds, and whether it was one."""
+    counted: Failures | None = None
+    for at, from_outside in failures:
+        counted = count_failure(counted, at, from_outside)
+    assert counted is not None
+    assert exceeds_failure_budget(counted) is answer

@@ -14,6 +14,7 @@ import pytest
 
 from edgeagent.core.model import Contract
 from edgeagent.core.verified import VerifiedVersion
+from edgeagent.errors import WorkerError, WorkerKilledError
 from edgeagent.runtimes.variants import Variant
 from edgeagent.serving import engine_process as engine_module
 from edgeagent.serving import spare_worker as spare_module
@@ -73,6 +74,10 @@ class FakeWorker:
         self.task, self.on_message, self.on_exit = task, on_message, on_exit
         self.limits, self.owes_since = limits, None
         asyncio.get_running_loop().call_soon(on_message, READY)
+
+    def owes_answer(self, owes: bool) -> None:
+        """As the real one keeps it, by the clock of the test."""
+        self.owes_since = engine_module.time.monotonic() if owes else None
 
     def send(self, message: Message, fds: Sequence[int] = ()) -> None:
         """Into the void."""
@@ -193,6 +198,33 @@ def test_a_frame_that_waited_long_for_its_turn_is_not_taken_for_hung(now: list[f
         assert (worker.owes_since, engine.in_flight) == (None, 0)
         worker.alive = False
         await engine.retire()
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize(
+    ("how", "error"),
+    [
+        (Exit(-9, ""), WorkerKilledError),
+        (Exit(-9, "it took 2 GB of memory", by_node=True), WorkerError),
+        (Exit(-11, ""), WorkerError),
+    ],
+)
+def test_who_ended_a_worker_that_loads_is_told(
+    monkeypatch: pytest.MonkeyPatch, how: Exit, error: type[WorkerError]
+) -> None:
+    """Somebody else's signal says nothing of the version."""
+    FakeWorker.started, FakeWorker.errors = [], []
+    monkeypatch.setattr(engine_module, "WorkerProcess", FakeWorker)
+
+    async def run() -> None:
+        engine = Engine(ARTIFACT, SETTINGS, cast(EngineUser, Listener()), lambda: None, SpareEngine())
+        loading = asyncio.create_task(engine.load())
+        await asyncio.sleep(0)
+        FakeWorker.started[0].on_exit(how)
+        with pytest.raises(WorkerError, match="ended while loading") as failed:
+            await loading
+        assert type(failed.value) is error
 
     asyncio.run(run())
 

@@ -13,6 +13,7 @@ from unittest.mock import MagicMock
 
 import pytest
 
+from edgeagent.core import interruption
 from edgeagent.core.directive import Directive
 from edgeagent.core.events import AppendAudit, IntentChanged
 from edgeagent.core.lifecycle import Stage
@@ -20,6 +21,7 @@ from edgeagent.core.model import Contract
 from edgeagent.core.policy import Policy
 from edgeagent.core.state import Goal, PrepareMode, State, VersionRef
 from edgeagent.core.verified import VerifiedVersion
+from edgeagent.errors import WorkerKilledError
 from edgeagent.observe.bus import Bus, StageEntered, Swapped
 from edgeagent.runtimes.variants import Variant
 from edgeagent.serving.artifact import Artifact
@@ -48,6 +50,7 @@ class Node:
         self.contract = CONTRACT
         self.spares: list[str] = []  # the backends of the workers that were told to wait for a version
         self.waits = False
+        self.kills = 0  # of the workers that load
 
     def save(self, state: State) -> None:
         """Nothing to write."""
@@ -64,6 +67,9 @@ class Node:
         self.asked.append(goal)
 
         class PaperPreparation:
+            def pauses(self, why: str) -> None:
+                """A step is begun anew."""
+
             async def run(self) -> Artifact:
                 content = node.contents.get(goal.version, f"sha256:{goal.version}")
                 for stage in (Stage.VERIFYING, Stage.PREPARING, Stage.GATING):
@@ -113,6 +119,9 @@ class Node:
                 node.waits = False
                 if artifact.ref.version == "bad":
                     raise RuntimeError("nobody thought of that")
+                if node.kills:
+                    node.kills -= 1
+                    raise WorkerKilledError("version", "killed by SIGKILL from outside")
 
             async def retire(self) -> None:
                 node.retired.append(artifact.ref.version)
@@ -192,6 +201,21 @@ def test_what_the_machine_lacks_is_waited_for(monkeypatch: pytest.MonkeyPatch, e
         assert u.state.rejections == ()
 
     run(monkeypatch, node, scenario, "v1", "v2")
+
+
+@pytest.mark.parametrize("kills", [1, interruption.MAX_ENDS])
+def test_killed_while_it_loads_a_version_is_loaded_again(monkeypatch: pytest.MonkeyPatch, kills: int) -> None:
+    """Somebody else's signal refuses nothing for good, unless it ends there time and again. No worker of it is left."""
+    monkeypatch.setattr(interruption, "PAUSES_S", (0.0,) * len(interruption.PAUSES_S))
+    node = Node({"v1": None})
+    node.kills = kills
+
+    async def scenario(u: Updater) -> None:
+        assert (u.state.active is not None) == (kills < interruption.MAX_ENDS)
+        assert bool(u.state.rejections) == (kills == interruption.MAX_ENDS)
+
+    run(monkeypatch, node, scenario, "v1")
+    assert node.retired.count("v1") == kills + (kills < interruption.MAX_ENDS)
 
 
 def test_what_is_superseded_or_closed_down_is_cancelled(monkeypatch: pytest.MonkeyPatch) -> None:

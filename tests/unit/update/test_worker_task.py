@@ -8,10 +8,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from edgeagent.serving.frame import Frame
-from edgeagent.update.worker_task import WorkerTask
+from edgeagent.update.worker_task import TaskFailedError, TaskKilledError, WorkerTask
 from edgeagent.workers.limits import WorkerLimits
 from edgeagent.workers.messages import Message, Ring
+from edgeagent.workers.process import Exit
 from edgeagent.workers.ring import Ring as Memory
 from edgeagent.workers.tasks.prepare import (
     Fingerprint,
@@ -35,7 +38,7 @@ class PaperWorker:
         self, task: Message, heard: Callable[[Message], None], ended: Any, limits: WorkerLimits
     ) -> None:
         """It is spoken through from now on."""
-        self.says = heard
+        self.says, self.ends = heard, ended
 
     def send(self, message: Message, fds: Sequence[int] = ()) -> None:
         """To the worker."""
@@ -82,3 +85,31 @@ async def _ask_twice() -> None:
     assert returned == [1, 2]
     for memory in rings:
         memory.close()
+
+
+@pytest.mark.parametrize(
+    ("how", "error"),
+    [
+        (Exit(-9, ""), TaskKilledError),
+        (Exit(-9, "it took 500 MB of memory, the limit is 400 MB", by_node=True), TaskFailedError),
+        (Exit(-11, ""), TaskFailedError),
+    ],
+)
+def test_a_worker_that_somebody_else_ended_is_told_from_one_that_failed(
+    how: Exit, error: type[TaskFailedError]
+) -> None:
+    """The first may be begun anew."""
+
+    async def run() -> None:
+        worker = PaperWorker()
+        limits = WorkerLimits(None, 1.0, 1.0)
+        running = asyncio.create_task(
+            WorkerTask(TASK, limits, spare=worker).run(StoreFingerprint)  # type: ignore[arg-type]
+        )
+        await asyncio.sleep(0)
+        worker.ends(how)
+        with pytest.raises(TaskFailedError) as failed:
+            await running
+        assert type(failed.value) is error
+
+    asyncio.run(run())
