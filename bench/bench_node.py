@@ -34,11 +34,12 @@ class BenchNode(NodeRunner):
             self.add_pipeline(line, MODEL, source, max_mb=4096)
 
     def start(self, version: str | None = None, timeout_s: float = START_S) -> BenchNode:
-        """Start the node, on `version` if given, and wait until frames are served."""
+        """Start the node, on `version` if given, and wait until frames are served in what is fastest here."""
         if version:
             self.promote(version)
         super().start()
         wait_for(self.is_ready, "frames served", timeout_s)
+        self.wait_tuned(timeout_s=timeout_s)
         return self
 
     def all_pss_mb(self) -> float:

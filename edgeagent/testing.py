@@ -177,6 +177,15 @@ class NodeApi:
         """Until the model is in this state; its part of the status. Raises AssertionError, with what it is then."""
         return self._wait_model(lambda m: bool(m["state"] == state), f"{name} {state}", name, timeout_s)
 
+    def wait_tuned(self, name: str = MODEL, timeout_s: float = PATIENCE_S) -> dict[str, Any]:
+        """Until what serves was tuned for this node, which happens beside it; the model's part of the status. Raises
+        AssertionError, with what it is then."""
+
+        def tuned(m: dict[str, Any]) -> bool:
+            return bool(m["active"] and m["active"]["tuning"] != "unconverted")
+
+        return self._wait_model(tuned, f"{name} tuned", name, timeout_s)
+
     def _wait_model(
         self, fulfilled: Callable[[dict[str, Any]], bool], what: str, name: str, timeout_s: float
     ) -> dict[str, Any]:

@@ -139,6 +139,12 @@ def _notes(model: ModelStatus) -> Iterable[tuple[str, str]]:
         yield f"held on {held.version} by {held.by or '?'} until {held.until}", "yellow"
     if candidate := model.candidate:
         yield f"{candidate.version} is at {candidate.stage} {candidate.error or ''}".strip(), "yellow"
+    if (active := model.active) and active.tuning == "unconverted":
+        trial = f" ({trial} now)" if (trial := model.rebuild and model.rebuild.trial) else ""
+        yield (
+            f"{active.version} serves as it was published, while what is fastest is found out{trial}",
+            "yellow",
+        )
     for rejected in model.rejected:
         yield f"{rejected.version} rejected: {rejected.why}", "red"
     if model.last_error:

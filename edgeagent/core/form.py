@@ -6,6 +6,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from edgeagent.core.model import Contract
+from edgeagent.core.tuning import Tuning
 
 
 @dataclass(frozen=True)
@@ -21,16 +22,22 @@ class Form:
     """How a version was made to run on this node.
 
     contract: what the version promises. imgsz: (height, width) of the input that it was made for, None for files that
-    keep the one that they were published with. provisional: it serves as it was published, for want of a tuning result.
+    keep the one that they were published with. tuning: how sure it is that this is its fastest form.
     """
 
     contract: Contract
     imgsz: tuple[int, int] | None = None
-    provisional: bool = False
+    tuning: Tuning = Tuning.SETTLED
 
     def lacks(self, frames: FrameSizes) -> str:
         """Why the version should be rebuilt for these frames; "" when it is in the form that it should have."""
-        if self.provisional:
+        if misfit := self.misfit(frames):
+            return misfit
+        return "its tuning result is provisional" if self.tuning is Tuning.PROVISIONAL else ""
+
+    def misfit(self, frames: FrameSizes) -> str:
+        """What makes it serve these frames worse than it could, for all that is known; "" when nothing does."""
+        if self.tuning is Tuning.UNCONVERTED:
             return "it serves as it was published"
         if self.imgsz is None or not frames.seen:
             return ""

@@ -12,8 +12,9 @@ class Policy:
 
     retry_*: the least and the most time until a candidate that failed through no fault of its own is tried again.
     keep_stable: versions that a roll-back can go to. rebuild_retry_s: until a rebuild that failed is tried again; so
-    seldom that it may fail each time. store_check_*: the least and the most time between two looks at what the store
-    holds under a refused version.
+    seldom that it may fail each time. settle_*: from when a provisional tuning result is there until it is looked at
+    again, and the most time between two such looks. store_check_*: the least and the most time between two looks at
+    what the store holds under a refused version.
     """
 
     probation_s: float = 60.0
@@ -21,5 +22,7 @@ class Policy:
     retry_max_s: float = 30.0
     keep_stable: int = 3
     rebuild_retry_s: float = 300.0
+    settle_after_s: float = 60.0
+    settle_max_s: float = 3600.0
     store_check_min_s: float = 2.0
     store_check_max_s: float = 30.0

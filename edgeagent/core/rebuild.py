@@ -2,7 +2,7 @@
 """Having the version that serves rebuilt, beside its engine, when it isn't in the form that it should have.
 
 Version, digest and epoch stay as they are. A rebuild that fails disturbs nothing: it is tried again when other frames
-come, or after a while.
+come, or after a while. What only awaits confirmation, a provisional tuning result, waits until the swap is over.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from edgeagent.core.state import Candidate, Goal, PrepareMode, State, VersionRef
 
 
 def rebuild_if_needed(state: State, now: float, policy: Policy) -> Step:
-    """Begin a rebuild, try one again whose time has come, or give one up that nobody needs any more."""
+    """Begin or plan a rebuild, try one again whose time has come, or give one up that nobody needs any more."""
     active, r = state.active, state.rebuild
     form = state.forms.get(active) if active else None
     lacks = form.lacks(state.frames) if form else ""
@@ -38,14 +38,24 @@ def rebuild_if_needed(state: State, now: float, policy: Policy) -> Step:
         advance(r.stage, Stage.RETIRED)
         state, commands, r = replace(state, rebuild=None), [Cancel(r.id)], None
     is_due = r is None or (r.retry_at is not None and now >= r.retry_at)
-    if active is None or not lacks or not is_due:
+    if active is None or form is None or not lacks or not is_due:
         return state, commands
     wanted = Goal(Directive(active.version, "rebuild", "edgeagent", lacks), active.digest)
+    if r is None and not form.misfit(state.frames):
+        return _planned(state, wanted, now + policy.settle_after_s, now), commands
     state, c = begin(state, wanted, now, r.attempt + 1 if r else 1)
     return replace(state, rebuild=replace(c, error=r.error if r else "")), [
         *commands,
         PrepareCandidate(c.id, wanted, PrepareMode.REBUILD),
     ]
+
+
+def _planned(state: State, wanted: Goal, at: float, now: float) -> State:
+    """A rebuild that begins at `at` (monotonic seconds)."""
+    r = Candidate(
+        state.next_id, wanted, Stage.ASPIRED, ((Stage.ASPIRED, now),), wanted.digest, attempt=0, retry_at=at
+    )
+    return replace(state, next_id=state.next_id + 1, rebuild=r)
 
 
 def frames_seen(state: State, event: FramesSeen, now: float) -> Step:
@@ -85,7 +95,11 @@ def form_confirmed(state: State, r: Candidate, event: FormConfirmed, now: float,
 
 def failed(state: State, r: Candidate, why: str, now: float, policy: Policy) -> Step:
     """The version goes on as it is. What fails in the same way again is not told again."""
-    again = wait(r, now + policy.rebuild_retry_s, why, now)
+    form = state.forms.get(_ref(r))
+    delay_s = policy.rebuild_retry_s
+    if form and not form.misfit(state.frames):
+        delay_s = min(delay_s * 2 ** min(r.attempt - 1, 16), policy.settle_max_s)
+    again = wait(r, now + delay_s, why, now)
     told = [] if why == r.error else [_told(r, "not rebuilt", why, now)]
     return replace(state, rebuild=again), [*told]
 

@@ -4,6 +4,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Tuning(StrEnum):
+    """How sure it is that a version runs here in its best form."""
+
+    UNCONVERTED = "unconverted"  # as it was published: nothing was tried yet
+    PROVISIONAL = (
+        "provisional"  # chosen from a short look, or on a busy machine: to be confirmed beside the line
+    )
+    SETTLED = "settled"
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from pathlib import Path
 from edgeagent.core.gating import GateResult
 from edgeagent.core.model import Contract
 from edgeagent.core.state import VersionRef
-from edgeagent.core.tuning import Trial
+from edgeagent.core.tuning import Trial, Tuning
 from edgeagent.core.verified import VerifiedVersion
 from edgeagent.workers.tasks.engine import LoadPlan
 
@@ -19,8 +19,7 @@ class Artifact:
     """A version in the form in which it serves on this node.
 
     plan: what an engine worker loads; trials: the forms that were tried; gates: what they found, empty where none ran;
-    folder: where all that is remembered, None where it isn't; provisional: as it was published, for want of a choice of
-    what is fastest here.
+    folder: where all that is remembered, None where it isn't; tuning: how sure it is that this is its fastest form.
     """
 
     version: VerifiedVersion
@@ -28,7 +27,7 @@ class Artifact:
     trials: tuple[Trial, ...] = ()
     gates: tuple[GateResult, ...] = ()
     folder: Path | None = None
-    provisional: bool = False
+    tuning: Tuning = Tuning.SETTLED
 
     @property
     def ref(self) -> VersionRef:

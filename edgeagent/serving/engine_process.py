@@ -65,9 +65,9 @@ class EngineUser(Protocol):
 class SpareEngine(SpareWorker):
     """An engine worker for whichever `Engine` takes it."""
 
-    def wait(self, backend: str) -> None:
-        """Have one wait that imports what `backend` needs."""
-        self.start(_program(_can_deprioritise(), libraries_of(backend)))
+    def wait(self, backend: str, soon: bool = False) -> None:
+        """Have one wait that imports what `backend` needs; also what takes much memory, when it is needed soon."""
+        self.start(_program(_can_deprioritise(), libraries_of(backend, soon=soon)))
 
 
 def _program(low_priority: bool, libraries: Sequence[str] = ()) -> WorkerProgram:

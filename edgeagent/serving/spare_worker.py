@@ -16,10 +16,11 @@ from edgeagent.workers.process import WorkerProcess, WorkerProgram
 _log = structlog.get_logger(__name__)
 
 
-def libraries_of(*backends: str) -> tuple[str, ...]:
-    """The modules that they import when they load, of those that may wait with them imported."""
+def libraries_of(*backends: str, soon: bool = False) -> tuple[str, ...]:
+    """The modules that they import when they load, of those that may wait with them imported; of all, when they are
+    needed soon."""
     rows = [runtime(backend) for backend in dict.fromkeys(backends)]
-    return tuple(row.runtime.partition(":")[0] for row in rows if row and row.preload)
+    return tuple(row.runtime.partition(":")[0] for row in rows if row and (row.preload or soon))
 
 
 class SpareWorker:

@@ -89,6 +89,7 @@ def _loaded(engine: Engine) -> LoadedEngine:
         engine=engine.name,
         input=artifact.imgsz or artifact.contract.imgsz,
         ready=engine.ready,
+        tuning=artifact.tuning,
         tried=[replace(trial, ms=trial.ms and round(trial.ms, 2)) for trial in artifact.trials],
     )
 

@@ -72,6 +72,9 @@ class LoadedEngine(StatusPart):
     """False while its worker is being restarted."""
     tried: list[Trial]
     """The ways to run it that were measured here, the source weights first; milliseconds a frame."""
+    tuning: str = "settled"
+    """unconverted: as it was published, until it is known what is fastest; provisional: chosen from a short look, or on
+    a busy machine, and to be confirmed beside the line; settled."""
 
 
 class ActiveEngine(LoadedEngine):

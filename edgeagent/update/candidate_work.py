@@ -101,4 +101,4 @@ class CandidateWork:
 
 def form_of(artifact: Artifact) -> Form:
     """The form in which an artifact serves."""
-    return Form(artifact.contract, artifact.imgsz, artifact.provisional)
+    return Form(artifact.contract, artifact.imgsz, artifact.tuning)

@@ -17,6 +17,7 @@ from edgeagent.core.gating import GateResult, GateTerms
 from edgeagent.core.lifecycle import Stage
 from edgeagent.core.model import Contract
 from edgeagent.core.state import Goal, PrepareMode
+from edgeagent.core.tuning import Tuning
 from edgeagent.core.verified import VerifiedVersion
 from edgeagent.errors import EdgeAgentError
 from edgeagent.gates import contract as contract_gate
@@ -73,6 +74,7 @@ class PreparationContext:
     active_contract: of what serves; recent_frames: of the line, lent for a while; on_stage(stage, digest, gates): a
     stage is reached, or a gate has found something on it. refused: digests that this node won't serve; what the cache
     holds of them is not the last word. backend: what the version will likely be tried in, "" when nobody knows.
+    on_backend: what it is going to be loaded in, as soon as that is known.
     """
 
     active_contract: Contract | None
@@ -81,6 +83,7 @@ class PreparationContext:
     on_stage: Callable[[Stage, str, tuple[GateResult, ...]], None]
     refused: frozenset[str] = frozenset()
     backend: str = ""
+    on_backend: Callable[[str], None] = lambda backend: None
 
 
 @dataclass
@@ -212,21 +215,38 @@ class Preparation:
         """The version in its form for this node, gated. Raises RefusedError, TaskFailedError, OSError."""
         self._enter(Stage.PREPARING)
         self._check_claim(version)
-        if version.takes_any_size and self._mode is not PrepareMode.BOOT:
-            await self._wait_for_first_frames()
         request = await asyncio.to_thread(self._request, version, self._context.frame_sizes())
-        if self._mode is PrepareMode.BOOT and len(request.variants) > 1 and can_serve_unconverted(request):
-            return replace(unconverted(request), provisional=True)
-        artifact = await tune(request, self._settings.prepared, self.runner, self._terms)
+        artifact = await self._serve_soon(request) if self._line_waits else None
+        if artifact is None:
+            if version.takes_any_size and self._mode is not PrepareMode.BOOT:
+                await self._wait_for_first_frames()
+                request = await asyncio.to_thread(self._request, version, self._context.frame_sizes())
+            artifact = await tune(request, self._settings.prepared, self.runner, self._terms)
         if self._mode is PrepareMode.REBUILD and artifact.folder is None:
             # A fallback is for a version that has nothing better; here one serves already.
             raise RefusedError(artifact.trials[-1].why, transient=True)
-        if self._mode is PrepareMode.UPDATE:
+        self._context.on_backend(artifact.plan.variant.backend)
+        if self._mode is not PrepareMode.BOOT:
             artifact = await self._pass_gates(request, artifact)
         if artifact.plan.variant not in request.variants:
             # The gates had nothing against the weights, and yet their way to what was asked for begins with a failure.
             raise RefusedError(artifact.trials[0].why)
         return artifact
+
+    @property
+    def _line_waits(self) -> bool:
+        """Whether frames have no results until this version serves: then the form that can serve soonest is the best,
+        and what is fastest is found out beside the line."""
+        nothing_serves = self._context.active_contract is None
+        return self._mode is PrepareMode.BOOT or (self._mode is PrepareMode.UPDATE and nothing_serves)
+
+    async def _serve_soon(self, request: TuningRequest) -> Artifact | None:
+        """The version as it was published, if there is a choice to make and no tuning result to go by; else None."""
+        if len(request.variants) == 1 or not can_serve_unconverted(request):
+            return None
+        if await asyncio.to_thread(load_result, request, self._settings.prepared):
+            return None
+        return replace(unconverted(request), tuning=Tuning.UNCONVERTED)
 
     def _check_claim(self, version: VerifiedVersion) -> None:
         """What the manifest says must be welcome before anything is converted; that it is true the gates will see.

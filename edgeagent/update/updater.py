@@ -214,6 +214,7 @@ class Updater:
                 lambda stage, digest, gates: self.handle(StageReached(command.id, stage, digest, gates)),
                 frozenset() if is_rebuild else frozenset(r.digest for r in self.state.rejections),
                 backend="" if is_rebuild else self._backend,
+                on_backend=lambda backend: None if is_rebuild else self.spare.wait(backend, soon=True),
             ),
         )
         return CandidateWork(

@@ -62,7 +62,7 @@ def test_tried_proved_and_remembered(harness: NodeHarness) -> None:
     harness.promote("v1")
     node = harness.start("v1")
     harness.wait_more(5)
-    active = node.model()["active"]
+    active = node.wait_tuned()["active"]
     reference, *others = active["tried"]
     assert (reference["variant"], reference["why"], reference["parity"]) == ("onnxruntime-cpu", "", None)
     assert "openvino-cpu" in [t["variant"] for t in others]
@@ -109,9 +109,14 @@ def test_published_checkpoint_is_served_without_torch(harness: NodeHarness) -> N
     harness.promote("pt")
     node = harness.start()
     node.wait_active("pt", timeout_s=CONVERSION_S)
-    active = node.model()["active"]
+    first = node.model()["active"]
+    assert (first["engine"], first["tuning"], first["tried"]) == ("torch-cpu", "unconverted", [])
+    assert [gate["passed"] for gate in first["gates"]] == [True, True]
+    active = node.wait_tuned(timeout_s=CONVERSION_S)["active"]
+    assert active["epoch"] == first["epoch"]
     assert [t["variant"] for t in active["tried"]][:3] == ["torch-cpu", "onnxruntime-cpu", "openvino-cpu"]
     assert serves_what_fits(active)
+    wait_for(lambda: len(node.workers("engine")) == 1, "the engine before is gone")
     pid = harness.engine_pid("pt")
     assert pid is not None
     in_torch = active["engine"] == "torch-cpu"
@@ -145,7 +150,7 @@ def test_a_node_whose_tuning_results_hold_no_more_serves_at_once(harness: NodeHa
     harness.publish("v1")
     harness.promote("v1")
     node = harness.start("v1")
-    assert len(node.model()["active"]["tried"]) > 1
+    assert len(node.wait_tuned()["active"]["tried"]) > 1
     harness.wait_state("STABLE")
     node.stop()
     harness.config["engine"]["threads"] = 2
@@ -170,6 +175,7 @@ def test_published_graph_with_its_numbers_in_a_file_of_their_own(harness: NodeHa
     assert [f["format"] for f in manifest["files"]] == ["openvino", "openvino-bin"]
     harness.promote("v1")
     node = harness.start("v1")
+    node.wait_tuned()
     harness.promote("ir")
     node.wait_active("ir", timeout_s=CONVERSION_S)
     assert node.model()["active"]["engine"].startswith("openvino-cpu")
@@ -185,6 +191,7 @@ def test_node_killed_while_it_prepares(harness: NodeHarness) -> None:
     harness.publish("pt", checkpoint_pt(harness.folder / "best.pt"))
     harness.promote("v1")
     node = harness.start("v1")
+    node.wait_tuned()
     harness.promote("pt")
     wait_for(lambda: (node.model()["candidate"] or {}).get("trial") == "onnxruntime-cpu", "it converts")
     (unfinished,) = half_made(harness)
@@ -216,6 +223,7 @@ def test_measuring_worker_killed(harness: NodeHarness) -> None:
     harness.publish("v2", size=96, claims=larger)  # not shaped like v1, so that all is tried
     harness.promote("v1")
     node = harness.start("v1")
+    node.wait_tuned()
     harness.promote("v2")
 
     def measuring() -> int | None:

@@ -49,7 +49,7 @@ def test_a_ready_file_spares_the_conversion(harness: NodeHarness) -> None:
     harness.promote("ready")
     node = harness.start()
     node.wait_active("ready", timeout_s=CONVERSION_S)
-    active = node.model()["active"]
+    active = node.wait_tuned(timeout_s=CONVERSION_S)["active"]
     ways = tried(active)
     assert next(iter(ways)) == "torch-cpu"
     assert ways["onnxruntime-cpu"] == ""
@@ -83,7 +83,7 @@ def test_a_ready_file_that_is_not_the_same_network_does_not_serve(harness: NodeH
     harness.promote("ready")
     node = harness.start()
     node.wait_active("ready", timeout_s=CONVERSION_S)
-    active = node.model()["active"]
+    active = node.wait_tuned(timeout_s=CONVERSION_S)["active"]
     assert active["engine"] == "torch-cpu"
     ways = tried(active)
     assert ways.pop("torch-cpu") == ""

@@ -40,6 +40,7 @@ def loaded(version: str) -> LoadedEngine:
         input=(384, 640),
         ready=True,
         tried=TRIALS,
+        tuning="settled",
     )
 
 

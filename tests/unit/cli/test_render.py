@@ -14,7 +14,7 @@ from edgeagent.cli.main import main
 from edgeagent.cli.render import printable, show_history, show_status
 from edgeagent.observe.audit import AuditRecord
 from edgeagent.status.schema import History, to_json
-from tests.support.statuses import a_status
+from tests.support.statuses import a_model, a_status
 
 HISTORY = History(history=[AuditRecord("update", "yolo", "Änne", "v1", "v2", why="\x1b[31mred …\r\n")])
 
@@ -58,6 +58,20 @@ def test_the_status_says_what_matters(capsys: pytest.CaptureFixture[str]) -> Non
     ):
         assert text in out
     assert "\x1b" not in out
+
+
+def test_a_version_that_is_yet_to_be_tuned_is_said_to_be(capsys: pytest.CaptureFixture[str]) -> None:
+    """With what is being tried; else it might be taken for a slow node."""
+    model = a_model()
+    assert model.active
+    rebuild = model.candidate and model.candidate.model_copy(update={"trial": "openvino-cpu-bf16"})
+    active = model.active.model_copy(update={"tuning": "unconverted"})
+    model = model.model_copy(update={"active": active, "rebuild": rebuild})
+    show_status(a_status().model_copy(update={"models": {"yolo": model}}))
+    assert (
+        "yolo: v1 serves as it was published, while what is fastest is found out (openvino-cpu-bf16 now)"
+        in capsys.readouterr().out
+    )
 
 
 def test_a_store_that_is_away_is_said_with_its_reason(capsys: pytest.CaptureFixture[str]) -> None:

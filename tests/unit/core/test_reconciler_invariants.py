@@ -57,6 +57,7 @@ from edgeagent.core.state import (
     from_json,
     to_json,
 )
+from edgeagent.core.tuning import Tuning
 from edgeagent.errors import ConflictError
 
 POLICY = Policy(probation_s=10.0, retry_min_s=1.0, retry_max_s=4.0, keep_stable=3)
@@ -171,13 +172,13 @@ class Node(RuleBasedStateMachine):
         self.intents.append(Directive(version, f"key@{self.revision}", "etcd", allow_new_contract=allow))
         self.handle(IntentChanged(self.intents[-1]))
 
-    @rule(version=VERSIONS, provisional=st.booleans())
-    def an_update_goes_through(self, version: str, provisional: bool) -> None:
+    @rule(version=VERSIONS, unconverted=st.booleans())
+    def an_update_goes_through(self, version: str, unconverted: bool) -> None:
         """As it mostly does: nothing happens meanwhile."""
         self.write_the_key(version, False)
         for _ in range(2):  # after a start what was good comes first
             while self.work:
-                self.the_candidate_advances(1, provisional)
+                self.the_candidate_advances(1, unconverted)
 
     @precondition(lambda self: self.intents)
     @rule()
@@ -206,8 +207,8 @@ class Node(RuleBasedStateMachine):
         self.handle(PromoteRequested(Directive(version, f"api@{self.revision}", "Ada")))
 
     @precondition(lambda self: self.work)
-    @rule(steps=st.integers(1, 5), provisional=st.booleans())
-    def the_candidate_advances(self, steps: int, provisional: bool) -> None:
+    @rule(steps=st.integers(1, 5), unconverted=st.booleans())
+    def the_candidate_advances(self, steps: int, unconverted: bool) -> None:
         for _ in range(steps):
             work = self.work
             if work is None:
@@ -217,8 +218,8 @@ class Node(RuleBasedStateMachine):
             if stage is Stage.READY:
                 self.live.add(VersionRef(work.wanted.version, work.digest))
                 self.work = None
-                if provisional and work.mode is PrepareMode.BOOT:
-                    work.form = Form(CONTRACT, None, provisional=True)
+                if unconverted and work.mode is PrepareMode.BOOT:
+                    work.form = Form(CONTRACT, None, tuning=Tuning.UNCONVERTED)
             self.handle(StageReached(work.id, stage, work.digest, form=work.form))
 
     @precondition(lambda self: self.work)

@@ -27,11 +27,12 @@ from edgeagent.core.lifecycle import Stage
 from edgeagent.core.model import Contract
 from edgeagent.core.reconciler import next_deadline
 from edgeagent.core.state import Goal, PrepareMode, to_json
+from edgeagent.core.tuning import Tuning
 from tests.support.playbook import POLICY, PROVEN, UNPROVEN, Act, Playbook, begun, digest_of, intent, ref
 
 CONTRACT = Contract("detect", ("scratch",), (320, 320), 32)
 WIDE, HIGH, SMALL = (720, 1280), (1280, 720), (480, 640)
-AS_PUBLISHED = Form(CONTRACT, None, provisional=True)
+AS_PUBLISHED = Form(CONTRACT, None, tuning=Tuning.UNCONVERTED)
 
 
 def made_for(*sizes: tuple[int, int]) -> Form:
@@ -116,9 +117,60 @@ def test_what_serves_in_the_best_form_already_stays() -> None:
     """That was found out, and is told; nothing is loaded for it."""
     node = serving(AS_PUBLISHED)
     assert node.state.rebuild is not None
-    assert node.on(FormConfirmed(node.state.rebuild.id, replace(AS_PUBLISHED, provisional=False))) == []
+    assert node.on(FormConfirmed(node.state.rebuild.id, replace(AS_PUBLISHED, tuning=Tuning.SETTLED))) == []
     assert (node.state.rebuild, node.state.draining) == (None, ())
     assert [(r.event, r.result) for r in node.records] == [("rebuild", "confirmed")]
+
+
+PROVISIONAL = replace(AS_PUBLISHED, tuning=Tuning.PROVISIONAL)
+
+
+def test_a_provisional_tuning_result_is_looked_at_again_once_the_swap_is_over() -> None:
+    """Not at once, beside an update that has just come; the status shows when."""
+    node = serving(PROVISIONAL)
+    planned = node.state.rebuild
+    assert planned is not None
+    assert (planned.stage, planned.attempt, planned.error) == (Stage.ASPIRED, 0, "")
+    assert planned.goal.directive.reason == "its tuning result is provisional"
+    assert node.after(POLICY.settle_after_s - 0.1) == []
+    acts = node.after(0.2)
+    assert [type(act) for act in acts] == [PrepareCandidate]
+    assert node.state.rebuild is not None
+    assert node.state.rebuild.attempt == 1
+    node.on(FormConfirmed(node.state.rebuild.id, replace(PROVISIONAL, tuning=Tuning.SETTLED)))
+    assert node.state.rebuild is None
+    assert node.after(POLICY.settle_after_s) == []
+
+
+def test_what_stays_provisional_is_looked_at_ever_more_seldom() -> None:
+    """A line that is never calm; the history tells it once."""
+    node = serving(PROVISIONAL)
+    waits = []
+    for _ in range(7):
+        r = node.state.rebuild
+        assert r is not None
+        assert r.retry_at is not None
+        waits.append(r.retry_at - node.now)
+        node.after(waits[-1])
+        assert node.state.rebuild is not None
+        node.on(FormConfirmed(node.state.rebuild.id, PROVISIONAL))
+    assert waits == [60, 300, 600, 1200, 2400, 3600, 3600]
+    assert [r.why for r in node.records] == ["it came out as it was"]
+
+
+def test_other_frames_do_not_wait_for_a_look_that_is_planned() -> None:
+    """They need another input now."""
+    node = serving(replace(made_for(WIDE), tuning=Tuning.PROVISIONAL), WIDE)
+    assert begun(node.on(frames(WIDE, HIGH))) == ["v1"]
+
+
+def test_a_look_that_is_planned_goes_with_the_version() -> None:
+    """Another serves."""
+    node = serving(PROVISIONAL)
+    node.on(intent("v2", 2))
+    swap_in(node, made_for())
+    assert node.state.rebuild is None
+    assert begun(node.after(POLICY.settle_after_s)) == []
 
 
 def test_frames_of_a_third_size_during_a_rebuild() -> None:

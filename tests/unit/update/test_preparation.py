@@ -19,7 +19,7 @@ from edgeagent.core.gating import GateResult, PlugIn
 from edgeagent.core.lifecycle import Stage
 from edgeagent.core.model import Contract
 from edgeagent.core.state import Goal, PrepareMode
-from edgeagent.core.tuning import Parity, Tolerance
+from edgeagent.core.tuning import Parity, Tolerance, Tuning
 from edgeagent.gates import plug_ins
 from edgeagent.runtimes.variants import Variant
 from edgeagent.serving.artifact import Artifact
@@ -71,7 +71,7 @@ class TrialRunner:
     asked: list[str] = field(default_factory=list)
     stages: list[str] = field(default_factory=list)
     fail: dict[str, Exception] = field(default_factory=dict)
-    active: Contract | None = None
+    active: Contract | None = METADATA.contract
     refused: set[str] = field(default_factory=set)
     sizes: list[tuple[int, int] | None] = field(default_factory=list)
     frame_sizes: list[FrameSizes] = field(default_factory=lambda: [FrameSizes()])
@@ -80,6 +80,7 @@ class TrialRunner:
     parity: list[Parity | None] = field(default_factory=list)
     spared: list[str] = field(default_factory=list)  # tasks for which a worker was waiting
     libraries: list[str] = field(default_factory=list)
+    backends: list[str] = field(default_factory=list)  # that an engine is said to be loaded in soon
     unused: int = 0
 
     def prepare(self, goal: Goal = INTENT, mode: PrepareMode | None = None, backend: str = "") -> Artifact:
@@ -88,7 +89,13 @@ class TrialRunner:
         self.stages.clear()
 
         context = PreparationContext(
-            self.active, lambda: (), self._frame_sizes, self._entered, frozenset(self.refused), backend
+            self.active,
+            lambda: (),
+            self._frame_sizes,
+            self._entered,
+            frozenset(self.refused),
+            backend,
+            self.backends.append,
         )
 
         async def run() -> Artifact:
@@ -241,6 +248,44 @@ def test_the_whole_way(shop: TrialRunner) -> None:
     assert [t.variant for t in artifact.trials] == ["onnxruntime-cpu", "openvino-cpu"]
 
 
+def test_the_first_version_on_a_node_serves_as_soon_as_its_gates_have_passed(shop: TrialRunner) -> None:
+    """A line waits, so nothing is tried; the engine's worker imports while the gates run. What is fastest is found out
+    beside it, and passes the gates in its own form."""
+    shop.active = None
+    artifact = shop.prepare()
+    assert (artifact.plan.variant, artifact.tuning, artifact.trials) == (ONNX, Tuning.UNCONVERTED, ())
+    assert artifact.gates == (CONTRACT_PASSED, SMOKE_PASSED)
+    assert (shop.asked, shop.stages) == (["fetch", "gates"], ["VERIFYING", "PREPARING", "GATING"])
+    assert shop.backends == ["onnxruntime"]
+    shop.active = METADATA.contract
+    artifact = shop.prepare(replace(INTENT, digest=artifact.ref.digest), PrepareMode.REBUILD)
+    assert (artifact.plan.variant, artifact.tuning) == (OPENVINO, Tuning.SETTLED)
+    assert artifact.gates == (CONTRACT_PASSED, SMOKE_PASSED)
+    assert shop.asked == WHOLE_WAY
+    # Nothing serves once more, but what is fastest is known.
+    shop.active = None
+    assert shop.prepare().plan.variant == OPENVINO
+    assert shop.asked == ["fetch", "gates"]
+
+
+def test_a_better_form_that_the_gates_refuse_does_not_replace_what_serves(shop: TrialRunner) -> None:
+    """It serves on as it was published."""
+    shop.active = None
+    digest = shop.prepare().ref.digest
+    shop.active = METADATA.contract
+    shop.gates = (GateResult.judged("smoke", ["on frame 0: NaN"]),)
+    with pytest.raises(RefusedError, match="gate smoke: on frame 0: NaN"):
+        shop.prepare(replace(INTENT, digest=digest), PrepareMode.REBUILD)
+
+
+def test_the_first_version_is_converted_first_if_it_can_not_serve_otherwise(shop: TrialRunner) -> None:
+    """The backend that was asked for doesn't load what was published."""
+    shop.active = None
+    shop.settings = replace(shop.settings, backend="openvino")
+    assert shop.prepare().plan.variant == OPENVINO
+    assert shop.asked == WHOLE_WAY
+
+
 def test_the_second_time_no_worker_is_needed(shop: TrialRunner) -> None:
     """All is known: not even the store is asked. The stages are the same."""
     first = shop.prepare()
@@ -262,14 +307,15 @@ def test_a_known_good_version_without_a_tuning_result_serves_as_it_was_published
     good = Goal(Directive("v1", "boot", "boot"), shop.prepare().ref.digest)
     shop.settings = replace(shop.settings, threads=2)
     artifact = shop.prepare(good)
-    assert (artifact.plan.variant, artifact.provisional, shop.asked) == (ONNX, True, ["fetch"])
+    assert (artifact.plan.variant, artifact.tuning) == (ONNX, Tuning.UNCONVERTED)
+    assert shop.asked == ["fetch"]
     artifact = shop.prepare(good, PrepareMode.REBUILD)
-    assert (artifact.plan.variant, artifact.provisional) == (OPENVINO, False)
-    assert shop.asked == WHOLE_WAY[:-1]
+    assert (artifact.plan.variant, artifact.tuning) == (OPENVINO, Tuning.SETTLED)
+    assert shop.asked == WHOLE_WAY
     assert shop.prepare(good) == artifact
     # What was asked for can't serve it as it is: then the line waits for the conversion.
     shop.settings = replace(shop.settings, threads=3, backend="openvino")
-    assert not shop.prepare(good).provisional
+    assert shop.prepare(good).tuning is Tuning.SETTLED
 
 
 @pytest.mark.parametrize("lacks", [CRASH, TaskFailedError("no room", transient=True), OSError(28, "no room")])
@@ -291,7 +337,7 @@ def test_gates_are_passed_on_their_terms(shop: TrialRunner, change: str) -> None
     shop.prepare()
     goal = INTENT
     if change == "other active version":
-        shop.active = METADATA.contract
+        shop.active = None
     else:
         goal = Goal(replace(INTENT.directive, allow_new_contract=True))
     shop.prepare(goal)
@@ -382,6 +428,18 @@ def test_a_checkpoint_is_made_for_the_frames(checkpoint: TrialRunner) -> None:
     checkpoint.frame_sizes = [UNKNOWN, UNKNOWN, WIDE]
     assert checkpoint.prepare().imgsz == (192, 320)
     assert {*checkpoint.sizes} == {(192, 320)}
+
+
+def test_the_first_checkpoint_waits_for_no_camera(checkpoint: TrialRunner) -> None:
+    """It serves the square that it was trained for, and is made for the frames afterwards."""
+    checkpoint.active = None
+    checkpoint.frame_sizes = [UNKNOWN]
+    artifact = checkpoint.prepare()
+    assert (artifact.plan.variant, artifact.imgsz, artifact.tuning) == (
+        TORCH,
+        (320, 320),
+        Tuning.UNCONVERTED,
+    )
 
 
 def test_frames_that_never_come_are_not_waited_for(
