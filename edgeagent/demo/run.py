@@ -12,6 +12,7 @@ import webbrowser
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ from edgeagent.demo.demo_node import SEED, DemoNode, take_folder
 from edgeagent.demo.machine import RATES, OtherLoad, choose_rate, measured_frame_s
 from edgeagent.demo.measurements import Measurements, latency_ms, longest_gap_ms
 from edgeagent.demo.scenario import CORRUPT, PERMUTED, Pace, Scenario, judge
-from edgeagent.errors import EdgeAgentError
+from edgeagent.errors import EdgeAgentError, MissingExtraError
 from edgeagent.scenes.conveyor import Conveyor
 
 WEIGHTS = Path(__file__).parent / "weights"
@@ -41,6 +42,8 @@ def run_demo(seconds: float | None, port: int | None, open_browser: bool) -> int
     open_browser: show the picture at the end, where there is a display. Everything is left in `./demo-run`.
     Raises EdgeAgentError when it can't even be set up, KeyboardInterrupt when it is stopped; no process is left.
     """
+    if find_spec("matplotlib") is None:  # left out of a lean install
+        raise MissingExtraError("demo", "package matplotlib is not installed", "pip install matplotlib")
     folder, lock = take_folder(FOLDER)
     pace = Pace.of(seconds)
     with lock, _stop_on_signals(), Console() as console:

@@ -9,13 +9,15 @@ judge by: a module of a gate imports numpy, OpenCV and runtimes inside its funct
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 from edgeagent.core.gating import GateResult, GateTerms
 from edgeagent.core.tuning import Parity, Tolerance
 from edgeagent.core.verified import VerifiedVersion
+from edgeagent.errors import MissingExtraError
 
 __all__ = ["Gate", "GateContext", "GateResult", "GateTerms"]
 
@@ -41,10 +43,22 @@ class GateContext:
 
     @cached_property
     def metadata(self) -> ModelMetadata:
-        """What the published weights say of themselves. Raises WeightsError."""
+        """What the published weights say of themselves.
+
+        Where the package that reads the source isn't installed, an alternate says it: no other could serve here.
+        Raises WeightsError, MissingExtraError when no file of the version can be read.
+        """
         from edgeagent.runtimes.inspect import read_metadata
 
-        return read_metadata(self.version.weights, self.version.format, self.version.companions)
+        version = self.version
+        try:
+            return read_metadata(version.weights, version.format, version.companions)
+        except MissingExtraError:
+            for fmt, path in version.alternates.items():
+                with suppress(MissingExtraError):
+                    said = read_metadata(path, fmt, version.companions)
+                    return replace(said, format=version.format)
+            raise
 
     @cached_property
     def detector(self) -> Detector:

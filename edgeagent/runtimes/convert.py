@@ -11,10 +11,10 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from edgeagent.errors import MissingExtraError, UnavailableError, UsageError
+from edgeagent.errors import UnavailableError, UsageError
 from edgeagent.runtimes.port import EngineOptions
 from edgeagent.runtimes.registry import conversion_chain, load_object, weight_formats
-from edgeagent.runtimes.variants import Variant, missing
+from edgeagent.runtimes.variants import Variant, not_importable
 
 Step = Callable[[Path, Path, EngineOptions], None]
 """Weights at the first path made into other weights, at the second."""
@@ -44,8 +44,7 @@ def convert(source: Path, source_fmt: str, variant: Variant, out_dir: Path, opti
     except OSError as e:
         raise UnavailableError(f"conversion to {target}", str(e), "look at the disk") from e
     except ModuleNotFoundError as e:
-        package = missing(variant.backend)
-        raise MissingExtraError(package.what, f"package {e.name} is not installed", package.todo) from e
+        raise not_importable(f"conversion from {source_fmt} for {variant.backend}", variant.backend, e) from e
     finally:
         for file in between:
             file.unlink(missing_ok=True)

@@ -8,7 +8,8 @@ from pathlib import Path
 from edgeagent.core.model import FORMATS
 from edgeagent.errors import NotFoundError, WeightsError
 from edgeagent.runtimes.port import Companions, ModelMetadata, WeightFiles
-from edgeagent.runtimes.registry import load_object, weight_formats
+from edgeagent.runtimes.registry import load_object, readers, weight_formats
+from edgeagent.runtimes.variants import not_importable
 
 
 def format_of(path: Path) -> str:
@@ -22,7 +23,8 @@ def read_metadata(path: Path, fmt: str | None = None, companions: Companions | N
 
     companions: for a format of several files those that belong to it, else those beside `path`.
     To be called in a process that may be lost: parsing hostile bytes can take memory or time.
-    Raises WeightsError (can't be read, unsafe, no detection head), NotFoundError, UnavailableError (disk).
+    Raises WeightsError (can't be read, unsafe, no detection head), MissingExtraError (package not installed),
+    NotFoundError, UnavailableError (disk).
     """
     fmt = fmt or format_of(path)
     if not path.is_file():
@@ -38,5 +40,8 @@ def read_metadata(path: Path, fmt: str | None = None, companions: Companions | N
             f"a file in format {fmt} fits only the machine that built it",
             "publish the .onnx or .pt: a node builds its own",
         )
-    metadata: ModelMetadata = load_object(known.reader)(WeightFiles(path, fmt, companions))
+    try:
+        metadata: ModelMetadata = load_object(known.reader)(WeightFiles(path, fmt, companions))
+    except ModuleNotFoundError as e:
+        raise not_importable(f"weights {path}", readers(fmt)[0].name, e) from e
     return metadata

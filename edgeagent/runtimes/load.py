@@ -8,10 +8,10 @@ from pathlib import Path
 import cv2
 
 from edgeagent.core.model import FORMATS
-from edgeagent.errors import MissingExtraError, UsageError, WeightsError
+from edgeagent.errors import UsageError, WeightsError
 from edgeagent.runtimes.port import Companions, EngineOptions, Runtime, WeightFiles
 from edgeagent.runtimes.registry import load_object, readers
-from edgeagent.runtimes.variants import missing
+from edgeagent.runtimes.variants import not_importable
 
 
 def load_runtime(
@@ -41,6 +41,5 @@ def load_runtime(
     try:
         opened: Runtime = load_object(row.runtime)(WeightFiles(path, fmt, companions), options)
     except ModuleNotFoundError as e:
-        package = missing(row.name)
-        raise MissingExtraError(package.what, f"package {e.name} is not installed", package.todo) from e
+        raise not_importable(f"engine.backend {row.name}", row.name, e) from e
     return opened

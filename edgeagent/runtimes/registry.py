@@ -45,7 +45,8 @@ class RuntimeRow:
     where the processor has it.
     package: the module whose presence says that it is installed; distributions: what pip calls the packages that
     decide what it does, for cache keys; extra: that of edgeagent that installs it, "" where it comes with edgeagent;
-    install: what to type instead, for packages that edgeagent has no extra for.
+    install: what to type instead, for packages that edgeagent has no extra for, and for those that a lean install
+    leaves out.
     cuda_distribution: what must be installed in place of its package before it runs on CUDA at all; cuda_remedy: how.
     float16_file: whether for `fp16` the file itself must be in float16; else the runtime is told.
     keeps_compiled: whether it reads and writes `EngineOptions.compiled`.
@@ -72,6 +73,7 @@ class RuntimeRow:
     formats: tuple[WeightFormat, ...] = ()
 
 
+_INSTALL_TORCH = "pip install torch torchvision ultralytics"
 _ON_BOTH = {"cpu": ("fp32",), "cuda": ("fp32", "fp16")}
 
 BUILT_IN = (
@@ -118,6 +120,7 @@ BUILT_IN = (
         precisions=_ON_BOTH,
         package="torch",
         distributions=("torch", "ultralytics"),
+        install=_INSTALL_TORCH,
         formats=(
             WeightFormat(
                 "pt",
@@ -135,6 +138,7 @@ BUILT_IN = (
         precisions=_ON_BOTH,
         package="torch",
         distributions=("torch",),
+        install=_INSTALL_TORCH,
         never_best_for=("pt",),
         formats=(
             WeightFormat(

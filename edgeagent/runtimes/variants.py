@@ -134,6 +134,15 @@ def missing(backend: str) -> MissingExtraError:
     )
 
 
+def not_importable(what: str, backend: str, error: ModuleNotFoundError) -> MissingExtraError:
+    """The error for a package that wasn't there when `what` was at work for a backend.
+
+    It may be that of another runtime: weights are converted by the one that reads their format.
+    """
+    row = next((row for row in runtimes() if row.package == error.name), None) or _row(backend)
+    return MissingExtraError(what, f"package {error.name} is not installed", _how_to_install(row))
+
+
 def is_installed(row: RuntimeRow) -> bool:
     """Whether the package that a runtime needs is there; it may still fail to import."""
     return find_spec(row.package) is not None

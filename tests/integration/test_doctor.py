@@ -164,7 +164,7 @@ def test_with_auto_each_runtime_that_could_work_here_is_tried(
         "onnxruntime": ("ok", "onnxruntime 1.5, on cpu"),
         "openvino": ("ok", "package openvino is not installed; pip install 'edgeagent[openvino]'"),
         "torch": ("warn", "import of torch: libc10.so is missing"),
-        "torchscript": ("warn", "package torch is not installed; pip install torch"),
+        "torchscript": ("warn", "package torch is not installed; pip install torch torchvision ultralytics"),
     }
 
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,11 @@ from edgeagent.core.gating import GateResult, GateTerms, PlugIn
 from edgeagent.core.model import Contract
 from edgeagent.core.tuning import Parity, Tolerance
 from edgeagent.core.verified import VerifiedVersion
-from edgeagent.errors import UnavailableError, WeightsError
+from edgeagent.errors import MissingExtraError, UnavailableError, WeightsError
 from edgeagent.gates import plug_ins, run_gates
 from edgeagent.gates.port import Gate, GateContext
+from edgeagent.runtimes import registry
+from tests.support.weights import NAMES, detection_onnx
 
 CONTRACT = Contract("detect", ("scratch",), (64, 64), 32)
 VERSION = VerifiedVersion("yolo", "v1", "sha256:1", CONTRACT, "onnx", Path("w.onnx"))
@@ -152,3 +155,25 @@ def test_a_gate_that_ends_its_process_when_it_is_imported_is_named(
     (gate,) = plug_ins.load([PlugIn("mine", "a_script_as_gate:GATE", "1.0")])
     _, _, (failure,) = ran(gate)
     assert failure == "gate mine: a_script_as_gate:GATE can't be loaded: SystemExit(2)"
+
+
+def test_what_can_not_be_read_here_is_told_by_an_alternate(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A lean install has no torch: a checkpoint is served from another file, or names what to install."""
+    load_object = registry.load_object
+
+    def without_torch(reference: str) -> Any:
+        if "torch" in reference:
+            raise ModuleNotFoundError("No module named 'torch'", name="torch")
+        return load_object(reference)
+
+    monkeypatch.setattr("edgeagent.runtimes.inspect.load_object", without_torch)
+    checkpoint = tmp_path / "w.pt"
+    checkpoint.write_bytes(b"weights")
+    alone = replace(VERSION, format="pt", weights=checkpoint)
+    with pytest.raises(MissingExtraError, match="pip install torch"):
+        replace(context(), version=alone).metadata  # noqa: B018  (a property that reads)
+    onnx = detection_onnx(tmp_path / "w.onnx")
+    metadata = replace(context(), version=replace(alone, alternates={"onnx": onnx})).metadata
+    assert (metadata.format, metadata.contract.names) == ("pt", NAMES)

@@ -11,7 +11,7 @@ import pytest
 from onnx import helper, numpy_helper
 
 from edgeagent.core.model import Contract
-from edgeagent.errors import NotFoundError, WeightsError
+from edgeagent.errors import MissingExtraError, NotFoundError, WeightsError
 from edgeagent.runtimes.detection.layouts import LAYOUTS
 from edgeagent.runtimes.inspect import read_metadata
 from edgeagent.runtimes.port import ModelMetadata
@@ -31,6 +31,22 @@ def test_the_format_may_be_said(tmp_path: Path) -> None:
     assert read_metadata(path, "onnx").contract.names == weights.NAMES
     with pytest.raises(WeightsError, match="format 'bin'"):
         read_metadata(path)
+
+
+def test_without_its_package_it_is_said_what_to_install(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A lean install has no torch."""
+    (tmp_path / "w.pt").write_bytes(b"weights")
+
+    def load_object(reference: str) -> object:
+        raise ModuleNotFoundError("No module named 'torch'", name="torch")
+
+    monkeypatch.setattr("edgeagent.runtimes.inspect.load_object", load_object)
+    with pytest.raises(
+        MissingExtraError, match=r"w\.pt: package torch .* pip install torch torchvision ultralytics"
+    ):
+        read_metadata(tmp_path / "w.pt")
 
 
 def test_external_data_is_refused(tmp_path: Path) -> None:
