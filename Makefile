@@ -20,9 +20,10 @@ setup: $(STAMP)
 $(STAMP): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "edgeagent needs Python 3.11 or newer: make PYTHON=/path/to/python3.11"; exit 1; }
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --upgrade pip
-	$(BIN)/pip install --quiet --editable '.[dev]'
+	@$(PYTHON) -m venv $(VENV)
+	@echo "edgeagent and its packages go into $(VENV): some minutes, most of them for torch"
+	@$(BIN)/python tools/install.py --upgrade pip
+	@$(BIN)/python tools/install.py --editable '.[dev]'
 	@touch $(STAMP)
 
 # The tests talk to a real etcd. On Debian and Ubuntu it is installed where that is allowed.
@@ -62,7 +63,7 @@ test: setup etcd zookeeper lint
 
 soak: setup
 	$(BIN)/python -m bench.soak $(SOAK_ARGS)
-	$(BIN)/pytest -m soak tests/oracle
+	$(BIN)/pytest -m soak tests/oracle tests/e2e
 
 bench: setup
 	$(BIN)/python -m bench.run
