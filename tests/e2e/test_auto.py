@@ -7,6 +7,7 @@ import json
 import os
 import signal
 from importlib.util import find_spec
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -186,7 +187,8 @@ def test_published_graph_with_its_numbers_in_a_file_of_their_own(harness: NodeHa
 
 
 def test_node_killed_while_it_prepares(harness: NodeHarness) -> None:
-    """Whatever it was making is gone and made anew; what it had made before is whole, and serves."""
+    """Whatever it was making is gone and made anew; what it had made before is whole, and serves. Then there and back:
+    from ONNX to the checkpoint, and to ONNX again."""
     harness.publish("v1")
     harness.publish("pt", checkpoint_pt(harness.folder / "best.pt"))
     harness.promote("v1")
@@ -213,7 +215,11 @@ def test_node_killed_while_it_prepares(harness: NodeHarness) -> None:
     assert set(whole) < set(now)
     tried = node.model()["active"]["tried"]
     assert len(said(harness, "variant.tried")) == before + len([t for t in tried if t["ms"]])
-    assert_seamless(harness.wait_more(5))
+    harness.wait_served("pt")
+    assert node.post("/rollback")[0] == 200
+    found = harness.wait_served("v1")
+    assert_seamless(found)
+    assert [version for version, _ in groupby(r["version"] for r in found)] == ["v1", "pt", "v1"]
 
 
 def test_measuring_worker_killed(harness: NodeHarness) -> None:

@@ -68,19 +68,18 @@ def _read(server: ZooKeeperServer, path: str) -> tuple[bytes, Any] | None:
 
 
 def test_two_sources(harness: NodeHarness, tmp_path: Path) -> None:
-    """A dead etcd first, and a folder: the folder decides after a while; etcd has its place as soon as it is there."""
+    """An etcd first, and a folder: the folder decides as long as etcd has no key. Away is not "no key"."""
     for version in ("v1", "v2"):
         harness.publish(version)
-    etcd = EtcdServer(tmp_path / "etcd")
     folder = harness.config["config_store"]["url"]
-    harness.config["config_store"]["url"] = etcd.url
     harness.config["intent_sources"] = [{"url": folder}]
     harness.promote("v1")
-    node = harness.start("v1")
-    assert _sources(node) == [("etcd", False, []), ("folder", True, ["yolo"])]
-    with etcd:
+    with EtcdServer(tmp_path / "etcd") as etcd:
+        harness.config["config_store"]["url"] = etcd.url
+        node = harness.start("v1")
+        assert _sources(node) == [("etcd", True, []), ("folder", True, ["yolo"])]
         etcd.etcdctl("put", CURRENT, "v2")
-        node.wait_active("v2")
+        harness.wait_served("v2")
         assert _sources(node) == [("etcd", True, ["yolo"]), ("folder", True, [])]
         harness.wait_state("STABLE")
         harness.promote("v1")  # comes second: nothing changes
@@ -89,7 +88,7 @@ def test_two_sources(harness: NodeHarness, tmp_path: Path) -> None:
         etcd.kill()
         wait_for(lambda: not node.status()["config_store"]["connected"], "etcd missed")
         harness.wait_more(10)
-        assert node.active() == "v2"  # away is not "no key"
+        assert node.active() == "v2"
         etcd.start()
         etcd.etcdctl("del", CURRENT)
         node.wait_active("v1")

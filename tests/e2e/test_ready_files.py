@@ -59,7 +59,14 @@ def test_a_ready_file_spares_the_conversion(harness: NodeHarness) -> None:
     assert_seamless(harness.wait_more(5))
 
 
-@pytest.mark.parametrize("fault", ["sees something else", "other classes", "no weights at all"])
+@pytest.mark.parametrize(
+    "fault",
+    [
+        "sees something else",
+        pytest.param("other classes", marks=pytest.mark.soak),
+        pytest.param("no weights at all", marks=pytest.mark.soak),
+    ],
+)
 def test_a_ready_file_that_is_not_the_same_network_does_not_serve(harness: NodeHarness, fault: str) -> None:
     """It is named with the reason; the source serves."""
     checkpoint = checkpoint_pt(harness.folder / "best.pt")

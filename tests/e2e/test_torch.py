@@ -43,25 +43,6 @@ def test_checkpoint_is_published_and_served(harness: NodeHarness) -> None:
     assert node.active() == "pt1"
 
 
-def test_checkpoint_is_converted_for_a_faster_backend(harness: NodeHarness) -> None:
-    """From ONNX to a checkpoint and back under load, with ONNX Runtime as the backend: what serves needs no torch."""
-    harness.publish("v1")
-    harness.publish("pt1", checkpoint_pt(harness.folder / "best.pt"))
-    harness.promote("v1")
-    node = harness.start("v1")
-    harness.promote("pt1")
-    node.wait_active("pt1")
-    assert node.model()["active"]["engine"] == "onnxruntime-cpu"
-    pid = harness.engine_pid("pt1")
-    assert "libtorch" not in Path(f"/proc/{pid}/maps").read_text()
-    harness.wait_more(10)
-    assert node.post("/rollback")[0] == 200
-    node.wait_active("v1")
-    found = harness.wait_more(5)
-    assert_seamless(found)
-    assert {r["version"] for r in found} == {"v1", "pt1"}
-
-
 def test_checkpoint_that_runs_a_command_is_refused(harness: NodeHarness) -> None:
     """Neither `publish` nor a node that finds it in its store unpickles it; both say why they refuse it."""
     marker = harness.folder / "it-ran"

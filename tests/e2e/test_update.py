@@ -7,6 +7,8 @@ import json
 import os
 from pathlib import Path
 
+import pytest
+
 from edgeagent.testing import wait_for
 from tests.support.etcd import EtcdServer
 from tests.support.http_store import http_store
@@ -15,25 +17,30 @@ from tests.support.line import CONVEYOR, NodeHarness, assert_seamless
 PIN = "/models/yolo/pins/node-under-test"
 
 
-def test_swap_under_load_loses_nothing(harness: NodeHarness) -> None:
+@pytest.fixture(scope="module")
+def three(line: NodeHarness) -> NodeHarness:
+    """The shared node, with three versions in its store."""
+    for version in ("v2", "v3"):
+        line.publish(version)
+    return line
+
+
+def test_swap_under_load_loses_nothing(three: NodeHarness) -> None:
     """v1 → v2 → v3 under 30 frames a second: every frame once, in order, of one version an epoch."""
-    for version in ("v1", "v2", "v3"):
-        harness.publish(version)
-    harness.promote("v1")
-    harness.start("v1")
-    harness.wait_more(20)
-    harness.promote(json.dumps({"version": "v2", "by": "Kim", "reason": "tiny defects"}))
-    harness.wait_active("v2")
-    harness.wait_more(20)
-    harness.promote("v3")
-    harness.wait_active("v3")
-    found = harness.wait_more(20)
+    three.wait_more(20)
+    three.promote(json.dumps({"version": "v2", "by": "Kim", "reason": "tiny defects"}))
+    three.wait_active("v2")
+    three.wait_more(20)
+    three.promote("v3")
+    three.wait_active("v3")
+    found = three.wait_more(20)
     assert_seamless(found)
     assert list(dict.fromkeys((r["version"], r["epoch"]) for r in found)) == [("v1", 1), ("v2", 2), ("v3", 3)]
-    swap = harness.wait_history("swapped", "v2")
+    swap = three.wait_history("swapped", "v2")
     assert (swap["who"], swap["why"], swap["from_version"]) == ("Kim", "tiny defects", "v1")
     assert swap["digest"] == next(r["digest"] for r in found if r["version"] == "v2")
     assert {"fetching", "gating", "warming"} <= swap["stages"].keys()
+    three.swap_to("v1")
 
 
 def test_roll_back_is_a_swap_and_holds(harness: NodeHarness) -> None:
@@ -62,41 +69,36 @@ def test_roll_back_is_a_swap_and_holds(harness: NodeHarness) -> None:
     assert_seamless(harness.wait_more(5))
 
 
-def test_promote_through_api_holds_until_the_intent_changes(harness: NodeHarness) -> None:
+def test_promote_through_api_holds_until_the_intent_changes(three: NodeHarness) -> None:
     """POST promote serves on this node; the next writing of the key wins over it."""
-    for version in ("v1", "v2", "v3"):
-        harness.publish(version)
-    harness.promote("v1")
-    node = harness.start("v1")
-    code, answer = node.post("/api/models/yolo/promote", {"version": "v2", "by": "Kim", "reason": "try it"})
+    code, answer = three.post("/api/models/yolo/promote", {"version": "v2", "by": "Kim", "reason": "try it"})
     assert (code, answer["to"], answer["held"]["kind"]) == (202, "v2", "promote")
-    harness.wait_served("v2")
-    harness.promote("v3")
-    harness.wait_served("v3")
-    assert node.model()["held"] is None
-    code, answer = node.post("/api/models/yolo/promote", {"version": "../v2"})
+    three.wait_served("v2")
+    three.promote("v3")
+    three.wait_served("v3")
+    assert three.model()["held"] is None
+    code, answer = three.post("/api/models/yolo/promote", {"version": "../v2"})
     assert code == 422, answer
-    assert node.post("/api/models/other/promote", {"version": "v2"})[0] == 404
-    assert_seamless(harness.wait_more(5))
+    assert three.post("/api/models/other/promote", {"version": "v2"})[0] == 404
+    three.swap_to("v1")
+    assert_seamless(three.wait_more(5))
 
 
-def test_pin_wins_over_current(harness: NodeHarness) -> None:
+def test_pin_wins_over_current(three: NodeHarness) -> None:
     """A pin of this node wins; when it is deleted, what stands in `current` serves."""
-    for version in ("v1", "v2", "v3"):
-        harness.publish(version)
-    harness.promote("v2")
-    node = harness.start("v2")
-    harness.wait_served("v2")
-    harness.write(PIN, "v1")
-    harness.wait_served("v1")
-    harness.promote("v3")
-    harness.wait_more(30)
-    assert node.model()["aspired"] == "v1"
-    (harness.intent / PIN.lstrip("/")).unlink()
-    node.wait_active("v3")
-    found = harness.wait_more(5)
+    three.swap_to("v2")
+    before = len(three.records())
+    three.write(PIN, "v1")
+    three.wait_served("v1")
+    three.promote("v3")
+    three.wait_more(30)
+    assert three.model()["aspired"] == "v1"
+    (three.intent / PIN.lstrip("/")).unlink()
+    three.wait_active("v3")
+    found = three.wait_more(5)
     assert_seamless(found)
-    assert list(dict.fromkeys(r["version"] for r in found)) == ["v2", "v1", "v3"]
+    assert list(dict.fromkeys(r["version"] for r in found[before:])) == ["v2", "v1", "v3"]
+    three.swap_to("v1")
 
 
 def test_pinned_node_keeps_its_hold_over_a_restart(harness: NodeHarness) -> None:
