@@ -52,6 +52,7 @@ from edgeagent.status.schema import (
     Status,
     to_json,
 )
+from edgeagent.store.pace import Pace
 from edgeagent.update.journal import Journal
 from edgeagent.update.state_dir import StateDir
 from edgeagent.update.state_file import load_state
@@ -61,6 +62,7 @@ from edgeagent.web.app import create_app
 from edgeagent.web.hooks import Hooks
 from edgeagent.web.server import ApiServer
 from edgeagent.workers.limits import WorkerLimits
+from edgeagent.workers.tasks.prepare import StoreAccess
 
 _log = structlog.get_logger(__name__)
 
@@ -190,9 +192,12 @@ class Node:
     def _build_updater(self, state: State, journal: Journal) -> Updater:
         c = self.config
         prepare = PrepareSettings(
-            store_url=c.model_store.url,
-            storage_options=c.model_store.storage_options,
-            timeout_s=c.model_store.timeout_seconds,
+            store=StoreAccess(
+                c.model_store.url,
+                c.model_store.storage_options,
+                c.model_store.timeout_seconds,
+                Pace(c.model_store.min_bytes_per_second, c.model_store.pace_seconds),
+            ),
             cache=self._state_dir.cache,
             backend=c.engine.backend,
             device=c.engine.device,

@@ -146,12 +146,15 @@ class ConfigStoreConfig(IntentSourceConfig):
 class ModelStoreConfig(Section):
     """Where versions come from: a folder, or any URL that fsspec opens.
 
-    timeout_seconds: limit of one request. storage_options: passed to the fsspec file system as they are.
+    timeout_seconds: limit of one request. min_bytes_per_second: on average over pace_seconds; a store that gives
+    less is left, and tried again later. storage_options: passed to the fsspec file system as they are.
     """
 
     url: str = Field(default="/var/lib/edgeagent/store", min_length=1)
     trusted_keys: list[Path] = Field(default=[])
     timeout_seconds: Seconds = 20.0
+    min_bytes_per_second: float = Field(default=1000.0, ge=0, allow_inf_nan=False)
+    pace_seconds: Seconds = 60.0
     storage_options: dict[str, Any] = Field(default={}, repr=False)
 
     @field_validator("trusted_keys")

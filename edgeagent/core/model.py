@@ -21,11 +21,14 @@ MAX_NAMES_BYTES = 64 * 1024
 MAX_IMGSZ = 8192
 MAX_NUMBER = 2**53
 """Of bytes, and in metrics: what every reader of JSON takes exactly."""
+MAX_FILE_BYTES = 64 << 30
+"""Of one file: far more than any network has, and less than what only a broken manifest says."""
 FORMATS = ("onnx", "pt", "openvino", "torchscript")
 TASKS = ("detect",)
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}\Z")
 _SHA256 = re.compile(r"[0-9a-f]{64}\Z")
+_KINDS = {int: "a whole number", str: "text", list: "a list", dict: "an object"}
 
 
 def check_name(kind: str, value: object) -> str:
@@ -169,11 +172,15 @@ def parse_manifest(data: bytes, model: str, version: str) -> Manifest:
     """
     where = f"manifest of {model}/{version}"
 
-    def bad(why: str) -> IntegrityError:
-        return IntegrityError(where, why, "publish the version again, under a new name")
+    def bad(why: str, todo: str = "publish the version again, under a new name") -> IntegrityError:
+        return IntegrityError(where, why, todo)
 
     if len(data) > MAX_MANIFEST_BYTES:
         raise bad(f"is {len(data)} bytes, more than {MAX_MANIFEST_BYTES}")
+    if data.startswith(b"\x1f\x8b"):
+        raise bad("is compressed (gzip)", "look at the server, or a proxy before it, which must not compress")
+    if data.lstrip().startswith(b"<"):
+        raise bad("is a web page, not JSON", "look at proxy or login: that page stands before the store")
     try:
         doc = parse_json(data.decode("utf-8"))
     except (ValueError, RecursionError) as e:
@@ -181,10 +188,12 @@ def parse_manifest(data: bytes, model: str, version: str) -> Manifest:
     if not isinstance(doc, dict):
         raise bad("is not a JSON object")
 
-    def take(key: str, kind: type | tuple[type, ...], default: Any = None) -> Any:
+    def take(key: str, kind: type, default: Any = None) -> Any:
         value = doc.get(key, default)
+        if value is None:
+            raise bad(f"{key} is missing")
         if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
-            raise bad(f"{key} is {'missing' if value is None else 'of the wrong type'}")
+            raise bad(f"{key} is {_shown(value)}, not {_KINDS[kind]}")
         return value
 
     if take("schema", int) != MANIFEST_SCHEMA:
@@ -252,12 +261,16 @@ def _parse_files(items: list[Any], bad: Any) -> tuple[WeightFile, ...]:
         if not isinstance(item, dict):
             raise bad(f"files[{i}] is not an object")
         path, sha256, size, fmt = (item.get(k) for k in ("path", "sha256", "size", "format"))
-        if not isinstance(path, str) or not _is_inside(path):
-            raise bad(f"files[{i}].path {_shown(path)} does not stay inside the version's folder")
+        if not isinstance(path, str):
+            raise bad(f"files[{i}].path is not text")
+        if fault := path_fault(path):
+            raise bad(f"files[{i}].path {_shown(path)} {fault}")
         if not isinstance(sha256, str) or not _SHA256.match(sha256):
             raise bad(f"files[{i}].sha256 is not 64 hex digits")
         if type(size) is not int or not 0 < size <= MAX_NUMBER:
             raise bad(f"files[{i}].size is not a positive number of bytes")
+        if size > MAX_FILE_BYTES:
+            raise bad(f"files[{i}].size is {size} bytes, more than the {MAX_FILE_BYTES} that a file may have")
         if not isinstance(fmt, str) or not fmt or len(fmt) > 32:
             raise bad(f"files[{i}].format is missing")
         files.append(WeightFile(path=path, sha256=sha256, size=size, format=fmt))
@@ -266,12 +279,16 @@ def _parse_files(items: list[Any], bad: Any) -> tuple[WeightFile, ...]:
     return tuple(files)
 
 
-def _is_inside(path: str) -> bool:
+def path_fault(path: str) -> str:
+    """What is wrong with `path` as the path of a file of a version, as `holds ':'`; "" when nothing is."""
+    if len(path) > 512:
+        return "has more than 512 characters"
+    for sign in "\\:":  # which mean something to other systems, and to URLs
+        if sign in path:
+            return f"holds {sign!r}"
+    if path == "manifest.json":
+        return "is the manifest itself"
     parts = path.split("/")
-    return (
-        0 < len(path) <= 512
-        and "\\" not in path
-        and ":" not in path
-        and path != "manifest.json"
-        and all(p not in ("", ".", "..") and p.isprintable() for p in parts)
-    )
+    if any(part in ("", ".", "..") for part in parts):
+        return "does not stay inside the version's folder"
+    return "" if all(part.isprintable() for part in parts) else "holds characters that can't be shown"

@@ -191,7 +191,13 @@ class Cache:
     def require_space(self, size: int) -> None:
         """Raise UnavailableError unless `size` bytes can be written with RESERVE_BYTES left free."""
         disk = os.statvfs(self.root)
-        free = disk.f_bavail * disk.f_frsize
+        free, whole = disk.f_bavail * disk.f_frsize, disk.f_blocks * disk.f_frsize
+        if size + RESERVE_BYTES > whole:
+            raise UnavailableError(
+                f"cache {self.root}",
+                f"its disk is too small: {size} bytes to fetch, and it has {whole} altogether",
+                "move node.state_dir to a larger disk; or the size in the manifest is wrong",
+            )
         if size + RESERVE_BYTES > free:
             raise UnavailableError(
                 f"cache {self.root}",

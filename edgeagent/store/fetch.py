@@ -17,6 +17,7 @@ from typing import Protocol
 from edgeagent.core.model import Manifest, WeightFile, parse_manifest
 from edgeagent.errors import IntegrityError, NotFoundError, UnavailableError
 from edgeagent.store.cache import CHUNK, Cache, CachedVersion
+from edgeagent.store.pace import Pace, PaceMeter
 from edgeagent.util.backoff import Backoff
 
 TRIES = 4  # in a row, from the last that brought a byte
@@ -36,13 +37,16 @@ class Progress:
 
 
 class Remote(Protocol):
-    """What a fetch asks of a model store (store/remote.py)."""
+    """What a fetch asks of a model store (store/remote.py). name: for messages; pace: the least that it must keep."""
+
+    name: str
+    pace: Pace
 
     def read_manifest(self, model: str, version: str) -> bytes:
-        """The bytes of the manifest. Raises NotFoundError, UnavailableError."""
+        """The bytes of the manifest. Raises NotFoundError, IntegrityError, UnavailableError."""
 
     def open_from(self, model: str, version: str, path: str, offset: int) -> Iterator[bytes]:
-        """The file from byte `offset` on. Raises NotFoundError, UnavailableError."""
+        """The file from byte `offset` on. Raises NotFoundError, IntegrityError, UnavailableError."""
 
 
 def fetch_version(
@@ -60,8 +64,9 @@ def fetch_version(
     changed since, the new content is fetched, and the old one stays in the cache beside it.
 
     Raises NotFoundError (no such version), IntegrityError (the manifest is broken, or a file is missing there
-    or isn't what it promises: nothing of that file is kept), UnavailableError (store out of reach or cut off
-    TRIES times, disk full: what has come is kept, and the next call resumes it).
+    or isn't what it promises: nothing of that file is kept), UnavailableError (store out of reach, too slow or cut off
+    TRIES times, disk full: what has come is kept, and the next call resumes it; or what the store sent after a cut
+    doesn't go with what it sent before).
     """
     with cache.fetching():
         try:
@@ -99,6 +104,7 @@ class _Fetch:
         self._on_progress, self._sleep = on_progress, sleep
         self._total = sum(file.size for file in manifest.files)
         self._reported_at, self._resumed_from = 0.0, 0
+        self._is_pieced = False
         self.done = 0
 
     def file(self, file: WeightFile) -> None:
@@ -112,12 +118,17 @@ class _Fetch:
 
     def _bring(self, file: WeightFile, stream: FileIO) -> None:
         wrong = self._fill(file, stream)
-        if wrong and self._resumed_from:
+        if wrong and self._is_pieced:
             # The first part may stem from a power cut, or from before the store was put right.
             stream.truncate(0)
             wrong = self._fill(file, stream)
         if wrong:
             self._cache.discard(file)
+            if self._is_pieced:
+                why = f"{file.path} was cut off, and what came afterwards doesn't go with it: {wrong}"
+                raise self._store_error(
+                    why, "look at the server or a proxy before it; it is tried again later"
+                )
             raise self._integrity_error(file, wrong)
         self._cache.complete(file, stream)
 
@@ -128,21 +139,27 @@ class _Fetch:
         while chunk := stream.read(CHUNK):
             seen.update(chunk)
         have = self._resumed_from = stream.tell()
+        self._is_pieced = have > 0
         self._cache.require_space(max(0, file.size - have))
         self._report(file, have, now=True)
         tries, backoff = 0, Backoff(BACK_OFF_S, BACK_OFF_S * 2**TRIES, jitter=0.0)
-        while have < file.size:
+        meter = PaceMeter(self._remote.pace, time.monotonic(), have)
+        slow = ""
+        while have < file.size and not slow:
             before = have
             try:
                 with closing(self._open(file, have)) as chunks:
                     for chunk in chunks:
+                        self._is_pieced |= before > 0
                         _write_all(stream, chunk)
                         seen.update(chunk)
                         have += len(chunk)
                         self._report(file, have)
-                        if have > file.size:
+                        slow = meter.lag(have, time.monotonic())
+                        if slow or have > file.size:
                             break
             except UnavailableError:
+                self._is_pieced |= have > 0
                 if have > before:
                     tries = 0
                     backoff.reset()
@@ -154,6 +171,8 @@ class _Fetch:
                 if have == before:  # asked for more, and there is none: it wasn't cut off, it is that short
                     break
         self._report(file, have, now=True)
+        if slow:
+            raise self._store_error(slow, "what came is kept, the rest is fetched later")
         if have != file.size:
             return f"the store has {'more than ' if have > file.size else ''}{min(have, file.size)} bytes"
         return "" if seen.hexdigest() == file.sha256 else f"the store has sha256 {seen.hexdigest()}"
@@ -164,6 +183,9 @@ class _Fetch:
             yield from self._remote.open_from(m.model, m.version, file.path, offset)
         except NotFoundError as e:
             raise self._integrity_error(file, f"the store does not have it ({e.why})") from e
+
+    def _store_error(self, why: str, todo: str) -> UnavailableError:
+        return UnavailableError(f"model store {self._remote.name}", why, todo)
 
     def _integrity_error(self, file: WeightFile, why: str) -> IntegrityError:
         return IntegrityError(

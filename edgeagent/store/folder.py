@@ -3,16 +3,25 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
+import stat
 import uuid
 from collections.abc import Generator, Mapping
 from pathlib import Path
 
+from edgeagent.store.port import NotAFileError
 from edgeagent.util.durable import durable_file, fsync_folder, make_folder, write_durably
 
 _CHUNK = 1 << 20
 _MODE = 0o644  # before umask: nodes read what a publisher writes
+_KINDS = {
+    stat.S_IFIFO: "a pipe (FIFO)",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+}
 
 
 def open_files(url: str, timeout_s: float, options: Mapping[str, object]) -> FolderFiles:
@@ -33,6 +42,7 @@ class FolderFiles:
 
     def stream(self, path: str, offset: int) -> Generator[bytes]:
         """The file from `offset` on. Raises OSError."""
+        self._stat(path)  # opening a pipe would wait for its writer
         with (self.root / path).open("rb") as file:
             file.seek(offset)
             while chunk := file.read(_CHUNK):
@@ -40,8 +50,24 @@ class FolderFiles:
 
     def identity(self, path: str) -> dict[str, str]:
         """Size and date. Raises OSError."""
-        about = (self.root / path).stat()
+        about = self._stat(path)
         return {"size": str(about.st_size), "mtime": str(about.st_mtime_ns)}
+
+    def _stat(self, path: str) -> os.stat_result:
+        """Raises OSError; NotAFileError for what is there and is none."""
+        try:
+            about = (self.root / path).stat()
+        except OSError as e:
+            if e.errno == errno.ELOOP:
+                raise NotAFileError("its links go round in a loop") from e
+            raise
+        if stat.S_ISDIR(about.st_mode):
+            raise IsADirectoryError(path)
+        if not stat.S_ISREG(about.st_mode):
+            raise NotAFileError(
+                f"it is {_KINDS.get(stat.S_IFMT(about.st_mode), 'something else')}, not a file"
+            )
+        return about
 
     def names(self, path: str) -> list[str]:
         """What lies in a folder. Raises OSError."""

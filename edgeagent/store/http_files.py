@@ -54,10 +54,15 @@ class HttpFiles:
     def stream(self, path: str, offset: int) -> Generator[bytes]:
         """The file from `offset` on, also from a server that sends all of it. Raises OSError."""
         response = self._get(path, {"Range": f"bytes={offset}-"} if offset else {})
+        if offset and _start(response, offset) is None:
+            # It can't be told which part this is: all of it, then, of which nothing can be unclear.
+            response.close()
+            response = self._get(path, {})
         with closing(response):
             if response.status_code == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
                 return
             skip = _bytes_to_skip(response, offset)
+            _require_file(response, path)
             while chunk := _read(response):
                 if len(chunk) > skip:
                     yield chunk[skip:]
@@ -101,14 +106,40 @@ class HttpFiles:
         raise ConnectionError(f"the server answered {status}")
 
 
-def _bytes_to_skip(response: requests.Response, offset: int) -> int:
-    """How much of the answer lies before `offset`: a server may send the whole body for a range."""
-    if response.status_code != HTTPStatus.PARTIAL_CONTENT:
+def _start(response: requests.Response, offset: int) -> int | None:
+    """The byte of the file with which the answer to a request for `offset` and on begins; None where it contradicts
+    itself, or begins elsewhere. A server may send the whole body for a range."""
+    if response.status_code == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
         return offset
-    start = re.match(r"bytes (\d+)-", response.headers.get("Content-Range", ""))
-    if not start or int(start[1]) != offset:
-        raise ConnectionError(f"the server answered another range than bytes={offset}-")
-    return 0
+    said = re.match(r"bytes (\d+)-", response.headers.get("Content-Range", ""))
+    start = int(said[1]) if said else None
+    if response.status_code == HTTPStatus.PARTIAL_CONTENT:
+        return start if start == offset else None
+    return None if start or (said is None and "Content-Range" in response.headers) else 0
+
+
+def _bytes_to_skip(response: requests.Response, offset: int) -> int:
+    """How much of the answer lies before `offset`. Raises ConnectionError when that can't be told."""
+    start = _start(response, offset)
+    if start is None:
+        said = response.headers.get("Content-Range", "no Content-Range")[:80]
+        raise ConnectionError(
+            f"the server answered {response.status_code} with {said} when it was asked for the whole of a file; "
+            "look at it, or at a proxy before it"
+        )
+    return offset - start
+
+
+def _require_file(response: requests.Response, path: str) -> None:
+    """Raise ConnectionError for what isn't the file, but says something about it, or is packed."""
+    kind = response.headers.get("Content-Type", "").lower()
+    if kind.startswith("text/html") and not path.lower().endswith((".html", ".htm", ".xml")):
+        raise ConnectionError("a web page came in place of the file; look at proxy or login")
+    packed = response.headers.get("Content-Encoding", "identity").lower()
+    if packed != "identity":
+        raise ConnectionError(
+            f"the file came compressed ({packed[:40]}), unasked; look at the server, or a proxy before it"
+        )
 
 
 def _read(response: requests.Response) -> bytes:

@@ -8,9 +8,14 @@ from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 
+class NotAFileError(OSError):
+    """What lies at a path can't be read as a file, and will not be by waiting: a pipe, a device, links in a loop."""
+
+
 class Files(Protocol):
-    """One kind of store: files by path below its root. Errors are of any type that its libraries have; those of
-    builtins that mean something are FileNotFoundError, PermissionError, TimeoutError and FileExistsError."""
+    """One kind of store: files by path below its root. Errors are of any type that its libraries have; those that mean
+    something are NotAFileError, and of builtins FileNotFoundError, PermissionError, TimeoutError and FileExistsError.
+    """
 
     def is_there(self) -> bool:
         """False if the root as a whole is away, so that a missing file says nothing."""

@@ -17,7 +17,15 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edgeagent.core.model import FORMATS, MAX_FILES, Manifest, WeightFile, check_name, parse_manifest
+from edgeagent.core.model import (
+    FORMATS,
+    MAX_FILES,
+    Manifest,
+    WeightFile,
+    check_name,
+    parse_manifest,
+    path_fault,
+)
 from edgeagent.errors import IntegrityError, UsageError
 from edgeagent.runtimes.openvino.ir import companions_beside
 from edgeagent.store.remote import RemoteStore, already_published
@@ -134,11 +142,12 @@ def _sources(networks: Sequence[tuple[Path, ModelMetadata]], golden: Path | None
         files[metadata.format] = weights
         if metadata.format == "openvino":
             files |= companions_beside(weights)
-    sources = {
-        f"{path.stem}-{hashed.sha256[:12]}{path.suffix}": hashed
-        for fmt, path in files.items()
-        for hashed in [_hash(path, fmt)]
-    }
+    sources = {}
+    for fmt, path in files.items():
+        if fault := path_fault(path.name):
+            raise UsageError(f"file {path}", f"its name {fault}", "rename it, and publish again")
+        hashed = _hash(path, fmt)
+        sources[f"{path.stem}-{hashed.sha256[:12]}{path.suffix}"] = hashed
     if golden is None:
         return sources
     if not golden.is_dir():
@@ -150,11 +159,11 @@ def _sources(networks: Sequence[tuple[Path, ModelMetadata]], golden: Path | None
             f"holds {len(found)} files",
             f"allowed are 1 to {MAX_FILES - len(sources)}",
         )
-    hashed = {path.relative_to(golden).as_posix(): _hash(path, _format(path)) for path in found}
+    pictures = {path.relative_to(golden).as_posix(): _hash(path, _format(path)) for path in found}
     whole = hashlib.sha256(
-        "".join(f"{name}\0{s.sha256}\0" for name, s in hashed.items()).encode()
+        "".join(f"{name}\0{s.sha256}\0" for name, s in pictures.items()).encode()
     ).hexdigest()
-    return sources | {f"{_GOLDEN}{whole[:12]}/{name}": s for name, s in hashed.items()}
+    return sources | {f"{_GOLDEN}{whole[:12]}/{name}": s for name, s in pictures.items()}
 
 
 def _hash(path: Path, fmt: str) -> _Source:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import threading
+import time
 from collections.abc import Callable, Generator, Mapping
 from contextlib import closing, suppress
 from functools import partial
@@ -25,7 +26,8 @@ from edgeagent.errors import (
     UsageError,
 )
 from edgeagent.observe.redact import redact
-from edgeagent.store.port import WritableFiles
+from edgeagent.store.pace import DEFAULT_PACE, Pace, PaceMeter
+from edgeagent.store.port import NotAFileError, WritableFiles
 from edgeagent.store.url import open_files
 
 MANIFEST = "manifest.json"
@@ -37,29 +39,38 @@ class RemoteStore:
 
     url: a folder, `file://`, `http(s)://` (read-only), `s3://` (the extra `s3`), or what else fsspec opens.
     storage_options: `headers` for http(s); else as fsspec takes them for the protocol (credentials, endpoint).
-    timeout_s: seconds without progress until UnavailableError.
+    timeout_s: seconds without progress until UnavailableError. pace: the least that files must come at.
     """
 
     def __init__(
-        self, url: str, *, timeout_s: float = 20.0, storage_options: Mapping[str, object] | None = None
+        self,
+        url: str,
+        *,
+        timeout_s: float = 20.0,
+        pace: Pace = DEFAULT_PACE,
+        storage_options: Mapping[str, object] | None = None,
     ) -> None:
         """Connect to nothing yet. Raises UsageError, MissingExtraError."""
         self.timeout_s = timeout_s
+        self.pace = pace
         self.name = redact(url)
         self._files = open_files(url, timeout_s, storage_options or {})
 
     def read_manifest(self, model: str, version: str) -> bytes:
         """The bytes of the manifest, at most MAX_MANIFEST_BYTES + 1 of them (one more than is allowed).
 
-        Raises NotFoundError if the store has no such version, UnavailableError.
+        Raises NotFoundError if the store has no such version, IntegrityError if what is there is no file,
+        UnavailableError.
         """
-        data = bytearray()
+        data, meter = bytearray(), PaceMeter(self.pace, time.monotonic())
         try:
             with closing(self.open_from(model, version, MANIFEST, 0)) as chunks:
                 for chunk in chunks:
                     data += chunk
                     if len(data) > MAX_MANIFEST_BYTES:
                         break
+                    if why := meter.lag(len(data), time.monotonic()):
+                        raise self._unavailable(why)
         except NotFoundError as e:
             raise NotFoundError(
                 f"version {model}/{version}", f"not in the store {self.name}", "publish it, or check the name"
@@ -69,8 +80,8 @@ class RemoteStore:
     def open_from(self, model: str, version: str, path: str, offset: int) -> Generator[bytes]:
         """The content of a file from byte `offset` to its end in the store, in chunks of at most 8 MiB.
 
-        Yields nothing if the file is not longer than `offset`. Raises NotFoundError, UnavailableError (also
-        in the middle, when the connection is cut or stalls).
+        Yields nothing if the file is not longer than `offset`. Raises NotFoundError, IntegrityError (a pipe, links in
+        a loop), UnavailableError (also in the middle, when the connection is cut or stalls).
         """
         return self._chunks(_path(model, version, path), offset)
 
@@ -82,7 +93,7 @@ class RemoteStore:
         """
         try:
             data = self.read_manifest(model, version)
-        except NotFoundError:
+        except (NotFoundError, IntegrityError):
             return "absent"
         seen = hashlib.sha256(data)
         with suppress(IntegrityError):  # then the manifest's own bytes are all that there is to compare
@@ -150,7 +161,7 @@ class RemoteStore:
     def _identity(self, path: str) -> dict[str, str] | None:
         try:
             return self._call(path, lambda: self._files.identity(path))
-        except NotFoundError:
+        except (NotFoundError, IntegrityError):
             return None
 
     def _call(self, path: str, function: Callable[[], _T]) -> _T:
@@ -177,6 +188,12 @@ class RemoteStore:
         """Run one operation of a library, whose errors are of many kinds, and say them as ours."""
         try:
             return function()
+        except NotAFileError as e:
+            raise IntegrityError(
+                f"{path} in the store {self.name}",
+                str(e),
+                "put the file itself there, or publish the version again",
+            ) from e
         except FileExistsError as e:
             raise ConflictError(f"{path} in the store {self.name}", "exists already") from e
         except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as e:

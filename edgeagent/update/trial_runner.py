@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from edgeagent.core.gating import GateResult, GateTerms
 from edgeagent.core.tuning import Tolerance
@@ -40,9 +40,7 @@ A = TypeVar("A")
 class PrepareSettings:
     """What preparing needs to know. Times in seconds, memory in bytes; `confidence` from which objects count."""
 
-    store_url: str
-    storage_options: dict[str, Any]
-    timeout_s: float
+    store: StoreAccess
     cache: Path
     backend: str
     device: str
@@ -59,11 +57,6 @@ class PrepareSettings:
     def prepared(self) -> Path:
         """Where converted engines are kept."""
         return self.cache / "prepared"
-
-    @property
-    def store(self) -> StoreAccess:
-        """How a worker reaches the model store."""
-        return StoreAccess(self.store_url, self.storage_options, self.timeout_s)
 
     def limits(self, silence_s: float) -> WorkerLimits:
         """Of a preparing worker that may say nothing for so long, from its start on."""

@@ -139,7 +139,7 @@ def _fetch(channel: WorkerChannel, task: FetchVersion) -> Fetched:
 def _remote(store: StoreAccess) -> RemoteStore:
     from edgeagent.store.remote import RemoteStore
 
-    return RemoteStore(store.url, timeout_s=store.timeout_s, storage_options=store.options)
+    return RemoteStore(store.url, timeout_s=store.timeout_s, pace=store.pace, storage_options=store.options)
 
 
 def _try_fingerprint(task: FetchVersion) -> str:

@@ -20,6 +20,8 @@ from edgeagent.errors import NotFoundError, UnavailableError
 from edgeagent.store import fetch as fetch_module
 from edgeagent.store.cache import Cache, CachedVersion
 from edgeagent.store.fetch import TRIES, Progress, fetch_version
+from edgeagent.store.folder import FolderFiles
+from edgeagent.store.pace import Pace
 from edgeagent.store.remote import RemoteStore
 from tests.support.http_store import HttpStore, http_store
 from tests.support.published import publish_bytes, some_bytes
@@ -142,14 +144,77 @@ def test_slow_server_is_waited_for(server: HttpStore, cache: Cache, monkeypatch:
     assert done[-1] == len(WEIGHTS)
 
 
-def test_folder_that_hangs(tmp_path: Path) -> None:
-    """A network mount whose server is gone blocks each call for ever; a pipe that nobody writes does so too."""
-    version = tmp_path / "mount" / "yolo" / "v1"
-    version.mkdir(parents=True)
-    os.mkfifo(version / "manifest.json")
+def test_folder_that_hangs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A network mount whose server is gone blocks each call for ever."""
+    back = threading.Event()
+    monkeypatch.setattr(FolderFiles, "_stat", lambda *_: back.wait())
     with pytest.raises(UnavailableError, match="no answer within"):
         RemoteStore(str(tmp_path / "mount"), timeout_s=TIMEOUT_S).read_manifest("yolo", "v1")
-    os.close(os.open(version / "manifest.json", os.O_RDWR))  # let the reader go
+    back.set()
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        (200, "bytes 400000-1499999/1500000"),
+        (206, ""),
+        (206, "bytes 0-1499999/1500000"),
+        (206, "items 1-2/3"),
+    ],
+    ids=["200 with Content-Range", "206 without", "206 of another part", "206 of no bytes"],
+)
+def test_server_that_is_unclear_about_a_range(
+    server: HttpStore, cache: Cache, answer: tuple[int, str]
+) -> None:
+    """After one cut: all of it is asked for, without a range, and comes."""
+    server.cut_after, server.cuts, server.answers_range = 400_000, 1, answer
+    assert fetch(server, cache).weights.read_bytes() == WEIGHTS
+    asked = [wanted for path, wanted in server.asked if path.endswith(".onnx")]
+    assert asked == ["", "bytes=400000-", ""]
+
+
+def test_server_that_answers_everything_with_a_part(server: HttpStore, cache: Cache) -> None:
+    """It is named, with what it answered, after as many tries as any that can't be reached."""
+    server.cut_after, server.answers_range, server.status = 400_000, (206, ""), None
+    with pytest.raises(UnavailableError, match=rf"model store {server.url}: ") as caught:
+        fetch(server, cache)
+    assert "publish" not in str(caught.value)
+    assert len(offsets(server)) <= 1 + 2 * TRIES
+
+
+@pytest.mark.parametrize(
+    ("fault", "said"),
+    [
+        (
+            {"content_type": "text/html; charset=utf-8"},
+            "a web page came in place of the file; look at proxy or login",
+        ),
+        ({"encoding": "gzip"}, "compressed .gzip., unasked; look at the server, or a proxy"),
+    ],
+    ids=["login page", "gzip"],
+)
+@pytest.mark.parametrize("only", ["", ".onnx"], ids=["all", "weights"])
+def test_answer_that_is_not_the_file(
+    server: HttpStore, cache: Cache, fault: dict[str, str], said: str, only: str
+) -> None:
+    """A login page or a proxy's packing: nothing about the version, which comes when that is out of the way."""
+    server.only = only
+    for name, value in fault.items():
+        setattr(server, name, value)
+    with pytest.raises(UnavailableError, match=said):
+        fetch(server, cache)
+    for name in fault:
+        setattr(server, name, "")
+    assert fetch(server, cache).weights.read_bytes() == WEIGHTS
+
+
+def test_server_that_drips(server: HttpStore, cache: Cache) -> None:
+    """Never silent for the time-out, and never done: the manifest and the weights are given up at the least pace."""
+    server.chunk_pause_s = TIMEOUT_S / 10
+    remote = RemoteStore(server.url, timeout_s=TIMEOUT_S, pace=Pace(100e6, TIMEOUT_S / 2))
+    with pytest.raises(UnavailableError, match="min_bytes_per_second is 1e"):
+        fetch_version(remote, cache, "yolo", "v1", lambda _: None)
+    assert offsets(server) == [0]
 
 
 @pytest.mark.parametrize("status", [401, 403, 429, 500, 503])
@@ -194,7 +259,7 @@ def test_header_from_the_options(server: HttpStore) -> None:
     """A store that wants a token in a header gets it with each request, beside ours."""
     options = {"headers": {"Range": "bytes=5-"}}  # one that this server shows that it has seen
     remote = RemoteStore(server.url, timeout_s=5, storage_options=options)
-    with pytest.raises(UnavailableError, match="another range"):
+    with pytest.raises(UnavailableError, match="asked for the whole"):
         remote.read_manifest("yolo", "v1")
     assert server.asked == [("/yolo/v1/manifest.json", "bytes=5-")]
 

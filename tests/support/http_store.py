@@ -22,7 +22,9 @@ class HttpStore:
     only: the faults hit paths that contain this. cut_after: close the connection after that many bytes of each
     body; cuts: how many times (None: always). hang_after: send nothing more after that many bytes of the body
     (-1: no answer at all). chunk_pause_s: wait before each 64 KiB. status: answer with it. ranges: know the
-    Range header. asked: (path, Range header or "") of each GET.
+    Range header. answers_range: status and Content-Range ("" for none) with which a request for a range is answered,
+    whatever the body, which begins where it was asked for. content_type, encoding: headers of the answer. asked:
+    (path, Range header or "") of each GET.
     """
 
     url: str
@@ -33,6 +35,9 @@ class HttpStore:
     chunk_pause_s: float = 0.0
     status: int | None = None
     ranges: bool = True
+    answers_range: tuple[int, str] | None = None
+    content_type: str = ""
+    encoding: str = ""
     redirect: str = ""
     asked: list[tuple[str, str]] = field(default_factory=list)
     closing: threading.Event = field(default_factory=threading.Event)
@@ -89,11 +94,20 @@ class _Handler(SimpleHTTPRequestHandler):
             if start >= len(data):
                 self.send_error(416)
                 return
-            self.send_response(206)
-            self.send_header("Content-Range", f"bytes {start}-{len(data) - 1}/{len(data)}")
+            status, content_range = self.store.answers_range or (
+                206,
+                f"bytes {start}-{len(data) - 1}/{len(data)}",
+            )
+            self.send_response(status)
+            if content_range:
+                self.send_header("Content-Range", content_range)
         else:
             self.send_response(200)
         self.send_header("Last-Modified", self.date_time_string(int(path.stat().st_mtime)))
+        if faulty and self.store.content_type:
+            self.send_header("Content-Type", self.store.content_type)
+        if faulty and self.store.encoding:
+            self.send_header("Content-Encoding", self.store.encoding)
         self.send_header("Content-Length", str(len(data) - start))
         self.end_headers()
         try:

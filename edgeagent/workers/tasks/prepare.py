@@ -14,6 +14,7 @@ from edgeagent.core.tuning import Parity, Tolerance
 from edgeagent.core.verified import VerifiedVersion
 from edgeagent.errors import EdgeAgentError
 from edgeagent.runtimes.variants import Variant
+from edgeagent.store.pace import DEFAULT_PACE, Pace
 from edgeagent.workers.tasks.engine import LoadPlan
 
 # -- tasks -------------------------------------------------------------------------------------------
@@ -21,11 +22,12 @@ from edgeagent.workers.tasks.engine import LoadPlan
 
 @dataclass(frozen=True)
 class StoreAccess:
-    """How to reach the model store. timeout_s: of one request, seconds."""
+    """How to reach the model store. timeout_s: of one request, seconds; pace: the least that it must keep."""
 
     url: str
     options: dict[str, Any]
     timeout_s: float
+    pace: Pace = DEFAULT_PACE
 
 
 @dataclass(frozen=True)

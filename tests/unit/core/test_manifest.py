@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from edgeagent.core.model import (
     MAX_CLASSES,
+    MAX_FILE_BYTES,
     MAX_FILES,
     MAX_MANIFEST_BYTES,
     Contract,
@@ -160,6 +161,8 @@ def test_a_bad_field_is_refused_by_name(key: str, value: object) -> None:
         ("size", True),
         ("size", 12.0),
         ("size", 10**300),
+        ("size", MAX_FILE_BYTES + 1),
+        ("size", 2**53),
         ("format", ""),
         ("format", None),
         ("format", "x" * 33),
@@ -185,20 +188,31 @@ def test_a_bad_file_is_refused_by_its_place_and_field(field: str, value: object)
         "..",
         ".",
         "",
-        "..\\best.onnx",
-        "C:best.onnx",
-        "s3://bucket/best.onnx",
-        "memory::best.onnx",
-        "best\x00.onnx",
-        "best\n.onnx",
-        "best\u202e.onnx",
-        "manifest.json",
-        "x" * 513,
     ],
 )
 def test_a_path_that_leaves_the_folder_is_refused(path: str) -> None:
-    """Nor one that means something else to a store, or shows as what it isn't."""
+    """Up, away, or nowhere."""
     with pytest.raises(IntegrityError, match=r"files\[0\]\.path .* does not stay inside"):
+        parse(with_file(path=path))
+
+
+@pytest.mark.parametrize(
+    ("path", "fault"),
+    [
+        ("..\\best.onnx", r"holds '\\\\'"),
+        ("C:best.onnx", "holds ':'"),
+        ("s3://bucket/best.onnx", "holds ':'"),
+        ("memory::best.onnx", "holds ':'"),
+        ("best\x00.onnx", "can't be shown"),
+        ("best\n.onnx", "can't be shown"),
+        ("best\u202e.onnx", "can't be shown"),
+        ("manifest.json", "is the manifest itself"),
+        ("x" * 513, "more than 512 characters"),
+    ],
+)
+def test_a_path_that_means_something_else_is_refused(path: str, fault: str) -> None:
+    """To a store or another system, or shows as what it isn't; for what it is."""
+    with pytest.raises(IntegrityError, match=rf"files\[0\]\.path .* {fault}"):
         parse(with_file(path=path))
 
 

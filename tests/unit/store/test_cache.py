@@ -212,12 +212,14 @@ def test_only_old_partial_files_are_evicted(cache: Cache) -> None:
 def test_full_disk_is_said_before_the_download(cache: Cache, monkeypatch: pytest.MonkeyPatch) -> None:
     """With what to do about it; a reserve stays free."""
     cache.require_space(1)
-    with pytest.raises(UnavailableError, match=r"disk full.*keep_versions"):
+    with pytest.raises(
+        UnavailableError, match=r"disk is too small.*larger disk; or the size in the manifest"
+    ):
         cache.require_space(1 << 60)
     disk = os.statvfs(cache.root)
-    monkeypatch.setattr(cache_module, "RESERVE_BYTES", disk.f_blocks * disk.f_frsize)
-    with pytest.raises(UnavailableError, match="disk full"):
-        cache.require_space(1)
+    monkeypatch.setattr(cache_module, "RESERVE_BYTES", disk.f_bavail * disk.f_frsize)
+    with pytest.raises(UnavailableError, match=r"disk full.*keep_versions"):
+        cache.require_space(1 << 20)
     assert "disk full" in str(cache.write_error(OSError(errno.ENOSPC, "No space left on device")))
     assert "Read-only" in str(cache.write_error(OSError(errno.EROFS, "Read-only file system")))
 

@@ -229,6 +229,9 @@ def test_files_that_cannot_be_published(weights: Path, store: Path, tmp_path: Pa
 
     assert "No such file" in refused(tmp_path / "nothing.onnx")
     assert "is empty" in refused(empty)
+    odd = weights.rename(tmp_path / "line:1.onnx")
+    assert "line:1.onnx: its name holds ':'; rename it" in refused(odd)
+    odd.rename(weights)
     assert "format" in refused(weights, metadata=replace(METADATA, format="pickle"))
     assert "names" in refused(weights, metadata=unreadable)
     assert "is not a folder" in refused(weights, golden=weights)

@@ -4,12 +4,15 @@
 from __future__ import annotations
 
 import importlib
+import os
+import socket
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from edgeagent.errors import MissingExtraError, UsageError
+from edgeagent.errors import IntegrityError, MissingExtraError, UsageError
 from edgeagent.store.remote import RemoteStore
 
 
@@ -48,3 +51,37 @@ def test_secrets_of_the_url_are_not_shown() -> None:
     name = RemoteStore("https://user:hunter2@host/models?token=hunter2").name
     assert name.startswith("https://")
     assert "hunter2" not in name
+
+
+def _loop(path: Path) -> None:
+    path.symlink_to("b")
+    path.with_name("b").symlink_to(path.name)
+
+
+def _socket(path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as there:
+        there.bind(str(path))
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [(os.mkfifo, "a pipe"), (_loop, "links go round in a loop"), (_socket, "a socket")],
+    ids=["pipe", "loop", "socket"],
+)
+@pytest.mark.parametrize("name", ["manifest.json", "a"])
+def test_what_is_no_file_is_the_versions_fault(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, make: Callable[[Path], None], said: str, name: str
+) -> None:
+    """Waiting makes no file of it: refused with the reason, for a manifest and for weights; and it counts as absent."""
+    monkeypatch.chdir(tmp_path)  # names of sockets are short
+    version = Path("yolo/v1")
+    version.mkdir(parents=True)
+    make(version / name)
+    store = RemoteStore(".", timeout_s=5)
+    with pytest.raises(IntegrityError, match=rf"yolo/v1/{name} in the store .*: it.* {said}"):
+        next(store.open_from("yolo", "v1", name, 0))
+    if name == "manifest.json":
+        with pytest.raises(IntegrityError, match=said):
+            store.read_manifest("yolo", "v1")
+        assert store.fingerprint("yolo", "v1") == "absent"
+        assert store.versions("yolo") == []

@@ -45,6 +45,7 @@ from edgeagent.workers.tasks.prepare import (
     RunGates,
     SimilarResult,
     StageEntered,
+    StoreAccess,
     TrialSetup,
     TrialStarted,
     ValidateSimilar,
@@ -159,7 +160,7 @@ def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> TrialRunner:
     store.mkdir()
     publish_bytes(str(store), "v1", b"weights", tmp_path)
     settings = PrepareSettings(
-        store_url=str(store), storage_options={}, timeout_s=5, cache=tmp_path / "cache", backend="auto",
+        store=StoreAccess(str(store), {}, 5), cache=tmp_path / "cache", backend="auto",
         device="cpu", threads=1, max_batch=1, fetch_s=60, gate_s=60, convert_s=300, memory_limit=1 << 30,
         confidence=0.25, tolerance=Tolerance(),
     )  # fmt: skip
@@ -419,7 +420,7 @@ def checkpoint(shop: TrialRunner) -> TrialRunner:
     metadata = replace(METADATA, format="pt")
     (shop.folder / "pt").mkdir()
     publish(path, "yolo", "v1", str(shop.folder / "pt"), metadata=metadata)
-    shop.settings = replace(shop.settings, store_url=str(shop.folder / "pt"))
+    shop.settings = replace(shop.settings, store=StoreAccess(str(shop.folder / "pt"), {}, 5))
     return shop
 
 
