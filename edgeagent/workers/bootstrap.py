@@ -54,7 +54,7 @@ def worker_main(serve: Callable[[WorkerChannel, Any], None], *tasks: type) -> No
 def lower_priority(pid: int) -> None:
     """Least CPU and I/O priority, for a process of one thread and all that this starts. Needs no privilege.
 
-    Raises ProcessLookupError.
+    Raises ProcessLookupError; OSError where the system denies it.
     """
     os.setpriority(os.PRIO_PROCESS, pid, _LEAST_NICE)
     number = _IOPRIO_SET.get(os.uname().machine)
@@ -66,14 +66,15 @@ def can_raise_priority() -> bool:
     """Whether this process may go back from low to normal priority (CAP_SYS_NICE, or LimitNICE= in the unit)."""
     import resource
 
-    soft, _ = resource.getrlimit(resource.RLIMIT_NICE)
-    if soft == resource.RLIM_INFINITY or soft >= 20:
-        return True
-    # Tried, for the capability alone says nothing: in a user namespace (rootless containers) it is not enough.
     nice = os.getpriority(os.PRIO_PROCESS, 0)
     try:
+        os.setpriority(os.PRIO_PROCESS, 0, nice)  # changes nothing, and a sandbox may deny even that
+        soft, _ = resource.getrlimit(resource.RLIMIT_NICE)
+        if soft == resource.RLIM_INFINITY or soft >= 20:
+            return True
+        # Tried, for the capability alone says nothing: in a user namespace (rootless containers) it is not enough.
         os.setpriority(os.PRIO_PROCESS, 0, nice - 1)
-    except PermissionError:
+    except OSError:
         return False
     os.setpriority(os.PRIO_PROCESS, 0, nice)
     return True

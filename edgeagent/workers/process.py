@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
+from functools import cache
 
 import structlog
 
@@ -21,6 +22,7 @@ from edgeagent.workers.channel import channel_pair
 from edgeagent.workers.limits import WATCH_S, WorkerLimits, WorkerUsage
 from edgeagent.workers.messages import Message
 from edgeagent.workers.node_channel import NodeChannel
+from edgeagent.workers.system_calls import exit_fd
 
 _log = structlog.get_logger(__name__)
 _STDERR_LINES = 20
@@ -125,21 +127,20 @@ class WorkerProcess:
             undo.callback(self._process.kill)
             self.pid = self._process.pid
             if program.low_priority:
-                with suppress(ProcessLookupError):  # killed already
-                    lower_priority(self.pid)
+                self._lower_priority()
             assert self._process.stderr is not None
             undo.callback(self._process.stderr.close)
             self._stderr_fd = self._process.stderr.fileno()
             os.set_blocking(self._stderr_fd, False)
-            self._pidfd = os.pidfd_open(self.pid)
-            undo.callback(os.close, self._pidfd)
+            self._exit_fd = exit_fd(self.pid)
+            undo.callback(os.close, self._exit_fd)
             self._channel = NodeChannel(ours, self._heard, self._closed)
             undo.callback(self._channel.close)
             if task is not None:
                 self.send(task)
             undo.pop_all()
         self._loop.add_reader(self._stderr_fd, self._read_stderr)
-        self._loop.add_reader(self._pidfd, self._ended)
+        self._loop.add_reader(self._exit_fd, self._ended)
         self._alive = True
         self._watch_timer = self._loop.call_later(WATCH_S, self._watch)
 
@@ -198,6 +199,14 @@ class WorkerProcess:
         except (OSError, IndexError):
             return 0
 
+    def _lower_priority(self) -> None:
+        try:
+            lower_priority(self.pid)
+        except ProcessLookupError:  # killed already
+            pass
+        except OSError as e:
+            _warn_of_priority(str(e.strerror))
+
     def _watch(self) -> None:
         self._watch_timer = self._loop.call_later(WATCH_S, self._watch)
         usage = WorkerUsage(
@@ -241,8 +250,8 @@ class WorkerProcess:
         self._kill_group()  # what it left behind may hold shared memory, too
         code = self._process.wait()
         self._watch_timer.cancel()
-        self._loop.remove_reader(self._pidfd)
-        os.close(self._pidfd)
+        self._loop.remove_reader(self._exit_fd)
+        os.close(self._exit_fd)
         # What it said before its end is still in the pipes.
         self._channel.drain()
         self._channel.close()
@@ -254,3 +263,13 @@ class WorkerProcess:
         words = "\n".join(self._stderr) + ("\n" + self._partial_line.decode("utf-8", "replace"))
         self._on_exit(Exit(code, self._kill_reason or words, by_node=bool(self._kill_reason)))
         self._gone.set()
+
+
+@cache  # once
+def _warn_of_priority(why: str) -> None:
+    """It costs the line some speed while a version is prepared, and nothing else."""
+    _log.warning(
+        "worker.priority_kept",
+        why=f"setpriority is denied ({why})",
+        todo="allow the call: without it updates slow the line",
+    )

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """The frame ring: shared memory that one capture worker writes and engine workers read in place.
 
-The memory is an anonymous memfd: it has no name in /dev/shm, so it is gone when the last process that maps
-it is, however that process ends. The node alone allocates slots, and never maps the memory itself.
+The memory is anonymous: it has no name in /dev/shm, so it is gone when the last process that maps it is, however
+that process ends. The node alone allocates slots, and never maps the memory itself.
 """
 
 from __future__ import annotations
@@ -10,6 +10,8 @@ from __future__ import annotations
 import mmap
 import os
 from typing import TYPE_CHECKING
+
+from edgeagent.workers.system_calls import anonymous_memory
 
 if TYPE_CHECKING:
     import numpy as np
@@ -26,8 +28,7 @@ class Ring:
         self.id = ring
         self.slots = slots
         self.slot_bytes = -(-slot_bytes // _PAGE) * _PAGE
-        self.fd = os.memfd_create(f"edgeagent-ring-{ring}")
-        os.ftruncate(self.fd, self.slots * self.slot_bytes)
+        self.fd = anonymous_memory(f"edgeagent-ring-{ring}", self.slots * self.slot_bytes)
         self._free = list(range(slots))
         self._used: set[int] = set()
 

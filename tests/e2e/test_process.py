@@ -10,9 +10,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 import yaml
 
 from edgeagent.testing import children, wait_for
+from tests.support import deny_calls
 from tests.support.etcd import free_port
 from tests.support.line import NodeHarness, assert_seamless
 
@@ -92,6 +94,27 @@ def test_signals(harness: NodeHarness) -> None:
     assert not any(os.path.exists(f"/proc/{pid}") for pid in workers)
     found = harness.records()
     assert [r["seq"] for r in found] == list(range(len(found)))
+
+
+def test_system_calls_that_a_sandbox_denies(harness: NodeHarness) -> None:
+    """Priorities are a nicety; the end of a worker and memory for frames are had another way. It serves and swaps."""
+    calls = deny_calls.NUMBERS.get(os.uname().machine)
+    if calls is None:
+        pytest.skip("its system calls have other numbers")
+    harness.prefix = [sys.executable, deny_calls.__file__, ",".join(calls)]
+    harness.publish("v1")
+    harness.publish("v2")
+    harness.promote("v1")
+    node = harness.start("v1")
+    assert "setpriority is denied" in node.log.read_text()
+    harness.swap_to("v2")
+    (killed,) = (w["pid"] for w in node.workers("engine") if w["version"] == "v2")
+    os.kill(killed, signal.SIGKILL)
+    wait_for(lambda: killed not in [w["pid"] for w in node.workers("engine")], "its end seen")
+    harness.wait_more(10)
+    workers = children(node.pid)
+    assert node.stop() == 0
+    assert not any(os.path.exists(f"/proc/{pid}") for pid in workers)
 
 
 def test_folder_and_port_belong_to_one_node(harness: NodeHarness) -> None:

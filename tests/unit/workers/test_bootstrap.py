@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import resource
 
@@ -27,11 +28,24 @@ def test_without_the_limit_it_is_tried(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "getpriority", lambda which, who: 5)
     monkeypatch.setattr(os, "setpriority", lambda which, who, nice: tried.append(nice))
     assert child.can_raise_priority()
-    assert tried == [4, 5]
+    assert tried == [5, 4, 5]
 
     def refuse(which: int, who: int, nice: int) -> None:
-        raise PermissionError
+        if nice < 5:
+            raise PermissionError
 
+    monkeypatch.setattr(os, "setpriority", refuse)
+    assert not child.can_raise_priority()
+
+
+@pytest.mark.parametrize("code", [errno.EPERM, errno.ENOSYS])
+def test_where_the_call_is_denied_no_limit_helps(monkeypatch: pytest.MonkeyPatch, code: int) -> None:
+    """A sandbox forbids it as such."""
+
+    def refuse(which: int, who: int, nice: int) -> None:
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(resource, "getrlimit", lambda which: (40, 40))
     monkeypatch.setattr(os, "setpriority", refuse)
     assert not child.can_raise_priority()
 
