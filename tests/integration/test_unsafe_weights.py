@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import re
 import warnings
 import zipfile
 from collections.abc import Callable
@@ -220,6 +221,19 @@ def test_a_network_for_grey_pictures_is_told_what_it_takes(tmp_path: Path) -> No
     path = tmp_path / "w.pt"
     torch.save({"model": network}, path)
     assert "three channels are needed" in refusal(path)
+
+
+@pytest.mark.parametrize("name", ["_modules", "_parameters", "task", "names", "stride"])
+def test_a_network_of_other_values_is_not_whole(tmp_path: Path, name: str) -> None:
+    """Where a table or a number should be: refused, and no worker ends of it."""
+    network = weights.tiny_network()
+    network.__dict__[name] = True
+    path = tmp_path / "w.pt"
+    torch.save({"model": network}, path)
+    if name == "task":
+        assert read_metadata(path).contract.task == "True", "a task that no gate lets pass"
+    else:
+        assert re.search("not whole|class names", refusal(path))
 
 
 def test_a_broken_network_says_who_made_it(tmp_path: Path) -> None:

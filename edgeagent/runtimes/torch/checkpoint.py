@@ -99,23 +99,13 @@ def read_checkpoint(path: Path) -> tuple[torch.nn.Module, ModelMetadata]:
     Raises WeightsError: not a checkpoint, names something that is not a network, no detection network.
     """
     checkpoint = _unpickle(path)
-    model = checkpoint.get("ema") or checkpoint.get("model")
-    if not isinstance(model, torch.nn.Module):
-        raise WeightsError(
-            f"weights {path}", "hold no network", "publish an ultralytics checkpoint, as training left it"
-        )
-    _leave_out_leftovers(model)
-    _require_inert(model, path)
-    task = getattr(model, "task", None)
-    if not isinstance(model, DetectionModel):
-        raise WeightsError(
-            f"weights {path}", f"the network is a {type(model).__name__} (task {task}), not a detection model"
-        )
     try:
+        model = _network(checkpoint, path)
         _require_three_channels(model, path)
         model.float().eval()
         model.fuse(verbose=False)
         names = class_names(model.names)
+        task = str(getattr(model, "task", None) or "detect")
         stride = int(model.stride.max())
         imgsz = _trained_size(checkpoint, model, path)
         with torch.inference_mode():
@@ -126,9 +116,7 @@ def read_checkpoint(path: Path) -> tuple[torch.nn.Module, ModelMetadata]:
             f"the network is not whole ({type(e).__name__}: {_one_line(e)}){_other_version(checkpoint)}",
         ) from e
     layout = choose_layout(shape, len(names), imgsz, stride)
-    return model, ModelMetadata(
-        Contract(str(task or "detect"), names, imgsz, stride), "pt", layout.name, batches=True
-    )
+    return model, ModelMetadata(Contract(task, names, imgsz, stride), "pt", layout.name, batches=True)
 
 
 def at_size(metadata: ModelMetadata, imgsz: tuple[int, int] | None) -> ModelMetadata:
@@ -144,6 +132,23 @@ def forward(model: torch.nn.Module, batch: torch.Tensor, path: Path) -> torch.Te
     if not isinstance(first, torch.Tensor):
         raise WeightsError(f"weights {path}", f"the network gives a {type(first).__name__}, not a tensor")
     return first
+
+
+def _network(checkpoint: dict[str, Any], path: Path) -> DetectionModel:
+    """The network to use, with nothing on it that could run. Raises WeightsError; anything of BROKEN."""
+    model = checkpoint.get("ema") or checkpoint.get("model")
+    if not isinstance(model, torch.nn.Module):
+        raise WeightsError(
+            f"weights {path}", "hold no network", "publish an ultralytics checkpoint, as training left it"
+        )
+    _leave_out_leftovers(model)
+    _require_inert(model, path)
+    if not isinstance(model, DetectionModel):
+        task = getattr(model, "task", None)
+        raise WeightsError(
+            f"weights {path}", f"the network is a {type(model).__name__} (task {task}), not a detection model"
+        )
+    return model
 
 
 def _require_three_channels(model: torch.nn.Module, path: Path) -> None:

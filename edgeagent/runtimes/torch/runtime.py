@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from edgeagent.runtimes.torch.checkpoint import at_size, forward, read_checkpoint
+from edgeagent.runtimes.torch.checkpoint import BROKEN, at_size, forward, read_checkpoint
 
 # isort: split
 # The line above decides how ultralytics may behave, so it comes first.
@@ -55,7 +55,7 @@ class TorchRuntime:
                 return self._cuda.run(batch)
             with torch.inference_mode():
                 raw: Tensor = self._infer(torch.from_numpy(batch)).numpy()
-        except RuntimeError as e:
+        except BROKEN as e:
             raise WeightsError(f"weights {self._path}", f"torch can't run them ({_reason(e)})") from e
         return raw
 
@@ -86,6 +86,6 @@ def _to_float16(model: torch.nn.Module) -> None:
             branch.register_forward_hook(lambda _layer, _inputs, output: output.float())
 
 
-def _reason(error: RuntimeError) -> str:
+def _reason(error: Exception) -> str:
     """torch's message in one line of bearable length."""
     return " ".join(str(error).split())[:300]
