@@ -36,6 +36,10 @@ class UnavailableError(EdgeAgentError):
     """A server, store, disk or camera can't be reached now; worth trying again later."""
 
 
+class NotKeptError(EdgeAgentError):
+    """What was asked for is done, but the disk doesn't take it: a restart may undo it."""
+
+
 class UnauthorizedError(EdgeAgentError):
     """A request doesn't prove that it comes from who may ask for that."""
 

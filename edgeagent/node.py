@@ -28,7 +28,7 @@ from edgeagent.core.model import check_name
 from edgeagent.core.policy import Policy
 from edgeagent.core.state import State, VersionRef
 from edgeagent.core.tuning import Tolerance
-from edgeagent.errors import ConflictError, EdgeAgentError, NotFoundError
+from edgeagent.errors import ConflictError, EdgeAgentError, NotFoundError, NotKeptError
 from edgeagent.fleet.presence import Announcer
 from edgeagent.intent.url import find_adapter, open_source, open_store, open_writer
 from edgeagent.intent.watcher import IntentWatcher
@@ -124,7 +124,7 @@ class Node:
         Raises UsageError or UnavailableError when the node can't run at all: state folder, API address.
         """
         self._state_dir.open()
-        self._journal = Journal(
+        journal = self._journal = Journal(
             self._state_dir.path,
             self.config.model_store.url,
             self.config.update.keep_versions,
@@ -132,9 +132,8 @@ class Node:
             self.bus,
         )
         for model in sorted({p.model for p in self.config.pipelines}):
-            self.updaters[model] = self._build_updater(
-                load_state(self._state_dir.models, model), self._journal
-            )
+            state = load_state(self._state_dir.models, model, partial(journal.known_good, model))
+            self.updaters[model] = self._build_updater(state, journal)
         for config in self.config.pipelines:
             updater = self.updaters[config.model]
             on_gpu = self.config.engine.device.startswith("cuda")
@@ -150,6 +149,7 @@ class Node:
         if find_adapter(settings.url).leases:
             store = open_store(settings.url, settings.access())
             self._announcer = Announcer(store, self.config.node.id, self._presence, self.bus)
+        await journal.reserve_epochs(u.state for u in self.updaters.values())
         await self._start_api()
         for updater in self.updaters.values():
             updater.handle(Tick())
@@ -179,7 +179,7 @@ class Node:
         await asyncio.gather(*(p.stop() for p in self.pipelines.values()))
         await asyncio.gather(*(u.close() for u in self.updaters.values()))
         if self._journal:
-            self._journal.close()
+            self._journal.close(u.state for u in self.updaters.values())
         self._state_dir.close()
         _log.info("node.stopped", node=self.config.node.id)
 
@@ -328,6 +328,7 @@ class Node:
         updater = self._updater(model)
         before = updater.state.active
         updater.handle(RollbackRequested(by))
+        await self._kept(model)
         return self._outcome(model, before)
 
     async def write_intent(self, model: str, version: str, by: str, reason: str) -> None:
@@ -347,7 +348,21 @@ class Node:
         before = updater.state.active
         check_name("version", version)
         updater.handle(PromoteRequested(Directive(version, f"api@{time.time_ns()}", by, reason)))
+        await self._kept(model)
         return self._outcome(model, before)
+
+    async def _kept(self, model: str) -> None:
+        """Return when what was decided for a model is on disk. Raises NotKeptError."""
+        assert self._journal is not None
+        try:
+            await self._journal.saved(model)
+        except OSError as e:
+            override = self.updaters[model].state.override
+            raise NotKeptError(
+                f"{override.kind} of {model} to {override.goal.version}" if override else model,
+                f"it acts, but it isn't on disk ({str(e) or 'the disk does not answer'}): a restart may undo it",
+                "look at the disk of node.state_dir; it is kept as soon as the disk takes it",
+            ) from e
 
     def _updater(self, model: str) -> Updater:
         if model not in self.updaters:

@@ -14,7 +14,14 @@ from typing import IO, Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from edgeagent.config.secret import read_secret
-from edgeagent.errors import ConflictError, EdgeAgentError, NotFoundError, UnavailableError, UsageError
+from edgeagent.errors import (
+    ConflictError,
+    EdgeAgentError,
+    NotFoundError,
+    NotKeptError,
+    UnavailableError,
+    UsageError,
+)
 
 Answer = TypeVar("Answer", bound=BaseModel)
 DEFAULT_URL = "http://127.0.0.1:8080"
@@ -26,6 +33,7 @@ _KIND_OF: dict[int, type[EdgeAgentError]] = {
     409: ConflictError,
     422: UsageError,
     503: UnavailableError,
+    507: NotKeptError,
 }
 
 

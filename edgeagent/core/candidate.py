@@ -72,13 +72,15 @@ def _reject(state: State, c: Candidate, event: CandidateFailed, now: float, poli
     # One entry a version, and one a content, under each intent.
     replaced = (("", c.digest, c.goal.intent_id), (c.goal.version, c.digest, c.goal.intent_id))
     others = tuple(r for r in state.rejections if (r.version, r.digest, r.intent_id) not in replaced)
-    boot_failed = state.boot_failed | {c.goal.version} if c.goal.intent_id == "boot" else state.boot_failed
+    run = state.run
+    if c.goal.intent_id == "boot":
+        run = replace(run, boot_failed=run.boot_failed | {c.goal.version})
     record = _told(state, c, "rejected", event.why, now)
     state = replace(
         state,
         candidate=None,
         rejections=(*others, rejection)[-MAX_REJECTIONS:],
-        boot_failed=boot_failed,
+        run=run,
         last_error=f"{c.goal.version} refused while {c.stage.lower()}: {event.why}",
     )
     state = watch_again(state, c.goal.version, event.fingerprint, now, policy)

@@ -15,11 +15,11 @@ def goal(state: State) -> Goal | None:
     """
     if state.active is None:
         for ref in reversed(state.stable_versions):
-            if ref.version not in state.boot_failed:
+            if ref.version not in state.run.boot_failed:
                 return Goal(Directive(ref.version, "boot", "boot", "last known good"), ref.digest)
     if state.override:
         return state.override.goal
-    if state.active and not state.intent_synced:
+    if state.active and not state.run.intent_synced:
         return None
     return Goal(state.directive) if state.directive else None
 

@@ -69,12 +69,11 @@ def next_deadline(state: State) -> float | None:
 def _apply(state: State, event: Event, now: float, policy: Policy) -> Step:
     match event:
         case IntentChanged(directive):
+            run = replace(state.run, intent_synced=True)
             if directive == state.directive:
                 # Seen again after a restart it is equal, since it was saved whole: holds and quarantines stand.
-                return replace(state, intent_synced=True), []
-            state = replace(
-                state, directive=directive, intent_synced=True, override=None, rejections=(), last_error=""
-            )
+                return replace(state, run=run), []
+            state = replace(state, directive=directive, run=run, override=None, rejections=(), last_error="")
             return state, [PersistState()]
         case IntentInvalid(why):
             return replace(state, last_error=why), []

@@ -128,12 +128,26 @@ class StoreWatch:
 
 
 @dataclass(frozen=True)
+class ThisRun:
+    """What counts for this run of the node only.
+
+    intent_synced: the config store has told the intent; until then `State.directive` is of the run before.
+    boot_failed: versions that were known to be good, and yet couldn't serve at this start. epoch_floor: no swap takes
+    this number or one below: another run may have given it to another version.
+    """
+
+    intent_synced: bool = False
+    boot_failed: frozenset[str] = frozenset()
+    epoch_floor: int = 0
+
+
+@dataclass(frozen=True)
 class State:
     """Everything that is decided on, for one model. All times are monotonic seconds.
 
+    epoch: number of the last swap.
     probation_until: None when the active version is stable.
     stable_versions: those that became stable, oldest first; the last is the last known good.
-    intent_synced: the config store has told the intent since this start; until then `directive` is of the last run.
     forms: of the active version and the standby. frames: what the pipelines have sent. rebuild: the active version on
     its way to a better form. failures: of the active version, since the swap. draining: engines that
     were swapped out and finish the frames that they have, the longest out first.
@@ -151,14 +165,18 @@ class State:
     rejections: tuple[Rejection, ...] = ()
     last_error: str = ""
     next_id: int = 1
-    boot_failed: frozenset[str] = field(default_factory=frozenset)
-    intent_synced: bool = False
+    run: ThisRun = ThisRun()
     forms: Mapping[VersionRef, Form] = field(default_factory=dict)
     frames: FrameSizes = field(default_factory=FrameSizes)
     rebuild: Candidate | None = None
     failures: Failures | None = None
     store_watch: StoreWatch | None = None
     draining: tuple[VersionRef, ...] = ()
+
+    @property
+    def next_epoch(self) -> int:
+        """The number of the next swap."""
+        return max(self.epoch, self.run.epoch_floor) + 1
 
     @property
     def stage(self) -> Stage:
@@ -176,13 +194,16 @@ class State:
         return self.directive.intent_id if self.directive else ""
 
 
-def to_json(state: State) -> dict[str, Any]:
-    """The part of the state that a restart needs, as JSON values."""
+def to_json(state: State, reserved_epochs: int = 0) -> dict[str, Any]:
+    """The part of the state that a restart needs, as JSON values.
+
+    reserved_epochs: so many more swaps may follow before the state is saved again; the next run counts on after them.
+    """
     override = state.override
     return {
         "schema": STATE_SCHEMA,
         "model": state.model,
-        "epoch": state.epoch,
+        "epoch": state.next_epoch - 1 + reserved_epochs,
         "directive": state.directive and directive_to_json(state.directive),
         "good": [[r.version, r.digest] for r in state.stable_versions],
         "override": override

@@ -19,7 +19,7 @@ def swap_in(state: State, c: Candidate, form: Form | None, now: float, policy: P
     # The first version on a node has passed its gates, and there is none to go back to: nothing to watch it for.
     trusted = c.goal.known_good or not state.stable_versions
     advance(c.stage, Stage.STABLE if trusted else Stage.PROBATION)
-    commands: list[Command] = [Swap(new, state.epoch + 1)]
+    commands: list[Command] = [Swap(new, state.next_epoch)]
     record = AppendAudit(
         event=event_name(state, c.goal),
         result="swapped",
@@ -62,7 +62,7 @@ def swap_in(state: State, c: Candidate, form: Form | None, now: float, policy: P
 
 def serving(state: State, ref: VersionRef) -> State:
     """This version serves from the next frame on, and nothing is held against it yet."""
-    return replace(state, active=ref, epoch=state.epoch + 1, failures=None)
+    return replace(state, active=ref, epoch=state.next_epoch, failures=None)
 
 
 def stable(state: State, policy: Policy) -> State:
@@ -73,7 +73,7 @@ def stable(state: State, policy: Policy) -> State:
         state,
         stable_versions=stable_versions[-policy.keep_stable :],
         probation_until=None,
-        boot_failed=frozenset(),
+        run=replace(state.run, boot_failed=frozenset()),
     )
 
 

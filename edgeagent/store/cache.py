@@ -5,6 +5,7 @@ Under the root:
     blobs/<sha256>                            a whole file; appears by rename only, never changes
     partial/<sha256>                          a file on its way in, resumed by the next fetch
     versions/<model>/<version>@<digest>.json  a manifest; written last, when all its blobs are whole
+    versions/<model>/known-good.json          the versions that have served well, for a node whose state is damaged
 
 A version name that a store publishes again with other content gets a second manifest beside the first:
 what serves, or is the last known good, stays loadable by its digest until it is evicted.
@@ -20,7 +21,7 @@ import fcntl
 import os
 import time
 from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from io import FileIO
 from pathlib import Path
@@ -28,7 +29,7 @@ from pathlib import Path
 from edgeagent.core.model import Manifest, WeightFile, check_name, parse_manifest
 from edgeagent.core.verified import VerifiedVersion
 from edgeagent.errors import EdgeAgentError, IntegrityError, UnavailableError
-from edgeagent.util.durable import fsync_folder, remove_stale_temps, write_durably
+from edgeagent.util.durable import fsync_folder, open_lock, remove_stale_temps, write_durably
 from edgeagent.util.hashing import hash_file
 
 RESERVE_BYTES = 64 << 20  # left free for logs, state and the other users of the disk
@@ -68,19 +69,24 @@ class Cache:
     """The cache under one folder; several processes may use it at once."""
 
     def __init__(self, root: Path) -> None:
-        """Create the folders and clear away what killed writers left. Raises UnavailableError."""
+        """Create what isn't there yet; where all is, nothing is written. Raises UnavailableError."""
         self.root = root
         self._blobs, self._partial, self._versions = root / "blobs", root / "partial", root / "versions"
+        folders, lock = (self._blobs, self._partial, self._versions), root / "lock"
         try:
-            for folder in (self._blobs, self._partial, self._versions):
+            if all(folder.is_dir() for folder in folders) and lock.exists():
+                return
+            for folder in folders:
                 folder.mkdir(mode=0o750, parents=True, exist_ok=True)
-            if not (root / "lock").exists():
-                (root / "lock").touch(mode=0o640)
+            lock.touch(mode=0o640)
             fsync_folder(root)
-            for folder in self._versions.iterdir():
-                remove_stale_temps(folder)
         except OSError as e:
             raise _unusable(root, e) from e
+
+    def clear_leftovers(self) -> None:
+        """Remove what killed writers left, as far as the disk lets us."""
+        for folder in (self._versions, *self._versions.glob("*/")):
+            remove_stale_temps(folder)
 
     def lookup(self, model: str, version: str, digest: str | None = None) -> CachedVersion | None:
         """The cached version if it is whole (each file is there with its size; see `verify`), else None.
@@ -105,13 +111,9 @@ class Cache:
         return {f"sha256:{path.stem.partition('@')[2]}" for path in self._versions.glob("*/[!.]*@*.json")}
 
     def mark_used(self, cached: CachedVersion) -> None:
-        """Count `cached` as just used, for `evict`. Raises UnavailableError."""
-        try:
+        """Count `cached` as just used, for `evict`. Where that can't be written, it serves all the same."""
+        with suppress(OSError):
             os.utime(self._manifest_path(cached.manifest))
-        except OSError as e:
-            if e.errno == errno.EROFS:  # then nothing is evicted either, and what is there can still serve
-                return
-            raise _unusable(self.root, e) from e
 
     def verify(self, cached: CachedVersion) -> None:
         """Hash every file anew. Raises IntegrityError; a broken file is removed, so that it's fetched again."""
@@ -139,8 +141,9 @@ class Cache:
         except OSError as e:  # a failing disk: unreadable is as good as broken
             if e.errno != errno.EIO:
                 raise _unusable(self.root, e) from e
-        blob.unlink(missing_ok=True)
-        fsync_folder(self._blobs)
+        with suppress(OSError):  # a disk that can't be written keeps it; it is no more whole for that
+            blob.unlink(missing_ok=True)
+            fsync_folder(self._blobs)
         return False
 
     @contextmanager
@@ -175,12 +178,17 @@ class Cache:
         (self._partial / file.sha256).unlink(missing_ok=True)
 
     def add(self, manifest: Manifest) -> CachedVersion:
-        """Record a version whose blobs are all whole. Raises OSError; IntegrityError if one isn't there."""
+        """Record a version whose blobs are all whole. Raises OSError; IntegrityError if one isn't there.
+
+        One that is recorded already is marked as used; nothing need be written for that.
+        """
         path = self._manifest_path(manifest)
+        if self._load(path) == (cached := self._cached(manifest)) and self._is_complete(cached):
+            self.mark_used(cached)
+            return cached
         if not path.parent.is_dir():
             path.parent.mkdir(mode=0o750, exist_ok=True)
             fsync_folder(self._versions)
-        cached = self._cached(manifest)
         if not self._is_complete(cached):
             raise IntegrityError(
                 f"version {manifest.model}/{manifest.version}", "not all of its files are cached"
@@ -256,7 +264,7 @@ class Cache:
 
     @contextmanager
     def _locked(self, how: int) -> Iterator[None]:
-        fd = os.open(self.root / "lock", os.O_RDWR | os.O_CLOEXEC)
+        fd = open_lock(self.root / "lock")
         try:
             fcntl.flock(fd, how)
             yield
@@ -308,4 +316,7 @@ def _is_same(path: Path, fd: int) -> bool:
 
 
 def _unusable(root: Path, e: OSError) -> UnavailableError:
-    return UnavailableError(f"cache {root}", f"{e.strerror or e}", "check node.state_dir and its permissions")
+    todo = "check node.state_dir and its permissions"
+    if e.errno == errno.EROFS:
+        todo = "see dmesg, then repair and remount the disk of node.state_dir; what is in the cache serves meanwhile"
+    return UnavailableError(f"cache {root}", f"{e.strerror or e}", todo)

@@ -3,8 +3,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
+import asyncio
+from collections.abc import Iterable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,19 +18,24 @@ from edgeagent.errors import EdgeAgentError, UnavailableError
 from edgeagent.observe.audit import AuditLog, AuditRecord
 from edgeagent.observe.bus import AuditAppended, Bus
 from edgeagent.store.cache import Cache
-from edgeagent.update.state_file import save_state
+from edgeagent.store.known_good import known_good, note_known_good
+from edgeagent.update.state_writer import StateWriter
 from edgeagent.update.tuning_cache import forget_others
 
 if TYPE_CHECKING:
     from edgeagent.update.updater import Updater
 
+SAVE_S = 5.0
+"""How long whoever has to know that something is on disk waits for it."""
+
 _log = structlog.get_logger(__name__)
 
 
 class Journal:
-    """Told by the updaters what they do (`UpdaterObserver`); writes it down in a thread, in that order.
+    """Told by the updaters what they do (`UpdaterObserver`); writes it down in threads: states in one, the rest in
+    another, in the order in which it happened.
 
-    error: why the last write failed, "" when it didn't. What can't be written disturbs nothing that serves.
+    What can't be written disturbs nothing that serves.
     """
 
     def __init__(
@@ -40,9 +47,12 @@ class Journal:
         bus: Bus,
     ) -> None:
         """Raises UnavailableError when the cache can't be used at all."""
-        self.error = ""
-        self._states = state_dir / "models"
+        self._audit_error = ""
+        self._states = StateWriter(state_dir / "models")
+        self._saves: dict[str, Future[None]] = {}
+        self._noted: dict[str, tuple[VersionRef, ...]] = {}  # what the cache was told of each model
         self._cache = Cache(state_dir / "cache")
+        self._cache.clear_leftovers()
         self._prepared = state_dir / "cache" / "prepared"
         self._audit = AuditLog(state_dir)
         self._store_url = store_url.rstrip("/")
@@ -52,9 +62,43 @@ class Journal:
         # One thread: what is written first is on disk first.
         self._disk = ThreadPoolExecutor(1, "disk")
 
+    @property
+    def error(self) -> str:
+        """Why the last write failed, "" when it didn't."""
+        return self._states.error or self._audit_error
+
     def save(self, state: State) -> None:
-        """Write a model's state, soon and durably."""
-        self._write(save_state, self._states, state)
+        """Write a model's state, soon and durably; tried again until the disk takes it."""
+        self._saves[state.model] = self._states.save(state)
+        if self._noted.get(state.model) != state.stable_versions:
+            self._noted[state.model] = state.stable_versions
+            self._write(note_known_good, self._cache, state.model, state.stable_versions)
+
+    async def reserve_epochs(self, states: Iterable[State]) -> None:
+        """Have the numbers of the first swaps on disk before anything is served under them, if the disk takes them."""
+        states = list(states)
+        for state in states:
+            self.save(state)
+        for state in states:
+            with suppress(OSError):
+                await self.saved(state.model)
+
+    def known_good(self, model: str) -> tuple[VersionRef, ...]:
+        """The versions in the cache that have served well here, oldest first."""
+        return known_good(self._cache, model)
+
+    async def saved(self, model: str, timeout_s: float = SAVE_S) -> None:
+        """Return when what was saved last of a model is on disk, or something later.
+
+        Raises OSError when the disk doesn't take it, TimeoutError when it takes longer; it is tried again all the same.
+        """
+        if model in self._saves:
+            async with asyncio.timeout(timeout_s):
+                await asyncio.shield(asyncio.wrap_future(self._saves[model]))
+
+    def epoch_floor(self, state: State) -> int:
+        """What the number of the model's next swap must be above; see `StateWriter`."""
+        return self._states.epoch_floor(state)
 
     def record(self, model: str, record: AppendAudit) -> None:
         """Into the audit log, and tell those who listen; a swap also makes room in the cache."""
@@ -81,8 +125,9 @@ class Journal:
         """The last audit records, oldest first."""
         return self._audit.tail(limit)
 
-    def close(self) -> None:
-        """Wait until everything is written, or has failed."""
+    def close(self, states: Iterable[State] = (), timeout_s: float = SAVE_S) -> None:
+        """Write what waits and these last states, or fail; waits for so long (seconds) for the disk."""
+        self._states.close(states, timeout_s)
         self._disk.shutdown(wait=True)
 
     def _append(self, entry: AuditRecord) -> None:
@@ -101,6 +146,8 @@ class Journal:
         for model, updater in self._updaters.items():
             s = updater.state
             refs: list[VersionRef | None] = [s.active, s.standby, *s.stable_versions[-2:]]
+            if durable := self._states.durable.get(model):  # what a restart begins with
+                refs += durable.stable_versions[-2:]
             kept |= {(model, r.version) for r in refs if r}
             if s.candidate:
                 kept.add((model, s.candidate.goal.version))
@@ -113,9 +160,9 @@ class Journal:
                 if (
                     not self._audit.unsaved
                 ):  # else what was said of them holds, whatever else could be written
-                    self.error = ""
+                    self._audit_error = ""
             except (OSError, EdgeAgentError) as e:
-                self.error = str(e)
-                _log.error("state.not_written", why=str(e))
+                self._audit_error = str(e)
+                _log.error("journal.not_written", why=str(e))
 
         self._disk.submit(work)

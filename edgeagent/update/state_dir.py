@@ -3,12 +3,12 @@
 
 from __future__ import annotations
 
-import errno
 import fcntl
 import os
 from pathlib import Path
 
 from edgeagent.errors import ConflictError, UnavailableError
+from edgeagent.util.durable import open_lock
 
 
 class StateDir:
@@ -27,7 +27,7 @@ class StateDir:
         """
         try:
             self.models.mkdir(parents=True, exist_ok=True)
-            self._lock_fd = _open_lock(self.path / "lock")
+            self._lock_fd = open_lock(self.path / "lock")
         except OSError as e:
             raise UnavailableError(
                 f"state folder {self.path}", str(e), "let this user write there, or set node.state_dir"
@@ -46,13 +46,3 @@ class StateDir:
         if self._lock_fd >= 0:
             os.close(self._lock_fd)
             self._lock_fd = -1
-
-
-def _open_lock(path: Path) -> int:
-    """A descriptor to lock. On a disk that the kernel has made read-only, what is there already will do."""
-    try:
-        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
-    except OSError as e:
-        if e.errno != errno.EROFS:
-            raise
-        return os.open(path, os.O_RDONLY | os.O_CLOEXEC)

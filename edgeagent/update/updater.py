@@ -55,6 +55,9 @@ class UpdaterObserver(Protocol):
     def save(self, state: State) -> None:
         """Write the state to disk, soon and durably."""
 
+    def epoch_floor(self, state: State) -> int:
+        """What the number of the next swap must be above, so that it is this swap's for ever."""
+
     def record(self, model: str, record: AppendAudit) -> None:
         """Something for the audit log."""
 
@@ -102,6 +105,8 @@ class Updater:
         if self._closed:
             return
         before = self.state.candidate
+        run = replace(self.state.run, epoch_floor=self._observer.epoch_floor(self.state))
+        self.state = replace(self.state, run=run)
         self.state, commands = react(self.state, event, self.clock.now(), self._policy)
         for command in commands:
             self._perform(command)

@@ -20,6 +20,7 @@ from edgeagent.errors import (
     EdgeAgentError,
     ExpiredError,
     NotFoundError,
+    NotKeptError,
     RateLimitError,
     UnauthorizedError,
     UnavailableError,
@@ -41,6 +42,7 @@ _STATUS_OF: tuple[tuple[type[EdgeAgentError], int], ...] = (
     (DirectiveError, 422),
     (RateLimitError, 429),
     (UnavailableError, 503),
+    (NotKeptError, 507),
 )
 _INDEX = """<!doctype html>
 <html lang="en"><meta charset="utf-8"><title>edgeagent</title>
@@ -105,6 +107,7 @@ _MEANING = {
     429: "Too many wrong signatures from this address",
     500: "A fault of the node; its log says more",
     503: "The node can't do this now",
+    507: "It is done and acts, but the disk doesn't take it: a restart may undo it",
 }
 
 
@@ -117,7 +120,7 @@ def _errors(*codes: int) -> dict[int | str, dict[str, Any]]:
 
 
 _READ_ERRORS = _errors()
-_ACT_ERRORS = _errors(404, 408, 409, 413, 422, 503)
+_ACT_ERRORS = _errors(404, 408, 409, 413, 422, 503, 507)
 
 
 def create_app(
@@ -242,7 +245,7 @@ def _add_hooks(app: FastAPI, hooks: Hooks) -> None:
         summary="A webhook: the delivery of a model registry, a forge or an object store, signed by its sender",
         response_model=HookAnswer,
         responses={
-            **_errors(404, 408, 409, 413, 422, 429, 503),
+            **_errors(404, 408, 409, 413, 422, 429, 503, 507),
             202: {"model": HookAnswer, "description": "It asks for a version, which was written or promoted"},
         },
         openapi_extra={

@@ -13,7 +13,8 @@ class NodeApi(Protocol):
     """A running node. Everything is called in the node's event loop and must not block it.
 
     The operator's verbs raise an EdgeAgentError: NotFoundError (no such model or version), ConflictError
-    (nothing to roll back to; no model named although there are several), UsageError, UnavailableError.
+    (nothing to roll back to; no model named although there are several), UsageError, UnavailableError; NotKeptError
+    when it is done, but the disk doesn't take it.
     """
 
     def status(self) -> Status:
@@ -26,7 +27,8 @@ class NodeApi(Protocol):
         """Whether frames are being served, and why not."""
 
     async def rollback(self, model: str | None, by: str) -> Outcome:
-        """Swap to the version before and hold it there; None means the only model. Returns what it did."""
+        """Swap to the version before and hold it there; None means the only model. Returns what it did, once that is on
+        disk."""
 
     async def write_intent(self, model: str, version: str, by: str, reason: str) -> None:
         """Write the intent of all nodes into the config store. Returns when it is written.
@@ -35,4 +37,5 @@ class NodeApi(Protocol):
         """
 
     async def promote(self, model: str, version: str, by: str, reason: str) -> Outcome:
-        """Make a version the aspired one on this node. Returns at once what it did: status shows the rest."""
+        """Make a version the aspired one on this node. Returns what it did, once that is on disk: status shows the
+        rest."""

@@ -175,6 +175,19 @@ def test_killed_while_it_is_prepared_and_loaded_a_version_comes_all_the_same(har
     assert node.model()["rejected"] == []
 
 
+def test_a_roll_back_that_was_answered_holds(harness: NodeHarness) -> None:
+    """kill -9 right after the answer: the next start serves and holds what it said, in an epoch of its own."""
+    node = harness.serve_with_standby()
+    assert node.post("/rollback", {"by": "anna"})[0] == 200
+    node.kill()
+    epochs = {r["epoch"]: r["digest"] for r in harness.records()}
+    node = harness.start("v1")
+    assert node.model()["held"]["by"].startswith("anna")
+    for record in harness.wait_more(5):
+        assert epochs.setdefault(record["epoch"], record["digest"]) == record["digest"]
+    assert node.model()["active"]["epoch"] > max(list(epochs)[:-1])
+
+
 def test_killed_standby_is_warm_again(harness: NodeHarness) -> None:
     """The version to go back to is worth a worker of its own: it is started again, and a roll-back still is a swap."""
     node = harness.serve_with_standby()

@@ -4,43 +4,17 @@
 from __future__ import annotations
 
 import errno
-import hashlib
 import os
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from edgeagent.core.model import Contract, Manifest, WeightFile
 from edgeagent.errors import IntegrityError, UnavailableError, UsageError
 from edgeagent.store import cache as cache_module
 from edgeagent.store.cache import Cache, CachedVersion
-
-CONTRACT = Contract("detect", ("scratch",), (320, 320), 32)
-
-
-def manifest_of(version: str, files: dict[str, bytes], model: str = "yolo") -> Manifest:
-    """A version with these files, the first being the weights; formats by suffix, golden by folder."""
-    listed = tuple(
-        WeightFile(path, hashlib.sha256(data).hexdigest(), len(data), path.rpartition(".")[2])
-        for path, data in files.items()
-    )
-    golden = tuple(path for path in files if path.startswith("golden/"))
-    return Manifest(model, version, 1, "2026-01-31T12:00:00Z", CONTRACT, listed, golden)
-
-
-def put(
-    cache: Cache, version: str, files: dict[str, bytes] | None = None, model: str = "yolo"
-) -> CachedVersion:
-    """Bring a version into the cache, as a fetch does."""
-    files = files or {"best.onnx": f"{model} {version}".encode()}
-    manifest = manifest_of(version, files, model)
-    for file, data in zip(manifest.files, files.values(), strict=True):
-        with cache.partial(file) as stream:
-            stream.truncate(0)
-            stream.write(data)
-            cache.complete(file, stream)
-    return cache.add(manifest)
+from tests.support.cached import manifest_of, put
+from tests.support.read_only import make_read_only
 
 
 def used(cache: Cache, *cached: CachedVersion) -> None:
@@ -254,16 +228,36 @@ def test_a_wrong_size_in_a_manifest_takes_nothing_from_the_cache(cache: Cache) -
 
 
 def test_what_is_cached_serves_from_a_read_only_disk(cache: Cache, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A kernel that met a disk error mounts it so: the last known good must still be found and used."""
-    put(cache, "v1")
-
-    def refuse(*_args: object, **_kwargs: object) -> None:
-        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
-
-    monkeypatch.setattr(os, "utime", refuse)
-    monkeypatch.setattr(Path, "touch", refuse)
+    """A kernel that met a disk error makes it so: what is there is found and used, and rubbish is no hindrance."""
+    v1 = put(cache, "v1")
+    (cache.root / "versions" / "yolo" / ".v2.json.99999999.0.tmp").touch()
+    make_read_only(monkeypatch)
     again = Cache(cache.root)
+    again.clear_leftovers()
     found = again.lookup("yolo", "v1")
-    assert found is not None
+    assert found == v1
     again.verify(found)
     again.mark_used(found)
+    with again.fetching():  # all of it is here: nothing need be written
+        assert again.add(v1.manifest) == v1
+    with pytest.raises(UnavailableError, match="Read-only"):
+        again.evict(0, protected=())
+
+
+def test_what_is_broken_on_a_read_only_disk_is_not_whole(
+    cache: Cache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It can't be removed, and isn't used."""
+    v1 = put(cache, "v1")
+    v1.weights.write_bytes(b"rotten")
+    make_read_only(monkeypatch)
+    assert not cache.has_intact(v1.manifest.weights)
+
+
+def test_leftovers_of_killed_writers_go(cache: Cache) -> None:
+    """Also those of models that no pipeline uses any more."""
+    put(cache, "v1", model="other")
+    leftover = cache.root / "versions" / "other" / ".v1@0.json.99999999.0.tmp"
+    leftover.touch()
+    cache.clear_leftovers()
+    assert not leftover.exists()

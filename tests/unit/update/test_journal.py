@@ -3,14 +3,23 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
+
+import pytest
 
 from edgeagent.core.events import AppendAudit
-from edgeagent.core.state import State
+from edgeagent.core.state import State, VersionRef
 from edgeagent.observe.bus import Bus
+from edgeagent.store.cache import Cache
 from edgeagent.update.journal import Journal
+from edgeagent.update.updater import Updater
+from tests.support.cached import put
+from tests.support.playbook import ref
 
 SWAPPED = AppendAudit("update", "swapped", "anna", to_version="v1", digest="sha256:a")
 
@@ -30,6 +39,34 @@ def test_a_record_that_is_not_on_disk_is_an_error(tmp_path: Path) -> None:
     journal.close()
     assert journal.error == ""
     assert len(log.read_bytes().splitlines()) == 2
+
+
+def test_what_a_restart_begins_with_stays_in_the_cache(tmp_path: Path) -> None:
+    """Also when the disk hasn't taken the newer state: the versions of the older one are what the next start loads."""
+    models = tmp_path / "models"
+    models.mkdir()
+    updater = SimpleNamespace(state=State("yolo", stable_versions=(ref("v1"),)))
+    journal = Journal(tmp_path, "/store", 3, {"yolo": cast("Updater", updater)}, Bus())
+    journal.save(updater.state)
+    asyncio.run(journal.saved("yolo"))
+    models.rename(tmp_path / "away")
+    updater.state = State("yolo", stable_versions=(ref("v2"), ref("v3")))
+    journal.save(updater.state)
+    with pytest.raises(OSError, match="No such file"):
+        asyncio.run(journal.saved("yolo"))
+    assert {version for _, version in journal._protected()} == {"v1", "v2", "v3"}
+    journal.close()
+
+
+def test_the_cache_is_told_what_has_served_well(tmp_path: Path) -> None:
+    """For a start on which the state turns out to be damaged."""
+    (tmp_path / "models").mkdir()
+    journal = Journal(tmp_path, "/store", 3, {}, Bus())
+    cached = put(Cache(tmp_path / "cache"), "v1")
+    good = VersionRef("v1", cached.manifest.digest)
+    journal.save(State("yolo", stable_versions=(good,)))
+    journal.close()
+    assert journal.known_good("yolo") == (good,)
 
 
 def _wait(condition: Callable[[], bool]) -> None:

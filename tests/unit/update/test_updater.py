@@ -51,9 +51,14 @@ class Node:
         self.spares: list[str] = []  # the backends of the workers that were told to wait for a version
         self.waits = False
         self.kills = 0  # of the workers that load
+        self.floor = 0
 
     def save(self, state: State) -> None:
         """Nothing to write."""
+
+    def epoch_floor(self, state: State) -> int:
+        """From where on the numbers of swaps are free."""
+        return self.floor
 
     def record(self, model: str, record: AppendAudit) -> None:
         """Keep it."""
@@ -422,3 +427,15 @@ def test_the_store_is_asked_about_what_was_refused(monkeypatch: pytest.MonkeyPat
 
     run(monkeypatch, node, scenario, "v1", "v2", policy=replace(POLICY, store_check_min_s=0.0))
     assert asked == ["v2", "v2", "v2"]
+
+
+def test_a_swap_takes_no_number_that_is_not_free(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another run may have given those below to other weights."""
+    node = Node({"v1": None, "v2": None})
+    node.floor = 40
+
+    async def scenario(u: Updater) -> None:
+        assert (u.state.epoch, u.slot.epoch) == (42, 42)
+
+    run(monkeypatch, node, scenario, "v1", "v2")
+    assert [e.epoch for e in node.events if isinstance(e, Swapped)] == [41, 42]

@@ -13,7 +13,14 @@ import pytest
 from edgeagent.intent.folder import FileConfigStore
 from edgeagent.store.cache import Cache
 from edgeagent.store.folder import FolderFiles
-from edgeagent.util.durable import durable_file, fsync_folder, make_folder, remove_stale_temps, write_durably
+from edgeagent.util.durable import (
+    durable_file,
+    fsync_folder,
+    keep_copy,
+    make_folder,
+    remove_stale_temps,
+    write_durably,
+)
 
 
 def test_steps_come_in_the_order_that_survives_a_power_cut(
@@ -80,12 +87,54 @@ def test_permissions(tmp_path: Path) -> None:
 def test_stale_temps_go_and_living_ones_stay(tmp_path: Path) -> None:
     """Only a dead process's temp files are rubbish."""
     dead = tmp_path / ".state.99999999.0.tmp"  # above any pid_max
-    living = tmp_path / f".state.{os.getpid()}.0.tmp"
+    # In a container each start may have the same process id.
+    before = tmp_path / f".state.{os.getpid()}.0.tmp"
+    living = tmp_path / f".state.{os.getppid()}.0.tmp"
     other = tmp_path / ".tmp"
-    for path in (dead, living, other):
+    for path in (dead, before, living, other):
         path.touch()
+    with durable_file(tmp_path / "state"):
+        (own,) = set(tmp_path.glob(f".state.{os.getpid()}.*")) - {before}
+        remove_stale_temps(tmp_path)
+        assert sorted(tmp_path.iterdir()) == sorted([own, living, other])
+
+
+def test_stale_temps_that_can_not_be_removed_are_no_reason_to_fail(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a disk that the kernel has made read-only a node starts all the same."""
+    (tmp_path / ".state.99999999.0.tmp").touch()
+
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr(Path, "unlink", refuse)
     remove_stale_temps(tmp_path)
-    assert sorted(tmp_path.iterdir()) == sorted([living, other])
+
+
+def test_a_copy_stays_as_the_file_was(tmp_path: Path) -> None:
+    """Whatever is written to the file afterwards; also when nothing was written in between."""
+    path, copy = tmp_path / "state", tmp_path / "state.before"
+    keep_copy(path, copy)
+    assert not copy.exists()
+    write_durably(path, b"old")
+    keep_copy(path, copy)
+    keep_copy(path, copy)
+    write_durably(path, b"new")
+    assert (path.read_bytes(), copy.read_bytes()) == (b"new", b"old")
+    assert sorted(tmp_path.iterdir()) == [path, copy]
+
+
+def test_a_copy_where_files_have_one_name_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """FAT, and some shares."""
+
+    def refuse(*_: object) -> None:
+        raise OSError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", refuse)
+    write_durably(tmp_path / "state", b"old")
+    keep_copy(tmp_path / "state", tmp_path / "copy")
+    assert (tmp_path / "copy").read_bytes() == b"old"
 
 
 @pytest.fixture

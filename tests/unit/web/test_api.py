@@ -17,6 +17,7 @@ from edgeagent.errors import (
     EdgeAgentError,
     IntegrityError,
     NotFoundError,
+    NotKeptError,
     UnavailableError,
     UsageError,
 )
@@ -171,6 +172,7 @@ def test_promote_with_a_wrong_body(node: FakeNode, body: bytes) -> None:
         (UsageError, 422),
         (DirectiveError, 422),
         (UnavailableError, 503),
+        (NotKeptError, 507),
         (IntegrityError, 500),
     ],
 )
