@@ -26,6 +26,7 @@ from edgeagent.core.events import (
 )
 from edgeagent.core.model import check_name
 from edgeagent.core.policy import Policy
+from edgeagent.core.probation_count import ended_in_order
 from edgeagent.core.state import State, VersionRef
 from edgeagent.core.tuning import Tolerance
 from edgeagent.errors import ConflictError, EdgeAgentError, NotFoundError, NotKeptError
@@ -179,7 +180,7 @@ class Node:
         await asyncio.gather(*(p.stop() for p in self.pipelines.values()))
         await asyncio.gather(*(u.close() for u in self.updaters.values()))
         if self._journal:
-            self._journal.close(u.state for u in self.updaters.values())
+            self._journal.close(ended_in_order(u.state) for u in self.updaters.values())
         self._state_dir.close()
         _log.info("node.stopped", node=self.config.node.id)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from edgeagent.core import probation_count
 from edgeagent.core.events import AppendAudit, Cancel, CandidateFailed, PersistState, StageReached, Step
 from edgeagent.core.goal import event_name
 from edgeagent.core.lifecycle import Stage, advance
@@ -35,6 +36,7 @@ def wait(c: Candidate, until: float, why: str, now: float) -> Candidate:
 
 def stage_reached(state: State, c: Candidate, event: StageReached, now: float, policy: Policy) -> Step:
     """The candidate goes on; one whose content must not serve is refused as soon as that is known."""
+    begins_to_warm = event.stage is Stage.WARMING is not c.stage
     c = replace(enter(c, event.stage, now), gates=event.gates or c.gates)
     if event.digest and event.digest != c.digest:
         c = replace(c, digest=event.digest)
@@ -44,6 +46,8 @@ def stage_reached(state: State, c: Candidate, event: StageReached, now: float, p
             return state, [Cancel(c.id), *commands]
     if event.stage is Stage.READY:
         return swap_in(state, c, event.form, now, policy)
+    if begins_to_warm:
+        return replace(probation_count.count(state, c), candidate=c), [PersistState()]
     return replace(state, candidate=c), []
 
 
@@ -54,7 +58,9 @@ def _rejection_reason(state: State, c: Candidate) -> str:
     refused = next(
         (r for r in state.rejections if (r.digest, r.intent_id) == (c.digest, c.goal.intent_id)), None
     )
-    return f"quarantined: {refused.why.removeprefix('quarantined: ')}" if refused else ""
+    if refused:
+        return f"quarantined: {refused.why.removeprefix('quarantined: ')}"
+    return probation_count.rejection_reason(state, c)
 
 
 def failed(state: State, c: Candidate, event: CandidateFailed, now: float, policy: Policy) -> Step:
@@ -62,6 +68,8 @@ def failed(state: State, c: Candidate, event: CandidateFailed, now: float, polic
     # At boot the known good version before serves sooner than a retry.
     if not event.transient or c.goal.intent_id == "boot":
         return _reject(state, c, event, now, policy)
+    if c.stage is Stage.WARMING:
+        state = probation_count.uncount(state)
     delay = min(policy.retry_max_s, policy.retry_min_s * 2 ** min(c.attempt - 1, 16))
     return replace(state, candidate=wait(c, now + delay, event.why, now), last_error=event.why), []
 

@@ -73,7 +73,15 @@ def _apply(state: State, event: Event, now: float, policy: Policy) -> Step:
             if directive == state.directive:
                 # Seen again after a restart it is equal, since it was saved whole: holds and quarantines stand.
                 return replace(state, run=run), []
-            state = replace(state, directive=directive, run=run, override=None, rejections=(), last_error="")
+            state = replace(
+                state,
+                directive=directive,
+                run=run,
+                override=None,
+                rejections=(),
+                last_error="",
+                begun_probations=None,
+            )
             return state, [PersistState()]
         case IntentInvalid(why):
             return replace(state, last_error=why), []

@@ -72,6 +72,7 @@ def _roll_back_on_failure(state: State, event: WorkerFailed) -> Step:
         serving(retire(state, ref), back),
         standby=None,
         probation_until=None,
+        begun_probations=None,
         rejections=(*state.rejections, rejection)[-MAX_REJECTIONS:],
         last_error=f"{ref.version} refused on probation: {event.why}",
     )

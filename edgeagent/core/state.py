@@ -128,6 +128,16 @@ class StoreWatch:
 
 
 @dataclass(frozen=True)
+class BegunProbations:
+    """So many times the version of this content, under this intent, began a probation that it didn't come to the end
+    of."""
+
+    digest: str
+    intent_id: str
+    times: int
+
+
+@dataclass(frozen=True)
 class ThisRun:
     """What counts for this run of the node only.
 
@@ -172,6 +182,7 @@ class State:
     failures: Failures | None = None
     store_watch: StoreWatch | None = None
     draining: tuple[VersionRef, ...] = ()
+    begun_probations: BegunProbations | None = None
 
     @property
     def next_epoch(self) -> int:
@@ -199,7 +210,7 @@ def to_json(state: State, reserved_epochs: int = 0) -> dict[str, Any]:
 
     reserved_epochs: so many more swaps may follow before the state is saved again; the next run counts on after them.
     """
-    override = state.override
+    override, b = state.override, state.begun_probations
     return {
         "schema": STATE_SCHEMA,
         "model": state.model,
@@ -219,6 +230,7 @@ def to_json(state: State, reserved_epochs: int = 0) -> dict[str, Any]:
             for r in state.rejections
             if r.intent_id != "boot"
         ],
+        **({"begun_probations": {"digest": b.digest, "wish": b.intent_id, "times": b.times}} if b else {}),
     }
 
 
@@ -234,6 +246,9 @@ def from_json(model: str, doc: Mapping[str, Any]) -> State:
         # The intent as it was before the restart: holds and quarantines refer to it, and the node has something
         # to aspire to while the config store is away.
         directive = directive_from_json(d) if (d := doc["directive"]) else None
+        begun = None
+        if b := doc.get("begun_probations"):
+            begun = BegunProbations(str(b["digest"]), str(b["wish"]), int(b["times"]))
         epoch = int(doc["epoch"])
         if not 0 <= epoch <= MAX_NUMBER:
             raise ValueError(f"epoch {epoch:.3g} is none")
@@ -246,6 +261,7 @@ def from_json(model: str, doc: Mapping[str, Any]) -> State:
             rejections=tuple(
                 Rejection(str(v), str(d), str(w), Stage(s), str(why)) for v, d, w, s, why in doc["rejections"]
             ),
+            begun_probations=begun,
         )
     except (LookupError, TypeError, OverflowError) as e:
         raise ValueError(f"not a saved state: {e!r}") from e

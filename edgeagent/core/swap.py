@@ -10,14 +10,14 @@ from edgeagent.core.form import Form
 from edgeagent.core.goal import event_name
 from edgeagent.core.lifecycle import Stage, advance
 from edgeagent.core.policy import Policy
+from edgeagent.core.probation_count import is_trusted
 from edgeagent.core.state import Candidate, State, VersionRef
 
 
 def swap_in(state: State, c: Candidate, form: Form | None, now: float, policy: Policy) -> Step:
     """The candidate takes the slot; what it replaces stays warm if it has earned that."""
     new, old = VersionRef(c.goal.version, c.digest), state.active
-    # The first version on a node has passed its gates, and there is none to go back to: nothing to watch it for.
-    trusted = c.goal.known_good or not state.stable_versions
+    trusted = is_trusted(state, c)
     advance(c.stage, Stage.STABLE if trusted else Stage.PROBATION)
     commands: list[Command] = [Swap(new, state.next_epoch)]
     record = AppendAudit(
@@ -87,7 +87,11 @@ def end_probation(state: State, policy: Policy) -> Step:
         advance(Stage.READY, Stage.DRAINING)
         commands = [RetireEngine(state.standby)]
         state = retire(state, state.standby)
-    return stable(replace(state, standby=None), policy), [*commands, record, PersistState()]
+    return stable(replace(state, standby=None, begun_probations=None), policy), [
+        *commands,
+        record,
+        PersistState(),
+    ]
 
 
 def retire(state: State, ref: VersionRef) -> State:

@@ -3,7 +3,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
 
 import structlog
 
@@ -39,14 +40,17 @@ class CandidateWork:
         engine_for: Callable[[Artifact], Engine],
         frame_sizes: Callable[[], FrameSizes],
         report: Callable[[Event], None],
+        saved: Callable[[], Awaitable[None]],
     ) -> None:
-        """engine_for: makes the engine of a prepared version, not loaded. frame_sizes: of the frames until now."""
+        """engine_for: makes the engine of a prepared version, not loaded. frame_sizes: of the frames until now. saved:
+        returns when what was decided is on disk, raises OSError when the disk doesn't take it."""
         self.command = command
         self.preparation = preparation
         self._engines = engines
         self._engine_for = engine_for
         self._frame_sizes = frame_sizes
         self._report = report
+        self._saved = saved
 
     async def run(self) -> None:
         """Do it, and report. What nobody thought of is raised."""
@@ -85,6 +89,9 @@ class CandidateWork:
         self._engines.comes(engine)
         try:
             await engine.load()
+            if self.command.mode is PrepareMode.UPDATE:
+                with suppress(OSError):  # a disk that takes nothing is no reason to serve nothing new
+                    await self._saved()  # that it is tried, in case that the node dies of it
             self._engines.offer(engine)
             self._report(
                 StageReached(self.command.id, Stage.READY, artifact.ref.digest, form=form_of(artifact))

@@ -55,6 +55,9 @@ class UpdaterObserver(Protocol):
     def save(self, state: State) -> None:
         """Write the state to disk, soon and durably."""
 
+    async def saved(self, model: str) -> None:
+        """Return when what was saved last of a model is on disk. Raises OSError when the disk doesn't take it."""
+
     def epoch_floor(self, state: State) -> int:
         """What the number of the next swap must be above, so that it is this swap's for ever."""
 
@@ -223,7 +226,13 @@ class Updater:
             ),
         )
         return CandidateWork(
-            command, preparation, self._engines, self._engine, self.router.frame_sizes, self.handle
+            command,
+            preparation,
+            self._engines,
+            self._engine,
+            self.router.frame_sizes,
+            self.handle,
+            partial(self._observer.saved, self.state.model),
         )
 
     async def _run(self, work: CandidateWork) -> None:

@@ -56,6 +56,9 @@ class Node:
     def save(self, state: State) -> None:
         """Nothing to write."""
 
+    async def saved(self, model: str) -> None:
+        """All of it is."""
+
     def epoch_floor(self, state: State) -> int:
         """From where on the numbers of swaps are free."""
         return self.floor
@@ -439,3 +442,22 @@ def test_a_swap_takes_no_number_that_is_not_free(monkeypatch: pytest.MonkeyPatch
 
     run(monkeypatch, node, scenario, "v1", "v2")
     assert [e.epoch for e in node.events if isinstance(e, Swapped)] == [41, 42]
+
+
+def test_an_update_serves_when_what_was_decided_of_it_is_on_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A node that dies of it has counted it; where the disk takes nothing, it serves all the same."""
+    node = Node({"v1": None, "v2": None})
+    seen: list[str] = []
+
+    async def saved(model: str) -> None:
+        seen.append(model)
+        assert node.events[-1] != Swapped("yolo", "v2", "sha256:v2", 2)
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(node, "saved", saved)
+
+    async def scenario(u: Updater) -> None:
+        assert u.state.active == VersionRef("v2", "sha256:v2")
+
+    run(monkeypatch, node, scenario, "v1", "v2")
+    assert seen == ["yolo", "yolo"]
