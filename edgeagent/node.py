@@ -62,6 +62,7 @@ from edgeagent.update.updater import Updater
 from edgeagent.web.app import create_app
 from edgeagent.web.hooks import Hooks
 from edgeagent.web.server import ApiServer
+from edgeagent.web.service import ApiService
 from edgeagent.workers.limits import WorkerLimits
 from edgeagent.workers.tasks.prepare import StoreAccess
 
@@ -105,7 +106,7 @@ class Node:
         self.metrics = Metrics()
         self.metrics.follow(self.bus)
         log_events(self.bus)
-        self.api: ApiServer | None = None
+        self.api = ApiService(self._build_api)
         self.updaters: dict[str, Updater] = {}
         self.pipelines: dict[str, Pipeline] = {}
         self._started = time.time()
@@ -122,7 +123,7 @@ class Node:
     async def start(self) -> None:
         """Serve the last known good version first; then connect to whatever else there is.
 
-        Raises UsageError or UnavailableError when the node can't run at all: state folder, API address.
+        Raises UsageError or UnavailableError when the node can't run at all: its state folder can't be used.
         """
         self._state_dir.open()
         journal = self._journal = Journal(
@@ -151,20 +152,21 @@ class Node:
             store = open_store(settings.url, settings.access())
             self._announcer = Announcer(store, self.config.node.id, self._presence, self.bus)
         await journal.reserve_epochs(u.state for u in self.updaters.values())
-        await self._start_api()
         for updater in self.updaters.values():
             updater.handle(Tick())
         for pipeline in self.pipelines.values():
             pipeline.start()
         watcher.start()
-        tasks: list[Callable[[], Awaitable[None]]] = [partial(self._housekeeping, watcher)]
+        await self.api.start()
+        tasks: list[Callable[[], Awaitable[None]]] = [
+            partial(self._housekeeping, watcher),
+            self.api.keep_trying,
+        ]
         if self._announcer:
             tasks.append(partial(self._announcer.run, lambda: watcher.connection.connected))
         self._background_tasks = [asyncio.create_task(_for_ever(task)) for task in tasks]
         self._notifier.ready("starting")
-        _log.info(
-            "node.started", node=self.config.node.id, api=self.api.url if self.api else None, pid=os.getpid()
-        )
+        _log.info("node.started", node=self.config.node.id, api=self.api.url, pid=os.getpid())
 
     async def stop(self) -> None:
         """Stop everything, in the order in which it depends on each other. Idempotent."""
@@ -175,8 +177,7 @@ class Node:
             await self._watcher.stop()
         if self._announcer:
             await asyncio.to_thread(self._announcer.close)
-        if self.api:
-            await self.api.stop()
+        await self.api.stop()
         await asyncio.gather(*(p.stop() for p in self.pipelines.values()))
         await asyncio.gather(*(u.close() for u in self.updaters.values()))
         if self._journal:
@@ -223,14 +224,14 @@ class Node:
         )
         return Updater(state, policy, prepare, engine, journal, self.bus, c.update.spare_worker)
 
-    async def _start_api(self) -> None:
+    def _build_api(self) -> ApiServer:
+        """Reads the token anew: whoever puts it right need restart nothing."""
         api = self.config.api
         token = read_secret(api.token_file) if api.token_file else None
         hooks = None
         if api.hooks:
             hooks = Hooks(api.hooks, self, self._state_dir.path / "hooks.json", self.metrics.hook_delivery)
-        self.api = ApiServer(create_app(self, self.metrics, token=token, hooks=hooks), api.host, api.port)
-        await self.api.start()
+        return ApiServer(create_app(self, self.metrics, token=token, hooks=hooks), api.host, api.port)
 
     def reload(self, config_path: Path) -> None:
         """Take over what can change while frames flow: log, thresholds of the pipelines, probation."""
@@ -278,6 +279,7 @@ class Node:
             for source in source_statuses(watcher.sources):
                 self.metrics.intent_source_connected(source.url, source.connected)
             away = "" if watcher.connection.connected else "; config store away"
+            away += f"; no API: {self.api.error}" if self.api.error else ""
             self._notifier.status(self._node_status.summary() + away)
             now = time.monotonic()
             if interval is not None and now - fed >= interval / 3 and self._node_status.frames_progress():

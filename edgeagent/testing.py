@@ -381,8 +381,8 @@ class NodeRunner(NodeApi):
         with self.log.open("rb") as log:
             log.seek(offset)
             for line in log:
-                if line.startswith(b"{") and line.endswith(b"\n") and b"node.started" in line:
-                    return str(json.loads(line)["api"])
+                if line.startswith(b"{") and line.endswith(b"\n") and b"api.started" in line:
+                    return str(json.loads(line)["url"])
         self._check_alive()
         return ""
 

@@ -8,7 +8,9 @@ import re
 import signal
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -118,7 +120,8 @@ def test_system_calls_that_a_sandbox_denies(harness: NodeHarness) -> None:
 
 
 def test_folder_and_port_belong_to_one_node(harness: NodeHarness) -> None:
-    """A second node on the same state folder, or the same port, says so and ends; the first serves on."""
+    """A second node on the same state folder says so and ends; on the same port it serves frames, and says why it has
+    no API, until the port is free."""
     harness.publish("v1")
     harness.promote("v1")
     node = harness.start("v1")
@@ -129,11 +132,24 @@ def test_folder_and_port_belong_to_one_node(harness: NodeHarness) -> None:
     assert "another node runs on it" in error_line(done)
     assert harness.config["node"]["state_dir"] in error_line(done)
 
-    other = {"node": {"state_dir": str(harness.folder / "other")}, "api": {"port": port}}
-    done = run_again(harness.folder, {**harness.config, **other})
-    assert done.returncode == 1
-    assert str(port) in error_line(done)
-    assert_seamless(harness.wait_more(5))
+    with NodeHarness(harness.folder / "other") as other:
+        other.config |= {key: harness.config[key] for key in ("config_store", "model_store")}
+        other.config["api"] = {"port": port}
+
+        def free_the_port() -> list[dict[str, Any]]:
+            found = other.wait_more(5)
+            node.stop()
+            return found
+
+        with ThreadPoolExecutor(1) as operator:
+            served = operator.submit(free_the_port)
+            other.start()  # returns when its API answers
+            assert_seamless(served.result())
+        assert other.status()["pid"] == other.pid
+        said = other.log.read_text()
+        assert said.index("api.unavailable") < said.index("api.started")
+        assert f"port {port}: the port is taken" in said
+    assert_seamless(harness.records())
 
 
 def test_every_mistake_of_a_configuration_at_once(tmp_path: Path) -> None:
