@@ -30,7 +30,7 @@ from edgeagent.core.probation_count import ended_in_order
 from edgeagent.core.state import State, VersionRef
 from edgeagent.core.tuning import Tolerance
 from edgeagent.errors import ConflictError, EdgeAgentError, NotFoundError, NotKeptError
-from edgeagent.fleet.presence import Announcer
+from edgeagent.fleet.presence import Announcer, Summary
 from edgeagent.intent.url import find_adapter, open_source, open_store, open_writer
 from edgeagent.intent.watcher import IntentWatcher
 from edgeagent.observe.audit import AuditRecord
@@ -49,10 +49,9 @@ from edgeagent.status.schema import (
     ConfigStoreStatus,
     ModelStoreStatus,
     Outcome,
-    Presence,
     Status,
-    to_json,
 )
+from edgeagent.status.summary import status_url, summarize
 from edgeagent.store.pace import Pace
 from edgeagent.update.journal import Journal
 from edgeagent.update.state_dir import StateDir
@@ -263,8 +262,8 @@ class Node:
         if self._journal:
             self._journal.record(model, AppendAudit("intent", "invalid", "config store", why=why))
 
-    def _presence(self) -> bytes:
-        return to_json(Presence(ts=time.time(), **dict(self.status()))).encode()
+    def _presence(self) -> Summary:
+        return partial(summarize, self.status(), status_url(self.api.url) if self.api else "")
 
     # -- housekeeping --------------------------------------------------------------------------------
 

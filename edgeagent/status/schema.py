@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
-"""The form of what a node says: one schema for the API, OpenAPI, the presence key, the command line and the demo.
+"""The form of what a node says: one schema for the API, OpenAPI, the command line and the demo.
 
-docs/interface.md ("Status") lists the same fields; a test compares the two. A field that a later release adds gets a
-default, so that its clients read the answer of an older node; what a client doesn't know, it leaves aside. States and
-kinds are plain texts for the same reason: a newer node may have more of them.
+The presence key holds a part of it (summary.py). docs/interface.md ("Status") lists the same fields; a test compares
+the two. A field that a later release adds gets a default, so that its clients read the answer of an older node; what a
+client doesn't know, it leaves aside. States and kinds are plain texts for the same reason: a newer node may have more
+of them.
 """
 
 from __future__ import annotations
@@ -244,13 +245,6 @@ class Status(StatusPart):
     workers: list[WorkerStatus]
     disk_error: str | None
     """Why state or audit log could not be written last."""
-
-
-class Presence(Status):
-    """The status as the config store holds it, under a lease."""
-
-    ts: float
-    """When it was written."""
 
 
 class History(StatusPart):
