@@ -274,6 +274,7 @@ class Node:
         while True:
             await asyncio.sleep(_HOUSEKEEPING_S)
             self._node_status.update_metrics()
+            watcher.log_connections(time.monotonic())
             self.metrics.config_store_connected(watcher.connection.connected)
             for source in source_statuses(watcher.sources):
                 self.metrics.intent_source_connected(source.url, source.connected)

@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -18,7 +18,7 @@ from edgeagent.core.directive import Directive, current_key, decode_directive, p
 from edgeagent.core.model import parse_manifest
 from edgeagent.core.webhook import check_secret
 from edgeagent.errors import EdgeAgentError, NotFoundError, UnavailableError, UsageError
-from edgeagent.intent.port import IntentSource
+from edgeagent.intent.port import Advising, IntentSource
 from edgeagent.intent.url import open_source
 from edgeagent.intent.watching import read_once
 from edgeagent.runtimes.registry import RuntimeRow, broken_plugins, runtimes
@@ -160,6 +160,9 @@ def _source(
                 yield Finding("ok", subject, f"aspires {intent.version} ({intent.intent_id})")
             if warning:
                 yield Finding("warn", subject, warning)
+        with suppress(EdgeAgentError):  # one that can't be reached was said already
+            if isinstance(source, Advising) and (text := source.advice()):
+                yield Finding("warn", name, text)
 
 
 def _intent(source: IntentSource, model: str, node: str) -> tuple[Directive | None, str]:

@@ -1,19 +1,13 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """Config store in etcd.
 
-Of the etcd3 client only the messages and stubs are used. Its watcher ends for good when etcd restarts, so the
-watch here is a loop of its own: read all keys, then take each event of a watch as a hint to read again. What is
-reported always comes from a linearizable read; a lost, late or repeated event costs time, never truth.
+Of the etcd3 client only the messages and stubs are used; the watch is one of our own (etcd_watch.py).
 """
 
 from __future__ import annotations
 
 import math
-import random
-import threading
-import time
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from contextlib import closing
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from operator import attrgetter
 from typing import Any
@@ -22,11 +16,12 @@ from weakref import WeakSet
 import grpc  # type: ignore[import-untyped]
 
 from edgeagent.errors import UsageError
-from edgeagent.intent.etcd_client import NO_LEADER, TRY_ANOTHER, Client, Link, rpc, translated, why_of
+from edgeagent.intent.etcd_client import TRY_ANOTHER, Client, Link, rpc, translated
+from edgeagent.intent.etcd_health import Health, ask_health, compaction_advice
+from edgeagent.intent.etcd_watch import EtcdWatch, entry_of, found_entry
 from edgeagent.intent.port import (
     ABSENT,
     Access,
-    Connection,
     Entry,
     Expected,
     Lease,
@@ -37,7 +32,6 @@ from edgeagent.intent.port import (
     check_prefix,
 )
 from edgeagent.intent.url import Address
-from edgeagent.intent.watching import WatchEnded, WatchThread
 from edgeagent.util.backoff import Backoff
 
 _NO_ACCESS = Access()
@@ -46,8 +40,9 @@ _PUT = attrgetter("kv.Put")
 _TXN = attrgetter("kv.Txn")
 _GRANT = attrgetter("lease.LeaseGrant")
 _REVOKE = attrgetter("lease.LeaseRevoke")
+_WATCH_DEADLINE_S = 2.0  # longest wait of a watch for an answer: so long it doesn't notice that it is deaf
+_MANY_REVISIONS = 1000
 PAGE_KEYS = 500  # in one answer, which gRPC limits to 4 MiB
-_STEADY_S = 5.0  # a watch that held this long worked: its end is a first failure
 
 
 def open_source(address: Address, access: Access) -> EtcdConfigStore:
@@ -71,7 +66,7 @@ class EtcdConfigStore:
         *,
         access: Access = _NO_ACCESS,
         deadline_s: float = 3.0,
-        read_every_s: tuple[float, float] = (15.0, 30.0),
+        read_every_s: tuple[float, float] = (1.0, 2.0),
         backoff_s: tuple[float, float] = (0.1, 30.0),
         keepalive_s: tuple[float, float] = (10.0, 5.0),
     ) -> None:
@@ -93,14 +88,15 @@ class EtcdConfigStore:
             ("grpc.use_local_subchannel_pool", 1),  # a new channel is not to inherit gRPC's own back-off
         )
         # A client each for calls and for every watch: a failed call doesn't disturb a watch that works.
-        self._new_client = partial(Client, tuple(endpoints), options, deadline_s, access)
-        self._client = self._new_client()
-        self._watches: WeakSet[_EtcdWatch] = WeakSet()
+        self._new_client = partial(Client, tuple(endpoints), options, access=access)
+        self._client = self._new_client(deadline_s)
+        self._watch_deadline_s = min(deadline_s, _WATCH_DEADLINE_S)
+        self._watches: WeakSet[EtcdWatch] = WeakSet()
 
     def get(self, key: str) -> Entry:
         """Read one key, linearizably. Raises UnavailableError; UsageError if etcd refuses the user."""
         with translated(f"reading {key} from {self.url}"):
-            return _entry(key, self._client.call(_RANGE, rpc.RangeRequest(key=key.encode())))
+            return entry_of(key, self._client.call(_RANGE, rpc.RangeRequest(key=key.encode())))
 
     def put(self, key: str, value: bytes, lease: Lease | None = None) -> None:
         """Write one key. Raises UnavailableError; UsageError if etcd refuses the user or the size of the value."""
@@ -119,7 +115,7 @@ class EtcdConfigStore:
         with translated(f"listing {prefix} of {self.url}"):
             while True:
                 page = self._page(start, end, revision)
-                found += [_found(kv) for kv in page.kvs]
+                found += [found_entry(kv) for kv in page.kvs]
                 if not page.more:
                     return found
                 start, revision = page.kvs[-1].key + b"\0", revision or page.header.revision
@@ -160,14 +156,30 @@ class EtcdConfigStore:
             granted = self._client.call(_GRANT, rpc.LeaseGrantRequest(TTL=math.ceil(ttl_s)))
         return _EtcdLease(self.url, self._client, granted.ID, granted.TTL)
 
+    def advice(self) -> str:
+        """See Advising: whether its history is ever compacted. UsageError if etcd refuses the user."""
+        key = b"/models/"
+        with translated(f"reading from {self.url}"):
+            revisions = self._client.call(_RANGE, rpc.RangeRequest(key=key)).header.revision
+            try:
+                self._client.call(_RANGE, rpc.RangeRequest(key=key, revision=1))
+            except grpc.RpcError as e:
+                if e.code() is not grpc.StatusCode.OUT_OF_RANGE:
+                    raise
+                return ""  # the first revision was dropped
+        if revisions <= _MANY_REVISIONS:
+            return ""
+        return compaction_advice(revisions, ask_health(self._client) or Health())
+
     def watch(self, keys: Sequence[str], on_entry: OnEntry, on_connection: OnConnection) -> Watch:
-        """See IntentSource.watch; `connected` says whether the keys can be read."""
-        watch = _EtcdWatch(
+        """See IntentSource.watch; `connected`: the keys can be read. Raises UnavailableError after close."""
+        self._client.link()  # raises after close: nobody would end this watch
+        watch = EtcdWatch(
             self.url,
             tuple(keys),
             on_entry,
             on_connection,
-            client=self._new_client(),
+            client=self._new_client(self._watch_deadline_s),
             backoff=Backoff(*self._backoff_s),
             read_every_s=self._read_every_s,
         )
@@ -229,90 +241,8 @@ def _compares(expected: Expected) -> Iterator[Any]:
         yield rpc.Compare(key=key, target=rpc.Compare.CREATE, result=equal, create_revision=create)
 
 
-class _EtcdWatch(WatchThread):
-    def __init__(
-        self,
-        url: str,
-        keys: tuple[str, ...],
-        on_entry: OnEntry,
-        on_connection: OnConnection,
-        *,
-        client: Client,
-        backoff: Backoff,
-        read_every_s: tuple[float, float],
-    ) -> None:
-        super().__init__(url, on_entry, on_connection, backoff)
-        self._keys = keys
-        self._client = client
-        self._read_every_s = read_every_s
-        self._revision = 0
-
-    def _interrupt(self) -> None:
-        self._client.close()
-
-    def _follow(self) -> None:
-        self._report_all()
-        # Always from a revision that was just read: neither compaction nor a restored cluster can leave it behind.
-        with closing(self._hints(self._revision + 1)) as hints:
-            for revision in hints:
-                if revision > self._revision:
-                    self._report_all()
-
-    def _report_all(self) -> None:
-        with translated(f"reading from {self._url}"):
-            answers = [self._client.call(_RANGE, rpc.RangeRequest(key=key.encode())) for key in self._keys]
-        self._revision = answers[0].header.revision
-        self._report_connection(Connection(True))
-        for key, answer in zip(self._keys, answers, strict=True):
-            self._report_entry(_entry(key, answer))
-
-    def _hints(self, start_revision: int) -> Generator[int, None, None]:
-        """Revisions at which something happened to the keys, until it is time to read without being told."""
-        over = threading.Event()
-
-        def requests() -> Iterator[Any]:
-            for key in self._keys:
-                create = rpc.WatchCreateRequest(key=key.encode(), start_revision=start_revision)
-                yield rpc.WatchRequest(create_request=create)
-            over.wait()  # to say no more would half-close the stream, which not every server bears
-
-        opened = time.monotonic()
-        link = self._client.link()
-        lifetime_s = random.uniform(*self._read_every_s)
-        stream = link.watch.Watch(requests(), timeout=lifetime_s, metadata=(*link.token, NO_LEADER))
-        try:
-            for response in stream:
-                if response.canceled and response.compact_revision:
-                    raise WatchEnded(f"the history before revision {response.compact_revision} is gone")
-                if response.canceled:
-                    raise WatchEnded(response.cancel_reason or "cancelled by etcd")
-                if response.events:
-                    yield max(event.kv.mod_revision for event in response.events)
-            self._client.drop(link)
-            raise WatchEnded("etcd closed the stream")
-        except grpc.RpcError as e:
-            if e.code() is not grpc.StatusCode.DEADLINE_EXCEEDED:
-                self._client.drop(link)
-                raise WatchEnded(why_of(e)) from e
-        finally:
-            over.set()
-            stream.cancel()
-            if time.monotonic() - opened >= _STEADY_S:
-                self._backoff.reset()
-
-
 def _keep_alive(link: Link) -> Callable[..., Any]:
     def once(request: Any, **options: Any) -> Any:
         return next(link.lease.LeaseKeepAlive(iter((request,)), **options), rpc.LeaseKeepAliveResponse())
 
     return once
-
-
-def _entry(key: str, answer: Any) -> Entry:
-    return _found(answer.kvs[0]) if answer.kvs else Entry(key, None, ABSENT)
-
-
-def _found(kv: Any) -> Entry:
-    return Entry(
-        kv.key.decode(errors="replace"), bytes(kv.value), str(kv.mod_revision), str(kv.create_revision)
-    )

@@ -50,6 +50,8 @@ _OPERATORS_FAULT = (
     grpc.StatusCode.PERMISSION_DENIED,
     grpc.StatusCode.UNAUTHENTICATED,
 )
+FULL = "etcd's database is full (alarm NOSPACE): it takes no writing, so nothing can be promoted or rolled back by key"
+FULL_TODO = "compact and defragment it, then etcdctl alarm disarm; nodes go on serving, and can be changed by their API"
 _STALE_TOKEN = ("invalid auth token", "user name is empty", "revision in header is old", "auth store is old")
 
 
@@ -65,6 +67,7 @@ class Link:
         self.watch = rpc.WatchStub(self.channel)
         self.lease = rpc.LeaseStub(self.channel)
         self.auth = rpc.AuthStub(self.channel)
+        self.maintenance = rpc.MaintenanceStub(self.channel)
         self.token: tuple[tuple[str, str], ...] = ()
 
 
@@ -79,6 +82,7 @@ class Client:
         endpoints: tuple[str, ...],
         options: Sequence[tuple[str, int]],
         deadline_s: float,
+        *,
         access: Access,
     ) -> None:
         self._endpoints = endpoints
@@ -114,6 +118,21 @@ class Client:
             link, self._link = self._link, None
         if link is not None:
             link.channel.close()
+
+    def answers(self, timeout_s: float) -> bool:
+        """Whether an endpoint answers and knows a leader; without a login, which costs a server much."""
+        for _ in self._endpoints:
+            try:
+                link = self.link()
+                link.maintenance.Status(rpc.StatusRequest(), timeout=timeout_s, metadata=(NO_LEADER,))
+                return True
+            except grpc.RpcError as e:
+                if e.code() not in TRY_ANOTHER:
+                    return True
+                self.drop(link)
+            except (UnavailableError, ValueError):  # closed, or a certificate that can't be read
+                return False
+        return False
 
     def call(self, method: Method, request: Any) -> Any:
         """The answer to a request that may be sent twice, from whichever endpoint gives it.
@@ -182,6 +201,8 @@ def translated(what: str, todo: str = "") -> Iterator[None]:
     try:
         yield
     except grpc.RpcError as e:
+        if "database space exceeded" in (e.details() or ""):
+            raise UnavailableError(what, FULL, f"nothing was changed; {FULL_TODO}") from e
         if e.code() in _OPERATORS_FAULT or "larger than max" in (e.details() or ""):
             raise UsageError(what, e.details(), "see user, role, password and the size of the value") from e
         raise UnavailableError(what, why_of(e), todo or "see whether etcd runs there and has a leader") from e

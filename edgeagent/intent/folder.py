@@ -188,7 +188,6 @@ class _FileWatch(WatchThread):
             while not self._closed.is_set() and self._leading_folders() == folders:
                 self._report_all()
                 changes = notify.watch(_GROUP_MS, _STEP_MS, int(self._read_every_s * 1000), self._closed)
-                self._backoff.reset()
                 if isinstance(changes, set) and not folders.keys().isdisjoint(path for _, path in changes):
                     return  # a folder itself went; its successor may bear the same inode number
 

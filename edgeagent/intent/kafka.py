@@ -175,7 +175,6 @@ class _KafkaWatch(WatchThread):
             while behind and not self._closed.is_set():
                 self._take(consumer, found, behind)
                 self._raise_errors(consumer)
-            self._backoff.reset()
             self._stay(consumer, found, inspector, partitions)
 
     def _stay(

@@ -100,7 +100,8 @@ class Client:
             "bootstrap.servers": ",".join(self._servers),
             "client.id": "edgeagent",
             "allow.auto.create.topics": False,
-            "socket.timeout.ms": 6000,
+            "socket.timeout.ms": 3000,
+            "socket.connection.setup.timeout.ms": 2000,
             "reconnect.backoff.max.ms": 1000,
             "log_level": 0,  # what is wrong is said by the status, and by our own log
         }

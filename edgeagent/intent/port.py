@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from edgeagent.errors import UnavailableError, UsageError
 
@@ -71,6 +71,14 @@ class IntentSource(Protocol):
 
     def close(self) -> None:
         """Free what the source holds, and end its watches. Idempotent."""
+
+
+@runtime_checkable
+class Advising(Protocol):
+    """A source that looks at how its server is kept, for `doctor`."""
+
+    def advice(self) -> str:
+        """What its operator should see to; "" if nothing is known of. Raises UnavailableError."""
 
 
 class IntentWriter(Protocol):

@@ -12,11 +12,13 @@ import structlog
 from edgeagent.core.directive import Directive, current_key, decode_directive, pin_key
 from edgeagent.core.precedence import Decision, Said, decide
 from edgeagent.errors import DirectiveError
+from edgeagent.intent.connection_log import ConnectionLog
 from edgeagent.intent.port import Connection, Entry, IntentSource, Watch
 
 T = TypeVar("T")
 log = structlog.get_logger(__name__)
 
+NOT_TRIED = "not tried yet"
 PATIENCE_S = 30.0
 """How long after the start a source that has said nothing yet holds up those after it."""
 
@@ -27,10 +29,11 @@ class WatchedSource:
     def __init__(self, number: int, source: IntentSource, models: Iterable[str]) -> None:
         self.number = number
         self.source = source
-        self.connection = Connection(False, "not tried yet")
+        self.connection = Connection(False, NOT_TRIED)
         self.said = dict.fromkeys(models, Said())
         self.decides: set[str] = set()
         """The models whose intent comes from here."""
+        self.log = ConnectionLog(source.url)
         self._watch: Watch | None = None
 
     def watch(
@@ -98,6 +101,12 @@ class IntentWatcher:
             source.watch(list(self._models), on_loop(self._entry, source), on_loop(self._connection, source))
         if len(self.sources) > 1:
             self._patience = loop.call_later(self._patience_s, self._give_up)
+
+    def log_connections(self, now: float) -> None:
+        """Say in the log what was lost and what is back; to be called about every second. now: monotonic seconds."""
+        for source in self.sources:
+            if source.connection.why != NOT_TRIED:
+                source.log.see(source.connection, now)
 
     async def stop(self) -> None:
         """No callback comes after this; the sources are closed."""

@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import random
 import threading
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from contextlib import closing
@@ -15,6 +17,13 @@ from edgeagent.intent.port import Connection, Entry, IntentSource, OnConnection,
 from edgeagent.util.backoff import Backoff
 
 log = structlog.get_logger(__name__)
+
+ASK_EVERY_S = (0.2, 0.6)
+"""Limits of the time between two questions whether a server that was lost answers again (seconds)."""
+ASK_S = 1.0
+"""Longest wait for that answer (seconds)."""
+_AGAIN_S = (0.1, 1.0)  # limits of the delay before the keys are followed anew, of a store that can be read
+_STEADY_S = 5.0  # a watch that held this long worked: its end is a first one
 
 
 class WatchEnded(Exception):
@@ -47,18 +56,26 @@ def read_once(source: IntentSource, keys: Sequence[str], timeout_s: float) -> tu
         changed.wait_for(is_over, timeout_s)
     why = connections[-1].why if connections else ""
     if len(entries) < len(keys):
-        raise UnavailableError(f"config store {source.url}", why or f"no answer within {timeout_s:g} s")
+        raise UnavailableError(f"intent source {source.url}", why or f"no answer within {timeout_s:g} s")
     return entries, why
 
 
 class WatchThread(ABC):
-    """A watch (see intent/port.py) as a thread. An adapter brings `_follow` and `_interrupt`."""
+    """A watch (see intent/port.py) as a thread. An adapter brings `_follow` and `_interrupt`, and `_answers` if it can.
+
+    How long it waits before trying again: hardly, where the store could just be read and only the notification ended.
+    Where it can't be read the pauses grow, so that a plant doesn't overrun a server that is just able to answer; but
+    one that begins to answer after a silence is read at once.
+    backoff: of the store that can't be read.
+    """
 
     def __init__(self, url: str, on_entry: OnEntry, on_connection: OnConnection, backoff: Backoff) -> None:
         self._url = url
         self._on_entry = on_entry
         self._on_connection = on_connection
         self._backoff = backoff
+        self._again = Backoff(*_AGAIN_S)
+        self._answered = True
         self._reported: dict[str, Entry] = {}
         self._connection: Connection | None = None
         self._closed = threading.Event()
@@ -89,23 +106,46 @@ class WatchThread(ABC):
     def _interrupt(self) -> None:
         """Make `_follow` return soon; `_closed` is set."""
 
+    def _answers(self) -> bool:
+        """Whether a server answers at all, within ASK_S: asked again and again while it can't be read, so cheap."""
+        return False
+
     def _run(self) -> None:
         while not self._closed.is_set():
+            began = time.monotonic()
             try:
                 self._follow()
                 continue
             except WatchEnded as e:
                 if not self._closed.is_set():
                     log.info("watch.ended", config_store=self._url, why=str(e))
+                if time.monotonic() - began >= _STEADY_S:
+                    self._again.reset()
+                self._closed.wait(self._again.next_s())
+                continue
             except EdgeAgentError as e:
-                self._report_connection(Connection(False, e.why))
+                self._report_connection(Connection(False, f"{e.why}; {e.todo}" if e.todo else e.why))
             except Exception as e:  # a defect here must not leave the node deaf to its operator
                 if not self._closed.is_set():
                     log.exception("watch.failed", config_store=self._url)
                 self._report_connection(Connection(False, f"unexpected {type(e).__name__}: {e}"))
-            self._closed.wait(self._backoff.next_s())
+            self._pause()
+
+    def _pause(self) -> None:
+        """Back off, until a server that was silent answers again."""
+        over = time.monotonic() + self._backoff.next_s()
+        while (left := over - time.monotonic()) > 0:
+            if self._closed.wait(min(left, random.uniform(*ASK_EVERY_S))) or time.monotonic() >= over:
+                return
+            answered, self._answered = self._answered, self._answers()
+            if self._answered and not answered:
+                self._backoff.reset()
+                return
 
     def _report_connection(self, connection: Connection) -> None:
+        if connection.connected:  # what fails next is a first failure
+            self._backoff.reset()
+            self._answered = True
         if connection == self._connection or self._closed.is_set():
             return
         self._connection = connection

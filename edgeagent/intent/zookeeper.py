@@ -2,7 +2,7 @@
 """Config store in ZooKeeper: the key `/models/yolo/current` is the znode of that path below the chroot.
 
 ZooKeeper's watches fire once and get lost with connections, so a watch is only a hint here: what is reported
-always comes from a read after a sync, and the keys are read every so often without any hint.
+always comes from a read after a sync, and the keys are read every second or two without any hint.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ from edgeagent.intent.port import (
     check_prefix,
 )
 from edgeagent.intent.url import Address
-from edgeagent.intent.watching import WatchThread
-from edgeagent.intent.zookeeper_session import Session, SessionSettings
+from edgeagent.intent.watching import ASK_S, WatchThread
+from edgeagent.intent.zookeeper_session import NoChrootError, Session, SessionSettings, answers
 from edgeagent.intent.zookeeper_write import Writer
 from edgeagent.util.backoff import Backoff
 
@@ -61,7 +61,7 @@ class ZooKeeperStore:
         self,
         settings: SessionSettings,
         *,
-        read_every_s: tuple[float, float] = (15.0, 30.0),
+        read_every_s: tuple[float, float] = (1.0, 2.0),
         backoff_s: tuple[float, float] = (0.1, 30.0),
     ) -> None:
         self.url = settings.url
@@ -147,11 +147,13 @@ class ZooKeeperStore:
         return lease
 
     def watch(self, keys: Sequence[str], on_entry: OnEntry, on_connection: OnConnection) -> Watch:
-        """See IntentSource.watch; `connected` says whether the keys can be read."""
+        """See IntentSource.watch; `connected`: the keys can be read. Raises UnavailableError after close."""
+        if self._session.closed:  # nobody would end this watch
+            raise UnavailableError(f"config store {self.url}", "it has been closed")
         for key in keys:
             _check_key(key)
         watch = _ZooKeeperWatch(
-            Session(self._settings),
+            self._settings,
             tuple(keys),
             on_entry,
             on_connection,
@@ -205,7 +207,7 @@ class _ZooKeeperLease:
 class _ZooKeeperWatch(WatchThread):
     def __init__(
         self,
-        session: Session,
+        settings: SessionSettings,
         keys: tuple[str, ...],
         on_entry: OnEntry,
         on_connection: OnConnection,
@@ -213,8 +215,9 @@ class _ZooKeeperWatch(WatchThread):
         backoff: Backoff,
         read_every_s: tuple[float, float],
     ) -> None:
-        super().__init__(session.url, on_entry, on_connection, backoff)
-        self._session = session
+        super().__init__(settings.url, on_entry, on_connection, backoff)
+        self._settings = settings
+        self._session = Session(settings)
         self._keys = keys
         self._read_every_s = read_every_s
         self._hint = threading.Event()
@@ -223,14 +226,21 @@ class _ZooKeeperWatch(WatchThread):
         self._session.close()
         self._hint.set()
 
+    def _answers(self) -> bool:
+        return answers(self._settings, ASK_S)
+
     def _follow(self) -> None:
         self._hint.clear()
-        with translated(f"reading from {self._url}"):
-            entries = self._session.read(self._keys, self._hinted)
+        try:
+            with translated(f"reading from {self._url}"):
+                entries = self._session.read(self._keys, self._hinted)
+        except NoChrootError as e:  # whoever makes it gives a hint
+            self._report_connection(Connection(False, f"{e.why}; {e.todo}"))
+            self._hint.wait(random.uniform(*self._read_every_s))
+            return
         self._report_connection(Connection(True))
         for entry in entries:
             self._report_entry(entry)
-        self._backoff.reset()
         self._hint.wait(random.uniform(*self._read_every_s))
 
     def _hinted(self, event: object) -> None:

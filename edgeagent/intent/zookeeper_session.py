@@ -21,7 +21,8 @@ from kazoo.retry import KazooRetry
 from edgeagent.errors import MissingExtraError, UnavailableError, UsageError
 from edgeagent.intent.port import ABSENT, Access, Entry, Tls
 
-_RECONNECT_MAX_S = 5.0  # kazoo's longest pause between two attempts
+_RECONNECT_MAX_S = 1.0  # kazoo's longest pause between two attempts
+_CONNECT_S = 2.0  # of one attempt: kazoo would wait for as long as a session lasts
 _LOOK_S = 0.05  # how often a wait looks whether it is still wanted
 
 
@@ -41,6 +42,10 @@ class SessionSettings:
     def url(self) -> str:
         """As in the configuration."""
         return f"zk://{','.join(self.endpoints)}{self.chroot}"
+
+
+class NoChrootError(UnavailableError):
+    """ZooKeeper answers, but has no znode of that path (yet)."""
 
 
 Hint = Callable[[object], None]
@@ -117,7 +122,7 @@ class Session:
             self.answer(asked)
         if self.answer(root) is None:
             chroot = self._settings.chroot
-            raise UnavailableError(f"config store {self.url}", f"{chroot} does not exist there", "create it")
+            raise NoChrootError(f"config store {self.url}", f"{chroot} does not exist there", "create it")
         return [self._entry(key, asked) for key, asked in zip(keys, values, strict=True)]
 
     def _entry(self, key: str, asked: Any) -> Entry:
@@ -222,18 +227,38 @@ class _Handler(SequentialThreadingHandler):  # type: ignore[misc]
         self, address: tuple[str, int], hostname: str, timeout: float, **_others: object
     ) -> socket.socket:
         """A socket that is connected, with TLS where that is wanted. Raises OSError."""
-        plain = socket.create_connection(address, timeout)
-        plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        if self._tls is None:
-            return plain
+        return _connect(address, hostname, min(timeout, _CONNECT_S), self._tls)
+
+
+def _connect(address: tuple[str, int], hostname: str, timeout_s: float, tls: Tls | None) -> socket.socket:
+    plain = socket.create_connection(address, timeout_s)
+    plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    if tls is None:
+        return plain
+    try:
+        context = ssl.create_default_context(cafile=tls.ca_file)
+        if tls.cert_file:
+            context.load_cert_chain(tls.cert_file, tls.key_file)
+        return context.wrap_socket(plain, server_hostname=hostname)
+    except BaseException:
+        plain.close()
+        raise
+
+
+def answers(settings: SessionSettings, timeout_s: float) -> bool:
+    """Whether a server answers and serves, without a session, which costs an ensemble a transaction."""
+    for endpoint in settings.endpoints:
+        host, _, port = endpoint.rpartition(":")
+        host = host.strip("[]")
         try:
-            context = ssl.create_default_context(cafile=self._tls.ca_file)
-            if self._tls.cert_file:
-                context.load_cert_chain(self._tls.cert_file, self._tls.key_file)
-            return context.wrap_socket(plain, server_hostname=hostname)
-        except BaseException:
-            plain.close()
-            raise
+            with _connect((host, int(port)), host, timeout_s, settings.access.tls) as connection:
+                connection.sendall(b"srvr")
+                told = connection.recv(1024)  # also a server that doesn't tell its state says so
+        except OSError:  # ssl.SSLError is one
+            continue
+        if told and b"not currently serving" not in told:
+            return True
+    return False
 
 
 _NO_REASON = ("Transition to CONNECTING", "Failed connecting to Zookeeper within the connection retry policy")

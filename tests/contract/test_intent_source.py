@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from edgeagent.errors import UnavailableError
 from edgeagent.intent.port import Connection, Entry
 from tests.support.intent_sources import KINDS, Backend, Servers
 from tests.support.recorder import Recorder
@@ -193,12 +194,14 @@ def test_a_failing_callback_does_not_kill_the_watch(backend: Backend) -> None:
 
 
 def test_closing_the_store_ends_everything(backend: Backend) -> None:
-    """Threads of its watches are gone; a second close does nothing."""
+    """Threads of its watches are gone; a second close does nothing, and no watch begins that nobody would end."""
     seen = Recorder()
     backend.source.watch([KEY], seen.on_entry, seen.on_connection)
     seen.wait_value(KEY, None)
     backend.source.close()
     backend.source.close()
+    with pytest.raises(UnavailableError, match="closed"):
+        backend.source.watch([KEY], seen.on_entry, seen.on_connection)
     assert not [t for t in threading.enumerate() if t.name == "config-store-watch"]
 
 

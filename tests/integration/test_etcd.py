@@ -15,8 +15,9 @@ import pytest
 
 from edgeagent.cli.main import main
 from edgeagent.errors import UnavailableError, UsageError
-from edgeagent.intent import etcd
+from edgeagent.intent import etcd, etcd_watch
 from edgeagent.intent.etcd import EtcdConfigStore
+from edgeagent.intent.etcd_client import Client
 from edgeagent.intent.port import Access, Connection, Expected, Outcome, Tls
 from tests.support.certificates import Authority
 from tests.support.etcd import EtcdServer, free_port
@@ -103,13 +104,13 @@ def test_a_compacted_start_revision_leads_to_another_read(
     store = EtcdConfigStore([server.endpoint], read_every_s=NEVER_READ, backoff_s=QUICK)
     opened.append(store)
     asked: list[int] = []
-    real = etcd._EtcdWatch._hints
 
-    def too_early_once(self: etcd._EtcdWatch, start_revision: int) -> object:
-        asked.append(start_revision)
-        return real(self, 2 if len(asked) == 1 else start_revision)
+    class TooEarlyOnce(etcd_watch.Hints):
+        def __init__(self, client: Client, keys: tuple[str, ...], start_revision: int) -> None:
+            asked.append(start_revision)
+            super().__init__(client, keys, 2 if len(asked) == 1 else start_revision)
 
-    monkeypatch.setattr(etcd._EtcdWatch, "_hints", too_early_once)
+    monkeypatch.setattr(etcd_watch, "Hints", TooEarlyOnce)
     seen = Recorder()
     store.watch([KEY], seen.on_entry, seen.on_connection)
     eventually(lambda: len(asked) == 2)
@@ -201,12 +202,94 @@ def test_a_server_that_falls_silent(tmp_path: Path, opened: list[EtcdConfigStore
         seen.wait_connected(True)
 
 
+def test_a_deaf_watch_says_so_soon(server: EtcdServer, opened: list[EtcdConfigStore]) -> None:
+    """Nobody closed the connection, and no ping is due: the keys are read all the time, so it can't stay unnoticed."""
+    store = EtcdConfigStore([server.endpoint], keepalive_s=(600.0, 600.0))
+    opened.append(store)
+    seen = Recorder()
+    store.watch([KEY], seen.on_entry, seen.on_connection)
+    seen.wait_value(KEY, None)
+    began = time.monotonic()
+    server.freeze()
+    try:
+        seen.wait_connected(False)
+    finally:
+        server.thaw()
+    assert time.monotonic() - began < 15, "as long as it took when the keys were read every 15 s"
+
+
+def test_a_store_that_returns_is_read_at_once(server: EtcdServer, opened: list[EtcdConfigStore]) -> None:
+    """However long the pause between two attempts has become: what begins to answer ends it."""
+    store = EtcdConfigStore([server.endpoint], backoff_s=(3600.0, 3600.0))
+    opened.append(store)
+    seen = Recorder()
+    store.watch([KEY], seen.on_entry, seen.on_connection)
+    seen.wait_value(KEY, None)
+    server.kill()
+    seen.wait_connected(False)
+    time.sleep(1.5)  # it is asked meanwhile, and silent
+    server.start()
+    server.etcdctl("put", KEY, "v1")
+    seen.wait_value(KEY, b"v1")
+
+
+def test_a_full_database_is_said(
+    tmp_path: Path,
+    opened: list[EtcdConfigStore],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Etcd can be read and takes no writing: the status says it, `promote` says it, and then all is well again."""
+    monkeypatch.setattr(etcd_watch, "HEALTH_EVERY_S", 0.2)
+    with EtcdServer(tmp_path / "server", "--quota-backend-bytes", str(1 << 20)) as server:
+        store = EtcdConfigStore([server.endpoint])
+        opened.append(store)
+        seen = Recorder()
+        store.watch([KEY], seen.on_entry, seen.on_connection)
+        seen.wait_value(KEY, None)
+        with pytest.raises(UnavailableError, match="database is full"):
+            _fill(store)
+        seen.wait(lambda: "NOSPACE" in seen.connections[-1].why)
+        assert seen.connections[-1].connected
+        assert main(["promote", "yolo", "v2", "--config-store", server.url]) == 1
+        assert "nothing was changed; compact" in capsys.readouterr().err
+        server.etcdctl("compact", store.get("/filling").revision)
+        server.etcdctl("defrag")
+        server.etcdctl("alarm", "disarm")
+        assert main(["promote", "yolo", "v2", "--config-store", server.url]) == 0
+        seen.wait(lambda: b"v2" in (seen.last_value(KEY) or b""))
+        seen.wait(lambda: seen.connections[-1] == Connection(True))
+
+
+def _fill(store: EtcdConfigStore) -> None:
+    for _ in range(100):
+        store.put("/filling", bytes(100_000))
+
+
+def test_a_history_that_is_never_compacted(server: EtcdServer, opened: list[EtcdConfigStore]) -> None:
+    """Where a thousand revisions are kept and none was ever dropped, compaction is asked for; not where it has run."""
+    store = EtcdConfigStore([server.endpoint])
+    opened.append(store)
+    assert not store.advice()
+    for n in range(1100):
+        store.put(KEY, b"v%d" % n)
+    assert "--auto-compaction-mode" in store.advice()
+    server.etcdctl("compact", "1000")
+    assert not store.advice()
+
+
 def test_a_silent_watch_is_masked_by_the_safety_read(
     server: EtcdServer, opened: list[EtcdConfigStore], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Should etcd forget to notify, as 3.4 is known to, the value is seen at the next read."""
-    real = etcd._EtcdWatch._hints
-    monkeypatch.setattr(etcd._EtcdWatch, "_hints", lambda self, start: real(self, start + 1000))
+    """Should etcd forget to notify, as 3.4 is known to, the value is seen at the next read; then it is asked anew."""
+    asked: list[int] = []
+
+    class DeafAtFirst(etcd_watch.Hints):
+        def __init__(self, client: Client, keys: tuple[str, ...], start_revision: int) -> None:
+            asked.append(start_revision)
+            super().__init__(client, keys, start_revision + (1000 if len(asked) == 1 else 0))
+
+    monkeypatch.setattr(etcd_watch, "Hints", DeafAtFirst)
     store = EtcdConfigStore([server.endpoint], read_every_s=(0.5, 1.0), backoff_s=QUICK)
     opened.append(store)
     seen = Recorder()
@@ -214,6 +297,7 @@ def test_a_silent_watch_is_masked_by_the_safety_read(
     seen.wait_value(KEY, None)
     server.etcdctl("put", KEY, "v1")
     seen.wait_value(KEY, b"v1")
+    eventually(lambda: len(asked) == 2)
     assert seen.connections == [Connection(True)]
 
 

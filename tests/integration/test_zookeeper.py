@@ -215,6 +215,16 @@ def test_a_successor_between_reading_and_writing(server: ZooKeeperServer, opened
     assert two.get(KEY).revision == ABSENT
 
 
+def test_a_chroot_that_comes_late(server: ZooKeeperServer, opened: Opener) -> None:
+    """It is said that it is missing, and noticed when it is made: no read and no attempt is due for minutes."""
+    store = opened(chroot="/late")
+    seen = Recorder()
+    store.watch([KEY], seen.on_entry, seen.on_connection)
+    assert "/late does not exist there; create it" in seen.wait_connected(False).why
+    server.write(f"/late{KEY}", b"v1")
+    seen.wait_value(KEY, b"v1")
+
+
 def test_a_silent_watch_is_masked_by_the_safety_read(server: ZooKeeperServer, opened: Opener) -> None:
     """Should ZooKeeper's hint get lost, the value is seen at the next read."""
     store = opened(read_every_s=(0.3, 0.5))

@@ -3,11 +3,15 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Iterator
+from itertools import chain, repeat
+
 import pytest
 
 from edgeagent.errors import UnavailableError
 from edgeagent.intent.port import Connection, Entry, OnConnection, OnEntry
-from edgeagent.intent.watching import WatchThread, read_once
+from edgeagent.intent.watching import ASK_EVERY_S, WatchThread, read_once
 from edgeagent.util.backoff import Backoff
 
 
@@ -52,6 +56,77 @@ def test_a_failing_callback_does_not_end_the_reports() -> None:
     assert [e.value for e in seen] == [b"1", b"2"]
 
 
+class _Away(WatchThread):
+    """A store that can't be read, whose server answers as the test says; time is the test's."""
+
+    def __init__(self, answers: Iterator[bool]) -> None:
+        super().__init__("x://", lambda entry: None, lambda connection: None, Backoff(64, 64, jitter=0))
+        self._told = answers
+        self.now = 0.0
+        self._closed = self  # type: ignore[assignment]  # waits without waiting
+
+    def _follow(self) -> None:
+        raise NotImplementedError
+
+    def _interrupt(self) -> None:
+        """Nothing runs."""
+
+    def _answers(self) -> bool:
+        return next(self._told)
+
+    def is_set(self) -> bool:
+        """Never closed."""
+        return False
+
+    def wait(self, seconds: float) -> bool:
+        """Time passes."""
+        self.now += seconds
+        return False
+
+    def pause(self, monkeypatch: pytest.MonkeyPatch) -> float:
+        """How long it waits before the next attempt."""
+        began = self.now
+        monkeypatch.setattr(time, "monotonic", lambda: self.now)
+        self._pause()
+        monkeypatch.undo()
+        return self.now - began
+
+
+def test_a_server_that_begins_to_answer_is_read_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """After a silence: no back-off is waited out. One that has answered all the time has its pause (it refuses us)."""
+    away = _Away(chain([False] * 5, [True], repeat(True)))
+    assert away.pause(monkeypatch) < 6 * ASK_EVERY_S[1]
+    assert away.pause(monkeypatch) == pytest.approx(64)
+
+
+def test_a_server_that_stays_silent_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And found in a later pause, too; also one that fell silent and came back within it."""
+    away = _Away(chain([True] * 10, repeat(False, 200), repeat(True)))
+    assert away.pause(monkeypatch) == pytest.approx(64)
+    away = _Away(chain([True] * 10, repeat(False, 20), repeat(True)))
+    assert away.pause(monkeypatch) < 31 * ASK_EVERY_S[1]
+
+
+class _Failing(WatchThread):
+    """Fails once with an error, then ends."""
+
+    def _follow(self) -> None:
+        self._closed.set()
+        raise UnavailableError("reading", "the chroot is missing", "create it")
+
+    def _interrupt(self) -> None:
+        """Nothing runs."""
+
+
+def test_what_to_do_is_said_with_the_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The status, and doctor, show what the adapter knows: also the remedy."""
+    connections: list[Connection] = []
+    watch = _Failing("x://", lambda entry: None, lambda connection: None, Backoff(0, 0))
+    monkeypatch.setattr(watch, "_report_connection", connections.append)
+    watch._run()
+    assert connections == [Connection(False, "the chroot is missing; create it")]
+
+
 class _Source:
     """Says at once what it was told to say."""
 
@@ -88,5 +163,5 @@ def test_reading_once() -> None:
 )
 def test_reading_once_from_what_is_not_there(said: tuple[Entry | Connection, ...], why: str) -> None:
     """With the reason; a key that nothing was said of isn't taken for absent."""
-    with pytest.raises(UnavailableError, match=why):
+    with pytest.raises(UnavailableError, match=f"^intent source x://: {why}"):
         read_once(_Source(*said), ["a", "b"], 0.01)
