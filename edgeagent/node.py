@@ -14,7 +14,7 @@ from pathlib import Path
 
 import structlog
 
-from edgeagent.config import Config, load_config, read_secret
+from edgeagent.config import Config, clear_text_secrets, load_config, read_secret
 from edgeagent.core.directive import Directive, current_key, encode_directive
 from edgeagent.core.events import (
     AppendAudit,
@@ -45,12 +45,7 @@ from edgeagent.serving.pipeline import Pipeline
 from edgeagent.status.intent_status import source_statuses
 from edgeagent.status.model_status import model_status
 from edgeagent.status.node_status import NodeStatus
-from edgeagent.status.schema import (
-    ConfigStoreStatus,
-    ModelStoreStatus,
-    Outcome,
-    Status,
-)
+from edgeagent.status.schema import ConfigStoreStatus, ModelStoreStatus, Outcome, Status
 from edgeagent.status.summary import status_url, summarize
 from edgeagent.store.pace import Pace
 from edgeagent.update.journal import Journal
@@ -62,6 +57,7 @@ from edgeagent.web.app import create_app
 from edgeagent.web.hooks import Hooks
 from edgeagent.web.server import ApiServer
 from edgeagent.web.service import ApiService
+from edgeagent.web.tls import ServerTls
 from edgeagent.workers.limits import WorkerLimits
 from edgeagent.workers.tasks.prepare import StoreAccess
 
@@ -75,6 +71,8 @@ def run_node(config_path: Path) -> int:
     """Run in the foreground until SIGTERM or SIGINT. Returns the exit code. Raises UsageError, UnavailableError."""
     config = load_config(config_path)
     setup_logging(config.log.level, config.log.format)
+    for where, why in clear_text_secrets(config):
+        _log.warning("secret.exposed", where=where, why=why)
     try:
         return asyncio.run(_run(config, config_path))
     finally:
@@ -230,7 +228,9 @@ class Node:
         hooks = None
         if api.hooks:
             hooks = Hooks(api.hooks, self, self._state_dir.path / "hooks.json", self.metrics.hook_delivery)
-        return ApiServer(create_app(self, self.metrics, token=token, hooks=hooks), api.host, api.port)
+        tls = ServerTls(api.tls).context if api.tls else None
+        app = create_app(self, self.metrics, token=token, hooks=hooks)
+        return ApiServer(app, api.host, api.port, tls=tls)
 
     def reload(self, config_path: Path) -> None:
         """Take over what can change while frames flow: log, thresholds of the pipelines, probation."""
@@ -263,7 +263,7 @@ class Node:
             self._journal.record(model, AppendAudit("intent", "invalid", "config store", why=why))
 
     def _presence(self) -> Summary:
-        return partial(summarize, self.status(), status_url(self.api.url) if self.api else "")
+        return partial(summarize, self.status(), status_url(self.api.url))
 
     # -- housekeeping --------------------------------------------------------------------------------
 

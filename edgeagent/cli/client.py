@@ -5,7 +5,10 @@ from __future__ import annotations
 
 import http.client
 import json
+import ssl
+import sys
 import urllib.error
+import urllib.parse
 import urllib.request
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,6 +16,7 @@ from typing import IO, Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
+from edgeagent.config.schema import is_loopback
 from edgeagent.config.secret import read_secret
 from edgeagent.errors import (
     ConflictError,
@@ -22,6 +26,7 @@ from edgeagent.errors import (
     UnavailableError,
     UsageError,
 )
+from edgeagent.intent.port import Tls
 
 Answer = TypeVar("Answer", bound=BaseModel)
 DEFAULT_URL = "http://127.0.0.1:8080"
@@ -37,6 +42,12 @@ _KIND_OF: dict[int, type[EdgeAgentError]] = {
 }
 
 
+_NO_TLS = Tls()
+_TLS_TODO = (
+    "does the node have https (api.tls), is --ca-file who signed its certificate, and does it ask for yours?"
+)
+
+
 class _NoRedirect(urllib.request.HTTPRedirectHandler):
     """The API has no redirects; following one would carry the token elsewhere."""
 
@@ -44,8 +55,16 @@ class _NoRedirect(urllib.request.HTTPRedirectHandler):
         return None
 
 
-def ask(url: str, path: str, token_file: Path | None = None, body: Mapping[str, Any] | None = None) -> Any:
+def ask(
+    url: str,
+    path: str,
+    token_file: Path | None = None,
+    body: Mapping[str, Any] | None = None,
+    tls: Tls = _NO_TLS,
+) -> Any:
     """GET `path` of the node at `url`, or POST `body` to it. Returns the decoded JSON.
+
+    tls: whom to trust where the URL is one of https, and who we are; a token that others can read on its way is said.
 
     Proxies are left aside: a node is near. Raises UsageError, NotFoundError, ConflictError or
     UnavailableError, in the node's own words where it answered.
@@ -54,13 +73,17 @@ def ask(url: str, path: str, token_file: Path | None = None, body: Mapping[str, 
     if not url.startswith(("http://", "https://")):
         raise UsageError(what, "not a URL of a node", f"use one such as {DEFAULT_URL}")
     headers = {"Accept": "application/json"}
+    secure = urllib.request.HTTPSHandler(context=_context(url, tls))
     if token_file is not None:
+        host = urllib.parse.urlsplit(url).hostname or ""
+        if url.startswith("http://") and not is_loopback(host):
+            sys.stderr.write(f"warning: {what}: over http the token can be read on the way; use https\n")
         headers["Authorization"] = f"Bearer {read_secret(token_file)}"
     data = None
     if body is not None:
         headers["Content-Type"] = "application/json"
         data = json.dumps(body).encode()
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), _NoRedirect)
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), _NoRedirect, secure)
     try:
         request = urllib.request.Request(url.rstrip("/") + path, data, headers)
         with opener.open(request, timeout=TIMEOUT_S) as response:
@@ -69,8 +92,29 @@ def ask(url: str, path: str, token_file: Path | None = None, body: Mapping[str, 
         with e:
             raise _told(e, what) from e
     except (OSError, http.client.HTTPException, ValueError) as e:
-        why = str(getattr(e, "reason", e)) or type(e).__name__
+        cause = getattr(e, "reason", e)
+        why = str(cause) or type(cause).__name__
+        if isinstance(cause, ssl.SSLError):
+            raise UnavailableError(what, f"no connection by TLS ({why})", _TLS_TODO) from e
         raise UnavailableError(what, f"no answer ({why})", "is the node running, and is --url right?") from e
+
+
+def _context(url: str, tls: Tls) -> ssl.SSLContext | None:
+    given = [path for path in (tls.ca_file, tls.cert_file, tls.key_file) if path]
+    if not url.startswith("https://"):
+        if given:
+            raise UsageError(f"node at {url}", "certificates need https", "give --url https://HOST:PORT")
+        return None
+    try:
+        context = ssl.create_default_context(cafile=tls.ca_file)
+        if tls.cert_file:
+            context.load_cert_chain(tls.cert_file, tls.key_file)
+    except (OSError, ValueError) as e:  # ssl.SSLError is one
+        files = ", ".join(map(str, given))
+        raise UsageError(
+            f"certificates {files}", str(e), "give PEM files; a key goes with its certificate"
+        ) from e
+    return context
 
 
 def read(answer: Any, form: type[Answer], url: str) -> Answer:

@@ -13,7 +13,15 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from edgeagent.config import Config, EngineConfig, HookConfig, IntentSourceConfig, PipelineConfig, read_secret
+from edgeagent.config import (
+    Config,
+    EngineConfig,
+    HookConfig,
+    IntentSourceConfig,
+    PipelineConfig,
+    clear_text_secrets,
+    read_secret,
+)
 from edgeagent.core.directive import Directive, current_key, decode_directive, pin_key
 from edgeagent.core.model import parse_manifest
 from edgeagent.core.webhook import check_secret
@@ -27,6 +35,7 @@ from edgeagent.sinks.registry import sink_type
 from edgeagent.store.remote import RemoteStore
 from edgeagent.util.writable import check_writable
 from edgeagent.web.server import listen
+from edgeagent.web.tls import ServerTls
 from edgeagent.workers.probe import probe_source
 
 CONFIG_STORE_TIMEOUT_S = 20.0
@@ -50,6 +59,8 @@ def examine(config: Config) -> Iterator[Finding]:
     """Try one thing after the other; each is said as soon as it is known, and none stops the next."""
     yield from _state_dir(config)
     yield from _secrets(config)
+    for where, why in clear_text_secrets(config):
+        yield Finding("warn", where, why)
     intents: dict[str, Directive] = {}
     yield from _sources(config, intents)
     yield from _model_store(config, intents)
@@ -297,6 +308,8 @@ def _devices(row: RuntimeRow) -> list[str]:
 
 def _api(config: Config) -> str:
     host, port = config.api.host, config.api.port
+    if config.api.tls:
+        ServerTls(config.api.tls)
     try:
         listen(host, port).close()
     except UsageError:

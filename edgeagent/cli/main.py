@@ -23,6 +23,7 @@ from edgeagent import __version__
 from edgeagent.cli.client import DEFAULT_URL, ask, read
 from edgeagent.cli.render import printable, show_history, show_json, show_status, use_plain_characters
 from edgeagent.errors import EdgeAgentError, UsageError
+from edgeagent.intent.port import Tls
 
 FAILED, WRONG = 1, 2
 _INTERRUPTED = 130  # what typer makes of Ctrl-C
@@ -47,6 +48,14 @@ TokenOption = Annotated[
         "--token-file", metavar="FILE", envvar="EDGEAGENT_TOKEN_FILE", help="File with the API's token."
     ),
 ]
+CaOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--ca-file", metavar="FILE", envvar="EDGEAGENT_CA_FILE", help="Trust this authority (https)."
+    ),
+]
+CertOption = Annotated[Path | None, typer.Option("--cert-file", metavar="FILE", help="Own certificate.")]
+KeyOption = Annotated[Path | None, typer.Option("--key-file", metavar="FILE", help="Its key.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="The node's answer as it is.")]
 ByOption = Annotated[
     str | None, typer.Option("--by", metavar="NAME", help="On whose word; you, if not given.")
@@ -222,8 +231,8 @@ def promote(
     ca_file: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Use TLS, and trust this authority.")
     ] = None,
-    cert_file: Annotated[Path | None, typer.Option(metavar="FILE", help="Own certificate.")] = None,
-    key_file: Annotated[Path | None, typer.Option(metavar="FILE", help="Its key.")] = None,
+    cert_file: CertOption = None,
+    key_file: KeyOption = None,
     option: Annotated[
         list[str] | None,
         typer.Option(
@@ -234,9 +243,10 @@ def promote(
     ] = None,
 ) -> None:
     """Write the intent: all nodes that follow the key take this version."""
+    from edgeagent.config import readable_login
     from edgeagent.core.directive import Directive, current_key, encode_directive
     from edgeagent.core.model import check_name
-    from edgeagent.intent.port import Access, Tls
+    from edgeagent.intent.port import Access
     from edgeagent.intent.url import open_writer
 
     tls = Tls(ca_file, cert_file, key_file) if ca_file or cert_file or key_file else None
@@ -245,6 +255,8 @@ def promote(
     asked = Directive(version, by=by or _user(), reason=reason, allow_new_contract=allow_new_contract)
     value = encode_directive(asked)
     access = Access(username or "", password_file, tls, options)
+    if why := readable_login(config_store, access):
+        typer.echo(f"warning: config store {config_store}: {why}", err=True)
     with closing(open_writer(config_store, access)) as writer:
         writer.put(key, value)
     typer.echo(f"{key} = {value.decode()}")
@@ -262,21 +274,32 @@ def rollback(
     model: Annotated[str | None, typer.Argument(metavar="[M]", show_default=False)] = None,
     url: UrlOption = DEFAULT_URL,
     token_file: TokenOption = None,
+    ca_file: CaOption = None,
+    cert_file: CertOption = None,
+    key_file: KeyOption = None,
     by: ByOption = None,
 ) -> None:
     """Roll one node back to the version before, and hold it there until the intent changes."""
     from edgeagent.core.model import check_name
 
     path = "/rollback" if model is None else f"/api/models/{check_name('model', model)}/rollback"
-    typer.echo(json.dumps(ask(url, path, token_file, {"by": by or _user()}), ensure_ascii=False))
+    answer = ask(url, path, token_file, {"by": by or _user()}, Tls(ca_file, cert_file, key_file))
+    typer.echo(json.dumps(answer, ensure_ascii=False))
 
 
 @app.command()
-def status(url: UrlOption = DEFAULT_URL, token_file: TokenOption = None, as_json: JsonOption = False) -> None:
+def status(
+    url: UrlOption = DEFAULT_URL,
+    token_file: TokenOption = None,
+    ca_file: CaOption = None,
+    cert_file: CertOption = None,
+    key_file: KeyOption = None,
+    as_json: JsonOption = False,
+) -> None:
     """What runs on a node, since when and why."""
     from edgeagent.status.schema import Status
 
-    answer = ask(url, "/api/status", token_file)
+    answer = ask(url, "/api/status", token_file, tls=Tls(ca_file, cert_file, key_file))
     if as_json:
         show_json(answer)
     else:
@@ -287,13 +310,16 @@ def status(url: UrlOption = DEFAULT_URL, token_file: TokenOption = None, as_json
 def history(
     url: UrlOption = DEFAULT_URL,
     token_file: TokenOption = None,
+    ca_file: CaOption = None,
+    cert_file: CertOption = None,
+    key_file: KeyOption = None,
     as_json: JsonOption = False,
     limit: Annotated[int, typer.Option(min=1, max=1000, help="The last so many.")] = 100,
 ) -> None:
     """What happened on a node."""
     from edgeagent.status.schema import History
 
-    answer = ask(url, f"/api/history?limit={limit}", token_file)
+    answer = ask(url, f"/api/history?limit={limit}", token_file, tls=Tls(ca_file, cert_file, key_file))
     if as_json:
         show_json(answer)
     else:

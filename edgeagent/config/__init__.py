@@ -6,10 +6,12 @@ a variable's name goes one level down: `EDGEAGENT_API__PORT=9000`, `EDGEAGENT_PI
 lists and mappings are written as YAML: `EDGEAGENT_NODE__LABELS='{line: a}'`.
 """
 
+from edgeagent.config.clear_text import clear_text_secrets, has_readable_password, readable_login
 from edgeagent.config.hooks import HookConfig
 from edgeagent.config.load import ConfigError, load_config, parse_config
 from edgeagent.config.schema import (
     ApiConfig,
+    ApiTlsConfig,
     Config,
     ConfigStoreConfig,
     EngineConfig,
@@ -29,6 +31,7 @@ from edgeagent.config.secret import read_secret
 
 __all__ = [
     "ApiConfig",
+    "ApiTlsConfig",
     "Config",
     "ConfigError",
     "ConfigStoreConfig",
@@ -43,9 +46,12 @@ __all__ = [
     "Sink",
     "SourceConfig",
     "UpdateConfig",
+    "clear_text_secrets",
     "default_live",
+    "has_readable_password",
     "is_loopback",
     "load_config",
     "parse_config",
     "read_secret",
+    "readable_login",
 ]

@@ -296,15 +296,28 @@ def is_loopback(host: str) -> bool:
         return False
 
 
+class ApiTlsConfig(Section):
+    """The API's certificate: PEM files, read anew when they change.
+
+    client_ca_file: only clients that show a certificate of this authority are served.
+    """
+
+    cert_file: Path
+    key_file: Path
+    client_ca_file: Path | None = None
+
+
 class ApiConfig(Section):
     """The HTTP API. token_file: the bearer token; without one the API binds to loopback only.
 
-    hooks: webhooks by name, at /api/hooks/<name>; each has a secret of its own instead of the token.
+    tls: https instead of http. hooks: webhooks by name, at /api/hooks/<name>; each has a secret of its own instead of
+    the token.
     """
 
     token_file: Path | None = None  # before host, which is checked against it
     host: str = "127.0.0.1"
     port: int = Field(default=8080, ge=0, le=65_535)
+    tls: ApiTlsConfig | None = None
     hooks: dict[Name, HookConfig] = Field(default={})
 
     @field_validator("host")

@@ -15,7 +15,7 @@ from weakref import WeakSet
 
 import grpc  # type: ignore[import-untyped]
 
-from edgeagent.errors import UsageError
+from edgeagent.errors import UnavailableError, UsageError
 from edgeagent.intent.etcd_client import TRY_ANOTHER, Client, Link, rpc, translated
 from edgeagent.intent.etcd_health import Health, ask_health, compaction_advice
 from edgeagent.intent.etcd_watch import EtcdWatch, entry_of, found_entry
@@ -173,7 +173,8 @@ class EtcdConfigStore:
 
     def watch(self, keys: Sequence[str], on_entry: OnEntry, on_connection: OnConnection) -> Watch:
         """See IntentSource.watch; `connected`: the keys can be read. Raises UnavailableError after close."""
-        self._client.link()  # raises after close: nobody would end this watch
+        if self._client.closed:  # nobody would end this watch
+            raise UnavailableError(f"config store {self.url}", "it has been closed")
         watch = EtcdWatch(
             self.url,
             tuple(keys),

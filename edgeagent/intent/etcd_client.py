@@ -4,18 +4,19 @@
 from __future__ import annotations
 
 import os
+import ssl
 import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import grpc  # type: ignore[import-untyped]
 
 from edgeagent.errors import UnavailableError, UsageError
 from edgeagent.intent.port import Access, Tls
+from edgeagent.util.proxy import environment_proxy
 
 # The generated code of etcd3 0.12 works only with protobuf's implementation in Python, which is chosen when
 # protobuf is first imported. Put back afterwards: child processes that convert models need the fast one.
@@ -50,6 +51,9 @@ _OPERATORS_FAULT = (
     grpc.StatusCode.PERMISSION_DENIED,
     grpc.StatusCode.UNAUTHENTICATED,
 )
+_USE_PEM = "use PEM files without a password; the key must be that of the certificate"
+_SEE = "see whether etcd runs there and has a leader"
+_SEE_TLS = "see tls: who signed the certificates of both sides, their names and their dates"
 FULL = "etcd's database is full (alarm NOSPACE): it takes no writing, so nothing can be promoted or rolled back by key"
 FULL_TODO = "compact and defragment it, then etcdctl alarm disarm; nodes go on serving, and can be changed by their API"
 _STALE_TOKEN = ("invalid auth token", "user name is empty", "revision in header is old", "auth store is old")
@@ -92,12 +96,12 @@ class Client:
         self._lock = threading.Lock()
         self._next = 0
         self._link: Link | None = None
-        self._closed = False
+        self.closed = False
 
     def link(self) -> Link:
         """The connection in use. Raises UnavailableError after close, or when a certificate can't be read."""
         with self._lock:
-            if self._closed:
+            if self.closed:
                 raise UnavailableError("config store", "it has been closed")
             if self._link is None:
                 self._link = Link(self._endpoints[self._next], self._options, self._access.tls)
@@ -114,7 +118,7 @@ class Client:
     def close(self) -> None:
         """Cancel the calls under way and refuse new ones. Idempotent."""
         with self._lock:
-            self._closed = True
+            self.closed = True
             link, self._link = self._link, None
         if link is not None:
             link.channel.close()
@@ -184,15 +188,35 @@ class Client:
 
 
 def _credentials(tls: Tls) -> grpc.ChannelCredentials:
-    ca, key, cert = (_pem(path) for path in (tls.ca_file, tls.key_file, tls.cert_file))
-    return grpc.ssl_channel_credentials(ca, key, cert)
+    """Raises UnavailableError for files that can't be used: gRPC would end the whole process with them.
 
-
-def _pem(path: Path | None) -> bytes | None:
+    A key of another certificate is one such, which a renewal leaves for an instant.
+    """
+    pems = _pems(tls)
     try:
-        return path.read_bytes() if path else None
+        context = ssl.create_default_context(cafile=tls.ca_file)
+        if tls.cert_file:
+            context.load_cert_chain(
+                tls.cert_file, tls.key_file, password=""
+            )  # one that needs another is refused
+    except (OSError, ValueError) as e:  # ssl.SSLError is one
+        raise UnavailableError("config store", f"{_names(tls)} can't be used: {e}", _USE_PEM) from e
+    if _pems(tls) != pems:
+        raise UnavailableError("config store", f"{_names(tls)} are just being written")
+    return grpc.ssl_channel_credentials(*pems)
+
+
+def _pems(tls: Tls) -> tuple[bytes | None, ...]:
+    try:
+        return tuple(
+            path.read_bytes() if path else None for path in (tls.ca_file, tls.key_file, tls.cert_file)
+        )
     except OSError as e:
-        raise UnavailableError("config store", f"can't read {path}: {e}") from e
+        raise UnavailableError("config store", f"can't read {e.filename}: {e.strerror}") from e
+
+
+def _names(tls: Tls) -> str:
+    return ", ".join(str(path) for path in (tls.ca_file, tls.cert_file, tls.key_file) if path)
 
 
 @contextmanager
@@ -205,7 +229,17 @@ def translated(what: str, todo: str = "") -> Iterator[None]:
             raise UnavailableError(what, FULL, f"nothing was changed; {FULL_TODO}") from e
         if e.code() in _OPERATORS_FAULT or "larger than max" in (e.details() or ""):
             raise UsageError(what, e.details(), "see user, role, password and the size of the value") from e
-        raise UnavailableError(what, why_of(e), todo or "see whether etcd runs there and has a leader") from e
+        see = _SEE_TLS if "TSI_" in (e.details() or "") else _SEE
+        raise UnavailableError(what, why_of(e), todo or f"{see}{_about_proxy()}") from e
+
+
+def _about_proxy() -> str:
+    proxy = environment_proxy()
+    return (
+        f"; the proxy of the environment ({proxy}) is asked only with options: {{http_proxy: true}}"
+        if proxy
+        else ""
+    )
 
 
 def why_of(error: Any) -> str:

@@ -118,7 +118,7 @@ class WatchThread(ABC):
                 continue
             except WatchEnded as e:
                 if not self._closed.is_set():
-                    log.info("watch.ended", config_store=self._url, why=str(e))
+                    log.debug("watch.ended", config_store=self._url, why=str(e))
                 if time.monotonic() - began >= _STEADY_S:
                     self._again.reset()
                 self._closed.wait(self._again.next_s())

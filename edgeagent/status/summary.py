@@ -31,8 +31,10 @@ def summarize(status: Status, url: str, ts: float) -> bytes:
     return _encode(summary)
 
 
-def status_url(api_url: str) -> str:
-    """Where others find the whole status of the node whose API is at `api_url`."""
+def status_url(api_url: str | None) -> str:
+    """Where others find the whole status of the node whose API is at `api_url`; "" while it has none."""
+    if api_url is None:
+        return ""
     name = socket.gethostname()
     for everywhere in ("//0.0.0.0:", "//[::]:"):  # it listens on all addresses; this name is one of them
         api_url = api_url.replace(everywhere, f"//{name}:")
@@ -42,7 +44,8 @@ def status_url(api_url: str) -> str:
 def _offers(status: Status, url: str) -> Iterator[tuple[tuple[str, ...], Any]]:
     """Places in the summary and what goes there, the most important first."""
     yield ("node",), status.node
-    yield ("status_url",), url
+    if url:
+        yield ("status_url",), url
     if status.disk_error:
         yield ("disk_error",), status.disk_error[:60]
     for name, model in sorted(status.models.items(), key=lambda item: (_is_well(item[1]), item[0])):

@@ -8,6 +8,7 @@ import contextlib
 import errno
 import resource
 import socket
+import ssl
 import time
 from collections.abc import Iterator
 
@@ -89,11 +90,11 @@ class _Connection(H11Protocol):
             self._arrival.cancel()
 
     async def _arrive(self, sock: socket.socket) -> None:
-        ssl = self.config.ssl
-        timeout = REQUEST_SECONDS if ssl else None
+        tls = self.config.ssl
+        timeout = REQUEST_SECONDS if tls else None
         try:
             await self.loop.connect_accepted_socket(
-                lambda: self, sock, ssl=ssl, ssl_handshake_timeout=timeout
+                lambda: self, sock, ssl=tls, ssl_handshake_timeout=timeout
             )
         except OSError as e:
             _log.debug("connection.not_begun", peer=self.peer, why=str(e))
@@ -161,7 +162,14 @@ class ApiServer:
     Connections are accepted one by one here rather than by asyncio, which takes in a crowd before the loop turns.
     """
 
-    def __init__(self, app: ASGIApp, host: str, port: int, limits: ConnectionLimits | None = None) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        host: str,
+        port: int,
+        limits: ConnectionLimits | None = None,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
         self.host = host
         self.port = port
         self.turns = Turns()
@@ -182,13 +190,16 @@ class ApiServer:
                 h11_max_incomplete_event_size=MAX_HEAD_BYTES,
             )
         )
+        self._server.config.load()
+        self._server.config.ssl = tls
         self._shown: dict[str, None] = {}
         self._tasks: list[asyncio.Task[None]] = []
 
     @property
     def url(self) -> str:
         """Where it can be reached."""
-        return f"http://{f'[{self.host}]' if ':' in self.host else self.host}:{self.port}"
+        scheme = "https" if self._server.config.ssl else "http"
+        return f"{scheme}://{f'[{self.host}]' if ':' in self.host else self.host}:{self.port}"
 
     async def start(self) -> None:
         """Listen; returns when requests are answered.

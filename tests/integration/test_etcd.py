@@ -589,6 +589,75 @@ def test_tls(tmp_path: Path, opened: list[EtcdConfigStore]) -> None:
             missing.get(KEY)
 
 
+@pytest.mark.parametrize("whose", ["server", "client"])
+def test_an_expired_certificate_that_is_renewed(
+    tmp_path: Path, opened: list[EtcdConfigStore], whose: str
+) -> None:
+    """No connection and the reason while it is expired; then all goes on, without a restart of anybody."""
+    authority = Authority(tmp_path / "authority")
+    server_id, client_id = authority.identity("server"), authority.identity("client")
+    secure = f"127.0.0.1:{free_port()}"
+    flags = (
+        "--cert-file", str(server_id.cert), "--key-file", str(server_id.key), "--client-cert-auth",
+        "--trusted-ca-file", str(authority.cert),
+    )  # fmt: skip
+    with EtcdServer(tmp_path / "server", *flags, secure=secure) as server:
+        store = EtcdConfigStore(
+            [secure], access=Access(tls=Tls(authority.cert, client_id.cert, client_id.key))
+        )
+        opened.append(store)
+        seen = Recorder()
+        store.watch([KEY], seen.on_entry, seen.on_connection)
+        seen.wait_value(KEY, None)
+        server.kill()
+        authority.identity(whose, days=-1)
+        server.start()
+        assert seen.wait_connected(False).why
+        with pytest.raises(UnavailableError, match="their dates") as refused:
+            store.get(KEY)
+        assert whose == "client" or "certificate has expired" in refused.value.why
+        server.etcdctl("put", KEY, "v1")
+        authority.identity(whose)
+        seen.wait_value(KEY, b"v1")
+        seen.wait_connected(True)
+
+
+def test_certificates_that_can_not_be_used(tmp_path: Path, opened: list[EtcdConfigStore]) -> None:
+    """What a renewal leaves for an instant (half a file, the key of the next certificate) is an error like others.
+
+    gRPC would end the process with them.
+    """
+    authority = Authority(tmp_path / "authority")
+    one, other = authority.identity("one"), authority.identity("other")
+    half = tmp_path / "half.pem"
+    half.write_text(one.cert.read_text()[:200])
+    for tls in (
+        Tls(authority.cert, one.cert, other.key),
+        Tls(authority.cert, half, one.key),
+        Tls(authority.cert, one.cert, half),
+        Tls(half, one.cert, one.key),
+    ):
+        store = EtcdConfigStore([f"127.0.0.1:{free_port()}"], access=Access(tls=tls))
+        opened.append(store)
+        with pytest.raises(UnavailableError, match="can't be used"):
+            store.get(KEY)
+
+
+def test_a_server_of_another_authority_is_not_trusted(tmp_path: Path, opened: list[EtcdConfigStore]) -> None:
+    """Whoever stands in for etcd is told nothing, and the status says what is wrong with him."""
+    ours, theirs = Authority(tmp_path / "ours"), Authority(tmp_path / "theirs")
+    server_id = theirs.identity("server")
+    secure = f"127.0.0.1:{free_port()}"
+    flags = ("--cert-file", str(server_id.cert), "--key-file", str(server_id.key))
+    with EtcdServer(tmp_path / "server", *flags, secure=secure):
+        store = EtcdConfigStore([secure], access=Access(tls=Tls(ours.cert)))
+        opened.append(store)
+        seen = Recorder()
+        store.watch([KEY], seen.on_entry, seen.on_connection)
+        assert "CERTIFICATE_VERIFY_FAILED" in seen.wait_connected(False).why
+        assert not seen.entries
+
+
 def test_a_proxy_in_the_environment_is_not_asked(server: EtcdServer, opened: list[EtcdConfigStore]) -> None:
     """A server in the plant is reached directly, whatever http_proxy says, unless told otherwise."""
     dead = f"http://127.0.0.1:{free_port()}"
