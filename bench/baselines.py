@@ -2,7 +2,7 @@
 """The usual ways to swap a model in a Python program, each with this project's detector, camera and buffer, so that
 only the strategy of the update differs.
 
-`python -m bench.baselines STRATEGY …` films, detects and records until it is killed; a line on stdin is a weights file
+`python -m bench.baselines METHOD …` films, detects and records until it is killed; a line on stdin is a weights file
 to change to, a line of JSON on stdout says what came of it.
 
 - thread: a manager as tutorials show it. A thread loads the new model beside the one that serves, swaps a reference
@@ -159,13 +159,16 @@ def _obey(manager: Manager) -> None:
 def main() -> None:
     """Film, detect, record."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("strategy", choices=["thread", "pause", "restart"])
+    parser.add_argument("method", choices=["thread", "pause", "restart"])
     parser.add_argument("--weights", type=Path, required=True)
     parser.add_argument("--fps", type=float, required=True)
     parser.add_argument("--origin", type=float, required=True, help="Unix seconds at which frame 0 was due")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--with-torch", action="store_true", help="import torch, whatever runs the network")
     arguments = parser.parse_args()
+    if arguments.with_torch:
+        import torch  # noqa: F401  (so that the process has it, as one that uses ultralytics has)
     method = ThreadAndLock if arguments.method == "thread" else Pause
     try:
         manager: Manager = method(arguments.weights, arguments.threads)

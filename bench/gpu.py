@@ -178,7 +178,7 @@ def _bare(bench: Bench, pt: Path, cache: Path, batch: int) -> float:
     """Frames a second of the chosen engine alone, in a process of its own."""
     found = Prepared.on(cache, pt)
     with System(bench.scratch) as alone:
-        return alone.measure(
+        measured = alone.measure(
             "engine",
             weights=str(found.weights),
             variant=found.variant,
@@ -186,4 +186,5 @@ def _bare(bench: Bench, pt: Path, cache: Path, batch: int) -> float:
             threads=1,
             batch=batch,
             seconds=5.0,
-        )["fps"]
+        )
+    return float(measured["fps"])

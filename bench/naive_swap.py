@@ -99,8 +99,9 @@ class ThisNode:
 class Baseline:
     """One of `bench.baselines`."""
 
-    def __init__(self, method: str, folder: Path, weights: dict[str, Path], fps: float) -> None:
-        self._method, self._weights, self._fps = method, weights, fps
+    def __init__(self, method: str, folder: Path, weights: dict[str, Path], fps: float, *more: str) -> None:
+        """more: options of the baseline."""
+        self._method, self._weights, self._fps, self._more = method, weights, fps, more
         self._origin = time.time()
         self._out = folder / "out.jsonl"
         self._records = JsonLines(self._out)
@@ -114,6 +115,7 @@ class Baseline:
                 *(sys.executable, "-m", "bench.baselines", self._method),
                 *("--weights", str(self._weights[version]), "--fps", str(self._fps)),
                 *("--origin", str(self._origin), "--out", str(self._out)),
+                *self._more,
             ],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,

@@ -185,7 +185,7 @@ def _section(found: dict[str, list[float]], stages: dict[str, list[dict[str, flo
         f"{1000 / FPS:.0f} ms, a frame takes {1000 * inference:.0f} ms from capture to result. The store is a folder "
         "on the same machine. With `auto` the first version of its kind is tried in every runtime that is installed; "
         "later ones (retrained: other weights of the same network) in what was fastest for that one. Each is proved "
-        "equal to its source before it serves, and the verdict is kept. *Fetched ONNX* is retrained, too.\n\n"
+        "equal to its source before it serves, and the result is kept. *Fetched ONNX* is retrained, too.\n\n"
         + table(("what", "engine or network", "median", "worst", "times"), rows)
         + "\nSeconds by stage, as the node's history has them (medians); the rest of the time above is noticing the "
         "intent and the first frame:\n\n" + table(("what", *(n.lower() for n in names)), by_stage)

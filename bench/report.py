@@ -32,7 +32,7 @@ class Bench:
 
 @dataclass(frozen=True)
 class Target:
-    """A figure to reach, and what was seen; holds is None where it could not be measured."""
+    """A figure to reach, and what was seen; holds is None where it was not measured, or says nothing."""
 
     what: str
     wanted: str
@@ -40,8 +40,12 @@ class Target:
     holds: bool | None
 
     @classmethod
-    def at_least(cls, what: str, limit: float, value: float | None, unit: str = "") -> Target:
-        """`value` must not be below `limit`."""
+    def at_least(
+        cls, what: str, limit: float, value: float | None, unit: str = "", most: float | None = None
+    ) -> Target:
+        """`value` must not be below `limit`. Above `most` it can't be: then it is noise, and decides nothing."""
+        if value is not None and most is not None and value > most:
+            return cls(what, f"≥ {limit:g}{unit}", f"{value:.3g}{unit}: more than can be, noise", None)
         return cls._of(what, "≥", limit, value, unit, value is not None and value >= limit)
 
     @classmethod
@@ -73,6 +77,12 @@ def table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
     lines = ["| " + " | ".join(header) + " |", "|" + "---|" + "---:|" * (len(header) - 1)]
     lines += ["| " + " | ".join(map(_cell, row)) + " |" for row in rows]
     return "\n".join(lines) + "\n"
+
+
+def engine_parts(name: str) -> tuple[str, str]:
+    """Runtime and precision of an engine's name in the status, such as `openvino-cpu-bf16`."""
+    runtime, _, rest = name.partition("-")
+    return runtime, rest.partition("-")[2] or "fp32"
 
 
 def median(values: Sequence[float]) -> float | None:

@@ -47,8 +47,8 @@ def main() -> int:
         print(f"\n== {section.title} ({time.monotonic() - begin:.0f} s) ==\n{section.text}", flush=True)
         for target in section.targets:
             missed += target.holds is False
-            verdict = {True: "holds", False: "NOT REACHED", None: "not measured"}[target.holds]
-            print(f"{verdict}: {target.what}: {target.seen} (wanted {target.wanted})", flush=True)
+            result = {True: "holds", False: "NOT REACHED", None: "not decided"}[target.holds]
+            print(f"{result}: {target.what}: {target.seen} (wanted {target.wanted})", flush=True)
     print(f"\n{write_page(arguments.out, list(COMPARISONS))}")
     return 1 if missed else 0
 

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
-"""What this node is measured against: bare runtimes, and ultralytics' `predict(stream=True)`.
+"""What this node is measured against: bare runtimes, a plain script, and ultralytics' `predict(stream=True)`.
 
 Each is a process that measures when told, and rests otherwise: `python -m bench.systems`, a line of JSON with the
-name and the arguments of `bare`, `engine` or `stream` in, a line of JSON out.
+name and the arguments of `bare`, `engine`, `script` or `stream` in, a line of JSON out.
 """
 
 from __future__ import annotations
@@ -15,7 +15,9 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -32,11 +34,11 @@ class Prepared:
 
     @classmethod
     def on(cls, cache: Path, published: Path) -> Prepared:
-        """By the verdict in the node's cache; `published`: the weights, where nothing was made of them."""
+        """By the tuning result in the node's cache; `published`: the weights, where nothing was made of them."""
         path = max((cache / "prepared").glob("*/verdict.json"), key=lambda p: p.stat().st_mtime_ns)
-        verdict = json.loads(path.read_bytes())
-        made = verdict["made"].get("weights")
-        return cls(path.with_name(made[0]) if made else published, verdict["variant"], verdict["imgsz"])
+        found = json.loads(path.read_bytes())
+        made = found["made"].get("weights")
+        return cls(path.with_name(made[0]) if made else published, found["variant"], found["imgsz"])
 
 
 class System:
@@ -58,7 +60,7 @@ class System:
             text=True,
         )
 
-    def measure(self, what: str, **arguments: Any) -> dict[str, float]:
+    def measure(self, what: str, **arguments: Any) -> dict[str, Any]:
         """The answer of the function `what` of this module. Raises RuntimeError when the process ended instead."""
         assert self._process.stdin
         assert self._process.stdout
@@ -67,7 +69,7 @@ class System:
         answer = self._process.stdout.readline()
         if not answer:
             raise RuntimeError(f"{what} {arguments} ended with {self._process.wait()}")
-        result: dict[str, float] = json.loads(answer)
+        result: dict[str, Any] = json.loads(answer)
         return result
 
     def __enter__(self) -> System:
@@ -141,29 +143,56 @@ def engine(
     return {"fps": count / (time.perf_counter() - begin)}
 
 
-def stream(
-    weights: str, video: str, imgsz: int, threads: int, batch: int, seconds: float
-) -> dict[str, float]:
-    """`predict(stream=True)` over a video file, boxes taken out of each result as Python values."""
-    import onnxruntime as ort
+def script(weights: str, video: str, threads: int, seconds: float) -> dict[str, float]:
+    """A loop as a good programmer writes it, without torch in its process: OpenCV reads, ONNX Runtime infers.
+
+    It has this project's letterbox and NMS, which are the fastest at hand; nothing can be changed while it runs.
+    """
+    import cv2
+    import numpy as np
+
+    from bench.detectors import load_detector
+
+    detector = load_detector(Path(weights), threads)
+    assert "torch" not in sys.modules
+    reader = cv2.VideoCapture(video)
+
+    def infer() -> None:
+        has_frame, frame = reader.read()
+        if not has_frame:
+            reader.set(cv2.CAP_PROP_POS_FRAMES, 0)
+            _, frame = reader.read()
+        detector.detect(np.asarray(frame, np.uint8), 0.25, 0.45)
+
+    for _ in range(WARM_FRAMES):
+        infer()
+    begin, count = time.perf_counter(), 0
+    while (taken := time.perf_counter() - begin) < seconds:
+        infer()
+        count += 1
+    return {"fps": count / taken}
+
+
+def openvino_export(weights: str, imgsz: int) -> dict[str, str]:
+    """What ultralytics makes of a `.pt` for OpenVINO: the folder, beside the checkpoint."""
+    from ultralytics import YOLO
+
+    return {"folder": str(YOLO(weights, task="detect").export(format="openvino", imgsz=imgsz, verbose=False))}
+
+
+def stream(weights: str, video: str, imgsz: int, threads: int, batch: int, seconds: float) -> dict[str, Any]:
+    """`predict(stream=True)` over a video file, boxes taken out of each result as Python values.
+
+    weights: a `.pt`, a `.onnx`, or the folder of an OpenVINO export.
+    """
     import torch
     from ultralytics import YOLO
 
-    original = ort.InferenceSession
-
-    def session(path: Any, options: Any = None, **rest: Any) -> Any:
-        options = options or ort.SessionOptions()
-        options.intra_op_num_threads = threads
-        return original(path, options, **rest)
-
-    ort.InferenceSession = session
-    try:
+    with _threads_of_runtimes(threads) as said:
         model = YOLO(weights, task="detect")
         results = _endless(model, video, imgsz, batch)
         for _ in range(WARM_FRAMES):
             next(results)
-    finally:
-        ort.InferenceSession = original
     torch.set_num_threads(threads)  # now: setting up a predictor sets it too
     for _ in range(WARM_FRAMES):
         next(results)
@@ -177,7 +206,42 @@ def stream(
         count += 1
         taken = time.perf_counter() - begin
         if taken >= seconds and place == batch - 1:
-            return {"fps": count / taken, "boxes": boxes / count}
+            return {"fps": count / taken, "boxes": boxes / count, **said}
+
+
+@contextmanager
+def _threads_of_runtimes(threads: int) -> Iterator[dict[str, Any]]:
+    """Tell the runtimes how many threads to use, which ultralytics doesn't. Yields what they say of themselves."""
+    import onnxruntime as ort
+
+    session = ort.InferenceSession
+    said: dict[str, Any] = {}
+
+    def told(path: Any, options: Any = None, **rest: Any) -> Any:
+        options = options or ort.SessionOptions()
+        options.intra_op_num_threads = threads
+        return session(path, options, **rest)
+
+    ort.InferenceSession = told
+    undo: list[Callable[[], None]] = [lambda: setattr(ort, "InferenceSession", session)]
+    if find_spec("openvino"):
+        import openvino
+
+        compile_model = openvino.Core.compile_model
+
+        def compiled(self: Any, model: Any, device_name: Any = None, config: Any = None) -> Any:
+            told = {**(config or {}), "INFERENCE_NUM_THREADS": threads}
+            made = compile_model(self, model, device_name, told)
+            said["precision"] = made.get_property("INFERENCE_PRECISION_HINT").to_string()
+            return made
+
+        openvino.Core.compile_model = compiled
+        undo.append(lambda: setattr(openvino.Core, "compile_model", compile_model))
+    try:
+        yield said
+    finally:
+        while undo:
+            undo.pop()()
 
 
 def _endless(model: Any, video: str, imgsz: int, batch: int) -> Iterator[tuple[Any, int]]:
@@ -196,8 +260,8 @@ def main() -> None:
     os.dup2(2, 1)  # what libraries print is no answer
     for line in sys.stdin:
         what, arguments = json.loads(line)
-        systems: dict[str, Callable[..., dict[str, float]]]
-        systems = {"bare": bare, "engine": engine, "stream": stream}
+        systems: dict[str, Callable[..., dict[str, Any]]]
+        systems = {f.__name__: f for f in (bare, engine, script, openvino_export, stream)}
         answer = systems[what](**arguments)
         print(json.dumps(answer), file=answers, flush=True)
 
