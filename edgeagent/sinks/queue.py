@@ -211,8 +211,8 @@ class Sinks:
         self._changed = asyncio.Event()
         self._timer: asyncio.TimerHandle | None = None
         self._queues: list[SinkQueue] = []
-        for config in configs:
-            sink = open_sink(config)
+        opened = [(config, open_sink(config)) for config in configs]  # all, before one has a thread
+        for config, sink in opened:
             lost = partial(self._tell, self._count_lost, sink.name)
             queue = SinkQueue(pipeline, config, sink, partial(self._tell, self._look), lost, queue_records)
             self._queues.append(queue)
