@@ -217,6 +217,7 @@ class Node:
         policy = Policy(
             probation_s=c.update.probation.seconds,
             retry_max_s=c.update.retry_seconds,
+            settle_after_s=c.update.settle_seconds,
             store_check_max_s=c.update.retry_seconds,
         )
         return Updater(state, policy, prepare, engine, journal, self.bus, c.update.spare_worker)

@@ -272,7 +272,8 @@ class UpdateConfig(Section):
 
     keep_versions: in the local cache. fetch_seconds: without progress. convert_seconds: of converting and
     measuring one variant. gate_seconds, load_seconds: of the gates, of loading a candidate. retry_seconds: until a
-    failure that may pass is tried again. spare_worker: an empty engine worker waits for the next version all the time.
+    failure that may pass is tried again. settle_seconds: from when a tuning result of a short look is there until it is
+    confirmed. spare_worker: an empty engine worker waits for the next version all the time.
     """
 
     probation: ProbationConfig = ProbationConfig()
@@ -283,6 +284,7 @@ class UpdateConfig(Section):
     load_seconds: Seconds = 120.0
     retry_seconds: Seconds = 30.0
     candidate_memory_mb: Megabytes = 4096
+    settle_seconds: float = Field(default=60.0, ge=0, le=31_536_000, allow_inf_nan=False)
     spare_worker: bool = True
 
 

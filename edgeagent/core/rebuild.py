@@ -26,6 +26,7 @@ from edgeagent.core.form import Form
 from edgeagent.core.lifecycle import Stage, advance
 from edgeagent.core.policy import Policy
 from edgeagent.core.state import Candidate, Goal, PrepareMode, State, VersionRef
+from edgeagent.core.tuning import Tuning
 
 
 def rebuild_if_needed(state: State, now: float, policy: Policy) -> Step:
@@ -76,7 +77,7 @@ def stage_reached(state: State, r: Candidate, event: StageReached, now: float, p
         return replace(state, rebuild=enter(r, event.stage, now)), []
     assert event.form is not None
     if _is_no_better(state, r, event.form):
-        return failed(state, r, "it came out as it was", now, policy)
+        return failed(state, r, _why_no_better(event.form), now, policy)
     advance(enter(r, Stage.READY, now).stage, state.stage)
     ref = _ref(r)
     state = replace(state, draining=(*state.draining, ref))
@@ -87,7 +88,7 @@ def stage_reached(state: State, r: Candidate, event: StageReached, now: float, p
 def form_confirmed(state: State, r: Candidate, event: FormConfirmed, now: float, policy: Policy) -> Step:
     """What was found out says that the version serves in its best form already."""
     if _is_no_better(state, r, event.form):
-        return failed(state, r, "it came out as it was", now, policy)
+        return failed(state, r, _why_no_better(event.form), now, policy)
     advance(r.stage, Stage.RETIRED)
     state, record = _finished(state, r, event.form, "confirmed", now)
     return state, [record]
@@ -107,6 +108,12 @@ def failed(state: State, r: Candidate, why: str, now: float, policy: Policy) -> 
 def _is_no_better(state: State, r: Candidate, form: Form) -> bool:
     """Whether rebuilding once more at once would come to the same."""
     return form == state.forms.get(_ref(r)) and form.lacks(state.frames) != ""
+
+
+def _why_no_better(form: Form) -> str:
+    if form.tuning is Tuning.PROVISIONAL:
+        return "what is fastest can't be told yet: the machine was busy, or there was nothing to be seen"
+    return "it came out as it was"
 
 
 def _finished(state: State, r: Candidate, form: Form, result: str, now: float) -> tuple[State, AppendAudit]:

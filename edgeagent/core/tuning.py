@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from math import comb
 
 
 class Tuning(StrEnum):
@@ -30,7 +31,8 @@ class Parity:
     """What a comparison found, over all frames.
 
     objects: boxes of the reference that count; missing: those without a partner; extra: boxes of the candidate
-    without one; least_iou, most_score: of the pairs.
+    without one; least_iou, most_score: of the pairs. differing: frames on which something is beyond the tolerance;
+    differing_at_most: the share of all such frames of which that makes one sure (`most_share`).
     """
 
     frames: int
@@ -39,6 +41,8 @@ class Parity:
     extra: int
     least_iou: float
     most_score: float
+    differing: int = 0
+    differing_at_most: float = 1.0
 
     def failures(self, tolerance: Tolerance) -> list[str]:
         """What is wrong, in numbers; empty when it is the same model."""
@@ -56,10 +60,29 @@ class Parity:
 class Trial:
     """What came of trying one variant.
 
-    ms: of one frame, letterbox to NMS, the least of some, or None with the reason `why`; parity: with the source.
+    ms: of one frame, letterbox to NMS, the least of some, or None with the reason `why`; parity: with the source;
+    turns: in how many it was timed; waited: for which share of the time of the first it waited for a processor.
     """
 
     variant: str
     ms: float | None
     why: str = ""
     parity: Parity | None = None
+    turns: int = 1
+    waited: float = 0.0
+
+
+def most_share(found: int, of: int, confidence: float = 0.95) -> float:
+    """The largest share of all pictures that may be like the `found` ones `of` some that were looked at: the upper
+    bound of Clopper and Pearson. Without any it is 1 - 0.05^(1/of), about 3 / of ("rule of three").
+
+    It speaks of pictures that come as those that were looked at; what never came then is not among them.
+    """
+    if found >= of:
+        return 1.0
+    low, high = found / of, 1.0
+    for _ in range(50):
+        share = (low + high) / 2
+        as_few = sum(comb(of, i) * share**i * (1 - share) ** (of - i) for i in range(found + 1))
+        low, high = (share, high) if as_few > 1 - confidence else (low, share)
+    return high

@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
-"""Which way of running a version is fastest on this node: tried once, proved equal to the source, remembered.
+"""Which way of running a version is fastest on this node: tried, proved equal to the source, remembered.
+
+That is a short look, for an update waits: a turn of each, and a few pictures. What it finds is provisional, and
+confirmed beside the line (`confirm`).
 
 A version that is shaped like one before (retrained weights of the same network) is tried in what was fastest for that
 one, and proved in one worker; only when that fails are all tried. A trouble of the disk costs speed, never the update:
@@ -18,7 +21,8 @@ from typing import ParamSpec, Protocol, TypeVar
 import structlog
 
 from edgeagent.core.gating import GateTerms
-from edgeagent.core.tuning import Trial
+from edgeagent.core.race import WORTH
+from edgeagent.core.tuning import Trial, Tuning
 from edgeagent.gates.parity import judge
 from edgeagent.runtimes.variants import Variant
 from edgeagent.serving.artifact import Artifact
@@ -31,11 +35,8 @@ from edgeagent.update.tuning_cache import (
     work_folder,
 )
 from edgeagent.update.worker_task import TaskFailedError
-from edgeagent.workers.tasks.prepare import BenchmarkResult, SimilarResult, TrialSetup
+from edgeagent.workers.tasks.prepare import BenchmarkResult, Proven, SimilarResult, TrialSetup
 
-_FASTER = 0.9
-"""To how much of the time of another, nearer to the source, a variant must come to be taken instead. Less is noise, and
-what is nearer to the source loads sooner."""
 _SLOWER = 1.25
 """From how many times the time of the reference on a variant is not what it was for a similar model. Two that are about
 as fast change places from one look to the next, beside a line that is at work."""
@@ -48,8 +49,13 @@ class Trials(Protocol):
     """Who runs trials, in workers. `folder`: for what a trial makes, and leaves to the next. Raise TaskFailedError,
     OSError."""
 
-    async def benchmark(self, setup: TrialSetup, variant: Variant, folder: Path) -> BenchmarkResult:
-        """One trial, in a process of its own."""
+    async def benchmark(
+        self, setup: TrialSetup, variant: Variant, folder: Path, compares: bool = True
+    ) -> BenchmarkResult:
+        """One trial, in a process of its own. compares: also with the reference, which was tried before."""
+
+    async def prove(self, setup: TrialSetup, variant: Variant, folder: Path, pictures: int) -> Proven:
+        """`variant` and the reference in one process, on so many pictures, as they come."""
 
     async def validate_similar(
         self, setup: TrialSetup, variant: Variant, folder: Path, terms: GateTerms
@@ -71,17 +77,17 @@ async def tune(request: TuningRequest, root: Path, trials: Trials, terms: GateTe
     work = work_folder(root)
     tried: list[Trial] = []
     try:
-        await _on_disk(begin, root, work)
+        await on_disk(begin, root, work)
         artifact = None
         if [*request.variants] == [request.setup.reference] and can_serve_unconverted(request):
             artifact = unconverted(request)
-        elif similar := await _on_disk(similar_model, request, root):
+        elif similar := await on_disk(similar_model, request, root):
             artifact = await _validate_similar(request, work, similar, trials, terms)
         if artifact is None:
             artifact = await _try_all(request, work, trials, tried)
             if tried[0].why:
                 return artifact
-        return await _on_disk(store_result, request, artifact, root, work)
+        return await on_disk(store_result, request, artifact, root, work)
     except OSError as e:
         return _fallback(request, tried, f"this machine lacks something: {e}", e)
     except TaskFailedError as e:
@@ -89,7 +95,7 @@ async def tune(request: TuningRequest, root: Path, trials: Trials, terms: GateTe
             raise
         return _fallback(request, tried, e.why, e)
     finally:
-        await _on_disk(shutil.rmtree, work, True)
+        await on_disk(shutil.rmtree, work, True)
 
 
 async def _validate_similar(
@@ -122,14 +128,14 @@ async def _validate_similar(
 def _trial(variant: Variant, result: BenchmarkResult, request: TuningRequest) -> Trial:
     why = judge(result.parity, request.setup.tolerance).failure if result.parity else ""
     _log.info("variant.tried", variant=variant.name, ms=round(result.ms, 2), refused=why)
-    return Trial(variant.name, result.ms, why, result.parity)
+    return Trial(variant.name, result.ms, why, result.parity, waited=round(result.waited, 3))
 
 
 def _artifact(
     request: TuningRequest, variant: Variant, result: BenchmarkResult, tried: Sequence[Trial]
 ) -> Artifact:
     plan = request.plan(variant, result.weights, result.compiled)
-    return Artifact(request.setup.version, plan, tuple(tried))
+    return Artifact(request.setup.version, plan, tuple(tried), tuning=Tuning.PROVISIONAL)
 
 
 async def _try_all(request: TuningRequest, work: Path, trials: Trials, tried: list[Trial]) -> Artifact:
@@ -151,7 +157,7 @@ async def _try_all(request: TuningRequest, work: Path, trials: Trials, tried: li
             return unconverted(request, tried)
         trial = _trial(variant, result, request)
         tried.append(trial)
-        fast = best is None or result.ms < _FASTER * best[1].ms
+        fast = best is None or result.ms < WORTH * best[1].ms
         if fast and not trial.why and variant in request.variants:
             best = variant, result
     if best:
@@ -180,8 +186,8 @@ def _fallback(request: TuningRequest, tried: list[Trial], why: str, error: Excep
     return unconverted(request, [*tried, Trial(name, None, why)])
 
 
-async def _on_disk(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """In a thread. When cancelled, ends with the thread all the same: what follows finds the disk at rest."""
+async def on_disk(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """`work` in a thread. When cancelled, ends with the thread all the same: what follows finds the disk at rest."""
     task = asyncio.ensure_future(asyncio.to_thread(work, *args, **kwargs))
     try:
         return await asyncio.shield(task)

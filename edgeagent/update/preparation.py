@@ -27,6 +27,7 @@ from edgeagent.serving.artifact import Artifact
 from edgeagent.serving.frame import Frame
 from edgeagent.store.cache import Cache
 from edgeagent.update.autotune import can_serve_unconverted, tune, unconverted
+from edgeagent.update.confirm import confirm
 from edgeagent.update.trial_runner import PrepareSettings, TrialRunner
 from edgeagent.update.tuning_cache import (
     TuningRequest,
@@ -129,7 +130,8 @@ class Preparation:
         """
         try:
             known = await asyncio.to_thread(self._load_known, self._context.frame_sizes())
-            return self._announce(known) if known else await self._fetch_and_make()
+            is_answer = known and (self._mode is not PrepareMode.REBUILD or known.tuning is Tuning.SETTLED)
+            return self._announce(known) if known and is_answer else await self._fetch_and_make()
         finally:
             await self.runner.close()
 
@@ -221,7 +223,7 @@ class Preparation:
             if version.takes_any_size and self._mode is not PrepareMode.BOOT:
                 await self._wait_for_first_frames()
                 request = await asyncio.to_thread(self._request, version, self._context.frame_sizes())
-            artifact = await tune(request, self._settings.prepared, self.runner, self._terms)
+            artifact = await self._tuned(request)
         if self._mode is PrepareMode.REBUILD and artifact.folder is None:
             # A fallback is for a version that has nothing better; here one serves already.
             raise RefusedError(artifact.trials[-1].why, transient=True)
@@ -247,6 +249,14 @@ class Preparation:
         if await asyncio.to_thread(load_result, request, self._settings.prepared):
             return None
         return replace(unconverted(request), tuning=Tuning.UNCONVERTED)
+
+    async def _tuned(self, request: TuningRequest) -> Artifact:
+        """What is fastest here; in a rebuild, a provisional answer is confirmed."""
+        root = self._settings.prepared
+        known = await asyncio.to_thread(load_result, request, root)
+        if known and known.tuning is Tuning.PROVISIONAL and self._mode is PrepareMode.REBUILD:
+            return await confirm(request, known, root, self.runner)
+        return known or await tune(request, root, self.runner, self._terms)
 
     def _check_claim(self, version: VerifiedVersion) -> None:
         """What the manifest says must be welcome before anything is converted; that it is true the gates will see.

@@ -22,6 +22,8 @@ from edgeagent.workers.tasks.prepare import (
     Fetched,
     FetchVersion,
     GatesRun,
+    Prove,
+    Proven,
     Report,
     RunGates,
     SimilarResult,
@@ -94,10 +96,18 @@ class TrialRunner:
         """Bring a version into the cache. Takes no worker that waits: that one has imported something else."""
         return await self._run(task, Fetched, self._settings.fetch_s, take_spare=False)
 
-    async def benchmark(self, setup: TrialSetup, variant: Variant, folder: Path) -> BenchmarkResult:
-        """One trial, in a process of its own. folder: for what a trial makes, and leaves to the next."""
+    async def benchmark(
+        self, setup: TrialSetup, variant: Variant, folder: Path, compares: bool = True
+    ) -> BenchmarkResult:
+        """One trial, in a process of its own. folder: for what a trial makes, and leaves to the next; compares: also
+        with the reference, which must have been tried before."""
         silence_s = self._silence_s(setup, variant)
-        return await self._run(Benchmark(setup, variant, folder), BenchmarkResult, silence_s)
+        return await self._run(Benchmark(setup, variant, folder, compares), BenchmarkResult, silence_s)
+
+    async def prove(self, setup: TrialSetup, variant: Variant, folder: Path, pictures: int) -> Proven:
+        """`variant` and the reference in one process, on so many pictures, as they come."""
+        silence_s = self._silence_s(setup, variant)
+        return await self._run(Prove(setup, variant, folder, pictures), Proven, silence_s)
 
     async def validate_similar(
         self, setup: TrialSetup, variant: Variant, folder: Path, terms: GateTerms

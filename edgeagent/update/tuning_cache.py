@@ -14,7 +14,7 @@ import json
 import platform
 import secrets
 import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -23,7 +23,7 @@ from typing import Any
 import structlog
 
 from edgeagent.core.gating import GateResult
-from edgeagent.core.tuning import Trial
+from edgeagent.core.tuning import Parity, Trial, Tuning
 from edgeagent.runtimes.variants import Variant, runtime_versions
 from edgeagent.serving.artifact import Artifact
 from edgeagent.util.codec import from_json, to_json
@@ -34,6 +34,7 @@ from edgeagent.workers.tasks.prepare import TrialSetup
 
 _log = structlog.get_logger(__name__)
 _SCHEMA = 3
+_NO_PARITY, _NO_TRIAL = Parity(0, 0, 0, 0, 0.0, 0.0), Trial("", None, waited=1.0)
 _RESULT_FILE = "verdict.json"
 _SIMILAR_SIZE = 0.02
 """Files of one network, trained anew, differ in size by no more than this share: by what is noted in them."""
@@ -90,8 +91,9 @@ def load_result(request: TuningRequest, root: Path, any_size: bool = False) -> A
     return next((artifact for artifact in found if artifact), None)
 
 
-def similar_model(request: TuningRequest, root: Path) -> Variant | None:
-    """What was fastest for the last version that is shaped like this one and was asked about in the same way."""
+def similar_model(request: TuningRequest, root: Path, settled: bool = False) -> Variant | None:
+    """What was fastest for the last version that is shaped like this one and was asked about in the same way; with
+    `settled` only where that is beyond doubt."""
     size = request.setup.version.weights.stat().st_size
     for folder in _newest_first(root.glob("[!.]*")):
         try:
@@ -99,6 +101,7 @@ def similar_model(request: TuningRequest, root: Path) -> Variant | None:
             variant = Variant(**doc["variant"])
             same_network = doc["family"] == request.network_signature
             similar = same_network and abs(doc["bytes"] - size) <= _SIMILAR_SIZE * size
+            similar = similar and (not settled or bool(doc.get("settled")))
         except (OSError, ValueError, KeyError, TypeError, RecursionError):
             continue
         if similar and variant in request.variants:
@@ -160,8 +163,11 @@ def begin(root: Path, work: Path) -> None:
     work.mkdir(parents=True)
 
 
-def store_result(request: TuningRequest, artifact: Artifact, root: Path, work: Path) -> Artifact:
-    """Move what was made into place; the folder appears whole or not at all. Raises OSError."""
+def store_result(
+    request: TuningRequest, artifact: Artifact, root: Path, work: Path, keep: Collection[str] = ()
+) -> Artifact:
+    """Move what was made into place; the folder appears whole or not at all. keep: names of files in it that stay
+    although this artifact has no use for them. Raises OSError."""
     folder, plan = root / request.key, artifact.plan
     made = {
         kind: path
@@ -169,7 +175,7 @@ def store_result(request: TuningRequest, artifact: Artifact, root: Path, work: P
         if path and path.is_relative_to(work) and path.exists()
     }
     for entry in work.iterdir():
-        if entry not in made.values():
+        if entry not in made.values() and entry.name not in keep:
             entry.unlink()
     doc = {
         "digest": artifact.version.digest,
@@ -179,13 +185,27 @@ def store_result(request: TuningRequest, artifact: Artifact, root: Path, work: P
         "imgsz": plan.imgsz,
         "made": {kind: (path.name, hash_file(path).sha256) for kind, path in made.items()},
         "trials": [to_json(t) for t in artifact.trials],
+        "settled": artifact.tuning is Tuning.SETTLED,
     }
     write_durably(work / _RESULT_FILE, json.dumps(doc, indent=1).encode())
-    shutil.rmtree(folder, ignore_errors=True)
-    work.rename(folder)
+    _replace(folder, work)
     kept = {kind: folder / path.name for kind, path in made.items()}
     plan = replace(plan, weights=kept.get("weights", plan.weights), compiled=kept.get("compiled"))
     return replace(artifact, plan=plan, folder=folder)
+
+
+def _replace(folder: Path, work: Path) -> None:
+    """Move `work` to where `folder` is, if it is there: what serves from it may look for its files at any time."""
+    before = work.with_name(f".before{work.name}")
+    if folder.exists():
+        folder.rename(before)
+    try:
+        work.rename(folder)
+    except OSError:
+        with suppress(OSError):
+            before.rename(folder)
+        raise
+    shutil.rmtree(before, ignore_errors=True)
 
 
 def _clear_leftovers(root: Path) -> None:
@@ -206,7 +226,8 @@ def _load_result(request: TuningRequest, folder: Path) -> Artifact | None:
             if hash_file(made[kind]).sha256 != sha256:
                 raise ValueError(f"{made[kind]} is not what was made")
         weights = made["weights"] if "weights" in made else request.setup.version.files[variant.format]
-        trials = tuple(from_json(Trial, trial) for trial in doc["trials"])
+        trials = tuple(_trial(trial) for trial in doc["trials"])
+        settled = bool(doc.get("settled")) or list(request.variants) == [request.setup.reference]
         imgsz = (int(doc["imgsz"][0]), int(doc["imgsz"][1])) if doc["imgsz"] else None
     except FileNotFoundError:
         return None
@@ -215,7 +236,14 @@ def _load_result(request: TuningRequest, folder: Path) -> Artifact | None:
         shutil.rmtree(folder, ignore_errors=True)
         return None
     plan = replace(request.plan(variant, weights, made.get("compiled")), imgsz=imgsz)
-    return Artifact(request.setup.version, plan, trials, folder=folder)
+    tuning = Tuning.SETTLED if settled else Tuning.PROVISIONAL
+    return Artifact(request.setup.version, plan, trials, folder=folder, tuning=tuning)
+
+
+def _trial(doc: dict[str, Any]) -> Trial:
+    """A trial as any release has stored it. Raises what a document that is none of ours can raise."""
+    parity = doc["parity"] and {**asdict(_NO_PARITY), **doc["parity"]}
+    return from_json(Trial, {**asdict(_NO_TRIAL), **doc, "parity": parity})
 
 
 def _newest_first(folders: Iterable[Path]) -> list[Path]:

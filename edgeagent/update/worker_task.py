@@ -47,7 +47,7 @@ class WorkerTask:
     """A task goes in, one answer comes out, and then the worker is gone.
 
     on_report: whatever the worker says on its way. frames: lends the line's recent frames when the worker asks for
-    them. spare: a worker that waits for something to do.
+    them, until it asks again. spare: a worker that waits for something to do.
     """
 
     def __init__(
@@ -88,9 +88,7 @@ class WorkerTask:
             try:
                 await asyncio.shield(self.worker.end())
             finally:
-                for frame in self._lent:
-                    frame.release()
-                self._lent.clear()
+                self._take_back()
 
     def _heard(self, message: Message) -> None:
         if self._answer.done():
@@ -108,7 +106,8 @@ class WorkerTask:
     def _lend_frames(self) -> None:
         assert self.worker is not None
         frames = [frame.retain() for frame in self._frames()]
-        self._lent += frames
+        self._take_back()
+        self._lent = frames
         rings: set[int] = set()
         for frame in frames:
             if frame.ring.id not in rings:
@@ -117,6 +116,11 @@ class WorkerTask:
                     Ring(frame.ring.id, frame.ring.slots, frame.ring.slot_bytes), [frame.ring.fd]
                 )
         self.worker.send(FramesLent(tuple(LentFrame(f.ring.id, f.slot, f.height, f.width) for f in frames)))
+
+    def _take_back(self) -> None:
+        for frame in self._lent:
+            frame.release()
+        self._lent.clear()
 
     def _ended(self, how: Exit) -> None:
         if not self._answer.done():

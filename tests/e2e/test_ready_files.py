@@ -24,6 +24,7 @@ CONVERSION_S = 400.0  # imports torch in several processes, on a machine that ma
 def auto(harness: NodeHarness) -> None:
     """The default, which other tests of a node don't use."""
     harness.config["engine"] = {"backend": "auto", "device": "cpu"}
+    harness.config["update"]["settle_seconds"] = 86_400
 
 
 def tried(engine: dict[str, Any]) -> dict[str, str]:

@@ -71,12 +71,23 @@ class TrialSetup:
 
 @dataclass(frozen=True)
 class Benchmark:
-    """Convert for one variant, if need be; see how fast it is, and whether it finds what the reference found. folder:
-    for what a trial makes, and leaves to the next. Answer: BenchmarkResult."""
+    """Convert for one variant, if need be; see how fast it is and, if it `compares`, whether it finds what the
+    reference found. folder: for what a trial makes, and leaves to the next. Answer: BenchmarkResult."""
 
     setup: TrialSetup
     variant: Variant
     folder: Path
+    compares: bool
+
+
+@dataclass(frozen=True)
+class Prove:
+    """Compare a variant with the reference, both in one process, on so many pictures as they come. Answer: Proven."""
+
+    setup: TrialSetup
+    variant: Variant
+    folder: Path
+    pictures: int
 
 
 @dataclass(frozen=True)
@@ -152,7 +163,8 @@ class GateFinished:
 
 @dataclass(frozen=True)
 class FramesWanted:
-    """The worker wants the line's recent frames: rings, then FramesLent, are to follow."""
+    """The worker wants the line's recent frames, and is done with those that it got before: rings, then FramesLent, are
+    to follow."""
 
 
 @dataclass(frozen=True)
@@ -167,7 +179,7 @@ class LentFrame:
 
 @dataclass(frozen=True)
 class FramesLent:
-    """Node → preparing worker: the frames asked for, valid while the worker lives."""
+    """Node → preparing worker: the frames asked for, valid until it asks again, or ends."""
 
     frames: tuple[LentFrame, ...]
 
@@ -192,12 +204,23 @@ class StoreFingerprint:
 
 @dataclass(frozen=True)
 class BenchmarkResult:
-    """What came of one variant. weights: the file that it loads; ms: of one frame; parity: None for the reference."""
+    """What came of one variant. weights: the file that it loads; ms: of one frame; parity: None for the reference, or
+    when it wasn't compared; waited: for which share of the time it had to wait for a processor while it was timed."""
 
     weights: Path
     compiled: Path | None
     ms: float
     parity: Parity | None
+    waited: float
+
+
+@dataclass(frozen=True)
+class Proven:
+    """What the comparison found, and the files that the variant loads."""
+
+    weights: Path
+    compiled: Path | None
+    parity: Parity
 
 
 @dataclass(frozen=True)
@@ -239,10 +262,17 @@ class TaskFailed:
         return str(EdgeAgentError(self.what, self.why, self.todo))
 
 
-Task = FetchVersion | Fingerprint | Benchmark | ValidateSimilar | RunGates | InspectWeights
+Task = FetchVersion | Fingerprint | Benchmark | Prove | ValidateSimilar | RunGates | InspectWeights
 Report = StageEntered | FetchProgress | TrialStarted | GateStarted | GateFinished
 Answer = (
-    Fetched | StoreFingerprint | BenchmarkResult | SimilarResult | GatesRun | WeightsInspected | TaskFailed
+    Fetched
+    | StoreFingerprint
+    | BenchmarkResult
+    | Proven
+    | SimilarResult
+    | GatesRun
+    | WeightsInspected
+    | TaskFailed
 )
 PrepareMessage = Task | Report | Answer | FramesWanted | FramesLent
 MESSAGES: tuple[type[PrepareMessage], ...] = get_args(PrepareMessage)

@@ -8,7 +8,7 @@ import math
 import pytest
 
 from edgeagent.core.tuning import Parity, Tolerance
-from edgeagent.gates.parity import Box, compare, judge, threshold
+from edgeagent.gates.parity import LOWEST, Box, compare, judge, threshold
 
 TOLERANCE = Tolerance(iou=0.9, score=0.02)
 DENT: Box = (10.0, 10.0, 110.0, 110.0, 0.8, 1)
@@ -29,7 +29,7 @@ def compared(reference: list[Box], candidate: list[Box], confidence: float = 0.2
 def test_the_same_boxes_in_another_order() -> None:
     """Nothing missing, nothing extra, no difference."""
     found = compared([DENT, SCRATCH], [SCRATCH, DENT])
-    assert found == Parity(frames=1, objects=2, missing=0, extra=0, least_iou=1.0, most_score=0.0)
+    assert found == Parity(1, 2, 0, 0, 1.0, 0.0, differing=0, differing_at_most=0.95)
     assert found.failures(TOLERANCE) == []
 
 
@@ -139,7 +139,24 @@ def test_next_to_empty_pictures_are_compared_lower() -> None:
     boxes = [moved(DENT, score=s) for s in (0.3, 0.2, 0.1, 0.05, 0.04, 0.03, 0.02)]
     assert threshold([boxes[:3], boxes[3:]], 0.25) == 0.04
     assert threshold([[moved(DENT, score=0.1)], []], 0.25) == 0.1
-    assert threshold([[], []], 0.25) == 0.0
+    assert threshold([[], []], 0.25) == 2 * LOWEST
+
+
+def test_what_hardly_shows_at_all_is_not_missed() -> None:
+    """A frame of an empty line: boxes at the least score that is looked at, which the other has a hair below it."""
+    source = [moved(DENT, score=1.002 * LOWEST), moved(SCRATCH, score=0.06)]
+    other = [moved(SCRATCH, score=0.06)]
+    assert compared(source, other, threshold([source], 0.25)).failures(TOLERANCE) == []
+
+
+def test_it_says_on_how_many_pictures_and_how_sure_that_is() -> None:
+    """Whatever differs on a picture, it is one; that none of eight does leaves room for a third of all."""
+    same = [[DENT, SCRATCH]] * 8
+    found = compare(same, same, 0.25, TOLERANCE)
+    assert (found.differing, found.differing_at_most) == (0, 0.3123)
+    less_sure = [moved(DENT, score=0.77), moved(SCRATCH, by=30)]
+    found = compare([[DENT, SCRATCH]] * 100, [less_sure, [DENT], *[[DENT, SCRATCH]] * 98], 0.25, TOLERANCE)
+    assert (found.frames, found.differing, found.differing_at_most) == (100, 2, 0.0616)
 
 
 def test_the_gate_judges_by_what_a_trial_found() -> None:
@@ -148,5 +165,11 @@ def test_the_gate_judges_by_what_a_trial_found() -> None:
     refused = judge(found, TOLERANCE)
     assert refused.failure == "gate parity: 1 of 2 objects of the source weights are not found"
     assert (refused.figures["missing"], refused.figures["least_iou"]) == (1, 1.0)
-    assert refused.limits == {"missing": 0, "extra": 0, "least_iou": 0.9, "most_score": 0.02}
+    assert refused.limits == {
+        "missing": 0,
+        "extra": 0,
+        "least_iou": 0.9,
+        "most_score": 0.02,
+        "differing": 0,
+    }
     assert judge(compared([DENT], [DENT]), TOLERANCE).passed

@@ -33,7 +33,7 @@ from edgeagent.update.tuning_cache import (
     store_passed,
 )
 from edgeagent.update.worker_task import TaskFailedError
-from edgeagent.workers.tasks.prepare import BenchmarkResult, SimilarResult, TrialSetup
+from edgeagent.workers.tasks.prepare import BenchmarkResult, Proven, SimilarResult, TrialSetup
 
 TORCH = Variant("torch", "cpu", "fp32", "pt")
 ONNX = Variant("onnxruntime", "cpu", "fp32", "onnx")
@@ -77,9 +77,16 @@ class TrialRunnerFake:
     def root(self) -> Path:
         return self.folder / "prepared"
 
-    async def benchmark(self, setup: TrialSetup, variant: Variant, folder: Path) -> BenchmarkResult:
+    async def benchmark(
+        self, setup: TrialSetup, variant: Variant, folder: Path, compares: bool = True
+    ) -> BenchmarkResult:
         """What a preparing worker does: the product, what it leaves to the next, and the figures."""
+        assert compares
         return self.made(variant, folder)
+
+    async def prove(self, setup: TrialSetup, variant: Variant, folder: Path, pictures: int) -> Proven:
+        """Not while an update waits."""
+        raise AssertionError(variant)
 
     async def validate_similar(
         self, setup: TrialSetup, variant: Variant, folder: Path, terms: GateTerms
@@ -107,7 +114,7 @@ class TrialRunnerFake:
         if compiled:
             compiled.write_bytes(b"compiled")
         ms, parity = said if isinstance(said, tuple) else (said, SAME)
-        return BenchmarkResult(weights, compiled, ms, None if variant == TORCH else parity)
+        return BenchmarkResult(weights, compiled, ms, None if variant == TORCH else parity, 0.0)
 
     def tune(self, request: TuningRequest | None = None) -> Artifact:
         """The answer; nothing half-made is left, whatever it is."""

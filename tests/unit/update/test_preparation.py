@@ -41,6 +41,8 @@ from edgeagent.workers.tasks.prepare import (
     GateFinished,
     GatesRun,
     GateStarted,
+    Prove,
+    Proven,
     Report,
     RunGates,
     SimilarResult,
@@ -114,7 +116,7 @@ class TrialRunner:
 
     def answer(self, task: Any, on_report: Callable[[Report], None]) -> Any:
         """What a worker does about its task."""
-        name = task.variant.name if isinstance(task, Benchmark) else NAMES[type(task)]
+        name = task.variant.name if isinstance(task, Benchmark | Prove) else NAMES[type(task)]
         self.asked.append(name)
         if name in self.fail:
             if isinstance(task, RunGates):
@@ -126,6 +128,10 @@ class TrialRunner:
                 cached = fetch_version(remote, Cache(cache), model, version, lambda _: None)
                 on_report(StageEntered(Stage.VERIFYING, cached.manifest.digest))
                 return Fetched(cached.verified, "f")
+            case Prove(setup, variant, folder, pictures):
+                self.asked[-1] = f"prove {name} on {pictures}"
+                result = self._result(setup, 10.0, False, folder)
+                return Proven(result.weights, None, replace(SAME, frames=pictures))
             case Benchmark(setup, variant, folder):
                 ms = 10.0 if name == "openvino-cpu" else 20.0
                 return self._result(setup, ms, variant == setup.reference, folder)
@@ -150,7 +156,7 @@ class TrialRunner:
         if setup.version.format == "pt" and not is_reference:
             weights = folder / "model.onnx"
             weights.write_bytes(b"converted")
-        return BenchmarkResult(weights, None, ms, None if is_reference else SAME)
+        return BenchmarkResult(weights, None, ms, None if is_reference else SAME, 0.0)
 
 
 @pytest.fixture
@@ -259,10 +265,19 @@ def test_the_first_version_on_a_node_serves_as_soon_as_its_gates_have_passed(sho
     assert (shop.asked, shop.stages) == (["fetch", "gates"], ["VERIFYING", "PREPARING", "GATING"])
     assert shop.backends == ["onnxruntime"]
     shop.active = METADATA.contract
-    artifact = shop.prepare(replace(INTENT, digest=artifact.ref.digest), PrepareMode.REBUILD)
-    assert (artifact.plan.variant, artifact.tuning) == (OPENVINO, Tuning.SETTLED)
+    good = replace(INTENT, digest=artifact.ref.digest)
+    artifact = shop.prepare(good, PrepareMode.REBUILD)
+    assert (artifact.plan.variant, artifact.tuning) == (OPENVINO, Tuning.PROVISIONAL)
     assert artifact.gates == (CONTRACT_PASSED, SMOKE_PASSED)
     assert shop.asked == WHOLE_WAY
+    # Once more, later: timed in turns, and compared on many pictures.
+    artifact = shop.prepare(good, PrepareMode.REBUILD)
+    assert (artifact.plan.variant, artifact.tuning) == (OPENVINO, Tuning.SETTLED)
+    assert shop.asked[1:3] == ["onnxruntime-cpu", "openvino-cpu"]
+    assert shop.asked[-2:] == ["prove openvino-cpu on 100", "gates"]
+    assert shop.parity[-1] == replace(SAME, frames=100)
+    assert shop.prepare(good, PrepareMode.REBUILD) == artifact
+    assert shop.asked == []
     # Nothing serves once more, but what is fastest is known.
     shop.active = None
     assert shop.prepare().plan.variant == OPENVINO
@@ -311,12 +326,12 @@ def test_a_known_good_version_without_a_tuning_result_serves_as_it_was_published
     assert (artifact.plan.variant, artifact.tuning) == (ONNX, Tuning.UNCONVERTED)
     assert shop.asked == ["fetch"]
     artifact = shop.prepare(good, PrepareMode.REBUILD)
-    assert (artifact.plan.variant, artifact.tuning) == (OPENVINO, Tuning.SETTLED)
+    assert (artifact.plan.variant, artifact.tuning) == (OPENVINO, Tuning.PROVISIONAL)
     assert shop.asked == WHOLE_WAY
     assert shop.prepare(good) == artifact
     # What was asked for can't serve it as it is: then the line waits for the conversion.
     shop.settings = replace(shop.settings, threads=3, backend="openvino")
-    assert shop.prepare(good).tuning is Tuning.SETTLED
+    assert shop.prepare(good).tuning is Tuning.PROVISIONAL
 
 
 @pytest.mark.parametrize("lacks", [CRASH, TaskFailedError("no room", transient=True), OSError(28, "no room")])

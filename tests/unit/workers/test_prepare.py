@@ -13,7 +13,7 @@ from edgeagent.core.model import Contract
 from edgeagent.core.tuning import Tolerance
 from edgeagent.core.verified import VerifiedVersion
 from edgeagent.runtimes.variants import Variant
-from edgeagent.workers import prepare
+from edgeagent.workers import prepare, trials
 from edgeagent.workers.channel import WorkerChannel
 from edgeagent.workers.tasks.engine import LoadPlan
 from edgeagent.workers.tasks.prepare import (
@@ -66,8 +66,8 @@ def test_a_failing_disk_is_no_fault_of_the_version(monkeypatch: pytest.MonkeyPat
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(prepare._Trials, "run", full)
-    said = failure(Benchmark(SETUP, ONNX, tmp_path))
+    monkeypatch.setattr(trials.Trials, "run", full)
+    said = failure(Benchmark(SETUP, ONNX, tmp_path, True))
     assert said.transient
     assert "No space left on device" in said.why
 
@@ -80,12 +80,12 @@ def test_weights_that_can_not_be_read_stay_so(tmp_path: Path) -> None:
 
 def test_the_reference_leaves_what_the_others_are_compared_with(tmp_path: Path) -> None:
     """Boxes go through a file: there may be more of them than a message holds."""
-    trials = prepare._Trials(cast("WorkerChannel", PaperChannel()), SETUP, tmp_path, 1)
+    of_one = trials.Trials(cast("WorkerChannel", PaperChannel()), SETUP, tmp_path)
     boxes = [[[1.0 * i, 1.0, 1.0 * i + 50, 50.0, 0.5, 0.0] for i in range(0, 30_000, 100)]]
-    assert trials._parity(boxes, is_reference=True) is None
-    found = trials._parity(boxes, is_reference=False)
+    assert of_one._parity(boxes, is_reference=True) is None
+    found = of_one._parity(boxes, is_reference=False)
     assert found is not None
     assert (found.objects, found.missing, found.extra) == (300, 0, 0)
-    found = trials._parity([boxes[0][:-1]], is_reference=False)
+    found = of_one._parity([boxes[0][:-1]], is_reference=False)
     assert found is not None
     assert found.missing == 1

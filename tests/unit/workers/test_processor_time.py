@@ -1,0 +1,42 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""How busy a machine is, by how long a process waited for a processor."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from edgeagent.workers.processor_time import ProcessorTime
+
+
+def thread(tasks: Path, number: int, ran_ms: int, waited_ms: int) -> None:
+    """What the kernel says of one."""
+    folder = tasks / str(number)
+    folder.mkdir(exist_ok=True)
+    (folder / "schedstat").write_text(f"{ran_ms * 10**6} {waited_ms * 10**6} 12\n")
+
+
+def test_it_is_the_share_of_the_time_that_threads_wanted_to_run(tmp_path: Path) -> None:
+    """Since it began to count, of all together, also of one that was started meanwhile."""
+    thread(tmp_path, 1, 1000, 5000)
+    time = ProcessorTime(tmp_path)
+    assert time.waited() == 0.0
+    thread(tmp_path, 1, 1060, 5010)
+    thread(tmp_path, 2, 20, 10)
+    assert time.waited() == pytest.approx(0.2)
+
+
+def test_a_kernel_that_does_not_tell_is_taken_for_calm(tmp_path: Path) -> None:
+    """Built without the scheduler's statistics, or with others."""
+    assert ProcessorTime(tmp_path / "nothing").waited() == 0.0
+    thread(tmp_path, 1, 1, 1)
+    (tmp_path / "1" / "schedstat").write_text("what?")
+    assert ProcessorTime(tmp_path).waited() == 0.0
+
+
+def test_this_machine_tells_something() -> None:
+    """Whatever it is."""
+    time = ProcessorTime()
+    assert sum(range(100_000))
+    assert 0.0 <= time.waited() <= 1.0
