@@ -65,9 +65,10 @@ class EngineUser(Protocol):
 class SpareEngine(SpareWorker):
     """An engine worker for whichever `Engine` takes it."""
 
-    def wait(self, backend: str, soon: bool = False) -> None:
-        """Have one wait that imports what `backend` needs; also what takes much memory, when it is needed soon."""
-        self.start(_program(_can_deprioritise(), libraries_of(backend, soon=soon)))
+    def wait(self, backend: str, soon: bool = False, urgent: bool = False) -> None:
+        """Have one wait that imports what `backend` needs; also what takes much memory, when it is needed soon. urgent:
+        nothing serves meanwhile."""
+        self.start(_program(_can_deprioritise() and not urgent, libraries_of(backend, soon=soon)))
 
 
 def _program(low_priority: bool, libraries: Sequence[str] = ()) -> WorkerProgram:
@@ -111,14 +112,15 @@ class Engine:
         self._backoff = Backoff(_RESPAWN_MIN_S, _RESPAWN_MAX_S, jitter=0.0)
         self._ready_at = 0.0
 
-    async def load(self) -> None:
-        """Start the worker, or take the spare one, and wait until it has loaded and inferred once.
+    async def load(self, urgent: bool = False) -> None:
+        """Start the worker, or take the spare one, and wait until it has loaded and inferred once. urgent: nothing
+        serves meanwhile, so there is no line for whose sake it would have a low priority.
 
         Raises WeightsError when the weights are refused, WorkerError when the worker ends, takes too long or too
         much memory, WorkerKilledError when somebody else ended it. Whatever the outcome, `retire` frees it.
         """
         self._loading = asyncio.get_running_loop().create_future()
-        self._spawn()
+        self._spawn(urgent)
         await self._loading
 
     @property
@@ -156,9 +158,8 @@ class Engine:
         if self.worker and self.worker.alive:
             await self.worker.end("retired")
 
-    def _spawn(self) -> None:
+    def _spawn(self, urgent: bool) -> None:
         # Loading competes with the version that serves; one that is started again has none beside it.
-        urgent = self._loaded_once
         low_priority = _can_deprioritise() and not urgent
         limits = self._settings.serving if self._loaded_once else self._settings.loading
         spare = self._spare.take()
@@ -230,7 +231,7 @@ class Engine:
         if self._retired:
             return
         try:
-            self._spawn()
+            self._spawn(urgent=True)
         except (
             OSError
         ) as e:  # no process, descriptor or memory to be had just now: the line must not stay dark

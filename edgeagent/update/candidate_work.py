@@ -88,7 +88,7 @@ class CandidateWork:
         engine = self._engine_for(artifact)
         self._engines.comes(engine)
         try:
-            await engine.load()
+            await engine.load(urgent=self._engines.nothing_serves)
             if self.command.mode is PrepareMode.UPDATE:
                 with suppress(OSError):  # a disk that takes nothing is no reason to serve nothing new
                     await self._saved()  # that it is tried, in case that the node dies of it

@@ -29,6 +29,11 @@ class EngineSet:
         """Serving, standby, loading, draining."""
         return [*self._held.values(), *self._coming, *self._draining]
 
+    @property
+    def nothing_serves(self) -> bool:
+        """Whether the slot is empty: a line waits."""
+        return self._slot.engine is None
+
     def held(self, ref: VersionRef) -> Engine | None:
         """The engine of a version that serves or stays warm."""
         return self._held.get(ref)

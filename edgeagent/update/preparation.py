@@ -115,7 +115,8 @@ class Preparation:
     ) -> None:
         self.report = PreparationProgress()
         self.version = goal.version
-        self.runner = TrialRunner(settings, context.recent_frames, self._heard, self.pauses)
+        low_priority = context.active_contract is not None  # else a line waits
+        self.runner = TrialRunner(settings, context.recent_frames, self._heard, self.pauses, low_priority)
         self._model = model
         self._goal = goal
         self._mode = mode

@@ -74,19 +74,22 @@ class TrialRunner:
         recent_frames: Callable[[], Sequence[Frame]],
         on_report: Callable[[Report], None],
         on_pause: Callable[[str], None],
+        low_priority: bool = True,
     ) -> None:
-        """on_pause: called with why a task waits to be begun anew, and with "" when it goes on."""
+        """on_pause: called with why a task waits to be begun anew, and with "" when it goes on. low_priority: for the
+        sake of the line beside it; one that waits for what is prepared has none."""
         self.task: WorkerTask | None = None
         self.spare = SpareWorker()
         self._settings = settings
         self._recent_frames = recent_frames
         self._on_report = on_report
         self._on_pause = on_pause
+        self._program = replace(PROGRAM, low_priority=low_priority)
 
     def have_one_wait(self, backend: str) -> None:
         """Have the worker of the next task import meanwhile what trials in `backend` need."""
         libraries = (*_TRIED_WITH, *libraries_of("onnxruntime", backend))
-        self.spare.start(replace(PROGRAM, libraries=libraries))
+        self.spare.start(replace(self._program, libraries=libraries))
 
     async def close(self) -> None:
         """Return when no worker is left."""
@@ -128,7 +131,7 @@ class TrialRunner:
         async def run() -> A:
             spare = self.spare.take() if take_spare else None
             limits = self._settings.limits(silence_s)
-            self.task = WorkerTask(task, limits, self._on_report, self._recent_frames, spare)
+            self.task = WorkerTask(task, limits, self._on_report, self._recent_frames, spare, self._program)
             return await self.task.run(expected)
 
         return await repeat_when_killed(run, self._on_pause)

@@ -210,6 +210,11 @@ class Updater:
     def _work(self, command: PrepareCandidate) -> CandidateWork:
         is_rebuild = command.mode is PrepareMode.REBUILD
         engine = self.slot.engine
+
+        def expect(backend: str) -> None:  # the engine's worker imports it while the gates run
+            if not is_rebuild:
+                self.spare.wait(backend, soon=True, urgent=self._engines.nothing_serves)
+
         preparation = Preparation(
             self.state.model,
             command.goal,
@@ -222,7 +227,7 @@ class Updater:
                 lambda stage, digest, gates: self.handle(StageReached(command.id, stage, digest, gates)),
                 frozenset() if is_rebuild else frozenset(r.digest for r in self.state.rejections),
                 backend="" if is_rebuild else self._backend,
-                on_backend=lambda backend: None if is_rebuild else self.spare.wait(backend, soon=True),
+                on_backend=expect,
             ),
         )
         return CandidateWork(

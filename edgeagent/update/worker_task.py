@@ -47,7 +47,7 @@ class WorkerTask:
     """A task goes in, one answer comes out, and then the worker is gone.
 
     on_report: whatever the worker says on its way. frames: lends the line's recent frames when the worker asks for
-    them, until it asks again. spare: a worker that waits for something to do.
+    them, until it asks again. spare: a worker that waits for something to do; program: what is started without one.
     """
 
     def __init__(
@@ -57,9 +57,11 @@ class WorkerTask:
         on_report: Callable[[Report], None] = lambda report: None,
         frames: Callable[[], Sequence[Frame]] = lambda: (),
         spare: WorkerProcess | None = None,
+        program: WorkerProgram = PROGRAM,
     ) -> None:
         self.worker = spare
         self._task = task
+        self._program = program
         self._limits = limits
         self._on_report = on_report
         self._frames = frames
@@ -75,7 +77,7 @@ class WorkerTask:
         if self.worker:
             self.worker.adopt(self._task, self._heard, self._ended, self._limits)
         else:
-            self.worker = WorkerProcess(PROGRAM, self._task, self._heard, self._ended, self._limits)
+            self.worker = WorkerProcess(self._program, self._task, self._heard, self._ended, self._limits)
         try:
             answer = await self._answer
             if isinstance(answer, TaskFailed):

@@ -273,6 +273,30 @@ def test_the_spare_worker_is_taken_first_and_after_a_crash(monkeypatch: pytest.M
     assert libraries == ["openvino.runtime", "onnx.runtime", "openvino.runtime", "openvino.runtime"]
 
 
+@pytest.mark.parametrize("urgent", [False, True])
+def test_what_a_line_waits_for_is_loaded_at_normal_priority(
+    monkeypatch: pytest.MonkeyPatch, urgent: bool
+) -> None:
+    """With no version beside it there is nothing to be considerate of; nor would it get much on a busy machine."""
+    FakeWorker.started, FakeWorker.errors = [], []
+    monkeypatch.setattr(engine_module, "WorkerProcess", FakeWorker)
+    monkeypatch.setattr(spare_module, "WorkerProcess", SpareFake)
+    monkeypatch.setattr(engine_module, "_can_deprioritise", lambda: True)
+
+    async def run() -> None:
+        spare = SpareEngine()
+        engine = Engine(ARTIFACT, SETTINGS, cast(EngineUser, Listener()), lambda: None, spare)
+        await engine.load(urgent)
+        assert FakeWorker.started[0].low_priority is not urgent
+        spare.wait("torch", soon=True, urgent=urgent)
+        assert cast(Any, spare.worker).low_priority is not urgent
+        assert cast(Any, spare.worker).libraries == ("edgeagent.runtimes.torch.runtime",)
+        engine.worker = None
+        await engine.retire()
+
+    asyncio.run(run())
+
+
 class SpareFake(FakeWorker):
     """One that waits."""
 

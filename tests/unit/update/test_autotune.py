@@ -581,7 +581,7 @@ def test_two_preparations_of_one_content_do_not_disturb_each_other(runner: Trial
         return await asyncio.gather(*(tune(runner.request, runner.root, runner, TERMS) for _ in range(2)))
 
     first, second = asyncio.run(both())
-    assert first == second
+    assert first.plan == second.plan  # one may have found the result of the other
     assert first.plan.weights.read_bytes() == b"converted"
     assert runner.left() == [runner.request.key]
 

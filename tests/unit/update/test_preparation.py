@@ -175,8 +175,17 @@ def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> TrialRunner:
     class PaperTask:
         """Stands for a worker."""
 
-        def __init__(self, task: Any, limits: WorkerLimits, on_report: Any, frames: Any, spare: Any) -> None:
+        def __init__(
+            self,
+            task: Any,
+            limits: WorkerLimits,
+            on_report: Any,
+            frames: Any,
+            spare: Any,
+            program: WorkerProgram,
+        ) -> None:
             self._task, self._on_report = task, on_report
+            assert program.low_priority is (made.active is not None)
             assert limits.memory_bytes == settings.memory_limit
             if spare:
                 made.spared.append(type(task).__name__)

@@ -52,6 +52,10 @@ class Node:
         self.waits = False
         self.kills = 0  # of the workers that load
         self.floor = 0
+        self.urgent: list[bool] = []  # of each engine that was loaded
+        self.expected: list[
+            tuple[str, bool]
+        ] = []  # backends of engines that come soon, and whether a line waits
 
     def save(self, state: State) -> None:
         """Nothing to write."""
@@ -82,6 +86,7 @@ class Node:
                 content = node.contents.get(goal.version, f"sha256:{goal.version}")
                 for stage in (Stage.VERIFYING, Stage.PREPARING, Stage.GATING):
                     context.on_stage(stage, content, ())
+                context.on_backend(VARIANT.backend)
                 fate = node.fates[goal.version]
                 if fate == "wait":
                     try:
@@ -104,8 +109,10 @@ class Node:
         class PaperSpare:
             worker = None
 
-            def wait(self, backend: str) -> None:
-                if not node.waits:
+            def wait(self, backend: str, soon: bool = False, urgent: bool = False) -> None:
+                if soon:
+                    node.expected.append((backend, urgent))
+                elif not node.waits:
                     node.spares.append(backend)
                 node.waits = True
 
@@ -123,8 +130,9 @@ class Node:
                 self.artifact, self.ref, self.name, self.ready = artifact, artifact.ref, "paper", False
                 self.in_flight, self.max_batch = 0, 1
 
-            async def load(self) -> None:
+            async def load(self, urgent: bool) -> None:
                 node.waits = False
+                node.urgent.append(urgent)
                 if artifact.ref.version == "bad":
                     raise RuntimeError("nobody thought of that")
                 if node.kills:
@@ -354,6 +362,17 @@ def test_a_spare_worker_waits_for_the_next_version(monkeypatch: pytest.MonkeyPat
     run(monkeypatch, node, scenario, "v1", "odd", keep_spare=keep)
     assert waiting == [keep, keep]
     assert node.spares == ["", *[VARIANT.backend] * 2] if keep else ["", VARIANT.backend]
+
+
+def test_what_a_line_waits_for_has_no_low_priority(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a busy machine it would get next to nothing. The next version has a line beside it."""
+    node = Node({"v1": None, "v2": None})
+
+    async def scenario(u: Updater) -> None:
+        assert node.urgent == [True, False]
+        assert node.expected == [(VARIANT.backend, True), (VARIANT.backend, False)]
+
+    run(monkeypatch, node, scenario, "v1", "v2")
 
 
 def test_a_refused_version_leaves_no_worker_behind(monkeypatch: pytest.MonkeyPatch) -> None:
