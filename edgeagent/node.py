@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import signal
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import closing
@@ -14,7 +13,7 @@ from pathlib import Path
 
 import structlog
 
-from edgeagent.config import Config, clear_text_secrets, load_config, read_secret
+from edgeagent.config import Config, load_config, read_secret
 from edgeagent.core.directive import Directive, current_key, encode_directive
 from edgeagent.core.events import (
     AppendAudit,
@@ -36,7 +35,7 @@ from edgeagent.intent.watcher import IntentWatcher
 from edgeagent.observe.audit import AuditRecord
 from edgeagent.observe.bus import Bus
 from edgeagent.observe.event_log import log_events
-from edgeagent.observe.logs import setup_logging, stop_logging
+from edgeagent.observe.logs import setup_logging
 from edgeagent.observe.metrics import Metrics
 from edgeagent.observe.systemd import SystemdNotifier, watchdog_interval
 from edgeagent.runtimes.variants import stream_count
@@ -65,33 +64,6 @@ _log = structlog.get_logger(__name__)
 
 _HOUSEKEEPING_S = 1.0
 _MB = 1 << 20
-
-
-def run_node(config_path: Path) -> int:
-    """Run in the foreground until SIGTERM or SIGINT. Returns the exit code. Raises UsageError, UnavailableError."""
-    config = load_config(config_path)
-    setup_logging(config.log.level, config.log.format)
-    for where, why in clear_text_secrets(config):
-        _log.warning("secret.exposed", where=where, why=why)
-    try:
-        return asyncio.run(_run(config, config_path))
-    finally:
-        stop_logging()
-
-
-async def _run(config: Config, config_path: Path) -> int:
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
-    node = Node(config)
-    loop.add_signal_handler(signal.SIGHUP, node.reload, config_path)
-    try:
-        await node.start()
-        await stop.wait()
-    finally:
-        await node.stop()
-    return 0
 
 
 class Node:

@@ -123,7 +123,7 @@ def _global(
 @app.command()
 def run(config: ConfigOption) -> None:
     """Run the node in the foreground until SIGTERM or SIGINT; SIGHUP re-reads what can be re-read."""
-    from edgeagent.node import run_node
+    from edgeagent.run import run_node
 
     raise typer.Exit(run_node(config))
 

@@ -21,6 +21,7 @@ import structlog
 from edgeagent.observe.redact import redact
 
 QUEUE_LINES = 10_000
+LAST_LINES_S = 2.0
 REPEAT_BURST = 50
 REPEAT_PER_S = 1.0
 MAX_KINDS = 500
@@ -28,7 +29,7 @@ UNLIMITED = "each_line_counts"
 """Field (true) of a line that is data, such as a frame's detections, and is never left out for being one of many."""
 _QUIET = ("asyncio", "watchfiles", "fsspec", "aiohttp", "urllib3", "botocore", "s3fs", "grpc", "uvicorn")
 
-_listener: logging.handlers.QueueListener | None = None
+_listener: _Listener | None = None
 
 
 def setup_logging(level: str = "info", fmt: str = "auto", stream: TextIO | None = None) -> None:
@@ -78,15 +79,20 @@ def setup_logging(level: str = "info", fmt: str = "auto", stream: TextIO | None 
         logging.getLogger(name).setLevel(logging.WARNING)
 
 
-def stop_logging() -> None:
-    """Write what is queued and stop the writing thread. Idempotent; also runs when the process ends."""
+def stop_logging() -> bool:
+    """Write what is queued and stop the writing thread. Idempotent; also runs when the process ends.
+
+    Returns whether all of it could be written: False when whoever reads the lines has stopped reading.
+    """
     global _listener
+    written = True
     if _listener is not None:
-        _listener.stop()
+        written = _listener.end()
         _listener = None
     for handler in logging.getLogger().handlers[:]:
         if isinstance(handler, _BoundedQueueHandler):
             logging.getLogger().removeHandler(handler)
+    return written
 
 
 class RepeatLimit:
@@ -149,16 +155,19 @@ def _add(record: logging.LogRecord, fields: dict[str, Any] | None, name: str, co
 
 
 class _Listener(logging.handlers.QueueListener):
-    """Its end waits two seconds at most for a reader that has stopped reading."""
+    """Its end doesn't wait for ever for a reader that has stopped reading."""
 
-    def stop(self) -> None:
-        if self._thread is not None:
-            try:
-                self.enqueue_sentinel()
-            except queue.Full:
-                return
-            self._thread.join(2.0)
-            self._thread = None
+    def end(self) -> bool:
+        """Stop; says whether all that was queued is written."""
+        if self._thread is None:
+            return True
+        try:
+            self.enqueue_sentinel()
+        except queue.Full:
+            return False
+        self._thread.join(LAST_LINES_S)
+        is_alive, self._thread = self._thread.is_alive(), None
+        return not is_alive
 
 
 def _start(handler: logging.Handler) -> None:

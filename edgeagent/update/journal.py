@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +21,7 @@ from edgeagent.store.cache import Cache
 from edgeagent.store.known_good import known_good, note_known_good
 from edgeagent.update.state_writer import StateWriter
 from edgeagent.update.tuning_cache import forget_others
+from edgeagent.util.durable import remove_stale_temps
 
 if TYPE_CHECKING:
     from edgeagent.update.updater import Updater
@@ -53,6 +54,8 @@ class Journal:
         self._noted: dict[str, tuple[VersionRef, ...]] = {}  # what the cache was told of each model
         self._cache = Cache(state_dir / "cache")
         self._cache.clear_leftovers()
+        for folder in (state_dir, state_dir / "models", *(state_dir / "cache" / "prepared").glob("*/")):
+            remove_stale_temps(folder)
         self._prepared = state_dir / "cache" / "prepared"
         self._audit = AuditLog(state_dir)
         self._store_url = store_url.rstrip("/")
@@ -61,6 +64,7 @@ class Journal:
         self._bus = bus
         # One thread: what is written first is on disk first.
         self._disk = ThreadPoolExecutor(1, "disk")
+        self._works: set[Future[None]] = set()
 
     @property
     def error(self) -> str:
@@ -128,7 +132,8 @@ class Journal:
     def close(self, states: Iterable[State] = (), timeout_s: float = SAVE_S) -> None:
         """Write what waits and these last states, or fail; waits for so long (seconds) for the disk."""
         self._states.close(states, timeout_s)
-        self._disk.shutdown(wait=True)
+        self._disk.shutdown(wait=False)
+        wait(self._works, timeout_s)
 
     def _append(self, entry: AuditRecord) -> None:
         if not self._audit.append(entry):
@@ -165,4 +170,5 @@ class Journal:
                 self._audit_error = str(e)
                 _log.error("journal.not_written", why=str(e))
 
-        self._disk.submit(work)
+        self._works = {unfinished for unfinished in self._works if not unfinished.done()}
+        self._works.add(self._disk.submit(work))

@@ -110,7 +110,7 @@ def test_errors_are_one_line(
     def run_node(_config: Path) -> int:
         raise error
 
-    replace("edgeagent.node", run_node=run_node)
+    replace("edgeagent.run", run_node=run_node)
     assert main(["run", "--config", "x"]) == code
     err = capsys.readouterr().err
     assert err.startswith("error: ")
@@ -123,7 +123,7 @@ def test_errors_are_one_line(
 def test_run_returns_the_code_of_the_node(replace: Replace) -> None:
     """The configuration's path goes to the node, its exit code comes back."""
     seen: list[Path] = []
-    replace("edgeagent.node", run_node=lambda config: seen.append(config) or 1)
+    replace("edgeagent.run", run_node=lambda config: seen.append(config) or 1)
     assert main(["run", "--config", "x.yaml"]) == 1
     assert seen == [Path("x.yaml")]
 

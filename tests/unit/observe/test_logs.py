@@ -123,9 +123,27 @@ def test_a_reader_that_stops_reading_stops_nobody() -> None:
     while not logs._listener.queue.empty():  # the reader is back; wait for room
         threading.Event().wait(0.001)
     log.info("last")
+    assert stop_logging()
     lines = logged(out)
     assert 99 <= lines[-1]["log_lines_dropped"] <= 100
     assert lines[-1]["event"] == "last"
+
+
+def test_the_end_says_whether_all_could_be_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It does not wait long for who has stopped reading."""
+    reading = threading.Event()
+
+    class Paused(io.StringIO):
+        def write(self, text: str) -> int:
+            reading.wait(60)
+            return super().write(text)
+
+    monkeypatch.setattr("edgeagent.observe.logs.LAST_LINES_S", 0.01)
+    setup_logging("info", "json", Paused())
+    structlog.get_logger("a").info("line")
+    assert not stop_logging()
+    assert stop_logging()  # there is nothing left to stop
+    reading.set()
 
 
 def test_lines_that_repeat_are_counted_instead_of_written() -> None:

@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -67,6 +69,33 @@ def test_the_cache_is_told_what_has_served_well(tmp_path: Path) -> None:
     journal.save(State("yolo", stable_versions=(good,)))
     journal.close()
     assert journal.known_good("yolo") == (good,)
+
+
+def test_the_end_does_not_wait_for_a_disk_that_hangs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What waits is lost then, and nothing else."""
+    (tmp_path / "models").mkdir()
+    goes_on = threading.Event()
+    journal = Journal(tmp_path, "/store", 3, {}, Bus())
+    monkeypatch.setattr(os, "fsync", lambda _: goes_on.wait(60))
+    journal.record("yolo", SWAPPED)
+    journal.save(State("yolo"))
+    journal.close((), 0.0)
+    with pytest.raises(TimeoutError):
+        asyncio.run(journal.saved("yolo", 0.0))
+    goes_on.set()
+
+
+def test_what_killed_nodes_left_goes_at_the_start(tmp_path: Path) -> None:
+    """Wherever a node writes by temp files."""
+    left = [
+        tmp_path / folder / ".some.json.99999999.abc.tmp"
+        for folder in (".", "models", "cache/versions/yolo", "cache/prepared/key")
+    ]
+    for path in left:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    Journal(tmp_path, "/store", 3, {}, Bus()).close()
+    assert [path for path in left if path.exists()] == []
 
 
 def _wait(condition: Callable[[], bool]) -> None:
