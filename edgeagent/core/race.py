@@ -70,8 +70,10 @@ def standing(order: Sequence[str], turns: Sequence[Turn]) -> Standing:
 
 def is_settled(order: Sequence[str], turns: Sequence[Turn]) -> bool:
     """Whether there is no use in more turns on a calm machine: the order is clear, or those that are left are about as
-    fast as each other. Turns on a busy one settle nothing."""
+    fast as each other. Turns on a busy one settle nothing, and where there is no choice there is nothing to settle."""
     calm = [turn for turn in turns if turn.is_calm]
+    if len(order) < 2:
+        return True
     return bool(calm) and (len(calm) >= MAX_TURNS or not standing(order, calm).open)
 
 

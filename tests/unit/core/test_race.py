@@ -66,6 +66,11 @@ def test_turns_on_a_busy_machine_settle_nothing() -> None:
     assert is_settled(("a", "b"), [*turns(*clear, waited=BUSY), *turns(*clear)])
 
 
+def test_where_there_is_no_choice_nothing_is_left_to_settle() -> None:
+    """However busy the machine is."""
+    assert is_settled(("a",), turns({"a": 1.0}, waited=BUSY))
+
+
 def test_a_tie_is_settled_when_the_turns_are_used_up() -> None:
     """Either will do."""
     tie = [{"a": 10.0, "b": 9.0 + (0.3 if i % 2 else -0.3)} for i in range(MAX_TURNS)]
