@@ -64,7 +64,16 @@ def test_capture_worker_killed(harness: NodeHarness) -> None:
     assert harness.metric('edgeagent_worker_restarts_total{kind="capture"}') == 2
 
 
-@pytest.mark.parametrize("stage", ["FETCHING", "GATING", "WARMING", "swap", "PROBATION"])
+@pytest.mark.parametrize(
+    "stage",
+    [
+        "FETCHING",
+        pytest.param("GATING", marks=pytest.mark.soak),
+        "WARMING",
+        pytest.param("swap", marks=pytest.mark.soak),
+        "PROBATION",
+    ],
+)
 def test_node_killed(harness: NodeHarness, stage: str) -> None:
     """No process stays, and no shared memory has a name; without any store, the last known good serves again."""
     # The slow network below is silent for as long as the machine takes for it, and that is no fault here.
