@@ -129,6 +129,7 @@ def _publish(node: DemoNode, console: Console) -> None:
 def _tell(scenario: Scenario, measurements: Measurements, console: Console) -> None:
     try:
         scenario.tell()
+        scenario.settle()
     except EdgeAgentError as e:
         if not measurements.frames:
             raise

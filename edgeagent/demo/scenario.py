@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -102,6 +102,9 @@ class Scenario:
         self.started = 0.0  # Unix seconds
         self.dropped_before: dict[str, int] = {}
         self.status: Status | None = None
+        self._lost = (
+            0  # frames without a result until the line was stopped, those before the first result included
+        )
         self._node, self._measurements, self._console, self._pace = node, measurements, console, pace
         self._looked = 0.0
 
@@ -290,6 +293,18 @@ class Scenario:
     def _dropped_by(self) -> dict[str, int]:
         return self.status.pipelines[PIPELINE].dropped_by if self.status else {}
 
+    def settle(self) -> None:
+        """Take in what there is before the line is stopped: first the results, then what the node says of the rest."""
+        self.look()
+        if self._measurements.frames:
+            self._lost = self._measurements.frames[0].seq + self._measurements.lost
+            self._look_at_status()
+
+    @property
+    def unaccounted(self) -> int:
+        """Frames without a result that the node says nothing of."""
+        return max(0, self._lost - sum(self._dropped_by().values()))
+
     def dropped(self) -> dict[str, int]:
         """Frames that the node says it dropped since the first model served, by reason."""
         now = self._dropped_by()
@@ -343,18 +358,18 @@ def judge(scenario: Scenario, measurements: Measurements, other_load: float) -> 
     )
     scenario.expect(
         "no frame lost, doubled or out of order",
-        *_whole(measurements, scenario.dropped(), other_load),
+        *_whole(measurements, scenario, other_load),
     )
 
 
-def _whole(measurements: Measurements, dropped: Mapping[str, int], other_load: float) -> tuple[bool, str]:
+def _whole(measurements: Measurements, scenario: Scenario, other_load: float) -> tuple[bool, str]:
     """Whether each frame gave one result in its turn, and what was seen.
 
     Frames that the node dropped for want of time, while other programs had the processors, are the machine's loss: at
     its rate the line leaves an engine half idle. Any other is edgeagent's.
     """
-    lost = measurements.lost
-    taken = lost > 0 and lost <= dropped.get(_NO_TIME, 0) and other_load >= _BUSY_MACHINE
+    lost, dropped = measurements.lost, scenario.dropped()
+    taken = other_load >= _BUSY_MACHINE and not scenario.unaccounted and dropped.keys() <= {_NO_TIME}
     seen = f"{len(measurements.frames)} frames, {lost} lost"
     if dropped:
         seen += f" (dropped by the node: {', '.join(f'{n} {reason}' for reason, n in dropped.items())})"

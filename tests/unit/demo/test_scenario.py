@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,16 +10,29 @@ import pytest
 from edgeagent.demo.console import Console
 from edgeagent.demo.demo_node import DemoNode
 from edgeagent.demo.scenario import Change, Pace, Scenario, judge, short
+from edgeagent.testing import PIPELINE
 from tests.support.demo import figures_of, good_run, record
 from tests.support.statuses import a_status
+
+
+class StoppedNode(DemoNode):
+    """Has said all that it has to say: so many frames dropped for want of time."""
+
+    def __init__(self, busy: int) -> None:
+        self.url, self._busy = "http://nowhere", busy
+
+    def new_records(self, pipeline: str = PIPELINE) -> list[dict[str, Any]]:
+        return []
+
+    def status(self) -> dict[str, Any]:
+        return a_status(busy=self._busy).model_dump()
 
 
 def judged(records: list[Any], rollbacks: int = 2, busy: int = 0, other_load: float = 0.0) -> dict[str, bool]:
     """Which expectations hold. busy: frames that the node says it dropped for want of time."""
     measurements = figures_of(records)
-    node = DemoNode(Path("/unused"), fps=30, port=None, probation_s=1)
-    scenario = Scenario(node, measurements, Console(), Pace.of(None))
-    scenario.status = a_status(busy=busy)
+    scenario = Scenario(StoppedNode(busy), measurements, Console(), Pace.of(None))
+    scenario.settle()
     done = Change("roll back", "v1", 0.0, "swapped", serving_ms=20.0)
     scenario.changes += [done] * rollbacks
     judge(scenario, measurements, other_load)
