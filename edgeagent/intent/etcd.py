@@ -18,7 +18,7 @@ import grpc  # type: ignore[import-untyped]
 from edgeagent.errors import UnavailableError, UsageError
 from edgeagent.intent.etcd_client import TRY_ANOTHER, Client, Link, rpc, translated
 from edgeagent.intent.etcd_health import Health, ask_health, compaction_advice
-from edgeagent.intent.etcd_watch import EtcdWatch, entry_of, found_entry
+from edgeagent.intent.etcd_watch import MESSAGE_BYTES, EtcdWatch, entry_of, found_entry
 from edgeagent.intent.port import (
     ABSENT,
     Access,
@@ -88,9 +88,12 @@ class EtcdConfigStore:
             ("grpc.use_local_subchannel_pool", 1),  # a new channel is not to inherit gRPC's own back-off
         )
         # A client each for calls and for every watch: a failed call doesn't disturb a watch that works.
-        self._new_client = partial(Client, tuple(endpoints), options, access=access)
-        self._client = self._new_client(deadline_s)
-        self._watch_deadline_s = min(deadline_s, _WATCH_DEADLINE_S)
+        self._client = Client(tuple(endpoints), options, deadline_s, access=access)
+        large = ("grpc.max_receive_message_length", MESSAGE_BYTES)
+        deadline_s = min(deadline_s, _WATCH_DEADLINE_S)
+        self._new_watch_client = partial(
+            Client, tuple(endpoints), (*options, large), deadline_s, access=access
+        )
         self._watches: WeakSet[EtcdWatch] = WeakSet()
 
     def get(self, key: str) -> Entry:
@@ -180,7 +183,7 @@ class EtcdConfigStore:
             tuple(keys),
             on_entry,
             on_connection,
-            client=self._new_client(self._watch_deadline_s),
+            client=self._new_watch_client(),
             backoff=Backoff(*self._backoff_s),
             read_every_s=self._read_every_s,
         )

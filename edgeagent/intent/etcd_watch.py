@@ -27,7 +27,10 @@ from edgeagent.intent.port import ABSENT, Connection, Entry, OnConnection, OnEnt
 from edgeagent.intent.watching import ASK_S, WatchEnded, WatchThread
 from edgeagent.util.backoff import Backoff
 
-_RANGE = attrgetter("kv.Range")
+_TXN = attrgetter("kv.Txn")
+_AT_ONCE = 100  # etcd takes 128 operations in a transaction
+MESSAGE_BYTES = 256 << 20
+"""What the answer may have: values of 1.5 MB, whoever wrote them there, must not make the other keys unreadable."""
 HEALTH_EVERY_S = 5.0
 
 
@@ -79,8 +82,13 @@ class EtcdWatch(WatchThread):
     def _report_all(self) -> bool:
         """Read and report the keys; whether one of them had changed."""
         with translated(f"reading from {self._url}"):
-            answers = [self._client.call(_RANGE, rpc.RangeRequest(key=key.encode())) for key in self._keys]
-        header = answers[0].header
+            # One question for many keys: it is asked all the time.
+            asked = [
+                self._client.call(_TXN, _reading(self._keys[start : start + _AT_ONCE]))
+                for start in range(0, len(self._keys), _AT_ONCE)
+            ]
+        header = asked[0].header
+        answers = [part.response_range for answer in asked for part in answer.responses]
         before, self._history = self._history, History(header.cluster_id, header.raft_term, header.revision)
         is_other = self._history.is_other_than(before)
         if is_other or time.monotonic() >= self._health_due:
@@ -174,6 +182,11 @@ def _why_cancelled(response: Any) -> str:
     if response.compact_revision:
         return f"the history before revision {response.compact_revision} is gone"
     return response.cancel_reason or "cancelled by etcd"
+
+
+def _reading(keys: tuple[str, ...]) -> Any:
+    ranges = [rpc.RangeRequest(key=key.encode()) for key in keys]
+    return rpc.TxnRequest(success=[rpc.RequestOp(request_range=one) for one in ranges])
 
 
 def entry_of(key: str, answer: Any) -> Entry:

@@ -32,6 +32,7 @@ T = TypeVar("T")
 _TOPIC = re.compile(r"(?!\.{1,2}$)[A-Za-z0-9._-]{1,249}")
 _POLL_S = 0.5  # bounds how long close() waits
 _ASK_S = 1.0
+_DOUBT_S = 2.0  # longest wait for a sign of life when all brokers seem to be down
 _ERRORS = 50  # that are remembered: one broker of several may be away for months
 
 
@@ -227,13 +228,12 @@ class _KafkaWatch(WatchThread):
     def _raise_errors(self, consumer: kafka.Consumer) -> None:
         """When no broker is connected any more: unless one answers now, that is the end of this reading."""
         if any(e.code() == KafkaError._ALL_BROKERS_DOWN or e.fatal() for e in self._errors):
-            self._partitions(consumer)
+            self._partitions(consumer, _DOUBT_S)
             self._errors.clear()
 
-    def _partitions(self, consumer: kafka.Consumer) -> list[int]:
-        topic = self._ask(consumer, lambda s: consumer.list_topics(self._topic, timeout=s)).topics[
-            self._topic
-        ]
+    def _partitions(self, consumer: kafka.Consumer, patience_s: float | None = None) -> list[int]:
+        found = self._ask(consumer, lambda s: consumer.list_topics(self._topic, timeout=s), patience_s)
+        topic = found.topics[self._topic]
         if topic.error is not None:
             raise translate(f"reading from {self._url}", topic.error)
         return sorted(topic.partitions)
@@ -246,9 +246,11 @@ class _KafkaWatch(WatchThread):
             raise UnavailableError(f"reading from {self._url}", f"no answer about partition {partition}")
         return low, high
 
-    def _ask(self, consumer: kafka.Consumer, question: Callable[[float], T]) -> T:
+    def _ask(
+        self, consumer: kafka.Consumer, question: Callable[[float], T], patience_s: float | None = None
+    ) -> T:
         """The answer of the cluster, in steps that leave room for close. Raises UnavailableError, UsageError."""
-        give_up = time.monotonic() + self._deadline_s
+        give_up = time.monotonic() + (self._deadline_s if patience_s is None else patience_s)
         while True:
             try:
                 return question(_ASK_S)

@@ -9,6 +9,8 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from itertools import groupby
+from operator import attrgetter
 from pathlib import Path
 
 import pytest
@@ -72,7 +74,8 @@ def test_a_watch_survives_kill_9_again_and_again(server: EtcdServer, opened: lis
         seen.wait_value(KEY, b"after-%d" % n)
     revisions = [e.revision for e in seen.entries]
     assert len(set(revisions)) == len(revisions)
-    assert [c.connected for c in seen.connections] == [True] + 4 * [False, True]
+    # Why it is away may change while it is: reset at first, then refused.
+    assert [up for up, _ in groupby(seen.connections, attrgetter("connected"))] == [True] + 4 * [False, True]
 
 
 def test_compaction_while_disconnected(server: EtcdServer, opened: list[EtcdConfigStore]) -> None:
@@ -223,11 +226,12 @@ def test_a_store_that_returns_is_read_at_once(server: EtcdServer, opened: list[E
     store = EtcdConfigStore([server.endpoint], backoff_s=(3600.0, 3600.0))
     opened.append(store)
     seen = Recorder()
-    store.watch([KEY], seen.on_entry, seen.on_connection)
+    watch = store.watch([KEY], seen.on_entry, seen.on_connection)
+    assert isinstance(watch, etcd_watch.EtcdWatch)
     seen.wait_value(KEY, None)
     server.kill()
     seen.wait_connected(False)
-    time.sleep(1.5)  # it is asked meanwhile, and silent
+    eventually(lambda: not watch._answered)  # it is asked meanwhile, and silent
     server.start()
     server.etcdctl("put", KEY, "v1")
     seen.wait_value(KEY, b"v1")
@@ -381,6 +385,22 @@ def test_a_value_that_etcd_refuses_is_the_callers_fault(
         with pytest.raises(UsageError, match="larg"):
             store.put(KEY, b"x" * size)
     assert store.get(KEY).value is None
+
+
+def test_large_values_hide_no_other_key(server: EtcdServer, opened: list[EtcdConfigStore]) -> None:
+    """Whoever writes values as large as etcd takes them can't make a node deaf; nor can many models."""
+    store = EtcdConfigStore([server.endpoint])
+    opened.append(store)
+    keys = [f"/models/m{n}/current" for n in range(130)]
+    for key in keys[:5]:
+        store.put(key, bytes(1_400_000))
+    store.put(keys[-1], b"v1")
+    seen = Recorder()
+    store.watch(keys, seen.on_entry, seen.on_connection)
+    seen.wait_value(keys[-1], b"v1")
+    assert len(seen.entries) == 130
+    server.etcdctl("put", keys[-1], "v2")
+    seen.wait_value(keys[-1], b"v2")
 
 
 @pytest.fixture

@@ -31,7 +31,8 @@ class PaperServer:
         if self.found:
             value, revision = self.found
             kvs = [SimpleNamespace(key=KEY.encode(), value=value, mod_revision=revision, create_revision=2)]
-        return SimpleNamespace(header=header, kvs=kvs)
+        part = SimpleNamespace(response_range=SimpleNamespace(kvs=kvs))
+        return SimpleNamespace(header=header, responses=[part])
 
     def health(self) -> Health:
         return Health(raft_index=self.raft_index)
