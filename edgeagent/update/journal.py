@@ -125,8 +125,8 @@ class Journal:
         if record.result in ("swapped", "stable"):
             self._write(self._make_room, self._protected())
 
-    def history(self, limit: int) -> list[AuditRecord]:
-        """The last audit records, oldest first."""
+    def history(self, limit: int) -> list[str]:
+        """The last audit records, oldest first, each as JSON."""
         return self._audit.tail(limit)
 
     def close(self, states: Iterable[State] = (), timeout_s: float = SAVE_S) -> None:

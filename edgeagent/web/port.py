@@ -5,7 +5,6 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from edgeagent.observe.audit import AuditRecord
 from edgeagent.status.schema import Outcome, Status
 
 
@@ -20,8 +19,8 @@ class NodeApi(Protocol):
     def status(self) -> Status:
         """What runs, since when and why. Polled: to be cheap."""
 
-    def history(self, limit: int) -> list[AuditRecord]:
-        """The last `limit` audit records, oldest first."""
+    def history(self, limit: int) -> str:
+        """The last `limit` audit records, oldest first, as the JSON of a `History`."""
 
     def ready(self) -> tuple[bool, str]:
         """Whether frames are being served, and why not."""

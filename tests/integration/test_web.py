@@ -23,7 +23,7 @@ from edgeagent.cli.main import main
 from edgeagent.errors import ConflictError, NotFoundError, UnavailableError, UsageError
 from edgeagent.observe.audit import AuditRecord
 from edgeagent.observe.metrics import Metrics
-from edgeagent.status.schema import Outcome, Status, to_json
+from edgeagent.status.schema import History, Outcome, Status, to_json
 from edgeagent.testing import wait_for
 from edgeagent.web import server as server_module
 from edgeagent.web.app import create_app
@@ -37,8 +37,8 @@ class FakeNode:
     def status(self) -> Status:
         return a_status()
 
-    def history(self, limit: int) -> list[AuditRecord]:
-        return [AuditRecord("update", "yolo", "", "v1", "v2", why="\x1b[31mred")][:limit]
+    def history(self, limit: int) -> str:
+        return to_json(History(history=[AuditRecord("update", "yolo", "", "v1", "v2", why="\x1b[31mred")]))
 
     def ready(self) -> tuple[bool, str]:
         return True, ""

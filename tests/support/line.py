@@ -101,8 +101,8 @@ class NodeHarness(NodeRunner):
         return wait_for(look, f"{version} {result} in the history")
 
     def history(self, result: str | None = None) -> list[dict[str, Any]]:
-        """The audit records, oldest first; those with this result."""
-        return [r for r in super().history() if result in (None, r["result"])]
+        """The audit records, oldest first; those with this result, each as often as it came."""
+        return [r for r in super().history() if result in (None, r["result"]) for _ in range(r["count"])]
 
     def wait_records(
         self, enough: Callable[[list[dict[str, Any]]], bool], what: str, pipeline: str = PIPELINE

@@ -11,14 +11,20 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from pydantic import TypeAdapter
 
 from edgeagent.core.gating import GateResult
-from edgeagent.observe.audit import FILE_NAME, AuditLog, AuditRecord
+from edgeagent.observe.audit import FILE_NAME, REPEAT_S, AuditLog, AuditRecord
 
 
 def events(log: AuditLog, count: int = 1000) -> list[str]:
     """The events of the tail."""
-    return [r.event for r in log.tail(count)]
+    return [r.event for r in records(log, count)]
+
+
+def records(log: AuditLog, count: int = 1000) -> list[AuditRecord]:
+    """The tail, decoded."""
+    return [TypeAdapter(AuditRecord).validate_json(text) for text in log.tail(count)]
 
 
 def test_a_record_is_one_line_with_every_field(tmp_path: Path) -> None:
@@ -51,26 +57,27 @@ def test_a_record_is_one_line_with_every_field(tmp_path: Path) -> None:
             }
         ],
         "when": record.when,
+        "count": 1,
     }
     assert record.when.endswith("Z")
-    assert log.tail(1) == [record]
-    assert AuditLog(tmp_path).tail(1) == [record]
+    assert records(log, 1) == [record]
+    assert records(AuditLog(tmp_path), 1) == [record]
     assert log.tail(0) == []
 
 
 def test_a_record_whose_gates_have_another_form_is_kept(tmp_path: Path) -> None:
     """Another release wrote it: what happened is worth more than the figures."""
     (tmp_path / FILE_NAME).write_text('{"event": "update", "gates": [{"name": 1}]}\n{"event": "boot"}\n')
-    assert [(r.event, r.gates) for r in AuditLog(tmp_path).tail(2)] == [("update", ()), ("boot", ())]
+    assert [(r.event, r.gates) for r in records(AuditLog(tmp_path), 2)] == [("update", ()), ("boot", ())]
 
 
 def test_the_tail_survives_a_restart(tmp_path: Path) -> None:
     """A new log over the same folder knows the records from before."""
     first = AuditLog(tmp_path)
-    records = [AuditRecord(f"e{i}", stages={"s": float(i)}) for i in range(5)]
-    for record in records:
+    written = [AuditRecord(f"e{i}", stages={"s": float(i)}) for i in range(5)]
+    for record in written:
         first.append(record)
-    assert AuditLog(tmp_path).tail(3) == records[-3:]
+    assert records(AuditLog(tmp_path), 3) == written[-3:]
 
 
 def test_a_torn_line_is_skipped_and_swallows_nothing(tmp_path: Path) -> None:
@@ -185,7 +192,64 @@ def test_history_is_read_while_the_disk_hangs(tmp_path: Path, monkeypatch: pytes
         writing = threads.submit(log.append, AuditRecord("swap"))
         try:
             assert hangs.wait(30)
-            assert [r.event for r in threads.submit(log.tail, 10).result(5)] == ["swap"]
+            assert threads.submit(events, log, 10).result(5) == ["swap"]
             assert not writing.done()
         finally:
             goes_on.set()
+
+
+def refusal(why: str, version: str = "v2") -> AuditRecord:
+    """One more of somebody's attempts."""
+    return AuditRecord(
+        "promote", "yolo", "eve", "v1", version, result="rejected", why=why, stages={"fetching": 1}
+    )
+
+
+def test_refusals_push_out_nothing_that_changed(tmp_path: Path) -> None:
+    """However many there are, in memory and on the disk."""
+    log = AuditLog(tmp_path, max_bytes=4000, keep=2)
+    log.append(AuditRecord("update", "yolo", result="swapped", when="2026-01-01"))
+    for i in range(1500):
+        log.append(refusal(f"reason {i}"))
+    log.append(AuditRecord("rollback", "yolo", result="swapped", when="9999-01-01"))
+    for again in (log, AuditLog(tmp_path, max_bytes=4000, keep=2)):
+        tail = records(again, 10)
+        assert [r.result for r in tail] == ["swapped", *["rejected"] * 8, "swapped"]
+        assert tail[-2].why == "reason 1499"
+        assert [r.event for r in records(again) if r.result == "swapped"] == ["update", "rollback"]
+    assert sum(p.stat().st_size for p in tmp_path.iterdir()) < 3 * 4000 + 2000
+
+
+def test_a_refusal_that_repeats_itself_is_one_record(tmp_path: Path) -> None:
+    """With a count, in the place of the last; on the disk each tenth, hundredth, … After a while it is a new one."""
+    now = [0.0]
+    log = AuditLog(tmp_path, clock=lambda: now[0])
+    for _ in range(250):
+        log.append(refusal("a"))
+        log.append(refusal("b", "v3"))
+        now[0] += 1
+    assert [(r.why, r.count) for r in records(log)] == [("a", 250), ("b", 250)]
+    assert [r.count for r in records(AuditLog(tmp_path)) if r.why == "a"] == [1, 10, 100]
+    now[0] += REPEAT_S + 1
+    log.append(refusal("a"))
+    assert [(r.why, r.count) for r in records(log)] == [("a", 250), ("b", 250), ("a", 1)]
+
+
+def test_a_folder_of_an_earlier_release(tmp_path: Path) -> None:
+    """It wrote all records into one file, and counted none."""
+    lines = [{"event": "update", "result": "rejected"}, {"event": "update", "result": "swapped"}]
+    (tmp_path / FILE_NAME).write_text("".join(json.dumps(line) + "\n" for line in lines))
+    log = AuditLog(tmp_path)
+    log.append(refusal("new"))
+    assert [(r.result, r.count) for r in records(log)] == [("rejected", 1), ("swapped", 1), ("rejected", 1)]
+
+
+def test_a_long_history_costs_no_more_than_its_bytes(tmp_path: Path) -> None:
+    """It is kept as JSON, of a bounded length: whoever asks for it again and again makes nobody encode it."""
+    log = AuditLog(tmp_path)
+    gates = tuple(GateResult(f"gate {i}", True, {"figure": 1.5}) for i in range(100))
+    for _ in range(400):
+        log.append(AuditRecord("update", gates=gates))
+    first, again = log.tail(1000), log.tail(1000)
+    assert sum(map(len, first)) < 2 << 20
+    assert all(a is b for a, b in zip(first, again, strict=True))
