@@ -27,12 +27,12 @@ from edgeagent.core.model import check_name
 from edgeagent.core.policy import Policy
 from edgeagent.core.probation_count import ended_in_order
 from edgeagent.core.state import State, VersionRef
+from edgeagent.core.text import redact
 from edgeagent.core.tuning import Tolerance
 from edgeagent.errors import ConflictError, EdgeAgentError, NotFoundError, NotKeptError
 from edgeagent.fleet.presence import Announcer, Summary
 from edgeagent.intent.url import find_adapter, open_source, open_store, open_writer
 from edgeagent.intent.watcher import IntentWatcher
-from edgeagent.observe.audit import AuditRecord
 from edgeagent.observe.bus import Bus
 from edgeagent.observe.event_log import log_events
 from edgeagent.observe.logs import setup_logging
@@ -271,21 +271,22 @@ class Node:
             pid=os.getpid(),
             started=self._started,
             config_store=ConfigStoreStatus(
-                url=self.config.config_store.url,
+                url=redact(self.config.config_store.url),
                 connected=connection.connected,
                 why=connection.why or None,
             ),
             intent_sources=source_statuses(self._watcher.sources),
-            model_store=ModelStoreStatus(url=self.config.model_store.url),
+            model_store=ModelStoreStatus(url=redact(self.config.model_store.url)),
             models=self._node_status.models(),
             pipelines=self._node_status.pipelines(),
             workers=self._node_status.workers(),
             disk_error=(self._journal.error if self._journal else "") or None,
         )
 
-    def history(self, limit: int) -> list[AuditRecord]:
-        """The last audit records, oldest first."""
-        return self._journal.history(limit) if self._journal else []
+    def history(self, limit: int) -> str:
+        """The last audit records, oldest first. They are kept as JSON: a thousand cost nothing to speak of."""
+        records = self._journal.history(limit) if self._journal else []
+        return f'{{"history":[{",".join(records)}]}}\n'
 
     def ready(self) -> tuple[bool, str]:
         """Whether each pipeline gives results, or has come to its source's end; and if not, why."""

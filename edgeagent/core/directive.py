@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from edgeagent.core.model import check_name, parse_json
+from edgeagent.core.text import MAX_BY, clean
 from edgeagent.errors import DirectiveError, UsageError
 
 MAX_VALUE_BYTES = 64 * 1024
@@ -85,7 +86,7 @@ def decode_directive(key: str, value: bytes, revision: str) -> Directive:
         version = check_name("version", doc["version"])
     except UsageError as e:
         raise bad(f"{e.what} is {e.why} ({e.todo})") from e
-    return Directive(**{**doc, "version": version, "intent_id": f"{key}@{revision}"})
+    return Directive(**_bounded(doc), version=version, intent_id=f"{key}@{revision}")
 
 
 def encode_directive(directive: Directive) -> bytes:
@@ -117,5 +118,13 @@ def directive_from_json(doc: Mapping[str, Any]) -> Directive:
 
     Raises LookupError or TypeError for anything else.
     """
-    optional = {name: type(_OPTIONAL[name])(doc[name]) for name in _OPTIONAL if name in doc}
-    return Directive(version=str(doc["version"]), intent_id=str(doc["wish"]), **optional)
+    return Directive(version=str(doc["version"]), intent_id=str(doc["wish"]), **_bounded(doc))
+
+
+def _bounded(doc: Mapping[str, Any]) -> dict[str, Any]:
+    """The optional fields that are there, texts cut and without secrets: nobody need say more, and everybody reads it.
+
+    What an earlier release saved whole is still the same intent as the key that it was read from.
+    """
+    given = {name: type(_OPTIONAL[name])(doc[name]) for name in _OPTIONAL if name in doc}
+    return {name: clean(value, MAX_BY) if isinstance(value, str) else value for name, value in given.items()}

@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from edgeagent.core.model import Contract
+from edgeagent.core.text import FreeText, cut
 
-Figure = int | float | str
+Figure = int | float | FreeText
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ class GateResult:
     passed: bool
     figures: Mapping[str, Figure] = field(default_factory=dict)
     limits: Mapping[str, Figure] = field(default_factory=dict)
-    reasons: tuple[str, ...] = ()
+    reasons: tuple[FreeText, ...] = ()
 
     @classmethod
     def judged(
@@ -56,4 +57,4 @@ class GateResult:
     @property
     def failure(self) -> str:
         """Which gate refused, and why, in one line; "" when it passed."""
-        return "" if self.passed else f"gate {self.name}: {'; '.join(self.reasons)}"
+        return "" if self.passed else cut(f"gate {self.name}: {'; '.join(self.reasons)}")

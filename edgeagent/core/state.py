@@ -14,6 +14,7 @@ from edgeagent.core.gating import GateResult
 from edgeagent.core.lifecycle import Stage
 from edgeagent.core.model import MAX_NUMBER
 from edgeagent.core.probation import Failures
+from edgeagent.core.text import clean
 
 MAX_REJECTIONS = 32
 STATE_SCHEMA = 1
@@ -259,7 +260,8 @@ def from_json(model: str, doc: Mapping[str, Any]) -> State:
             epoch=epoch,
             stable_versions=tuple(VersionRef(str(v), str(d)) for v, d in doc["good"]),
             rejections=tuple(
-                Rejection(str(v), str(d), str(w), Stage(s), str(why)) for v, d, w, s, why in doc["rejections"]
+                Rejection(str(v), str(d), str(w), Stage(s), clean(str(why)))
+                for v, d, w, s, why in doc["rejections"]
             ),
             begun_probations=begun,
         )

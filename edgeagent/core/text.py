@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
-"""Texts without the secrets in them. A module of its own, for workers need it, and no logging.
+"""Texts that come from outside: cut, and without the secrets in them, once, where they come in.
 
 A text may come from anyone, and `re` stops the whole process while it searches. So the cost must grow as the length
 does: no part of a pattern may give back what it took (`*+`, `++`), and none can begin within another's stretch.
@@ -8,6 +8,15 @@ does: no part of a pattern may give back what it took (`*+`, `++`), and none can
 from __future__ import annotations
 
 import re
+from typing import Annotated
+
+MAX_TEXT = 2000
+"""Characters of what somebody says, such as the reason of a refusal."""
+MAX_BY = 1000
+"""Characters of who asks for something, and of why."""
+FREE = "free text"
+FreeText = Annotated[str, FREE]
+"""What a worker says in words: `util.codec` gives it through `clean`. Names, digests and paths are plain `str`."""
 
 _NAMES = "token|secret|signature|password|credential|key"
 _SECRETS = (
@@ -32,3 +41,14 @@ def redact(text: str) -> str:
         if any(sign in lower for sign in signs):
             text = pattern.sub(replacement, text)
     return text
+
+
+def cut(text: str, most: int = MAX_TEXT) -> str:
+    """`text`, or its beginning and an ellipsis: `most` characters at most."""
+    return text if len(text) <= most else text[: most - 1] + "…"
+
+
+def clean(text: str, most: int = MAX_TEXT) -> str:
+    """`text` without secrets, cut. What it costs is bounded, however long the text."""
+    # A secret must not lose the end by which it is known: of what is looked at, only the beginning is kept.
+    return cut(redact(text[: 4 * most]), most)

@@ -11,6 +11,7 @@ import structlog
 
 from edgeagent.core.directive import Directive, current_key, decode_directive, pin_key
 from edgeagent.core.precedence import Decision, Said, decide
+from edgeagent.core.text import clean
 from edgeagent.errors import DirectiveError
 from edgeagent.intent.connection_log import ConnectionLog
 from edgeagent.intent.port import Connection, Entry, IntentSource, Watch
@@ -115,7 +116,7 @@ class IntentWatcher:
         await asyncio.gather(*(asyncio.to_thread(source.close) for source in self.sources))
 
     def _connection(self, source: WatchedSource, connection: Connection) -> None:
-        source.connection = connection
+        source.connection = Connection(connection.connected, clean(connection.why))
 
     def _entry(self, source: WatchedSource, entry: Entry) -> None:
         model = self._models[entry.key]
@@ -126,7 +127,8 @@ class IntentWatcher:
             try:
                 directive = decode_directive(entry.key, entry.value, revision)
             except DirectiveError as e:
-                self._on_invalid(model, entry.key, f"{e} ({source.source.url})" if source.number else str(e))
+                why = f"{e} ({source.source.url})" if source.number else str(e)
+                self._on_invalid(model, entry.key, clean(why))
                 return
         said = source.said[model]
         source.said[model] = (

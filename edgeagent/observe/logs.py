@@ -18,7 +18,7 @@ from typing import Any, TextIO
 
 import structlog
 
-from edgeagent.observe.redact import redact
+from edgeagent.core.text import redact
 
 QUEUE_LINES = 10_000
 LAST_LINES_S = 2.0

@@ -18,6 +18,7 @@ from typing import Any
 
 import structlog
 
+from edgeagent.core.text import clean
 from edgeagent.sinks.port import Record, Sink, SinkConfig, SinkError
 from edgeagent.sinks.registry import open_sink
 
@@ -182,7 +183,7 @@ class SinkQueue:
 
 def _words(error: BaseException) -> str:
     try:
-        return str(error)[:_MAX_WORDS]
+        return clean(str(error), _MAX_WORDS)
     except Exception:  # noqa: BLE001  (another's error, which can't even be said)
         return ""
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from edgeagent.core.model import MAX_MANIFEST_BYTES, check_name, parse_manifest
+from edgeagent.core.text import redact
 from edgeagent.errors import (
     ConflictError,
     EdgeAgentError,
@@ -25,7 +26,6 @@ from edgeagent.errors import (
     UnavailableError,
     UsageError,
 )
-from edgeagent.observe.redact import redact
 from edgeagent.store.pace import DEFAULT_PACE, Pace, PaceMeter
 from edgeagent.store.port import NotAFileError, WritableFiles
 from edgeagent.store.url import open_files

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import import_module
 
+from edgeagent.core.text import redact
 from edgeagent.errors import MissingExtraError, UsageError
-from edgeagent.observe.redact import redact
 from edgeagent.store.port import Files
 
 

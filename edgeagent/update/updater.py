@@ -32,6 +32,7 @@ from edgeagent.core.events import (
 from edgeagent.core.policy import Policy
 from edgeagent.core.reconciler import next_deadline, react
 from edgeagent.core.state import Candidate, PrepareMode, State
+from edgeagent.core.text import clean
 from edgeagent.observe.bus import Bus, StageEntered, Swapped, WorkerRestarted
 from edgeagent.serving.artifact import Artifact
 from edgeagent.serving.engine_process import Engine, EngineSettings, SpareEngine
@@ -253,7 +254,7 @@ class Updater:
 
     def _fault(self, id: int, error: BaseException) -> None:
         """A fault of our own, or a worker that talks nonsense."""
-        self.handle(CandidateFailed(id, f"error in edgeagent: {error!r}"))
+        self.handle(CandidateFailed(id, clean(f"error in edgeagent: {error!r}")))
 
     def _engine(self, artifact: Artifact) -> Engine:
         restarted = partial(self._bus.publish, WorkerRestarted("engine", self.state.model))

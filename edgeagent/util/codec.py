@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """Frozen dataclasses as JSON values and back, by their type hints; what comes in is checked, for it isn't trusted.
 
-Known are `None`, bool, int (64 bits), float (finite), str (text that UTF-8 can hold), Path, Enum, Literal, Any (JSON as
-it is), `tuple[X, ...]`, `tuple[X, Y]`, `Mapping[str, X]`, unions of these, and dataclasses of these.
+Known are `None`, bool, int (64 bits), float (finite), str (text that UTF-8 can hold, of MAX_CHARS at most), FreeText
+(which is cut, and loses its secrets), Path, Enum, Literal, Any (JSON as it is), `tuple[X, ...]`, `tuple[X, Y]`,
+`Mapping[str, X]`, unions of these, and dataclasses of these.
 """
 
 from __future__ import annotations
@@ -17,6 +18,9 @@ from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
+from edgeagent.core.text import FreeText, clean
+
+MAX_CHARS = 4096
 T = TypeVar("T")
 Decoder = Callable[[Any, str], Any]
 """The value that a JSON value stands for; the second argument says where it stands. Raises ValueError."""
@@ -75,7 +79,7 @@ def _decoder(hint: Any) -> Decoder:
 
 
 def _dataclass(kind: Any) -> Decoder:
-    hints = get_type_hints(kind)
+    hints = get_type_hints(kind, include_extras=True)
     decoders = {f.name: _decoder(hints[f.name]) for f in fields(kind) if f.init}
 
     def decode(doc: Any, where: str) -> Any:
@@ -150,7 +154,13 @@ def _text(doc: Any, where: str) -> str:
         doc.encode()
     except UnicodeEncodeError as e:
         raise ValueError(f"{where} is no text in UTF-8") from e
+    if len(doc) > MAX_CHARS:
+        raise ValueError(f"{where} has {len(doc)} characters, at most {MAX_CHARS}")
     return doc
+
+
+def _free_text(doc: Any, where: str) -> str:
+    return _text(clean(doc), where) if isinstance(doc, str) else _raise(f"{where} is no text")
 
 
 def _path(doc: Any, where: str) -> Path:
@@ -190,6 +200,7 @@ def _raise(why: str) -> Any:
 
 _PLAIN: dict[Any, Decoder] = {
     str: _text,
+    FreeText: _free_text,
     int: _integer,
     float: _number,
     bool: _boolean,

@@ -10,10 +10,11 @@ from typing import Annotated, Any
 from fastapi import FastAPI, Path, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import PlainTextResponse
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from starlette.exceptions import HTTPException
 
 from edgeagent import __version__
+from edgeagent.core.text import MAX_BY, clean, cut
 from edgeagent.errors import (
     ConflictError,
     DirectiveError,
@@ -27,7 +28,6 @@ from edgeagent.errors import (
     UsageError,
 )
 from edgeagent.observe.metrics import Metrics
-from edgeagent.observe.redact import redact
 from edgeagent.status.schema import History, Outcome, Readiness, Status, to_json
 from edgeagent.web.guard import Guard, error_body
 from edgeagent.web.hooks import HookAnswer, Hooks
@@ -57,25 +57,38 @@ _INDEX = """<!doctype html>
 </html>
 """
 
+MAX_MISTAKES = 10
+"""Of a request that is wrong, so many are said."""
 SCRAPE_S = 1.0
 """Seconds for which metrics that were rendered are given out."""
 
-Text = Annotated[str, Field(max_length=1000)]
+Text = Annotated[str, Field(max_length=MAX_BY)]
 ModelName = Annotated[str, Path(max_length=128)]
 HookName = Annotated[str, Path(max_length=128)]
 
 
-class RollbackRequest(BaseModel):
-    """Body of a roll-back; may be left out."""
+class _Body(BaseModel):
+    """What a request asks for; a wrong one costs no more time than it is worth."""
 
     model_config = ConfigDict(extra="forbid")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _few_fields(cls, doc: Any) -> Any:
+        if isinstance(doc, dict) and len(doc) > MAX_MISTAKES:
+            raise ValueError(f"it has {len(doc)} fields, the known ones are {', '.join(cls.model_fields)}")
+        return doc
+
+
+class RollbackRequest(_Body):
+    """Body of a roll-back; may be left out."""
+
     by: Text = ""
 
 
-class PromoteRequest(BaseModel):
+class PromoteRequest(_Body):
     """Body of a promotion on this node."""
 
-    model_config = ConfigDict(extra="forbid")
     version: Text
     by: Text = ""
     reason: Text = ""
@@ -141,7 +154,7 @@ def create_app(
 
 
 def _add_reading(app: FastAPI, node: NodeApi, metrics: Metrics) -> None:
-    """What may be asked. `response_model` describes the answer; `_json` makes it, once, with the secrets taken out."""
+    """What may be asked. `response_model` describes the answer; `_json` makes it."""
     scrape = _Scrape(metrics)
 
     @app.get("/", include_in_schema=False)
@@ -184,7 +197,7 @@ def _add_reading(app: FastAPI, node: NodeApi, metrics: Metrics) -> None:
         responses=_errors(422),
     )
     async def history(limit: Annotated[int, Query(ge=1, le=1000)] = 100) -> Response:
-        return _json(History(history=node.history(limit)))
+        return Response(node.history(limit), media_type="application/json")
 
 
 def _add_acting(app: FastAPI, node: NodeApi) -> None:
@@ -216,7 +229,9 @@ def _add_acting(app: FastAPI, node: NodeApi) -> None:
         responses=_ACT_ERRORS,
     )
     async def promote(request: Request, model: ModelName, body: PromoteRequest) -> Response:
-        return _json(await node.promote(model, body.version, _who(request, body.by), body.reason), 202)
+        return _json(
+            await node.promote(model, body.version, _who(request, body.by), clean(body.reason, MAX_BY)), 202
+        )
 
 
 class _Scrape:
@@ -261,17 +276,18 @@ def _add_hooks(app: FastAPI, hooks: Hooks) -> None:
 
 def _who(request: Request, by: str) -> str:
     """For the audit log: the name that the request gives (nothing proves it), and its address."""
-    return f"{' '.join(by.split()) or 'api'} from {request.client.host if request.client else 'unknown'}"
+    return f"{clean(' '.join(by.split()), MAX_BY) or 'api'} from {request.client.host if request.client else 'unknown'}"
 
 
 def _json(content: BaseModel, status: int = 200) -> Response:
-    """JSON without the passwords that URLs in it may hold."""
-    return Response(redact(to_json(content) + "\n"), status, media_type="application/json")
+    """JSON. Its texts were cut, and lost their secrets, when they came in."""
+    return Response(to_json(content) + "\n", status, media_type="application/json")
 
 
 def _add_error_answers(app: FastAPI) -> None:
     def answer(status: int, what: str, why: str, todo: str = "") -> Response:
-        return Response(redact(error_body(what, why, todo).decode()), status, media_type="application/json")
+        body = error_body(clean(what), clean(why), clean(todo))
+        return Response(body, status, media_type="application/json")
 
     @app.exception_handler(EdgeAgentError)
     async def on_purpose(_request: Request, error: EdgeAgentError) -> Response:
@@ -280,8 +296,9 @@ def _add_error_answers(app: FastAPI) -> None:
 
     @app.exception_handler(RequestValidationError)
     async def malformed(_request: Request, error: RequestValidationError) -> Response:
-        why = "; ".join(f"{'.'.join(str(p) for p in e['loc'])}: {e['msg']}" for e in error.errors())
-        return answer(422, "the request", why[:2000], "see /openapi.json")
+        first = error.errors()[:MAX_MISTAKES]
+        why = "; ".join(f"{'.'.join(cut(str(p), 100) for p in e['loc'])}: {e['msg']}" for e in first)
+        return answer(422, "the request", why, "see /openapi.json")
 
     @app.exception_handler(HTTPException)
     async def no_such_thing(request: Request, error: HTTPException) -> Response:

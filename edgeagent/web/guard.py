@@ -107,7 +107,7 @@ class Guard:
         self._at_work[is_hook] -= 1
 
     def _check_host(self, headers: dict[str, str]) -> None:
-        if self._token is None and not is_loopback(_host_name(headers.get("host", ""))):
+        if self._token is None and not is_loopback(host_name(headers.get("host", ""))):
             raise _Refused(
                 403,
                 f"without a token only this machine is served, not Host {headers.get('host', '')[:100]!r}",
@@ -155,7 +155,7 @@ def _headers(scope: Scope) -> dict[str, str]:
     return headers
 
 
-def _host_name(host: str) -> str:
+def host_name(host: str) -> str:
     """`[::1]:8080` → `::1`, `localhost:8080` → `localhost`; "" for what is no host."""
     try:
         return urlsplit(f"//{host}").hostname or ""

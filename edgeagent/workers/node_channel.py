@@ -15,6 +15,8 @@ from edgeagent.workers.messages import MAX_MESSAGE_BYTES, Message, decode, encod
 
 _MAX_BACKLOG = 4096
 _READS_PER_WAKE_UP = 16
+_BYTES_PER_WAKE_UP = 64 * 1024
+"""Decoding takes time: a worker that floods the node gets no more of the event loop's turn than this."""
 
 
 class NodeChannel:
@@ -92,7 +94,8 @@ class NodeChannel:
         self._loop.remove_writer(self._sock)
 
     def _readable(self) -> None:
-        for _ in range(_READS_PER_WAKE_UP):
+        left = _BYTES_PER_WAKE_UP
+        while left > 0:
             try:
                 data = self._sock.recv(MAX_MESSAGE_BYTES + 1)
             except BlockingIOError:
@@ -102,6 +105,7 @@ class NodeChannel:
             if not data:
                 self._fail("")
                 return
+            left -= max(len(data), _BYTES_PER_WAKE_UP // _READS_PER_WAKE_UP)
             try:
                 message = decode(data)
             except ValueError as e:

@@ -16,6 +16,7 @@ from functools import cache
 
 import structlog
 
+from edgeagent.core.text import clean, cut
 from edgeagent.util.liveness import liveness_clock
 from edgeagent.workers.bootstrap import lower_priority
 from edgeagent.workers.channel import channel_pair
@@ -26,6 +27,8 @@ from edgeagent.workers.system_calls import exit_fd
 
 _log = structlog.get_logger(__name__)
 _STDERR_LINES = 20
+_STDERR_BYTES = 8192
+_LINE_CHARS = 1000
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 _SENT = frozenset((signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT))
 """Signals that somebody sends; others (SIGSEGV, SIGABRT, SIGILL, ...) a process brings upon itself."""
@@ -53,7 +56,7 @@ class Exit:
         if self.from_outside:
             how += " from outside"
         last = self.last_words.strip().splitlines()
-        return f"{how} ({last[-1].strip()[:300]})" if last else how
+        return f"{how} ({cut(last[-1].strip(), 300)})" if last else how
 
 
 @dataclass(frozen=True)
@@ -227,7 +230,7 @@ class WorkerProcess:
 
     def _read_stderr(self) -> None:
         try:
-            data = os.read(self._stderr_fd, 65536)
+            data = os.read(self._stderr_fd, _STDERR_BYTES)
         except BlockingIOError:
             return
         if not data:
@@ -235,8 +238,10 @@ class WorkerProcess:
             return
         *lines, self._partial_line = (self._partial_line + data).split(b"\n")
         self._partial_line = self._partial_line[-4096:]
-        for line in lines:
-            text = line.decode("utf-8", "replace").rstrip()[:1000]
+        if len(lines) > _STDERR_LINES:  # more at once than anybody reads, and each costs the event loop time
+            _log.info("worker.output_cut", kind=self.kind, pid=self.pid, lines=len(lines) - _STDERR_LINES)
+        for line in lines[-_STDERR_LINES:]:
+            text = clean(line.decode("utf-8", "replace").rstrip(), _LINE_CHARS)
             if text:
                 self._stderr.append(text)
                 _log.info("worker.output", kind=self.kind, pid=self.pid, text=text)
@@ -260,7 +265,8 @@ class WorkerProcess:
         assert self._process.stderr is not None
         self._process.stderr.close()
         self._alive = False
-        words = "\n".join(self._stderr) + ("\n" + self._partial_line.decode("utf-8", "replace"))
+        rest = clean(self._partial_line.decode("utf-8", "replace"), _LINE_CHARS)
+        words = "\n".join((*self._stderr, rest))
         self._on_exit(Exit(code, self._kill_reason or words, by_node=bool(self._kill_reason)))
         self._gone.set()
 

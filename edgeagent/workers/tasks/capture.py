@@ -6,6 +6,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, get_args
 
+from edgeagent.core.text import FreeText
+
 
 @dataclass(frozen=True)
 class CaptureSource:
@@ -33,7 +35,7 @@ class SourceState:
     the last message."""
 
     state: Literal["running", "absent", "lost", "unreadable", "frozen", "ended"]
-    why: str
+    why: FreeText
     position: int | None = None
     skipped: int = 0
 
@@ -63,7 +65,7 @@ class SourceOpened:
 class FrameUnreadable:
     """One frame can't be decoded; it is counted in the next `skipped`."""
 
-    why: str
+    why: FreeText
 
 
 CaptureMessage = CaptureSource | SourceBusy | SourceState | FirstFrameBegun | SourceOpened | FrameUnreadable

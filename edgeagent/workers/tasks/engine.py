@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import get_args
 
+from edgeagent.core.text import FreeText
 from edgeagent.runtimes.variants import Variant
 
 
@@ -53,7 +54,7 @@ class EngineReady:
 class LoadFailed:
     """The weights are refused."""
 
-    why: str
+    why: FreeText
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,7 @@ class FrameFailed:
     """The frame of this ticket can't be inferred."""
 
     ticket: int
-    why: str
+    why: FreeText
 
 
 EngineMessage = LoadEngine | EngineReady | LoadFailed | FrameFailed

@@ -10,6 +10,7 @@ from typing import Any, get_args
 from edgeagent.core.gating import GateResult, GateTerms
 from edgeagent.core.lifecycle import Stage
 from edgeagent.core.model import Contract
+from edgeagent.core.text import FreeText, cut
 from edgeagent.core.tuning import Parity, Tolerance
 from edgeagent.core.verified import VerifiedVersion
 from edgeagent.errors import EdgeAgentError
@@ -251,15 +252,15 @@ class TaskFailed:
     """The task can't be done: an error in its three parts (see `EdgeAgentError`). transient: through network or disk;
     fingerprint: of what the store holds, if that was refused."""
 
-    what: str
-    why: str
-    todo: str
+    what: FreeText
+    why: FreeText
+    todo: FreeText
     transient: bool
     fingerprint: str = ""
 
     def __str__(self) -> str:
         """In one line, as the error says it."""
-        return str(EdgeAgentError(self.what, self.why, self.todo))
+        return cut(str(EdgeAgentError(self.what, self.why, self.todo)))
 
 
 Task = FetchVersion | Fingerprint | Benchmark | Prove | ValidateSimilar | RunGates | InspectWeights

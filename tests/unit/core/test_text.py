@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgeagent.observe.redact import redact
+from edgeagent.core.text import redact
 
 
 @pytest.mark.parametrize(

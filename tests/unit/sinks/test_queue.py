@@ -152,7 +152,7 @@ class _SpeechlessError(Exception):
 @pytest.mark.parametrize(
     ("error", "said"),
     [
-        (SinkError("x" * 100_000, 1), "x" * 500),
+        (SinkError("x" * 100_000, 1), "x" * 499 + "…"),
         (SinkError("", 1), "SinkError"),
         (_SpeechlessError(), "_SpeechlessError: "),
     ],
