@@ -292,8 +292,8 @@ class Node:
         """Whether each pipeline gives results, or has come to its source's end; and if not, why."""
         return self._node_status.ready()
 
-    async def rollback(self, model: str | None, by: str) -> Outcome:
-        """Back to the version before, held until the intent itself changes."""
+    async def rollback(self, model: str | None, by: str, if_epoch: int | None = None) -> Outcome:
+        """Back to the version before, held until the intent itself changes. if_epoch: only while this epoch serves."""
         if model is None:
             if len(self.updaters) != 1:
                 raise ConflictError(
@@ -304,7 +304,7 @@ class Node:
             model = next(iter(self.updaters))
         updater = self._updater(model)
         before = updater.state.active
-        updater.handle(RollbackRequested(by))
+        updater.handle(RollbackRequested(by, if_epoch=if_epoch))
         await self._kept(model)
         return self._outcome(model, before)
 

@@ -278,12 +278,16 @@ def rollback(
     cert_file: CertOption = None,
     key_file: KeyOption = None,
     by: ByOption = None,
+    if_epoch: Annotated[
+        int | None, typer.Option(metavar="N", min=0, help="Only while this epoch serves (see status).")
+    ] = None,
 ) -> None:
     """Roll one node back to the version before, and hold it there until the intent changes."""
     from edgeagent.core.model import check_name
 
     path = "/rollback" if model is None else f"/api/models/{check_name('model', model)}/rollback"
-    answer = ask(url, path, token_file, {"by": by or _user()}, Tls(ca_file, cert_file, key_file))
+    body = {"by": by or _user()} | ({} if if_epoch is None else {"if_epoch": if_epoch})
+    answer = ask(url, path, token_file, body, Tls(ca_file, cert_file, key_file))
     typer.echo(json.dumps(answer, ensure_ascii=False))
 
 

@@ -30,10 +30,11 @@ class IntentInvalid:
 
 @dataclass(frozen=True)
 class RollbackRequested:
-    """The operator wants the version before."""
+    """The operator wants the version before. if_epoch: only while this epoch serves."""
 
     by: str
     reason: str = ""
+    if_epoch: int | None = None
 
 
 @dataclass(frozen=True)

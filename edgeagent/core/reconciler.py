@@ -86,7 +86,7 @@ def _apply(state: State, event: Event, now: float, policy: Policy) -> Step:
         case IntentInvalid(why):
             return replace(state, last_error=why), []
         case RollbackRequested():
-            return roll_back(state, event)
+            return roll_back(state, event, now, policy)
         case PromoteRequested(directive):
             return replace(state, override=Override(Goal(directive), "promote")), [PersistState()]
         case StageReached() | CandidateFailed() | FormConfirmed():

@@ -17,6 +17,7 @@ from edgeagent.core.events import (
 )
 from edgeagent.core.goal import goal
 from edgeagent.core.lifecycle import Stage, advance
+from edgeagent.core.policy import Policy
 from edgeagent.core.probation import count_failure, exceeds_failure_budget
 from edgeagent.core.state import MAX_REJECTIONS, Goal, Override, Rejection, State, VersionRef
 from edgeagent.core.swap import retire, serving
@@ -31,8 +32,20 @@ def rollback_target(state: State) -> VersionRef | None:
     return next(others, None)
 
 
-def roll_back(state: State, event: RollbackRequested) -> Step:
-    """The version before should serve, until the intent itself changes. Raises ConflictError when there is none."""
+def roll_back(state: State, event: RollbackRequested, now: float, policy: Policy) -> Step:
+    """The version before should serve, until the intent itself changes.
+
+    Who asks again without saying of which epoch, before a roll-back has served for as long as a probation takes, means
+    the same one. Raises ConflictError when there is none, or another epoch serves.
+    """
+    if event.if_epoch is not None and event.if_epoch != state.epoch:
+        raise ConflictError(
+            f"roll-back of {state.model}",
+            f"epoch {state.epoch} serves by now, not {event.if_epoch}",
+            "look at the status, and ask again if it is still to be",
+        )
+    if event.if_epoch is None and _has_just_been_done(state, now, policy):
+        return state, []
     target = rollback_target(state)
     if target is None:
         raise ConflictError(
@@ -46,6 +59,14 @@ def roll_back(state: State, event: RollbackRequested) -> Step:
     rejections = tuple(r for r in state.rejections if r.intent_id != wanted.intent_id)
     override = Override(wanted, "rollback")
     return replace(state, override=override, rejections=rejections), [PersistState()]
+
+
+def _has_just_been_done(state: State, now: float, policy: Policy) -> bool:
+    o = state.override
+    if o is None or o.kind != "rollback" or o.done_at is None:
+        return False
+    serves = state.active is not None and state.active.version == o.goal.version
+    return serves and now < o.done_at + policy.probation_s
 
 
 def worker_failed(state: State, event: WorkerFailed, now: float) -> Step:

@@ -97,10 +97,14 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Override:
-    """An intent made on this node (`kind`: rollback or promote), in force until the intent itself changes."""
+    """An intent made on this node (`kind`: rollback or promote), in force until the intent itself changes.
+
+    done_at: when the version that a roll-back asks for was swapped in, monotonic seconds.
+    """
 
     goal: Goal
     kind: str
+    done_at: float | None = None
 
 
 @dataclass(frozen=True)

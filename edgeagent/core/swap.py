@@ -11,7 +11,7 @@ from edgeagent.core.goal import event_name
 from edgeagent.core.lifecycle import Stage, advance
 from edgeagent.core.policy import Policy
 from edgeagent.core.probation_count import is_trusted
-from edgeagent.core.state import Candidate, State, VersionRef
+from edgeagent.core.state import Candidate, Override, State, VersionRef
 
 
 def swap_in(state: State, c: Candidate, form: Form | None, now: float, policy: Policy) -> Step:
@@ -51,6 +51,7 @@ def swap_in(state: State, c: Candidate, form: Form | None, now: float, policy: P
         last_error="" if is_over else state.last_error,
         standby=standby,
         candidate=None,
+        override=state.override and _done(state.override, new, now),
         probation_until=now + policy.probation_s,
     )
     if trusted:
@@ -58,6 +59,11 @@ def swap_in(state: State, c: Candidate, form: Form | None, now: float, policy: P
         at = state.stable_versions.index(new) if new in state.stable_versions else len(state.stable_versions)
         state = stable(replace(state, stable_versions=state.stable_versions[:at]), policy)
     return state, [*commands, record, PersistState()]
+
+
+def _done(override: Override, new: VersionRef, now: float) -> Override:
+    is_done = override.kind == "rollback" and override.goal.version == new.version
+    return replace(override, done_at=now) if is_done else override
 
 
 def serving(state: State, ref: VersionRef) -> State:

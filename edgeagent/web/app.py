@@ -81,9 +81,10 @@ class _Body(BaseModel):
 
 
 class RollbackRequest(_Body):
-    """Body of a roll-back; may be left out."""
+    """Body of a roll-back; may be left out. if_epoch: only while this epoch serves, else 409."""
 
     by: Text = ""
+    if_epoch: Annotated[int, Field(strict=True, ge=0)] | None = None
 
 
 class PromoteRequest(_Body):
@@ -210,7 +211,8 @@ def _add_acting(app: FastAPI, node: NodeApi) -> None:
         responses=_ACT_ERRORS,
     )
     async def rollback_only(request: Request, body: RollbackRequest | None = None) -> Response:
-        return _json(await node.rollback(None, _who(request, body.by if body else "")))
+        asked = body or RollbackRequest()
+        return _json(await node.rollback(None, _who(request, asked.by), asked.if_epoch))
 
     @app.post(
         "/api/models/{model}/rollback",
@@ -219,7 +221,8 @@ def _add_acting(app: FastAPI, node: NodeApi) -> None:
         responses=_ACT_ERRORS,
     )
     async def rollback(request: Request, model: ModelName, body: RollbackRequest | None = None) -> Response:
-        return _json(await node.rollback(model, _who(request, body.by if body else "")))
+        asked = body or RollbackRequest()
+        return _json(await node.rollback(model, _who(request, asked.by), asked.if_epoch))
 
     @app.post(
         "/api/models/{model}/promote",

@@ -25,9 +25,12 @@ class NodeApi(Protocol):
     def ready(self) -> tuple[bool, str]:
         """Whether frames are being served, and why not."""
 
-    async def rollback(self, model: str | None, by: str) -> Outcome:
-        """Swap to the version before and hold it there; None means the only model. Returns what it did, once that is on
-        disk."""
+    async def rollback(self, model: str | None, by: str, if_epoch: int | None) -> Outcome:
+        """Swap to the version before and hold it there; None means the only model. Returns what it did, once that
+        is on disk.
+
+        if_epoch: only while this epoch serves; ConflictError when another does.
+        """
 
     async def write_intent(self, model: str, version: str, by: str, reason: str) -> None:
         """Write the intent of all nodes into the config store. Returns when it is written.

@@ -43,7 +43,7 @@ class FakeNode:
     def ready(self) -> tuple[bool, str]:
         return True, ""
 
-    async def rollback(self, model: str | None, by: str) -> Outcome:
+    async def rollback(self, model: str | None, by: str, if_epoch: int | None) -> Outcome:
         if model not in (None, "yolo"):
             raise NotFoundError(f"model {model}", "not on this node", "it has yolo")
         raise ConflictError("model yolo", "nothing before v1", "promote a version")
@@ -273,7 +273,7 @@ def test_half_a_request_does_nothing() -> None:
     asked: list[str | None] = []
 
     class Node(FakeNode):
-        async def rollback(self, model: str | None, by: str) -> Outcome:
+        async def rollback(self, model: str | None, by: str, if_epoch: int | None) -> Outcome:
             asked.append(model)
             return an_outcome()
 

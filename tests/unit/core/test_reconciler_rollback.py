@@ -116,6 +116,36 @@ def test_a_double_click_goes_back_once() -> None:
     assert node.state == before
 
 
+@pytest.mark.parametrize("warm", [True, False])
+def test_a_slow_double_click_goes_back_once_too(warm: bool) -> None:
+    """The version before serves already, from the standby or loaded: it is not gone back from before it was watched."""
+    node = Playbook().serves("v1", "v2")
+    if warm:
+        node.on(intent("v3", 3))
+        node.passes()
+    node.on(BACK)
+    if not warm:
+        node.passes()
+    before = node.state
+    node.after(POLICY.probation_s - 1)
+    assert node.on(BACK) == []
+    assert (node.state.active, node.state.override) == (before.active, before.override)
+
+
+def test_a_roll_back_of_another_epoch_is_refused() -> None:
+    """Who says what he saw serving goes back from that and from nothing else."""
+    node = Playbook().serves("v1", "v2", "v3")
+    seen = RollbackRequested("Ada", if_epoch=node.state.epoch)
+    node.on(seen)
+    node.on(seen)
+    node.passes()
+    before = node.state
+    with pytest.raises(ConflictError, match="epoch 4 serves by now, not 3"):
+        node.on(seen)
+    assert node.state == before
+    assert begun(node.on(RollbackRequested("Ada", if_epoch=4))) == ["v1"]
+
+
 def test_asked_by_another_operator_meanwhile_it_goes_on_in_that_name() -> None:
     """One load, not two."""
     node = Playbook().serves("v1", "v2")
@@ -126,12 +156,14 @@ def test_asked_by_another_operator_meanwhile_it_goes_on_in_that_name() -> None:
 
 
 def test_back_again_goes_further_back() -> None:
-    """Once it serves, the next request is for the one before that."""
+    """Once it has served for the time of a probation, the next request is for the one before that."""
     node = Playbook().serves("v1", "v2", "v3")
     node.on(BACK)
     node.passes()
+    node.after(POLICY.probation_s)
     assert begun(node.on(BACK)) == ["v1"]
     node.passes()
+    node.after(POLICY.probation_s)
     with pytest.raises(ConflictError, match="no earlier version"):
         node.on(BACK)
 

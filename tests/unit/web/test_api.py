@@ -47,8 +47,8 @@ class FakeNode:
     def ready(self) -> tuple[bool, str]:
         return self.is_ready
 
-    async def rollback(self, model: str | None, by: str) -> Outcome:
-        self.asked.append(("rollback", model, by))
+    async def rollback(self, model: str | None, by: str, if_epoch: int | None) -> Outcome:
+        self.asked.append(("rollback", model, by, if_epoch))
         if self.error:
             raise self.error
         return an_outcome(model or "yolo")
@@ -136,13 +136,15 @@ def test_rollback_without_a_body(node: FakeNode, kwargs: dict[str, Any]) -> None
     """`curl -X POST http://localhost:8080/rollback` is enough."""
     answer = ask(node, "POST", "/rollback", base="http://localhost:8080", **kwargs)
     assert (answer.status_code, answer.json()["model"]) == (200, "yolo")
-    assert node.asked == [("rollback", None, "api from 127.0.0.1")]
+    assert node.asked == [("rollback", None, "api from 127.0.0.1", None)]
 
 
 def test_rollback_of_a_model(node: FakeNode) -> None:
     """Named in the path, on the word of the one who asks."""
-    assert ask(node, "POST", "/api/models/yolo/rollback", json={"by": "eve\n"}).status_code == 200
-    assert node.asked == [("rollback", "yolo", "eve from 127.0.0.1")]
+    assert (
+        ask(node, "POST", "/api/models/yolo/rollback", json={"by": "eve\n", "if_epoch": 3}).status_code == 200
+    )
+    assert node.asked == [("rollback", "yolo", "eve from 127.0.0.1", 3)]
 
 
 def test_promote(node: FakeNode) -> None:
