@@ -125,7 +125,8 @@ class AuditLog:
         return [line.text for line in both]
 
     def _line(self, record: AuditRecord) -> _Line:
-        return _Line(next(self._numbers), redact(json.dumps(asdict(record), ensure_ascii=False)))
+        text = redact(json.dumps(asdict(record), ensure_ascii=False))
+        return _Line(next(self._numbers), text.encode("utf-8", "replace").decode())
 
 
 @dataclass(frozen=True, eq=False)
@@ -165,7 +166,7 @@ class _Records:
                     self._tail_bytes -= len(instead_of.text)
                 self.remember(line)
             if on_disk:
-                self.unsaved.append(line.text.encode("utf-8", "replace") + b"\n")
+                self.unsaved.append(line.text.encode() + b"\n")
             if not self.unsaved:
                 return True
             try:

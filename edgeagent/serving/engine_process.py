@@ -20,6 +20,7 @@ from edgeagent.serving.frame import Frame
 from edgeagent.serving.spare_worker import SpareWorker, libraries_of
 from edgeagent.util.backoff import Backoff
 from edgeagent.workers.bootstrap import can_raise_priority, raise_priority
+from edgeagent.workers.environment import RUNTIMES
 from edgeagent.workers.limits import WorkerLimits
 from edgeagent.workers.messages import Detected, Infer, Message, Ring, UnmapRing
 from edgeagent.workers.process import Exit, WorkerProcess, WorkerProgram
@@ -72,7 +73,9 @@ class SpareEngine(SpareWorker):
 
 
 def _program(low_priority: bool, libraries: Sequence[str] = ()) -> WorkerProgram:
-    return WorkerProgram("engine", "edgeagent.workers.engine", libraries, low_priority=low_priority)
+    return WorkerProgram(
+        "engine", "edgeagent.workers.engine", libraries, variables=RUNTIMES, low_priority=low_priority
+    )
 
 
 @cache

@@ -5,14 +5,18 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import TypeVar
 
 from edgeagent.serving.frame import Frame
+from edgeagent.workers.environment import RUNTIMES, STORES
 from edgeagent.workers.limits import WorkerLimits
 from edgeagent.workers.messages import Message, Ring
 from edgeagent.workers.process import Exit, WorkerProcess, WorkerProgram
 from edgeagent.workers.tasks.prepare import (
     Answer,
+    FetchVersion,
+    Fingerprint,
     FramesLent,
     FramesWanted,
     LentFrame,
@@ -21,8 +25,13 @@ from edgeagent.workers.tasks.prepare import (
     TaskFailed,
 )
 
-PROGRAM = WorkerProgram("prepare", "edgeagent.workers.prepare", low_priority=True)
+PROGRAM = WorkerProgram("prepare", "edgeagent.workers.prepare", variables=RUNTIMES, low_priority=True)
 A = TypeVar("A")
+
+
+def program_for(task: Task, program: WorkerProgram = PROGRAM) -> WorkerProgram:
+    """`program` with the variables that this task needs: who fetches opens no weights, and has credentials."""
+    return replace(program, variables=STORES if isinstance(task, FetchVersion | Fingerprint) else RUNTIMES)
 
 
 class TaskFailedError(Exception):
@@ -77,7 +86,8 @@ class WorkerTask:
         if self.worker:
             self.worker.adopt(self._task, self._heard, self._ended, self._limits)
         else:
-            self.worker = WorkerProcess(self._program, self._task, self._heard, self._ended, self._limits)
+            program = program_for(self._task, self._program)
+            self.worker = WorkerProcess(program, self._task, self._heard, self._ended, self._limits)
         try:
             answer = await self._answer
             if isinstance(answer, TaskFailed):

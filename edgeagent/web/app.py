@@ -133,7 +133,7 @@ def _errors(*codes: int) -> dict[int | str, dict[str, Any]]:
     }
 
 
-_READ_ERRORS = _errors()
+_READ_ERRORS = _errors(503)
 _ACT_ERRORS = _errors(404, 408, 409, 413, 422, 503, 507)
 
 
@@ -144,7 +144,9 @@ def create_app(
 
     token: asked for everywhere but at /healthz and the hooks; None serves this machine only. hooks: None for none.
     """
-    app = FastAPI(title="edgeagent", version=__version__, docs_url=None, redoc_url=None)
+    app = FastAPI(
+        title="edgeagent", version=__version__, docs_url=None, redoc_url=None, redirect_slashes=False
+    )
     app.add_middleware(Guard, token=token, has_hooks=hooks is not None)
     _add_error_answers(app)
     _add_reading(app, node, metrics)
@@ -170,7 +172,7 @@ def _add_reading(app: FastAPI, node: NodeApi, metrics: Metrics) -> None:
         "/readyz",
         summary="Frames are being served (200) or not (503)",
         response_model=Readiness,
-        responses={**_READ_ERRORS, 503: {"model": Readiness, "description": "Frames are not being served"}},
+        responses={**_errors(), 503: {"model": Readiness, "description": "Frames are not being served"}},
     )
     async def readyz() -> Response:
         is_ready, why = node.ready()
@@ -195,7 +197,7 @@ def _add_reading(app: FastAPI, node: NodeApi, metrics: Metrics) -> None:
         "/api/history",
         summary="The last audit records, oldest first",
         response_model=History,
-        responses=_errors(422),
+        responses=_errors(422, 503),
     )
     async def history(limit: Annotated[int, Query(ge=1, le=1000)] = 100) -> Response:
         return Response(node.history(limit), media_type="application/json")

@@ -6,8 +6,8 @@ from __future__ import annotations
 import asyncio
 import hmac
 import json
+import re
 from contextlib import ExitStack
-from urllib.parse import urlsplit
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -17,9 +17,11 @@ MAX_BODY_BYTES = 64 * 1024
 MAX_HOOK_BODY_BYTES = 256 * 1024
 HOOKS = "/api/hooks/"
 HEALTH = "/healthz"
+_AT_ONCE = (HEALTH, "/readyz")
 MAX_AT_WORK = 32
 """Requests that are worked on at a time; deliveries to hooks have as many of their own."""
 BODY_SECONDS = 10.0
+_HOST = re.compile(r"(?P<host>[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?\Z")
 _READING = ("GET", "HEAD", "OPTIONS")
 _HEADERS = (
     (b"cache-control", b"no-store"),
@@ -89,7 +91,7 @@ class Guard:
 
     async def _app_within_limits(self, is_hook: bool, scope: Scope, receive: Receive, send: Send) -> None:
         """Requests that wait, such as for a disk, are few; deliveries don't stand in the operator's way."""
-        if self._at_work[is_hook] >= MAX_AT_WORK and scope["path"] != HEALTH:
+        if self._at_work[is_hook] >= MAX_AT_WORK and scope["path"] not in _AT_ONCE:
             why = f"{MAX_AT_WORK} requests before it are not done yet"
             await _answer(_Refused(503, why, "ask again in a while"), send)
             return
@@ -156,11 +158,9 @@ def _headers(scope: Scope) -> dict[str, str]:
 
 
 def host_name(host: str) -> str:
-    """`[::1]:8080` → `::1`, `localhost:8080` → `localhost`; "" for what is no host."""
-    try:
-        return urlsplit(f"//{host}").hostname or ""
-    except ValueError:
-        return ""
+    """`[::1]:8080` → `::1`, `localhost:8080` → `localhost`; "" for what is no host, such as `evil@localhost`."""
+    found = _HOST.match(host)
+    return found["host"].strip("[]") if found else ""
 
 
 async def _read_body(headers: dict[str, str], receive: Receive, limit: int) -> bytes:

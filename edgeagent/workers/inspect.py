@@ -8,12 +8,13 @@ from pathlib import Path
 
 from edgeagent.errors import WeightsError
 from edgeagent.runtimes.port import ModelMetadata
+from edgeagent.workers.environment import RUNTIMES
 from edgeagent.workers.limits import WorkerLimits
 from edgeagent.workers.messages import Message
 from edgeagent.workers.process import Exit, WorkerProcess, WorkerProgram
 from edgeagent.workers.tasks.prepare import InspectWeights, TaskFailed, WeightsInspected
 
-_PROGRAM = WorkerProgram("inspect", "edgeagent.workers.prepare")
+_PROGRAM = WorkerProgram("inspect", "edgeagent.workers.prepare", variables=RUNTIMES)
 _TIMEOUT_S = 120.0
 _MEMORY_BYTES = 2 << 30
 """Enough for torch; and some times the file on top, as reading it takes."""

@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 from edgeagent.config import SourceConfig
 from edgeagent.errors import UnavailableError
+from edgeagent.workers.environment import CAMERAS
 from edgeagent.workers.limits import WorkerLimits
 from edgeagent.workers.messages import Message
 from edgeagent.workers.process import Exit, WorkerProcess, WorkerProgram
@@ -36,7 +37,9 @@ def start_capture_worker(
         "OPENCV_FFMPEG_LOGLEVEL": "-8",
         "OPENCV_VIDEOIO_V4L_SELECT_TIMEOUT": str(max(1, round(source.stall_seconds))),
     }
-    program = WorkerProgram("capture", "edgeagent.workers.capture", environment=environment)
+    program = WorkerProgram(
+        "capture", "edgeagent.workers.capture", environment=environment, variables=CAMERAS
+    )
     return WorkerProcess(program, task, on_message, on_exit, limits)
 
 

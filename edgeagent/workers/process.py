@@ -20,6 +20,7 @@ from edgeagent.core.text import clean, cut
 from edgeagent.util.liveness import liveness_clock
 from edgeagent.workers.bootstrap import lower_priority
 from edgeagent.workers.channel import channel_pair
+from edgeagent.workers.environment import worker_environment
 from edgeagent.workers.limits import WATCH_S, WorkerLimits, WorkerUsage
 from edgeagent.workers.messages import Message
 from edgeagent.workers.node_channel import NodeChannel
@@ -62,13 +63,15 @@ class Exit:
 @dataclass(frozen=True)
 class WorkerProgram:
     """What a worker runs. kind: as the status shows it; module: its entry point; libraries: names of modules that it
-    imports before its task is known; low_priority: from its first instant, for starting Python and importing would cost
-    the line frames, too."""
+    imports before its task is known; environment: what is set for it; variables: names of those that it gets from the
+    node's own environment, beside what any process needs; low_priority: from its first instant, for starting Python and
+    importing would cost the line frames, too."""
 
     kind: str
     module: str
     libraries: Sequence[str] = ()
     environment: Mapping[str, str] = field(default_factory=dict)
+    variables: Sequence[str] = ()
     low_priority: bool = False
 
 
@@ -124,7 +127,7 @@ class WorkerProcess:
                 # Ctrl-C at the terminal is the node's to handle. No session of its own: where the kernel shares the
                 # processor out by session (autogroup), a low priority would count for nothing between two of them.
                 process_group=0,
-                env={**os.environ, **program.environment},
+                env={**worker_environment(program.variables, os.environ), **program.environment},
             )
             undo.callback(self._process.wait)
             undo.callback(self._process.kill)

@@ -45,6 +45,24 @@ def test_a_worker_that_cannot_be_told_its_task_leaves_nothing_behind() -> None:
     asyncio.run(run())
 
 
+def test_a_worker_inherits_what_it_needs_and_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The node's secrets are not among it."""
+    monkeypatch.setenv("DATABASE_PASSWORD", "pa55")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+
+    async def run() -> None:
+        program = WorkerProgram("engine", MODULE, environment={"SET": "for it"}, variables=("CUDA_*",))
+        worker = WorkerProcess(program, None, lambda message: None, lambda how: None)
+        try:
+            given = Path(f"/proc/{worker.pid}/environ").read_bytes().split(b"\0")
+            assert {b"SET=for it", b"CUDA_VISIBLE_DEVICES=", b"PATH=" + os.environb[b"PATH"]} <= set(given)
+            assert not [variable for variable in given if b"pa55" in variable]
+        finally:
+            await worker.end()
+
+    asyncio.run(run())
+
+
 def test_a_low_priority_counts_beside_the_line() -> None:
     """From the first instant; and in the node's own session, for Linux may weigh sessions before processes."""
 

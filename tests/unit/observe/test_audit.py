@@ -198,6 +198,13 @@ def test_history_is_read_while_the_disk_hangs(tmp_path: Path, monkeypatch: pytes
             goes_on.set()
 
 
+def test_a_file_name_that_is_no_unicode_can_be_told(tmp_path: Path) -> None:
+    """In the history as in the file."""
+    log = AuditLog(tmp_path)
+    log.append(AuditRecord("update", why="caf\udce9.jpg: is broken"))
+    assert records(log)[0].why == "caf?.jpg: is broken"
+
+
 def refusal(why: str, version: str = "v2") -> AuditRecord:
     """One more of somebody's attempts."""
     return AuditRecord(

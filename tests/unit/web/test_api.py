@@ -206,7 +206,18 @@ def test_what_does_not_exist(node: FakeNode, method: str, path: str, status: int
 
 
 @pytest.mark.parametrize(
-    "host", ["evil.example", "evil.example:8080", "localhost.evil.example", "", "10.0.0.1", "[", "0.0.0.0"]
+    "host",
+    [
+        "evil.example",
+        "evil.example:8080",
+        "localhost.evil.example",
+        "",
+        "10.0.0.1",
+        "[",
+        "0.0.0.0",
+        "evil@localhost",
+        "localhost/x",
+    ],
 )
 def test_without_a_token_other_hosts_are_refused(node: FakeNode, host: str) -> None:
     """A name that an attacker lets point at this machine opens nothing, not even reading."""
@@ -291,6 +302,26 @@ def test_a_header_given_twice_is_refused(node: FakeNode) -> None:
     """Two Host headers could mean one thing to a proxy and another to us."""
     answer = ask(node, "GET", "/api/status", headers=[("host", "localhost"), ("host", "evil.example")])
     assert answer.status_code == 400
+
+
+@pytest.mark.parametrize("path", ["/api/status/", "/healthz/"])
+def test_nothing_is_redirected(node: FakeNode, path: str) -> None:
+    """A redirect would be built from a Host header, which anybody can write."""
+    answer = ask(node, "GET", path, token="t", headers={"authorization": "Bearer t", "host": "evil.example"})
+    assert answer.status_code == 404
+    assert "evil" not in str(answer.headers)
+
+
+def test_every_answer_is_described(node: FakeNode) -> None:
+    """Whatever error the node has, each request may get it, or says in OpenAPI that it doesn't."""
+    paths = ask(node, "GET", "/openapi.json").json()["paths"]
+    for path, methods in paths.items():
+        for method, described in methods.items():
+            codes = set(described["responses"])
+            if path != "/healthz":
+                assert {"400", "401", "403", "500", "503"} <= codes, (path, method)
+            if method == "post":
+                assert {"404", "408", "409", "413", "422"} <= codes, (path, method)
 
 
 def test_openapi_describes_what_is_answered(node: FakeNode) -> None:
