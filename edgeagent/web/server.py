@@ -36,6 +36,8 @@ WAITING_CONNECTIONS = 1024
 """Connections that the kernel holds until they are accepted."""
 ACCEPT_AGAIN_S = 1.0
 ROOM_AGAIN_S = 0.01
+GRACE_S = 0.25
+"""What a client has sent may not have been looked at yet: before this time it is not taken to be waited for."""
 MAX_SHOWN = 1000
 """Addresses that are remembered to have shown the token."""
 
@@ -69,7 +71,7 @@ class _Connection(H11Protocol):
         """For its client: it asks nothing, has not finished its request, or doesn't read its answer."""
         cycle = self.cycle
         if cycle is None or cycle.response_complete or cycle.more_body:
-            return not self._queued
+            return not self._queued and time.monotonic() - self.since > GRACE_S
         return self.flow.write_paused
 
     def begin(self, sock: socket.socket) -> None:
@@ -122,7 +124,11 @@ class _Connection(H11Protocol):
     def on_response_complete(self) -> None:
         super().on_response_complete()
         self.since = time.monotonic()
-        self._await_request()
+        if self._server.room_wanted:
+            self._server.held.discard(self)
+            self.transport.close()  # once its answer is sent; whoever waits for room gets on as fast as one is served
+        else:
+            self._await_request()
 
     def connection_lost(self, exc: Exception | None) -> None:
         if self._patience:
@@ -174,6 +180,7 @@ class ApiServer:
         self.port = port
         self.turns = Turns()
         self.held: set[_Connection] = set()
+        self.room_wanted = False
         self._limits = limits or _limits()
         self._server = _Uvicorn(
             uvicorn.Config(
@@ -251,7 +258,7 @@ class ApiServer:
                     _log.warning("connection.not_accepted", why=str(e))
                     await asyncio.sleep(ACCEPT_AGAIN_S)
                     continue
-                begin = time.perf_counter()
+                begin = time.thread_time()
                 sock.setblocking(False)
                 if await self._make_room(address[0]):
                     state = self._server.server_state
@@ -274,8 +281,10 @@ class ApiServer:
                         "connection.refused", peer=peer, why="all connections are at work for others"
                     )
                     return False
+                self.room_wanted = True
                 await asyncio.sleep(ROOM_AGAIN_S)
             else:
+                self.room_wanted = False
                 if ending is not None:
                     ending.end()
                 return True

@@ -12,12 +12,13 @@ import structlog
 
 SHARE = 0.25
 BURST_S = 0.5
+MAX_PAUSE_S = 0.05
 _log = structlog.get_logger(__name__)
 
 
 class LoopShare:
     """How long to pause after some work, so that all of it takes `share` of the time; a part that was not used is
-    kept for `burst_s` seconds, in which nothing need pause."""
+    kept for `burst_s` seconds, in which nothing need pause. No pause is longer than MAX_PAUSE_S: who waits gets on."""
 
     def __init__(self, share: float = SHARE, burst_s: float = BURST_S) -> None:
         self._share = share
@@ -27,6 +28,7 @@ class LoopShare:
     def pause(self, used_s: float, now: float) -> float:
         """Seconds to pause at `now` (monotonic), after work that took `used_s`."""
         self._paid_until = max(self._paid_until, now - self._burst_s) + used_s / self._share
+        self._paid_until = min(self._paid_until, now + MAX_PAUSE_S)
         return max(0.0, self._paid_until - now)
 
 
@@ -50,7 +52,7 @@ class Turns:
         """Give turns, for ever."""
         while True:
             await self._some.wait()
-            begin = time.perf_counter()
+            begin = time.thread_time()
             try:
                 self._next()()
             except Exception:  # noqa: BLE001  (a fault in one client's turn must not end those of the others)
@@ -58,13 +60,13 @@ class Turns:
             await self.rest(begin)
 
     async def rest(self, begin: float) -> None:
-        """After work for a client that began at `begin` (perf_counter): let frames pass, and keep to the share.
+        """After work for a client that began at `begin` (thread_time): let frames pass, and keep to the share.
 
-        The loop turns once before the time is taken: what the work has set going belongs to it.
+        The loop turns once before the time is taken: what the work has set going belongs to it. It is processor time,
+        for whatever else keeps the machine busy is not the clients' doing.
         """
         await asyncio.sleep(0)
-        now = time.perf_counter()
-        await asyncio.sleep(self._share.pause(now - begin, now))
+        await asyncio.sleep(self._share.pause(time.thread_time() - begin, time.monotonic()))
 
     def _next(self) -> Callable[[], None]:
         peer, queue = next(iter(self._queues.items()))

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import pytest
 
-from edgeagent.web.turns import LoopShare, Turns
+from edgeagent.web.turns import MAX_PAUSE_S, LoopShare, Turns
 
 
 def test_a_share_of_the_time() -> None:
@@ -21,6 +21,7 @@ def test_a_share_of_the_time() -> None:
         now += 0.01 + share.pause(0.01, now + 0.01)
     assert now - 100.0 == pytest.approx(8.0, abs=0.05)
     assert share.pause(0.1, now=200.0) == 0.0
+    assert share.pause(60.0, now=200.0) == pytest.approx(MAX_PAUSE_S)
 
 
 def test_a_crowd_of_requests_leaves_room_for_frames() -> None:
