@@ -7,7 +7,7 @@ import asyncio
 import os
 import time
 from collections.abc import Awaitable, Callable
-from contextlib import closing
+from contextlib import closing, suppress
 from functools import partial
 from pathlib import Path
 
@@ -63,6 +63,7 @@ from edgeagent.workers.tasks.prepare import StoreAccess
 _log = structlog.get_logger(__name__)
 
 _HOUSEKEEPING_S = 1.0
+_CLOSE_S = 3.0
 _MB = 1 << 20
 
 
@@ -142,11 +143,13 @@ class Node:
         self._notifier.stopping()
         for task in self._background_tasks:
             task.cancel()
+        ends: list[Awaitable[None]] = [self.api.stop()]
         if self._watcher:
-            await self._watcher.stop()
+            ends.append(self._watcher.stop())
         if self._announcer:
-            await asyncio.to_thread(self._announcer.close)
-        await self.api.stop()
+            ends.append(asyncio.to_thread(self._announcer.close))
+        with suppress(TimeoutError):  # a server that hangs holds up neither the sinks nor the state
+            await asyncio.wait_for(asyncio.gather(*ends), _CLOSE_S)
         await asyncio.gather(*(p.stop() for p in self.pipelines.values()))
         await asyncio.gather(*(u.close() for u in self.updaters.values()))
         if self._journal:

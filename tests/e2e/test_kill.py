@@ -185,7 +185,10 @@ def test_killed_while_it_is_prepared_and_loaded_a_version_comes_all_the_same(har
 
 
 def test_a_roll_back_that_was_answered_holds(harness: NodeHarness) -> None:
-    """kill -9 right after the answer: the next start serves and holds what it said, in an epoch of its own."""
+    """kill -9 right after the answer: the next start serves and holds what it said, in an epoch of its own.
+
+    With the state damaged and both stores away it still serves that, from the cache, and in no epoch that was one.
+    """
     node = harness.serve_with_standby()
     assert node.post("/rollback", {"by": "anna"})[0] == 200
     node.kill()
@@ -195,6 +198,15 @@ def test_a_roll_back_that_was_answered_holds(harness: NodeHarness) -> None:
     for record in harness.wait_more(5):
         assert epochs.setdefault(record["epoch"], record["digest"]) == record["digest"]
     assert node.model()["active"]["epoch"] > max(list(epochs)[:-1])
+    node.kill()
+
+    models = harness.folder / "state" / "models"
+    for damaged in ("yolo.json", "yolo.json.before"):
+        (models / damaged).write_bytes(b"\0" * 512)
+    harness.config["config_store"]["url"] = f"etcd://127.0.0.1:{free_port()}"
+    harness.store.rename(harness.folder / "away")
+    node = harness.start("v1")
+    assert not {r["epoch"] for r in harness.wait_more(3)} & set(epochs)
 
 
 def test_killed_standby_is_warm_again(harness: NodeHarness) -> None:
