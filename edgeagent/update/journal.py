@@ -76,7 +76,7 @@ class Journal:
         self._saves[state.model] = self._states.save(state)
         if self._noted.get(state.model) != state.stable_versions:
             self._noted[state.model] = state.stable_versions
-            self._write(note_known_good, self._cache, state.model, state.stable_versions)
+            self._write(self._note_known_good, state.model, state.stable_versions)
 
     async def reserve_epochs(self, states: Iterable[State]) -> None:
         """Have the numbers of the first swaps on disk before anything is served under them, if the disk takes them."""
@@ -134,6 +134,13 @@ class Journal:
         self._states.close(states, timeout_s)
         self._disk.shutdown(wait=False)
         wait(self._works, timeout_s)
+
+    def _note_known_good(self, model: str, versions: tuple[VersionRef, ...]) -> None:
+        try:
+            note_known_good(self._cache, model, versions)
+        except OSError:
+            self._noted.pop(model, None)  # with the next save it is tried again
+            raise
 
     def _append(self, entry: AuditRecord) -> None:
         if not self._audit.append(entry):

@@ -66,7 +66,12 @@ def test_the_cache_is_told_what_has_served_well(tmp_path: Path) -> None:
     journal = Journal(tmp_path, "/store", 3, {}, Bus())
     cached = put(Cache(tmp_path / "cache"), "v1")
     good = VersionRef("v1", cached.manifest.digest)
+    in_the_way = tmp_path / "cache" / "versions" / "yolo" / "known-good.json"
+    in_the_way.mkdir()
     journal.save(State("yolo", stable_versions=(good,)))
+    _wait(lambda: "directory" in journal.error)
+    in_the_way.rmdir()
+    journal.save(State("yolo", stable_versions=(good,)))  # what wasn't noted is noted with the next
     journal.close()
     assert journal.known_good("yolo") == (good,)
 
