@@ -20,6 +20,7 @@ import time
 from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass, field
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 
@@ -87,7 +88,7 @@ class KilledNode:
         after_s = self._chance.uniform(0.2, LONGEST_S)
         killer = threading.Thread(target=self._kill, args=(self.node.process, started, after_s))
         killer.start()
-        with suppress(UnavailableError):
+        with suppress(UnavailableError, HTTPException):  # the latter: killed in the middle of its answer
             self.node.start()
             started.set()
             self._check_hold()
@@ -224,7 +225,8 @@ def main() -> int:
                 for number in range(arguments.kills):
                     killed.run()
                     if number % 10 == 9:
-                        print(f"{number + 1}/{arguments.kills} kills", file=sys.stderr)
+                        so_far = dict(killed.findings.counts), killed.findings.faults
+                        print(f"{number + 1}/{arguments.kills} kills", *so_far, file=sys.stderr)
                 killed.serves_at_the_end()
             return 0 if show(killed.findings) else 1
 
