@@ -121,7 +121,7 @@ def _compile(core: ov.Core, weights: WeightFiles, options: EngineOptions) -> _Lo
         # A shape that is known compiles to faster code.
         model.reshape(ov.PartialShape([pictures, 3, *metadata.contract.imgsz]))
         compiled = core.compile_model(model, "CPU", _settings(options))
-    except RuntimeError as e:
+    except (RuntimeError, UnicodeDecodeError) as e:  # it quotes the file, whose bytes may be no text
         raise WeightsError(
             f"weights {weights.path}", f"OpenVINO can't load them ({_reason(e)})", "export them anew"
         ) from e
@@ -178,7 +178,7 @@ def _settings(options: EngineOptions) -> dict[str, object]:
     }
 
 
-def _reason(error: RuntimeError) -> str:
+def _reason(error: Exception) -> str:
     """What OpenVINO says, without the places in its source, in one line of bearable length."""
     lines = [line.strip() for line in str(error).splitlines()]
     return " ".join(line for line in lines if line and not line.startswith("Exception from"))[:300]

@@ -34,3 +34,12 @@ def test_a_missing_package_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     with pytest.raises(MissingExtraError, match="onnxruntime is not installed"):
         load_runtime(weights.detection_onnx(tmp_path / "w.onnx"), "onnx", EngineOptions())
+
+
+@pytest.mark.parametrize("backend", ["onnxruntime", "openvino"])
+def test_a_name_that_is_no_text(tmp_path: Path, backend: str) -> None:
+    """The runtime's own message quotes it; it is refused all the same."""
+    path = weights.detection_onnx(tmp_path / "w.onnx")
+    path.write_bytes(path.read_bytes().replace(b"ReduceMean", b"ReduceMea\xe7"))
+    with pytest.raises(WeightsError):
+        load_runtime(path, "onnx", EngineOptions(backend=backend))
