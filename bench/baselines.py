@@ -26,7 +26,8 @@ from typing import Any, Protocol
 
 from bench.detectors import Detector, load_detector
 from edgeagent.errors import EdgeAgentError
-from edgeagent.workers.sources import Image, open_source
+from edgeagent.workers.source import Image
+from edgeagent.workers.sources import open_source
 
 BUFFER_FRAMES = 3  # as many as this node holds of a live line: two with the engine, one that waits
 _CATCH_UP_FRAMES = 4  # a camera and its driver buffer a few frames too, see edgeagent.workers.frame_pacer

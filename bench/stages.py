@@ -29,7 +29,8 @@ from edgeagent.runtimes.detection.nms import suppress
 from edgeagent.workers.channel import WorkerChannel, channel_pair
 from edgeagent.workers.messages import Captured, Detected, Infer
 from edgeagent.workers.messages import decode as read_message
-from edgeagent.workers.sources import Image, open_source
+from edgeagent.workers.source import Image
+from edgeagent.workers.sources import open_source
 
 _NODE_STAGES = ("wait", "pre", "infer", "post", "total")
 

@@ -204,13 +204,15 @@ def default_live(url: str) -> bool:
 
 class SourceConfig(Section):
     """Where frames come from. fps: pace of a file or folder, None for its own; stall_seconds: no frame for
-    so long means that the source is gone and is opened again."""
+    so long means that the source is gone and is opened again; max_age_seconds: a frame of a live source that is older
+    is not inferred."""
 
     url: str
     fps: float | None = Field(default=None, gt=0, le=1000, allow_inf_nan=False)
     loop: bool = False
     live: bool | None = None
     stall_seconds: Seconds = 10.0
+    max_age_seconds: Seconds = 2.0
 
     @property
     def is_live(self) -> bool:

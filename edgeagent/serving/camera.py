@@ -22,6 +22,7 @@ from edgeagent.workers.probe import start_capture_worker
 from edgeagent.workers.process import Exit, WorkerProcess
 from edgeagent.workers.tasks.capture import (
     FirstFrameBegun,
+    FrameStale,
     FrameUnreadable,
     SourceBusy,
     SourceOpened,
@@ -54,10 +55,11 @@ class CaptureObserver:
     """Who is told what comes of a source, on the event loop.
 
     on_frame(frame): a captured frame, to be released by whoever takes it. on_dropped(reason, n): n frames were
-    captured and not handed on; "busy": no slot was free (live sources only), "unreadable": they can't be decoded.
-    Their numbers are missing from `seq`. on_ring_gone(id): no frame of this ring will come or is in use any more.
-    on_restart(): a worker was started in place of one that died or hung. on_source_error(state): an attempt to open
-    or read the source failed ("absent", "lost", "unreadable"), or it is "frozen".
+    captured and not handed on; "busy": no slot was free, "stale": they came too late (both of live sources only),
+    "unreadable": they can't be decoded. Their numbers are missing from `seq`. on_ring_gone(id): no frame of this ring
+    will come or is in use any more. on_restart(): a worker was started in place of one that died or hung.
+    on_source_error(state): an attempt to open or read the source failed ("absent", "lost", "unreadable"), or it is
+    "frozen".
     """
 
     on_frame: Callable[[Frame], None]
@@ -195,6 +197,8 @@ class Capture:
                     self.source.width, self.source.height = width, height
             case FrameUnreadable(why):
                 self.source.unreadable_frame(why)
+            case FrameStale():
+                self.source.stale_frame()
             case _:
                 raise WorkerError("capture worker", f"sent a {type(message).__name__}")
 

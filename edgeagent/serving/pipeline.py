@@ -59,6 +59,7 @@ class Pipeline:
             config.iou,
             emit=self._emit,
             dropped=self._count_dropped,
+            max_age_s=config.source.max_age_seconds,
         )
         self.sinks = Sinks(
             config.name,

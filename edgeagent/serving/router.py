@@ -8,6 +8,7 @@ capture worker wrote them: only slot numbers travel.
 
 from __future__ import annotations
 
+import math
 import time
 from collections import deque
 from collections.abc import Callable
@@ -48,21 +49,22 @@ class _Job:
     dispatched: float = 0.0
     result: Detected | None = None
     boxes: tuple[Box, ...] = ()
-    failed: bool = False
+    dropped: str = ""  # why it has no result
 
     @property
     def done(self) -> bool:
-        return self.failed or self.result is not None
+        return bool(self.dropped) or self.result is not None
 
 
 @dataclass(eq=False)
 class Route:
     """One pipeline, as the router sees it.
 
-    live: a newer frame takes the place of those that have waited too long; else none is lost. confidence, iou: limits
-    for its detections. emit: called with each record in frame order, and its timing. dropped: called with a reason and
-    a number of frames. waiting: frames that no engine has yet; jobs: those that one has or had, in frame order.
-    sizes: (height, width) of the frames that came until now, the first MAX_SIZES of them.
+    live: a newer frame takes the place of those that have waited too long, and none is inferred that was captured more
+    than max_age_s seconds ago; else none is lost. confidence, iou: limits for its detections. emit: called with each
+    record in frame order, and its timing. dropped: called with a reason and a number of frames. waiting: frames that no
+    engine has yet; jobs: those that one has or had, in frame order. sizes: (height, width) of the frames that came
+    until now, the first MAX_SIZES of them.
     """
 
     name: str
@@ -74,6 +76,7 @@ class Route:
     waiting: deque[Frame] = field(default_factory=deque)
     jobs: deque[_Job] = field(default_factory=deque)
     sizes: set[tuple[int, int]] = field(default_factory=set)
+    max_age_s: float = math.inf
 
 
 class Router:
@@ -131,7 +134,7 @@ class Router:
         if size not in route.sizes and len(route.sizes) < MAX_SIZES:
             route.sizes.add(size)
             self._resized()
-        while route.live and route.waiting and self._is_stale(route):
+        while route.live and route.waiting and self._makes_way(route):
             route.waiting.popleft().release()
             engine = self._slot.engine
             route.dropped("busy" if engine and engine.ready else "no_engine", 1)
@@ -168,7 +171,7 @@ class Router:
         """An engine can't infer this frame: it is counted, and the pipeline goes on."""
         job = self._take(engine, ticket)
         if job:
-            job.failed = True
+            job.dropped = "failed"
             self._flush(job.route)
         self.dispatch()
 
@@ -187,7 +190,7 @@ class Router:
             job.lease = None
             if place < in_work:
                 job.frame.attempts += 1
-                job.failed = job.frame.attempts >= MAX_ATTEMPTS
+                job.dropped = "failed" if job.frame.attempts >= MAX_ATTEMPTS else ""
         for route in self._routes:
             self._flush(route)
         self.dispatch()
@@ -200,7 +203,7 @@ class Router:
         """Whether a frame that was with an engine when it died is yet to be tried again."""
         return any(job.frame.attempts and not job.done for route in self._routes for job in route.jobs)
 
-    def _is_stale(self, route: Route) -> bool:
+    def _makes_way(self, route: Route) -> bool:
         """Whether the oldest frame that waits on a live pipeline is to make way for a newer one."""
         return len(route.waiting) >= BURST or self._clock() - route.waiting[0].mono > BURST_S
 
@@ -215,6 +218,8 @@ class Router:
         for _ in range(len(self._routes)):
             route = self._routes[0]
             self._routes.rotate(-1)
+            if route.live:
+                self._drop_stale(route)
             for job in route.jobs:
                 if job.lease is None and not job.done:
                     return job
@@ -223,6 +228,16 @@ class Router:
                 route.jobs.append(job)
                 return job
         return None
+
+    def _drop_stale(self, route: Route) -> None:
+        """Infer no frame that is too old by now: it waited for an engine, or came late."""
+        captured_since = self._clock() - route.max_age_s
+        for job in route.jobs:
+            if job.lease is None and not job.done and job.frame.mono < captured_since:
+                job.dropped = "stale"
+        while route.waiting and route.waiting[0].mono < captured_since:
+            route.jobs.append(_Job(route, route.waiting.popleft(), dropped="stale"))
+        self._flush(route)
 
     def _is_served(self, route: Route) -> bool:
         """Whether the engine that serves has a frame of the pipeline for each of its streams, and one that waits."""
@@ -236,7 +251,7 @@ class Router:
         while route.jobs and route.jobs[0].done:
             job = route.jobs.popleft()
             if job.result is None:
-                route.dropped("failed", 1)
+                route.dropped(job.dropped, 1)
                 if job.lease:
                     job.lease.release()
                 job.frame.release()

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable
 
 import structlog
@@ -43,7 +43,9 @@ class SourceStatus:
         self.width = self.height = 0
         self._on_dropped = on_dropped
         self._log = _log.bind(pipeline=pipeline)
-        self._unreadable = 0  # reported, and not yet counted among the frames that were left out
+        self._said: Counter[str] = (
+            Counter()
+        )  # reasons told, and not yet counted among the frames that were left out
         self._monos: deque[float] = deque(maxlen=_FPS_FRAMES)
 
     @property
@@ -75,26 +77,32 @@ class SourceStatus:
 
     def unreadable_frame(self, why: str) -> None:
         """One of the frames that will be said to be left out could not be decoded."""
-        self._unreadable += 1
+        self._said["unreadable"] += 1
         if self.last_error != why:
             self.last_error = why
             self._log.warning("frame.unreadable", why=why)
 
+    def stale_frame(self) -> None:
+        """One of the frames that will be said to be left out came too late."""
+        self._said["stale"] += 1
+
     def left_out(self, count: int) -> None:
-        """Count frames that the source gave and that are not handed on."""
-        unreadable = min(count, self._unreadable)
-        self._unreadable -= unreadable
+        """Count frames that the source gave and that are not handed on: for the reasons told, else for being busy."""
         self.captured += count
-        for reason, n in (("unreadable", unreadable), ("busy", count - unreadable)):
+        for reason in ("unreadable", "stale"):
+            n = min(count, self._said.pop(reason, 0))
+            count -= n
             if n:
                 self._on_dropped(reason, n)
+        if count:
+            self._on_dropped("busy", count)
 
     def begin_anew(self) -> None:
         """The worker is gone; the next one meets the same unreadable frames again."""
-        self._unreadable = 0
+        self._said.clear()
 
     def left_out_fatal(self, position: int, last: str) -> None:
         """Count the frame at `position` as unreadable: worker after worker died while reading it, at last of `last`."""
         self._log.error("frame.skipped", position=position, why="workers die of it", last=last)
-        self._unreadable = 1
+        self._said["unreadable"] = 1
         self.left_out(1)

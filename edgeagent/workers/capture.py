@@ -3,12 +3,14 @@
 
 Started as `python -m edgeagent.workers.capture FD NODE_PID`; what both sides say is in `tasks.capture` and `messages`.
 
-worker → node  SourceBusy · SourceState · FirstFrameBegun · SourceOpened · Captured · FrameUnreadable · Heartbeat
+worker → node  SourceBusy · SourceState · FirstFrameBegun · SourceOpened · Captured · FrameUnreadable · FrameStale ·
+               Heartbeat
 node → worker  CaptureSource, once · Ring, with its memory · Grant
 """
 
 from __future__ import annotations
 
+import math
 import time
 import zlib
 from contextlib import closing
@@ -23,18 +25,12 @@ from edgeagent.workers.channel import WorkerChannel
 from edgeagent.workers.frame_pacer import FramePacer
 from edgeagent.workers.messages import Captured, Grant, Heartbeat, Message
 from edgeagent.workers.ring import MAX_FRAME_BYTES, RingView
-from edgeagent.workers.sources import (
-    OPEN_TIMEOUT_S,
-    Image,
-    Source,
-    SourceError,
-    Synthetic,
-    UnreadableFrameError,
-    open_source,
-)
+from edgeagent.workers.source import OPEN_TIMEOUT_S, Image, Source, SourceError, UnreadableFrameError
+from edgeagent.workers.sources import Synthetic, open_source
 from edgeagent.workers.tasks.capture import (
     CaptureSource,
     FirstFrameBegun,
+    FrameStale,
     FrameUnreadable,
     SourceBusy,
     SourceOpened,
@@ -59,6 +55,7 @@ class CaptureWorker:
         self._loop = task.loop
         self._live = task.live
         self._stall_s = task.stall_s
+        self._max_age_s = task.max_age_s
         self._position = task.position
         self._view: RingView | None = None
         self._ring = self._slot_bytes = 0
@@ -66,6 +63,7 @@ class CaptureWorker:
         self._size = (0, 0)  # height, width of the last frame: where the next is decoded to
         self._skipped = 0
         self._delivered = 0
+        self._fresh_at = 0.0  # when the last frame came that wasn't stale
         self._said_reading = False
         self._frozen = _Frozen(self._stall_s)
         self._turn = 0
@@ -88,7 +86,8 @@ class CaptureWorker:
                 if self._delivered > before and time.monotonic() - opened > STABLE_AFTER_S:
                     backoff.reset()
                 is_lost = e.state == "absent" and self._delivered
-                self._say(SourceState("lost" if is_lost else e.state, e.why))
+                self._say(SourceState("lost" if is_lost else e.state, e.why, skipped=self._skipped))
+                self._skipped = 0
                 self._idle(backoff.next_s())
                 continue
             self._position = 0
@@ -106,6 +105,7 @@ class CaptureWorker:
             self._say(FirstFrameBegun())
         pacer = self._pacer(source)
         self._frozen = _Frozen(self._stall_s)
+        self._fresh_at = time.monotonic()
         while True:
             self._take_messages()
             while not self._live and self._view and not self._grants:
@@ -113,14 +113,19 @@ class CaptureWorker:
             if pacer and not self._await(pacer, source):
                 return source.position
             taken = source.grab()
-            ts, mono = time.time(), time.monotonic()
+            now = time.monotonic()
             if not taken:
                 return source.position
             for _ in range(taken - 1):
                 self._unreadable(f"broken data before frame {source.position - 1}")
+            if self._live and source.age_s > self._max_age_s:
+                self._stale(source.age_s, now)
+                self._heartbeat()
+                continue
+            self._fresh_at = now
             if self._live and self._view and not self._grants:
                 self._skipped += 1  # the node is busy; reading on keeps what the camera has buffered fresh
-            elif self._retrieve(source, ts, mono) and pacer:
+            elif self._retrieve(source, now) and pacer:
                 pacer.restart()
             self._heartbeat()
 
@@ -142,11 +147,13 @@ class CaptureWorker:
             self._heartbeat()
         return True
 
-    def _retrieve(self, source: Source, ts: float, mono: float) -> bool:
-        """Decode the frame taken, straight into a slot where it fits, and tell the node.
+    def _retrieve(self, source: Source, now: float) -> bool:
+        """Decode the frame that was taken `now`, straight into a slot where that can be done, and tell the node.
 
         Returns whether it had to wait for a ring, a time that no frame should be left out for.
         """
+        mono = now - (source.age_s if math.isfinite(source.age_s) else 0.0)
+        ts = time.time() - (time.monotonic() - mono)
         out = self._view.image(self._grants[-1], *self._size) if self._view and self._grants else None
         try:
             image = source.retrieve(out)
@@ -179,6 +186,17 @@ class CaptureWorker:
         height, width = self._size
         self._view, self._grants = None, []
         self._say(SourceOpened(width, height, source.fps, source.total))
+
+    def _stale(self, age_s: float, now: float) -> None:
+        """Leave out a frame that comes too late. Raises SourceError when for long no other has come: what is held back
+        somewhere is dropped with the connection."""
+        self._skipped += 1
+        self._say(FrameStale())
+        if now - self._fresh_at > self._stall_s:
+            how_late = f"{age_s:.1f} s late" if math.isfinite(age_s) else "late"
+            raise SourceError(
+                "lost", f"its frames come {how_late}: the network or the camera is too slow for them"
+            )
 
     def _unreadable(self, why: str) -> None:
         self._skipped += 1

@@ -29,12 +29,12 @@ def start_capture_worker(
         loop=source.loop,
         live=source.is_live,
         stall_s=source.stall_seconds,
+        max_age_s=source.max_age_seconds,
         position=position,
     )
-    # OpenCV and FFmpeg read these when they are loaded. What they would print says less than our own reasons.
+    # OpenCV reads these when it is loaded. What it would print says less than our own reasons.
     environment = {
         "OPENCV_LOG_LEVEL": "SILENT",
-        "OPENCV_FFMPEG_LOGLEVEL": "-8",
         "OPENCV_VIDEOIO_V4L_SELECT_TIMEOUT": str(max(1, round(source.stall_seconds))),
     }
     program = WorkerProgram(

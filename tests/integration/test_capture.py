@@ -21,6 +21,7 @@ from edgeagent.serving.camera import CaptureSettings
 from edgeagent.workers.probe import probe_source
 from tests.support import films
 from tests.support.filming import Filming
+from tests.support.live_stream import LiveStream
 from tests.support.mjpeg import MjpegCamera
 
 RING_SLOTS = CaptureSettings().slots
@@ -265,6 +266,47 @@ def test_a_camera_that_falls_silent_is_lost(camera: MjpegCamera) -> None:
             seen = len(film.seqs)
             await film.until(lambda: len(film.seqs) > seen + 5)
             assert camera.connections >= 2
+
+    asyncio.run(steps())
+
+
+def test_frames_that_the_network_held_back_are_left_out_and_counted() -> None:
+    """Held for three seconds: none that is older than `max_age_seconds` comes; those that come say when they were
+    taken, and numbers have a gap for each that was left out."""
+
+    async def steps() -> None:
+        with LiveStream() as camera:
+            async with Filming(camera.url, max_age_seconds=1) as film:
+                await film.until(lambda: len(film.seqs) > 10)
+                left_out, seen = film.dropped.get("stale", 0), len(film.seqs)
+                camera.held = True
+                await asyncio.sleep(3)
+                camera.held = False
+                await film.until(
+                    lambda: film.dropped.get("stale", 0) > left_out + 10 and len(film.seqs) > seen + 25
+                )
+                assert (film.capture.source.state, film.restarts, camera.connections) == ("running", 0, 1)
+                taken = [camera.taken[n] for n in film.numbers]
+                assert film.monos[5:] == pytest.approx(taken[5:], abs=0.5)
+                assert film.seqs[-1] + 1 - len(film.seqs) == sum(film.dropped.values())
+
+    asyncio.run(steps())
+
+
+def test_a_link_that_is_too_slow_is_opened_again() -> None:
+    """Frames come ever later; after `stall_seconds` without one that is new enough the backlog is dropped."""
+
+    async def steps() -> None:
+        with LiveStream() as camera:
+            async with Filming(camera.url, max_age_seconds=0.5, stall_seconds=2) as film:
+                await film.until(lambda: len(film.seqs) > 10)
+                camera.bytes_per_s = 4000
+                await film.until_state("lost")
+                assert "late: the network or the camera is too slow" in film.capture.source.why
+                assert film.dropped["stale"] > 5
+                camera.bytes_per_s = None
+                await film.until_state("running")
+                assert camera.connections >= 2
 
     asyncio.run(steps())
 

@@ -82,7 +82,7 @@ class Filming:
             frame.release()
 
     def _dropped(self, reason: str, count: int) -> None:
-        self.dropped[reason] += count
+        self.dropped[reason] = self.dropped.get(reason, 0) + count
 
     def _restarted(self) -> None:
         self.restarts += 1

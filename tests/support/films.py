@@ -7,6 +7,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import pytest
 from numpy.typing import NDArray
 
 MAX_FRAMES = 100
@@ -30,12 +31,27 @@ def number(image: NDArray[np.uint8]) -> int:
 def video(path: Path, frames: int, fps: float = 25.0) -> Path:
     """Write a file of `frames` frames: MJPEG for .avi, MPEG-4 (with predicted frames) for .mp4, else FFV1."""
     assert frames <= MAX_FRAMES
+    pytest.importorskip("av")  # which reads it
     codec = {".avi": "MJPG", ".mp4": "mp4v"}.get(path.suffix, "FFV1")
     writer = cv2.VideoWriter(str(path), cv2.CAP_FFMPEG, cv2.VideoWriter_fourcc(*codec), fps, (160, 120))
     assert writer.isOpened()
     for i in range(frames):
         writer.write(picture(i))
     writer.release()
+    return path
+
+
+def interlaced(path: Path, frames: int, codec: str = "libx264") -> Path:
+    """Write a film whose frames each hold lines of two moments."""
+    av = pytest.importorskip("av")
+    flags = {"flags": "+ilme+ildct"} | ({"x264-params": "interlaced=1"} if codec == "libx264" else {})
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream(codec, rate=25, options=flags)
+        stream.width, stream.height, stream.pix_fmt, stream.bit_rate = 160, 128, "yuv420p", 4_000_000
+        for i in range(frames):
+            frame = av.VideoFrame.from_ndarray(picture(i, 160, 128), format="bgr24")
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
     return path
 
 

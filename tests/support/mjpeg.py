@@ -11,6 +11,7 @@ from typing import Any
 
 import cv2
 import numpy as np
+import pytest
 
 _BOUNDARY = "frame"
 
@@ -34,6 +35,11 @@ class MjpegCamera:
         """Where it sends; the same after it came back."""
         return f"http://127.0.0.1:{self._port}/video"
 
+    @property
+    def picture_url(self) -> str:
+        """Where it gives one picture."""
+        return f"http://127.0.0.1:{self._port}/snapshot.jpg"
+
     def start(self) -> None:
         """Listen, on the port of the first time."""
         camera = self
@@ -45,6 +51,7 @@ class MjpegCamera:
             def log_message(self, *args: Any) -> None:
                 pass
 
+        pytest.importorskip("av")  # which watches it
         self._server = ThreadingHTTPServer(("127.0.0.1", self._port), Handler)
         self._server.daemon_threads = True
         self._port = self._server.server_address[1]
@@ -71,6 +78,9 @@ class MjpegCamera:
 
     def _serve(self, handler: BaseHTTPRequestHandler) -> None:
         server = self._server
+        if handler.path.endswith(".jpg"):
+            self._send_picture(handler)
+            return
         self._clients.add(handler.connection)
         self.connections += 1
         handler.send_response(200)
@@ -88,8 +98,19 @@ class MjpegCamera:
         finally:
             self._clients.discard(handler.connection)
 
+    def _send_picture(self, handler: BaseHTTPRequestHandler) -> None:
+        jpeg = self._jpeg(1)
+        handler.send_response(200)
+        handler.send_header("Content-Type", "image/jpeg")
+        handler.send_header("Content-Length", str(len(jpeg)))
+        handler.end_headers()
+        handler.wfile.write(jpeg)
+
     def _part(self, index: int) -> bytes:
-        picture = np.full((self.height, self.width, 3), index * 5 % 250, np.uint8)
-        jpeg = cv2.imencode(".jpg", picture)[1].tobytes()
+        jpeg = self._jpeg(index)
         head = f"--{_BOUNDARY}\r\nContent-Type: image/jpeg\r\nContent-Length: {len(jpeg)}\r\n\r\n"
         return head.encode() + jpeg + b"\r\n"
+
+    def _jpeg(self, index: int) -> bytes:
+        picture = np.full((self.height, self.width, 3), index * 5 % 250, np.uint8)
+        return cv2.imencode(".jpg", picture)[1].tobytes()

@@ -12,13 +12,14 @@ from edgeagent.core.text import FreeText
 @dataclass(frozen=True)
 class CaptureSource:
     """Film `url` from frame `position` on, for ever. fps: to be given, None: the source's own; stall_s: seconds after
-    which a source that gives nothing is lost."""
+    which a source that gives nothing is lost; max_age_s: how old a frame of a live source may be, seconds."""
 
     url: str
     fps: float | None
     loop: bool
     live: bool
     stall_s: float
+    max_age_s: float
     position: int
 
 
@@ -68,5 +69,12 @@ class FrameUnreadable:
     why: FreeText
 
 
-CaptureMessage = CaptureSource | SourceBusy | SourceState | FirstFrameBegun | SourceOpened | FrameUnreadable
+@dataclass(frozen=True)
+class FrameStale:
+    """One frame of a live source is older than it may be; it is counted in the next `skipped`."""
+
+
+CaptureMessage = (
+    CaptureSource | SourceBusy | SourceState | FirstFrameBegun | SourceOpened | FrameUnreadable | FrameStale
+)
 MESSAGES: tuple[type[CaptureMessage], ...] = get_args(CaptureMessage)

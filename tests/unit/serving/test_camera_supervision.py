@@ -20,6 +20,7 @@ from edgeagent.workers.messages import Captured, Grant, Heartbeat, Message
 from edgeagent.workers.process import Exit
 from edgeagent.workers.tasks.capture import (
     FirstFrameBegun,
+    FrameStale,
     FrameUnreadable,
     SourceBusy,
     SourceOpened,
@@ -333,6 +334,25 @@ def test_a_frame_that_kills_decoders_is_left_out(workers: list[Worker]) -> None:
         line.worker.frame(2)
         assert line.dropped == [("unreadable", 1)]
         assert [f.seq for f in line.frames] == [0, 2]
+        await line.capture.stop()
+
+    run(steps())
+
+
+def test_what_is_left_out_is_counted_by_its_reason(workers: list[Worker]) -> None:
+    """Also when no frame follows: the source is lost, for all come late."""
+
+    async def steps() -> None:
+        line = Line(workers)
+        line.worker.open()
+        for message in (FrameStale(), FrameStale(), FrameUnreadable("torn")):
+            line.worker.say(message)
+        line.worker.frame(4, skipped=4)
+        assert sorted(line.dropped) == [("busy", 1), ("stale", 2), ("unreadable", 1)]
+        line.worker.say(FrameStale())
+        line.worker.say(SourceState("lost", "late", skipped=1))
+        assert line.dropped[-1] == ("stale", 1)
+        assert line.capture.source.captured == 6
         await line.capture.stop()
 
     run(steps())

@@ -164,6 +164,40 @@ def test_a_live_line_without_an_engine_holds_one_frame() -> None:
     assert harness.swap("v1").seqs == [99]
 
 
+def test_a_live_line_infers_nothing_that_is_too_old_by_now() -> None:
+    """It came late, or waited for an engine; also what a dead engine had. Counted, in order, and its slot is free."""
+    harness = RouterHarness()
+    harness.now = 100.0
+    line = harness.line(live=True)
+    line.route.max_age_s = 2.0
+    old = harness.swap("v1")
+    line.captures(3)
+    new = harness.swap("v2")
+    assert (old.seqs, new.seqs) == ([0, 1], [2])
+    harness.now = 104.5
+    new.dies()
+    line.captures(1)
+    new.restarts()
+    assert new.seqs == [3]
+    old.answers()
+    old.answers()
+    assert (line.seqs, line.dropped) == ([0, 1], {"stale": 1})
+    new.answers()
+    assert line.seqs == [0, 1, 3]
+    assert line.in_use == 0
+
+
+def test_a_lossless_line_infers_what_is_old() -> None:
+    """However long it waited."""
+    harness = RouterHarness()
+    harness.now = 1000.0
+    line = harness.line()
+    line.route.max_age_s = 2.0
+    line.captures(3)
+    assert harness.swap("v1").seqs == [0, 1]
+    assert not line.dropped
+
+
 def test_a_lossless_line_waits() -> None:
     """Its camera is held by the slots that it lacks."""
     harness = RouterHarness()
