@@ -27,6 +27,7 @@ _COLOURS = {
     "STABLE": "green",
     "running": "green",
     "ended": "green",
+    "waiting": "green",
     "REJECTED": "red",
     "absent": "red",
     "lost": "red",

@@ -205,11 +205,12 @@ def default_live(url: str) -> bool:
 class SourceConfig(Section):
     """Where frames come from. fps: pace of a file or folder, None for its own; stall_seconds: no frame for
     so long means that the source is gone and is opened again; max_age_seconds: a frame of a live source that is older
-    is not inferred."""
+    is not inferred; watch: pictures that are put into the folder later are frames too."""
 
     url: str
     fps: float | None = Field(default=None, gt=0, le=1000, allow_inf_nan=False)
     loop: bool = False
+    watch: bool = False
     live: bool | None = None
     stall_seconds: Seconds = 10.0
     max_age_seconds: Seconds = 2.0
@@ -218,6 +219,16 @@ class SourceConfig(Section):
     def is_live(self) -> bool:
         """`live`, or what suits the kind of source."""
         return default_live(self.url) if self.live is None else self.live
+
+    @field_validator("watch")
+    @classmethod
+    def _watch(cls, watch: bool, info: ValidationInfo) -> bool:
+        url = info.data.get("url", "")
+        if watch and "://" in url and not url.startswith("file://"):
+            raise ValueError("needs a folder as source.url")
+        if watch and info.data.get("loop"):
+            raise ValueError("a folder that is watched has no end at which it could loop")
+        return watch
 
     @field_validator("url")
     @classmethod

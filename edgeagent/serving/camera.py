@@ -188,8 +188,8 @@ class Capture:
                 worker.limits = replace(self._limits, silence_s=silence_s)
             case SourceState():
                 self._source_state(message)
-            case FirstFrameBegun():
-                self._reading = True
+            case FirstFrameBegun(position):
+                self._reading, self._position = True, position
             case SourceOpened(width, height):
                 self._reading = False
                 if self.worker:

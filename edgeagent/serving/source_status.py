@@ -18,11 +18,12 @@ STATES = (
     "lost",  # it was open and gives nothing any more: likewise
     "unreadable",  # it is there, and nothing in it can be decoded: likewise
     "frozen",  # frames come, and are all the same
+    "waiting",  # all pictures of a folder that is watched were taken
     "ended",  # a file is at its end
     "restarting",  # the worker died or was killed; the next one starts after a pause
     "stopped",
 )
-_EXPECTED = ("starting", "running", "ended", "stopped")
+_EXPECTED = ("starting", "running", "waiting", "ended", "stopped")
 _FPS_FRAMES = 90
 
 
@@ -90,8 +91,9 @@ class SourceStatus:
         """Count frames that the source gave and that are not handed on: for the reasons told, else for being busy."""
         self.captured += count
         for reason in ("unreadable", "stale"):
-            n = min(count, self._said.pop(reason, 0))
+            n = min(count, self._said[reason])
             count -= n
+            self._said[reason] -= n
             if n:
                 self._on_dropped(reason, n)
         if count:

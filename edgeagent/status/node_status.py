@@ -39,10 +39,11 @@ class NodeStatus:
         """Whether each pipeline has given a result within the last seconds, or has come to its source's end."""
         waiting = []
         for name, p in self._pipelines.items():
-            if p.capture.source.state == "ended" and p.results:
+            engine = self._updaters[p.config.model].slot.engine
+            state = p.capture.source.state
+            if (state == "ended" and p.results) or (state == "waiting" and engine):
                 continue
             if not p.results or time.monotonic() - p.last_result > p.config.source.stall_seconds:
-                engine = self._updaters[p.config.model].slot.engine
                 camera = f"camera {p.capture.source.state} {p.capture.source.why}".strip()
                 waiting.append(f"{name}: {camera if engine else 'no model serves yet'}")
         return not waiting, "; ".join(waiting)

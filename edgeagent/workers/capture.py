@@ -42,6 +42,7 @@ STABLE_AFTER_S = 5.0  # a source that gave frames for so long is tried again at 
 HEARTBEAT_S = 1.0
 # Of a live source that has no frame rate of its own: otherwise it would be read as fast as the disk gives.
 FOLDER_FPS = 10.0
+_FOLDER_LOOK_S = 0.25  # how often to ask for what was put there
 _HASH_STEP = 8  # a frozen camera is recognised by every eighth pixel of every eighth row
 
 
@@ -56,6 +57,7 @@ class CaptureWorker:
         self._live = task.live
         self._stall_s = task.stall_s
         self._max_age_s = task.max_age_s
+        self._watch = task.watch
         self._position = task.position
         self._view: RingView | None = None
         self._ring = self._slot_bytes = 0
@@ -64,7 +66,7 @@ class CaptureWorker:
         self._skipped = 0
         self._delivered = 0
         self._fresh_at = 0.0  # when the last frame came that wasn't stale
-        self._said_reading = False
+        self._said_reading = self._said_waiting = False
         self._frozen = _Frozen(self._stall_s)
         self._turn = 0
         self._last_said = 0.0
@@ -76,7 +78,7 @@ class CaptureWorker:
             opened, before = time.monotonic(), self._delivered
             try:
                 self._say(SourceBusy(OPEN_TIMEOUT_S + 10))
-                with closing(open_source(self._url, self._fps, self._stall_s)) as source:
+                with closing(open_source(self._url, self._fps, self._stall_s, self._watch)) as source:
                     self._say(Heartbeat(self._turn))
                     opened = time.monotonic()
                     end = self._film(source)
@@ -100,9 +102,8 @@ class CaptureWorker:
     def _film(self, source: Source) -> int:
         """Deliver frames until the source ends. Returns the position of its end. Raises SourceError."""
         source.seek(self._position, self._heartbeat)
-        if source.resumable and not self._said_reading:
-            self._said_reading = True
-            self._say(FirstFrameBegun())
+        if source.resumable and not source.watches:
+            self._begin_reading(source.position)
         pacer = self._pacer(source)
         self._frozen = _Frozen(self._stall_s)
         self._fresh_at = time.monotonic()
@@ -114,20 +115,38 @@ class CaptureWorker:
                 return source.position
             taken = source.grab()
             now = time.monotonic()
-            if not taken:
+            if not taken and not source.watches:
                 return source.position
+            if not taken:
+                self._wait_for_more(now)
+                continue
+            if source.watches:
+                self._begin_reading(source.position - 1)
             for _ in range(taken - 1):
                 self._unreadable(f"broken data before frame {source.position - 1}")
             if self._live and source.age_s > self._max_age_s:
                 self._stale(source.age_s, now)
                 self._heartbeat()
                 continue
-            self._fresh_at = now
+            self._fresh_at, self._said_waiting = now, False
             if self._live and self._view and not self._grants:
                 self._skipped += 1  # the node is busy; reading on keeps what the camera has buffered fresh
             elif self._retrieve(source, now) and pacer:
                 pacer.restart()
             self._heartbeat()
+
+    def _begin_reading(self, position: int) -> None:
+        if not self._said_reading:
+            self._said_reading = True
+            self._say(FirstFrameBegun(position))
+
+    def _wait_for_more(self, now: float) -> None:
+        """Of a folder that is watched; the node is told at the start, and when nothing has come for long."""
+        if not self._said_waiting and (not self._delivered or now - self._fresh_at > self._stall_s):
+            self._said_waiting = True
+            self._say(SourceState("waiting", "for pictures in the folder", skipped=self._skipped))
+            self._skipped = 0
+        self._wait(_FOLDER_LOOK_S)
 
     def _pacer(self, source: Source) -> FramePacer | None:
         """None: as fast as the source gives frames, and the node takes them."""
@@ -142,7 +161,7 @@ class CaptureWorker:
             self._wait(wait_s)
         for _ in range(pacer.take(time.monotonic())):
             if not (taken := source.grab()):
-                return False
+                return source.watches
             self._skipped += taken
             self._heartbeat()
         return True

@@ -31,6 +31,7 @@ def start_capture_worker(
         stall_s=source.stall_seconds,
         max_age_s=source.max_age_seconds,
         position=position,
+        watch=source.watch,
     )
     # OpenCV reads these when it is loaded. What it would print says less than our own reasons.
     environment = {
@@ -72,6 +73,8 @@ async def _probe(source: SourceConfig, timeout_s: float) -> str:
                 result.set_result(f"{width}x{height}, {rate}")
             case FrameUnreadable(why):
                 unreadable = why
+            case SourceState("waiting", why):
+                result.set_result(why)
             case SourceState(_, why):
                 failed(unreadable or why)
 

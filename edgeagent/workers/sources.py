@@ -18,14 +18,16 @@ import numpy as np
 
 from edgeagent.workers.stills import ImageFolder, bgr, decoded, is_image
 from edgeagent.workers.source import Image, Source, SourceError, UnreadableFrameError
+from edgeagent.workers.uploads import UploadFolder
 
 _NETWORK = ("rtsp", "rtsps", "http", "https")
 _JPEG = {cv2.VideoWriter.fourcc(*"MJPG"), cv2.VideoWriter.fourcc(*"JPEG")}
 
 
-def open_source(url: str, fps: float, read_timeout_s: float) -> Source:
+def open_source(url: str, fps: float, read_timeout_s: float, watch: bool = False) -> Source:
     """Open what `url` names (see SourceConfig). fps: asked of a device that can choose, 0: its own; read_timeout_s:
-    no frame of a camera for so long means that it is lost. Raises SourceError."""
+    no frame of a camera for so long means that it is lost; watch: wait for what is put into a folder later. Raises
+    SourceError."""
     parts = urlsplit(url) if "://" in url else urlsplit("file://" + url.replace("%", "%25"))
     if parts.scheme == "synthetic":
         return Synthetic(parts.netloc, parts.query)
@@ -41,6 +43,8 @@ def open_source(url: str, fps: float, read_timeout_s: float) -> Source:
         return Device(path, fps)
     if not mode:
         raise SourceError("absent", f"{path}: no such file or folder")
+    if watch:
+        return UploadFolder(path)
     if stat.S_ISDIR(mode):
         return ImageFolder.of(path)
     if is_image(path.name):
@@ -63,7 +67,7 @@ def _video() -> ModuleType:
 class Device:
     """A V4L2 device. It has no end: when it gives no frame, it is lost."""
 
-    total, resumable, camera, age_s = 0, False, True, 0.0
+    total, resumable, camera, watches, age_s = 0, False, True, False, 0.0
 
     def __init__(self, path: Path, fps: float) -> None:
         """fps: to ask it for, 0: its own. Raises SourceError."""
@@ -103,7 +107,7 @@ class Device:
 class Synthetic:
     """`synthetic://conveyor?seed=&fps=&width=&height=`: a rendered packaging line; endless, and the same every time."""
 
-    total, resumable, camera, age_s = 0, True, False, 0.0
+    total, resumable, camera, watches, age_s = 0, True, False, False, 0.0
 
     def __init__(self, scene: str, query: str) -> None:
         from edgeagent.scenes.conveyor import Conveyor

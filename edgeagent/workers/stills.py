@@ -21,7 +21,7 @@ IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".t
 class ImageFolder:
     """Images as frames; they may differ in size."""
 
-    fps, resumable, camera, age_s = 0.0, True, False, 0.0
+    fps, resumable, camera, watches, age_s = 0.0, True, False, False, 0.0
 
     def __init__(self, paths: list[Path]) -> None:
         self._paths = paths
@@ -37,7 +37,7 @@ class ImageFolder:
             raise SourceError("absent", f"{folder}: {e.strerror}") from e
         if not names:
             raise SourceError("absent", f"{folder}: holds no images ({' '.join(sorted(IMAGE_SUFFIXES))})")
-        return cls([folder / name for name in sorted(names, key=_natural)])
+        return cls([folder / name for name in sorted(names, key=natural)])
 
     def grab(self) -> int:
         """See `Source.grab`."""
@@ -48,13 +48,7 @@ class ImageFolder:
 
     def retrieve(self, out: Image | None) -> Image:
         """See `Source.retrieve`."""
-        # Not cv2.imread(path, out): for a file that it can't read it returns `out` as it was, the frame before.
-        path = self._paths[self.position - 1]
-        try:
-            data = np.fromfile(path, np.uint8)
-        except OSError as e:
-            raise UnreadableFrameError(f"{path}: {e.strerror}") from e
-        return decoded(data, str(path))
+        return read_picture(self._paths[self.position - 1])
 
     def seek(self, position: int, heartbeat: Callable[[], None]) -> None:
         """See `Source.seek`."""
@@ -69,10 +63,20 @@ def is_image(name: str) -> bool:
     return not name.startswith(".") and Path(name).suffix.lower() in IMAGE_SUFFIXES
 
 
-def _natural(name: str) -> list[tuple[int, str]]:
+def natural(name: str) -> list[tuple[int, str]]:
     """Sort key: numbers in a name by their value, the rest as text."""
     parts = [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", name)]
     return [*parts, (-2, name)]
+
+
+def read_picture(path: Path) -> Image:
+    """The picture in a file. Raises UnreadableFrameError."""
+    # Not cv2.imread(path, out): for a file that it can't read it returns `out` as it was, the frame before.
+    try:
+        data = np.fromfile(path, np.uint8)
+    except OSError as e:
+        raise UnreadableFrameError(f"{path}: {e.strerror}") from e
+    return decoded(data, str(path))
 
 
 def decoded(data: NDArray[np.uint8], name: str) -> Image:

@@ -125,7 +125,7 @@ class _Deinterlacer:
 class VideoFile:
     """A video file, from its first frame to its last."""
 
-    resumable, camera, age_s = True, False, 0.0
+    resumable, camera, watches, age_s = True, False, False, 0.0
 
     def __init__(self, path: Path) -> None:
         if not os.access(path, os.R_OK):
@@ -185,7 +185,7 @@ class VideoFile:
 class NetworkCamera:
     """A network stream. It has no end: when it gives no frame, it is lost."""
 
-    total, resumable, camera = 0, False, True
+    total, resumable, camera, watches = 0, False, True, False
 
     def __init__(self, url: str, stall_s: float) -> None:
         """stall_s: no frame for so long means that it is lost. Raises SourceError."""

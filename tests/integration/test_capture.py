@@ -215,6 +215,34 @@ def test_a_folder_with_nothing_readable_says_so(tmp_path: Path) -> None:
     asyncio.run(steps())
 
 
+def test_pictures_that_are_uploaded_later_are_looked_at(tmp_path: Path) -> None:
+    """Of a folder that is watched: what is there, what comes, each once, also when the worker is killed and what was
+    seen is deleted. A half-written file waits until it is whole."""
+    folder = tmp_path / "uploads"
+    folder.mkdir()
+    whole = cv2.imencode(".jpg", films.picture(2))[1].tobytes()
+
+    async def steps() -> None:
+        async with Filming(folder, watch=True) as film:
+            await film.until_state("waiting")
+            cv2.imwrite(str(folder / "0.png"), films.picture(0))
+            await film.until(lambda: film.numbers == [0])
+            cv2.imwrite(str(folder / "1.png"), films.picture(1))
+            (folder / "2.jpg").write_bytes(whole[: len(whole) // 2])
+            await film.until(lambda: film.numbers == [0, 1])
+            assert film.capture.pid is not None
+            os.kill(film.capture.pid, signal.SIGKILL)
+            (folder / "0.png").unlink()
+            await film.until(lambda: film.restarts == 1 and film.capture.pid is not None)
+            (folder / "2.jpg").write_bytes(whole)
+            await film.until(lambda: len(film.numbers) > 2)
+            assert (film.numbers, film.seqs) == ([0, 1, 2], [0, 1, 2])
+            assert film.capture.source.state == "running"
+            assert sum(film.dropped.values()) == 0
+
+    asyncio.run(steps())
+
+
 def test_images_of_different_sizes(tmp_path: Path) -> None:
     """Smaller ones use the same ring; a larger one gets a new ring, and the old one goes."""
     folder = tmp_path / "parts"

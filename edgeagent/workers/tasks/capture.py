@@ -12,7 +12,8 @@ from edgeagent.core.text import FreeText
 @dataclass(frozen=True)
 class CaptureSource:
     """Film `url` from frame `position` on, for ever. fps: to be given, None: the source's own; stall_s: seconds after
-    which a source that gives nothing is lost; max_age_s: how old a frame of a live source may be, seconds."""
+    which a source that gives nothing is lost; max_age_s: how old a frame of a live source may be, seconds;
+    watch: a folder's end is none."""
 
     url: str
     fps: float | None
@@ -21,6 +22,7 @@ class CaptureSource:
     stall_s: float
     max_age_s: float
     position: int
+    watch: bool = False
 
 
 @dataclass(frozen=True)
@@ -35,7 +37,7 @@ class SourceState:
     """How the source is. position: the frame to go on with, None: where it was; skipped: frames without a slot since
     the last message."""
 
-    state: Literal["running", "absent", "lost", "unreadable", "frozen", "ended"]
+    state: Literal["running", "absent", "lost", "unreadable", "frozen", "waiting", "ended"]
     why: FreeText
     position: int | None = None
     skipped: int = 0
@@ -48,7 +50,9 @@ class SourceState:
 
 @dataclass(frozen=True)
 class FirstFrameBegun:
-    """The first frame is being read: if the worker dies now, this frame is to blame."""
+    """The first frame is being read, that at `position`: if the worker dies now, this frame is to blame."""
+
+    position: int
 
 
 @dataclass(frozen=True)

@@ -326,7 +326,7 @@ def test_a_frame_that_kills_decoders_is_left_out(workers: list[Worker]) -> None:
         for count in (2, 3, 4):
             await line.respawned(count)
             assert line.worker.position == 1
-            line.worker.say(FirstFrameBegun())
+            line.worker.say(FirstFrameBegun(1))
             line.worker.die()
         await line.respawned(5)
         assert line.worker.position == 2
