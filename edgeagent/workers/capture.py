@@ -51,13 +51,7 @@ class CaptureWorker:
 
     def __init__(self, channel: WorkerChannel, task: CaptureSource) -> None:
         self._channel = channel
-        self._url = task.url
-        self._fps = task.fps or 0.0
-        self._loop = task.loop
-        self._live = task.live
-        self._stall_s = task.stall_s
-        self._max_age_s = task.max_age_s
-        self._watch = task.watch
+        self._task = task
         self._position = task.position
         self._view: RingView | None = None
         self._ring = self._slot_bytes = 0
@@ -67,22 +61,22 @@ class CaptureWorker:
         self._delivered = 0
         self._fresh_at = 0.0  # when the last frame came that wasn't stale
         self._said_reading = self._said_waiting = False
-        self._frozen = _Frozen(self._stall_s)
+        self._frozen = _Frozen(task.stall_s)
         self._turn = 0
         self._last_said = 0.0
 
     def run(self) -> None:
         """Film for ever; open the source anew, with growing pauses, when it fails."""
-        backoff = Backoff(*BACKOFF_S, jitter=0.0)
+        backoff, task = Backoff(*BACKOFF_S, jitter=0.0), self._task
         while True:
             opened, before = time.monotonic(), self._delivered
             try:
                 self._say(SourceBusy(OPEN_TIMEOUT_S + 10))
-                with closing(open_source(self._url, self._fps, self._stall_s, self._watch)) as source:
+                with closing(open_source(task.url, task.fps or 0.0, task.stall_s, task.watch)) as source:
                     self._say(Heartbeat(self._turn))
                     opened = time.monotonic()
                     end = self._film(source)
-                    if self._delivered == before and self._position < max(end, 1) and (self._loop or not end):
+                    if self._delivered == before and self._position < max(end, 1) and (task.loop or not end):
                         raise SourceError("unreadable", "nothing in it can be decoded")
             except SourceError as e:
                 if self._delivered > before and time.monotonic() - opened > STABLE_AFTER_S:
@@ -93,7 +87,7 @@ class CaptureWorker:
                 self._idle(backoff.next_s())
                 continue
             self._position = 0
-            if not self._loop:
+            if not task.loop:
                 promised = f", though its header says {source.total}" if source.total > end else ""
                 self._say(SourceState("ended", f"after {end} frames{promised}", end, self._skipped))
                 while True:
@@ -105,11 +99,11 @@ class CaptureWorker:
         if source.resumable and not source.watches:
             self._begin_reading(source.position)
         pacer = self._pacer(source)
-        self._frozen = _Frozen(self._stall_s)
+        self._frozen = _Frozen(self._task.stall_s)
         self._fresh_at = time.monotonic()
         while True:
             self._take_messages()
-            while not self._live and self._view and not self._grants:
+            while not self._task.live and self._view and not self._grants:
                 self._wait(HEARTBEAT_S)
             if pacer and not self._await(pacer, source):
                 return source.position
@@ -124,12 +118,12 @@ class CaptureWorker:
                 self._begin_reading(source.position - 1)
             for _ in range(taken - 1):
                 self._unreadable(f"broken data before frame {source.position - 1}")
-            if self._live and source.age_s > self._max_age_s:
+            if self._task.live and source.age_s > self._task.max_age_s:
                 self._stale(source.age_s, now)
                 self._heartbeat()
                 continue
             self._fresh_at, self._said_waiting = now, False
-            if self._live and self._view and not self._grants:
+            if self._task.live and self._view and not self._grants:
                 self._skipped += 1  # the node is busy; reading on keeps what the camera has buffered fresh
             elif self._retrieve(source, now) and pacer:
                 pacer.restart()
@@ -142,7 +136,7 @@ class CaptureWorker:
 
     def _wait_for_more(self, now: float) -> None:
         """Of a folder that is watched; the node is told at the start, and when nothing has come for long."""
-        if not self._said_waiting and (not self._delivered or now - self._fresh_at > self._stall_s):
+        if not self._said_waiting and (not self._delivered or now - self._fresh_at > self._task.stall_s):
             self._said_waiting = True
             self._say(SourceState("waiting", "for pictures in the folder", skipped=self._skipped))
             self._skipped = 0
@@ -150,10 +144,10 @@ class CaptureWorker:
 
     def _pacer(self, source: Source) -> FramePacer | None:
         """None: as fast as the source gives frames, and the node takes them."""
-        fps = self._fps
-        if not fps and (self._live or isinstance(source, Synthetic)):
+        fps = self._task.fps or 0.0
+        if not fps and (self._task.live or isinstance(source, Synthetic)):
             fps = source.fps or FOLDER_FPS
-        return FramePacer(fps, self._live) if fps and not source.camera else None
+        return FramePacer(fps, self._task.live) if fps and not source.camera else None
 
     def _await(self, pacer: FramePacer, source: Source) -> bool:
         """Wait until the next frame is due, and leave out what is past. False when the source ends with that."""
@@ -211,7 +205,7 @@ class CaptureWorker:
         somewhere is dropped with the connection."""
         self._skipped += 1
         self._say(FrameStale())
-        if now - self._fresh_at > self._stall_s:
+        if now - self._fresh_at > self._task.stall_s:
             how_late = f"{age_s:.1f} s late" if math.isfinite(age_s) else "late"
             raise SourceError(
                 "lost", f"its frames come {how_late}: the network or the camera is too slow for them"

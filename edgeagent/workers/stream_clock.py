@@ -46,6 +46,11 @@ class StreamClock:
             self._offset, self._latest = min(offset, known), max(self._latest, stream_s)
         self._now = now
 
+    @property
+    def begun(self) -> bool:
+        """Whether the stream has given a time at all."""
+        return self._latest is not None
+
     def age_s(self, stream_s: float, now: float) -> float:
         """How long ago the frame of this time was taken, UNKNOWN while nothing tells."""
         return max(0.0, now - stream_s - self._offset) if self._settled else UNKNOWN

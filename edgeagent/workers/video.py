@@ -24,7 +24,7 @@ import numpy as np
 from av.format import Flags as FormatFlags
 
 from edgeagent.workers.source import OPEN_TIMEOUT_S, Image, SourceError, UnreadableFrameError
-from edgeagent.workers.stream_clock import ArrivalClock, StreamClock
+from edgeagent.workers.stream_clock import UNKNOWN, ArrivalClock, StreamClock
 
 av.logging.set_level(av.logging.PANIC)  # what goes wrong is raised, and said in our words
 
@@ -260,8 +260,10 @@ class NetworkCamera:
         return packet
 
     def _age_s(self, frame: Any) -> float:
-        if self._clock is None or frame.time is None:
+        if self._clock is None or not self._clock.begun:
             return self._arrivals.age_s
+        if frame.time is None:  # an RTSP stream's first frame may have none
+            return UNKNOWN
         return self._clock.age_s(frame.time, time.monotonic())
 
     def _refuse_single_picture(self) -> None:
@@ -302,7 +304,7 @@ def _why_no_stream(url: str, error: Exception | None) -> str:
     try:
         address = (parts.hostname or "", parts.port or NETWORK_PORTS[parts.scheme])
         with socket.create_connection(address, timeout=3):
-            said = f": {error.strerror}" if isinstance(error, OSError) and error.strerror else ""
+            said = f": {error.strerror}" if isinstance(error, av.FFmpegError) else ""
             return f"{address[0]}:{address[1]} answers, but sends no video (path, login or codec?){said}"
     except (OSError, ValueError) as e:
         return f"cannot connect to {parts.hostname or 'the camera'}: {e}"

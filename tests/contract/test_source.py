@@ -19,6 +19,7 @@ from edgeagent.workers.sources import open_source
 from tests.support import films
 from tests.support.live_stream import LiveStream
 from tests.support.mjpeg import MjpegCamera
+from tests.support.rtsp import RtspCamera
 
 FRAMES = 14
 KINDS = ("avi", "mp4", "mkv", "folder", "image", "synthetic", "file url")
@@ -255,9 +256,10 @@ def test_a_stream_may_change_its_size_and_orientation() -> None:
         assert camera.connections == 1
 
 
-def test_a_compressed_stream_may_change_its_size() -> None:
+@pytest.mark.parametrize("kind", [LiveStream, RtspCamera])
+def test_a_compressed_stream_may_change_its_size(kind: type[LiveStream]) -> None:
     """As a camera does whose resolution is set while it sends."""
-    with LiveStream(size=(320, 240)) as camera, closing(open_source(camera.url, 0, 5)) as source:
+    with kind(size=(320, 240)) as camera, closing(open_source(camera.url, 0, 5)) as source:
         source.grab()
         camera.size = (160, 120)
         shapes = [source.retrieve(None).shape]
@@ -268,9 +270,10 @@ def test_a_compressed_stream_may_change_its_size() -> None:
         assert camera.connections == 1
 
 
-def test_what_the_network_held_back_is_known_to_be_old() -> None:
+@pytest.mark.parametrize("kind", [LiveStream, RtspCamera])
+def test_what_the_network_held_back_is_known_to_be_old(kind: type[LiveStream]) -> None:
     """By the times in the stream: held for two seconds, then handed on at once."""
-    with LiveStream() as camera, closing(open_source(camera.url, 0, 30)) as source:
+    with kind() as camera, closing(open_source(camera.url, 0, 30)) as source:
 
         def next_ages() -> tuple[float, float]:
             source.grab()
@@ -278,13 +281,26 @@ def test_what_the_network_held_back_is_known_to_be_old() -> None:
             return source.age_s, time.monotonic() - taken
 
         while next_ages()[0] > 0.5:
-            pass  # what was buffered while the stream was opened
+            pass  # what was buffered while the stream was opened; of unknown age, or old
         camera.held = True
         time.sleep(2)
         camera.held = False
         said, true = zip(*[next_ages() for _ in range(20)], strict=True)
     assert max(true) > 1.5
     assert list(said) == pytest.approx(list(true), abs=0.5)
+
+
+@pytest.mark.parametrize("kind", [LiveStream, RtspCamera])
+def test_an_interlaced_stream_is_seen_as_it_is(kind: type[LiveStream]) -> None:
+    """Neither black nor the picture before."""
+    with kind(size=(160, 128)) as camera:
+        camera.interlaced = True
+        with closing(open_source(camera.url, 0, 5)) as source:
+            seen = []
+            for _ in range(20):
+                source.grab()
+                seen.append(films.number(source.retrieve(None)))
+    assert seen == list(range(seen[0], seen[0] + 20))
 
 
 def test_a_stream_that_falls_silent_gives_no_frame_more() -> None:
