@@ -22,12 +22,11 @@ from edgeagent.config.schema import (
     PipelineConfig,
     ProbationConfig,
     Sink,
-    SourceConfig,
     UpdateConfig,
-    default_live,
     is_loopback,
 )
 from edgeagent.config.secret import read_secret
+from edgeagent.config.source import SourceConfig, default_live
 
 __all__ = [
     "ApiConfig",
