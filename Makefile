@@ -66,6 +66,7 @@ soak: setup
 	$(BIN)/python -m bench.soak_kills
 	$(BIN)/python -m bench.soak_mutations
 	$(BIN)/pytest -m soak tests/oracle tests/e2e
+	$(BIN)/pytest -m soak -s tests/integration/test_camera_soak.py
 
 bench: setup
 	$(BIN)/python -m bench.run

@@ -16,8 +16,8 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 import cv2
 import numpy as np
 
-from edgeagent.workers.stills import ImageFolder, bgr, decoded, is_image
 from edgeagent.workers.source import Image, Source, SourceError, UnreadableFrameError
+from edgeagent.workers.stills import ImageFolder, bgr, decoded, is_image
 from edgeagent.workers.uploads import UploadFolder
 
 _NETWORK = ("rtsp", "rtsps", "http", "https")

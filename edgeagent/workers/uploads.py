@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from edgeagent.workers.stills import is_image, natural, read_picture
 from edgeagent.workers.source import Image, SourceError
+from edgeagent.workers.stills import is_image, natural, read_picture
 
 QUIET_S = 1.0
 """A file that hasn't changed for so long is whole, if its end doesn't say otherwise."""

@@ -191,9 +191,7 @@ class NetworkCamera:
         """stall_s: no frame for so long means that it is lost. Raises SourceError."""
         self._stall_s = stall_s
         try:
-            container = av.open(
-                url, options=_OPTIONS.get(urlsplit(url).scheme, {}), timeout=(OPEN_TIMEOUT_S, stall_s)
-            )
+            container = av.open(url, options=_OPTIONS, timeout=(OPEN_TIMEOUT_S, stall_s))
         except (av.FFmpegError, OSError, ValueError) as e:
             raise SourceError("absent", _why_no_stream(url, e)) from e
         if not container.streams.video:
@@ -276,8 +274,9 @@ class NetworkCamera:
             raise SourceError("unreadable", why) from e
 
 
-# Over UDP a busy network loses parts of pictures.
-_OPTIONS = {scheme: {"rtsp_transport": "tcp"} for scheme in ("rtsp", "rtsps")}
+# FFmpeg would look at twenty frames, to tell how many a second there are, before it hands on the first. And over UDP a
+# busy network loses parts of pictures.
+_OPTIONS = {"fpsprobesize": "3", "rtsp_transport": "tcp"}
 
 
 def _is_picture(format_name: str) -> bool:

@@ -21,10 +21,10 @@ _CLOCK = 90_000  # ticks a second
 class LiveStream:
     """Films `fps` numbered pictures a second (see films) for each who asks. A context manager.
 
-    taken: when the picture of this number was taken last, monotonic seconds. held: the network takes pictures in, and
-    hands them on once it is False again. bytes_per_s: what the network lets through, None: all. garbled: what it hands
-    on is noise. silent: no more pictures are taken. size: width and height of pictures from now on. interlaced: films
-    lines of two moments; for who asks from now on.
+    taken: when the picture of this number was taken last, monotonic seconds. sent: bytes, to all. held: the network
+    takes pictures in, and hands them on once it is False again. bytes_per_s: what the network lets through, None: all.
+    garbled: what it hands on is noise. silent: no more pictures are taken. size: width and height of pictures from now
+    on. interlaced: films lines of two moments; for who asks from now on.
     """
 
     scheme, container = "http", "mpegts"
@@ -35,6 +35,7 @@ class LiveStream:
         self.bytes_per_s: float | None = None
         self.taken: dict[int, float] = {}
         self.connections = 0
+        self.sent = 0
         self._clients: set[socket.socket] = set()
 
     @property
@@ -97,7 +98,9 @@ class LiveStream:
                 film.add(index % films.MAX_FRAMES, self.size, now - began)
                 index += 1
             try:
-                network.hand_on(client, 0 if self.held else self.bytes_per_s, 1 / self.fps, self.garbled)
+                self.sent += network.hand_on(
+                    client, 0 if self.held else self.bytes_per_s, 1 / self.fps, self.garbled
+                )
             except OSError:
                 break  # it has gone
             time.sleep(1 / self.fps)
@@ -122,12 +125,13 @@ class Network:
         self._bytes += data
         return len(data)
 
-    def hand_on(self, to: socket.socket, bytes_per_s: float | None, seconds: float, garbled: bool) -> None:
-        """Send what these seconds let through. Raises OSError."""
+    def hand_on(self, to: socket.socket, bytes_per_s: float | None, seconds: float, garbled: bool) -> int:
+        """Send what these seconds let through. Returns how many bytes. Raises OSError."""
         count = len(self._bytes) if bytes_per_s is None else int(bytes_per_s * seconds)
         data = bytes(self._bytes[:count])
         del self._bytes[:count]
         to.sendall(random.randbytes(len(data)) if garbled else data)
+        return len(data)
 
 
 class Film:
