@@ -31,6 +31,7 @@ av.logging.set_level(av.logging.PANIC)  # what goes wrong is raised, and said in
 NETWORK_PORTS = {"rtsp": 554, "rtsps": 322, "http": 80, "https": 443}
 # One decoding thread more than one delays an H.264 stream by one frame, and FFmpeg's default is one a core.
 _STREAM_THREADS = 2
+_IN_DECODER = 64  # packets whose frames may be yet to come
 # How many times in a row FFmpeg may fail on a file before that counts as its end.
 _BROKEN_READS = 64
 
@@ -202,6 +203,7 @@ class NetworkCamera:
         if not container.format.flags & FormatFlags.no_timestamps.value:
             self._clock = StreamClock()
         self._arrivals = ArrivalClock()
+        self._taken_at: dict[int | None, float] = {}  # by the packet's time, which its frame has too
         self.fps = self._video.fps
         self.position = 0
         self.age_s = 0.0
@@ -253,16 +255,20 @@ class NetworkCamera:
             raise SourceError("lost", why)
         if packet.stream is self._video.stream:
             self._arrivals.arrived(now)
+            self._taken_at[packet.pts] = now - self._arrivals.age_s
+            if len(self._taken_at) > _IN_DECODER:
+                del self._taken_at[next(iter(self._taken_at))]
             if self._clock and packet.pts is not None:
                 self._clock.arrived(float(packet.pts * packet.time_base), now)
         return packet
 
     def _age_s(self, frame: Any) -> float:
+        now = time.monotonic()
         if self._clock is None or not self._clock.begun:
-            return self._arrivals.age_s
+            return now - self._taken_at.get(frame.pts, now)
         if frame.time is None:  # an RTSP stream's first frame may have none
             return UNKNOWN
-        return self._clock.age_s(frame.time, time.monotonic())
+        return self._clock.age_s(frame.time, now)
 
     def _refuse_single_picture(self) -> None:
         """Raises SourceError when there is no second one behind the first."""
