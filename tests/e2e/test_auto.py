@@ -247,7 +247,7 @@ def test_node_killed_while_it_prepares(harness: NodeHarness) -> None:
 
 
 def test_measuring_worker_killed(harness: NodeHarness) -> None:
-    """Its variant is noted with the reason, the next is tried, and the version serves all the same."""
+    """Somebody else's kill says nothing of its variant: it is measured again, and the version serves."""
     harness.publish("v1")
     larger = ModelMetadata(Contract("detect", tuple(NAMES), (96, 96), STRIDE), "onnx")
     harness.publish("v2", size=96, claims=larger)  # not shaped like v1, so that all is tried
@@ -266,9 +266,8 @@ def test_measuring_worker_killed(harness: NodeHarness) -> None:
     node.wait_active("v2")
     active = node.model()["active"]
     (killed,) = [t for t in active["tried"] if t["variant"] == "openvino-cpu"]
-    assert killed["ms"] is None
-    assert "SIGKILL" in killed["why"]
+    assert killed["ms"] > 0
+    assert said(harness, "worker.killed")
     assert serves_what_fits(active)
-    assert active["engine"] != "openvino-cpu"
     assert not half_made(harness)
     assert_seamless(harness.wait_more(5))
