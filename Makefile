@@ -63,6 +63,7 @@ test: setup etcd zookeeper lint
 
 soak: setup
 	$(BIN)/python -m bench.soak $(SOAK_ARGS)
+	$(BIN)/python -m bench.soak_api
 	$(BIN)/python -m bench.soak_kills
 	$(BIN)/python -m bench.soak_mutations
 	$(BIN)/pytest -m soak tests/oracle tests/e2e

@@ -172,8 +172,8 @@ def test_a_flood_of_lines_is_no_flood_of_text() -> None:
         e: sum(line["event"].startswith(e) for line in lines) for e in ("request", "accept", "detections")
     }
     assert counts["detections"] == 1000
-    assert REPEAT_BURST <= counts["request"] < REPEAT_BURST + 20  # one more for each second that this takes
-    assert REPEAT_BURST <= counts["accept"] < REPEAT_BURST + 20
+    assert REPEAT_BURST <= counts["request"] < 500  # and one more for each second that this takes
+    assert REPEAT_BURST <= counts["accept"] < 500
     assert lines[-1]["event"] == "swapped"
 
 
