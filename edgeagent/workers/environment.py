@@ -18,6 +18,7 @@ CAMERAS = ("OPENCV_*", "LIBVA_*", "GST_*", "SSL_CERT_FILE", "SSL_CERT_DIR")
 RUNTIMES = (
     *("CUDA_*", "CUDNN_*", "NVIDIA_*", "NCCL_*", "TRT_*", "TENSORRT_*", "ROCR_*", "HIP_*", "HSA_*"),
     *("OMP_*", "GOMP_*", "KMP_*", "MKL_*", "OPENBLAS_*", "BLIS_*", "DNNL_*", "ONEDNN_*", "TBB_*", "ATEN_*"),
+    *("CUBLAS_*", "TRITON_*"),
     *("ORT_*", "ONNX*", "OPENVINO_*", "OV_*", "TORCH*", "PYTORCH_*", "YOLO_*", "OPENCV_*"),
 )
 PROXIES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
