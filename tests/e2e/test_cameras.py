@@ -5,6 +5,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import cv2
+
 from edgeagent.testing import wait_for
 from tests.support import films
 from tests.support.line import CONVEYOR, PIPELINE, NodeHarness, assert_seamless
@@ -66,6 +68,8 @@ def test_files_end_and_unreadable_images_are_counted(harness: NodeHarness) -> No
     (folder / "part 5.png").write_bytes(b"no picture")
     harness.config["pipelines"][0]["source"] = {"url": str(film)}
     harness.add_pipeline("images", "yolo", {"url": str(folder)})
+    (harness.folder / "uploads").mkdir()
+    harness.add_pipeline("uploads", "yolo", {"url": str(harness.folder / "uploads"), "watch": True})
     harness.add_pipeline("line-2", "yolo", {"url": CONVEYOR, "live": False})
     harness.publish("v1")
     harness.promote("v1")
@@ -81,15 +85,17 @@ def test_files_end_and_unreadable_images_are_counted(harness: NodeHarness) -> No
     assert "part 5.png" in status["last_error"]
     assert harness.metric('edgeagent_frames_dropped_total{pipeline="images",reason="unreadable"}') == 1
     assert_seamless(harness.wait_more(10, "line-2"))
+    wait_source(harness, "waiting", "uploads")
     assert node.is_ready()
 
 
 def test_folder_that_comes_later_and_live_source_under_a_slow_model(harness: NodeHarness) -> None:
-    """A folder that isn't there yet is waited for; a live source faster than the model drops, counts, goes on."""
+    """A folder that isn't there yet is waited for, and so are pictures that come into it later; a live source faster
+    than the model drops, counts, goes on."""
     from tests.support.weights import never_ending_onnx
 
     folder = harness.folder / "images"
-    harness.config["pipelines"][0]["source"] = {"url": str(folder)}
+    harness.config["pipelines"][0]["source"] = {"url": str(folder), "watch": True, "stall_seconds": 2}
     harness.add_pipeline("live", "slow", {"url": CONVEYOR})
     harness.publish("v1")
     harness.publish("slow", never_ending_onnx(harness.folder / "slow.onnx", 100_000), model="slow")
@@ -100,6 +106,9 @@ def test_folder_that_comes_later_and_live_source_under_a_slow_model(harness: Nod
     assert str(folder) in absent["why"]
     films.folder(folder, 3)
     assert_seamless(harness.wait_records(lambda r: len(r) == 3, "the images"))
+    wait_source(harness, "waiting")
+    assert cv2.imwrite(str(folder / "later.png"), films.picture(3))
+    assert_seamless(harness.wait_records(lambda r: len(r) == 4, "the image that came later"))
     node.wait_active("slow", "slow")
     found = harness.wait_more(10, "live")
     seqs = [r["seq"] for r in found]
