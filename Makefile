@@ -66,6 +66,7 @@ soak: setup
 	$(BIN)/python -m bench.soak_api
 	$(BIN)/python -m bench.soak_kills
 	$(BIN)/python -m bench.soak_mutations
+	$(BIN)/python -m bench.soak_etcd
 	$(BIN)/pytest -m soak tests/oracle tests/e2e
 	$(BIN)/pytest -m soak -s tests/integration/test_camera_soak.py
 

@@ -66,7 +66,7 @@ class IntentSource(Protocol):
         reported once. Returns at once; the callbacks come from a thread of the adapter's, one at a time.
         While the source can't be reached the watch keeps trying and says so through `on_connection`
         (called on each change of that, and once at the start). A key that doesn't exist is reported, too, once
-        that is known; silence means that nothing is known yet.
+        that is known; silence means that nothing is known yet. Raises UnavailableError after close.
         """
 
     def close(self) -> None:
