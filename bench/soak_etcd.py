@@ -23,6 +23,7 @@ from bench.etcd_server import Etcd, Proxy
 from edgeagent.errors import UnavailableError
 from edgeagent.intent.etcd import EtcdConfigStore
 from edgeagent.intent.port import Access, Connection, Entry, Tls
+from edgeagent.observe.logs import setup_logging
 from edgeagent.status.summary import MAX_BYTES
 
 MAX_ACT_S = 2.0
@@ -308,6 +309,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--only", choices=["server", "full", "certificates", "presence"])
     only = parser.parse_args().only
+    setup_logging("warning", "console")
     parts = {"server": server_faults, "full": full_database, "certificates": certificates}
     print(
         "| fault | lasted | connected: false after | new value acted upon after its end |\n|---|---|---|---|"
