@@ -85,7 +85,7 @@ class EtcdWatch(WatchThread):
             # One question for many keys: it is asked all the time.
             asked = [
                 self._client.call(_TXN, _reading(self._keys[start : start + _AT_ONCE]))
-                for start in range(0, len(self._keys), _AT_ONCE)
+                for start in range(0, len(self._keys) or 1, _AT_ONCE)  # no keys: is etcd there?
             ]
         header = asked[0].header
         answers = [part.response_range for answer in asked for part in answer.responses]

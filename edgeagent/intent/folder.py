@@ -42,6 +42,7 @@ from edgeagent.util.durable import make_folder, write_durably
 log = structlog.get_logger(__name__)
 
 MAX_VALUE_BYTES = 1 << 20
+_ANY_KEY = "/any"  # stands for the folder itself
 _MODE = 0o666  # before umask: nodes read what an operator writes
 _SETTLE_MS = 50  # `echo v2 > file` empties the file first
 _STEP_MS = (
@@ -174,7 +175,7 @@ class _FileWatch(WatchThread):
     def _follow(self) -> None:
         folders = self._leading_folders()
         if str(self._folder) not in folders:
-            _read(self._folder, self._keys[0])  # raises, saying what is wrong with the folder
+            _read(self._folder, _ANY_KEY)  # raises, saying what is wrong with the folder
         try:
             # The documented backend of watchfiles: unlike watchfiles.watch() it is watching once it is made,
             # so that no change falls between reading the keys and waiting.
@@ -204,7 +205,7 @@ class _FileWatch(WatchThread):
     def _leading_folders(self) -> dict[str, tuple[int, int]]:
         """The existing folders on the way to the keys, with what tells a folder from its successor."""
         found: dict[str, tuple[int, int]] = {}
-        for key in self._keys:
+        for key in (*self._keys, _ANY_KEY):
             path = _path(self._folder, key)
             for folder in reversed(path.parents[: len(path.parts) - len(self._folder.parts)]):
                 try:

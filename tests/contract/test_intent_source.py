@@ -142,6 +142,14 @@ def test_a_value_written_while_the_store_was_away_is_seen_after(backend: Backend
     assert [e.value for e in seen.entries] == [b"v1", b"v2"]
 
 
+def test_a_watch_of_no_keys_says_whether_the_source_is_there(backend: Backend) -> None:
+    """A node without pipelines has no keys, and a status."""
+    seen = Recorder()
+    backend.source.watch([], seen.on_entry, seen.on_connection)
+    seen.wait_connected(True)
+    assert seen.connections == [Connection(True)]
+
+
 def test_close_is_idempotent_and_stops_the_callbacks(backend: Backend) -> None:
     """Nothing is reported after close returned, and it returns. Other watches go on."""
     closed, other = Recorder(), Recorder()
