@@ -194,6 +194,9 @@ class Node:
             retry_max_s=c.update.retry_seconds,
             settle_after_s=c.update.settle_seconds,
             store_check_max_s=c.update.retry_seconds,
+            leave_failing=c.update.sentinel.roll_back,
+            # A worker that hangs each time fails as seldom as that.
+            failure_window_s=max(Policy.failure_window_s, 2 * c.engine.hang_seconds),
         )
         return Updater(state, policy, prepare, engine, journal, self.bus, c.update.spare_worker)
 

@@ -224,6 +224,10 @@ def promote(
     allow_new_contract: Annotated[
         bool, typer.Option(help="The class names may change with this version.")
     ] = False,
+    allow_slow: Annotated[bool, typer.Option(help="It may be too slow for its pipelines.")] = False,
+    again: Annotated[
+        bool, typer.Option(help="Try it at once, although nodes went back from it just now.")
+    ] = False,
     username: Annotated[str | None, typer.Option(metavar="NAME", help="User of the config store.")] = None,
     password_file: Annotated[
         Path | None, typer.Option(metavar="FILE", help="File with its password.")
@@ -252,7 +256,14 @@ def promote(
     tls = Tls(ca_file, cert_file, key_file) if ca_file or cert_file or key_file else None
     options = dict(_option(text) for text in option or [])
     key = current_key(check_name("model", model))
-    asked = Directive(version, by=by or _user(), reason=reason, allow_new_contract=allow_new_contract)
+    asked = Directive(
+        version,
+        by=by or _user(),
+        reason=reason,
+        allow_new_contract=allow_new_contract,
+        allow_slow=allow_slow,
+        again=again,
+    )
     value = encode_directive(asked)
     access = Access(username or "", password_file, tls, options)
     if why := readable_login(config_store, access):

@@ -146,6 +146,8 @@ def _notes(model: ModelStatus) -> Iterable[tuple[str, str]]:
             f"{active.version} serves as it was published, while what is fastest is found out{trial}",
             "yellow",
         )
+    if model.failing:
+        yield model.failing, "red"
     for rejected in model.rejected:
         yield f"{rejected.version} rejected: {rejected.why}", "red"
     if model.last_error:

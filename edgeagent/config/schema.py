@@ -229,6 +229,12 @@ class ProbationConfig(Section):
     seconds: float = Field(default=60.0, ge=0, le=86_400, allow_inf_nan=False)
 
 
+class SentinelConfig(Section):
+    """The watch over a stable version. roll_back: one that keeps failing goes back by itself to the version before."""
+
+    roll_back: bool = True
+
+
 class UpdateConfig(Section):
     """Limits of an update.
 
@@ -239,6 +245,7 @@ class UpdateConfig(Section):
     """
 
     probation: ProbationConfig = ProbationConfig()
+    sentinel: SentinelConfig = SentinelConfig()
     keep_versions: int = Field(default=3, ge=1, le=1000)
     fetch_seconds: Seconds = 60.0
     gate_seconds: Seconds = 60.0

@@ -13,6 +13,7 @@ from edgeagent.core.policy import Policy
 from edgeagent.core.state import MAX_REJECTIONS, Candidate, Goal, Rejection, State
 from edgeagent.core.store_watch import watch_again
 from edgeagent.core.swap import swap_in
+from edgeagent.core.tuning import Tuning
 
 
 def begin(state: State, wanted: Goal, now: float, attempt: int = 1) -> tuple[State, Candidate]:
@@ -34,6 +35,13 @@ def wait(c: Candidate, until: float, why: str, now: float) -> Candidate:
     return replace(enter(c, Stage.ASPIRED, now), retry_at=until, error=why)
 
 
+def begin_later(state: State, wanted: Goal, until: float, why: str, now: float) -> State:
+    """The same, to be begun at `until` (monotonic seconds): its attempt 0."""
+    stage = Stage.ASPIRED
+    c = Candidate(state.next_id, wanted, stage, ((stage, now),), attempt=0, retry_at=until, error=why)
+    return replace(state, next_id=state.next_id + 1, candidate=c)
+
+
 def stage_reached(state: State, c: Candidate, event: StageReached, now: float, policy: Policy) -> Step:
     """The candidate goes on; one whose content must not serve is refused as soon as that is known."""
     begins_to_warm = event.stage is Stage.WARMING is not c.stage
@@ -45,6 +53,8 @@ def stage_reached(state: State, c: Candidate, event: StageReached, now: float, p
             state, commands = _reject(state, c, CandidateFailed(c.id, why), now, policy)
             return state, [Cancel(c.id), *commands]
     if event.stage is Stage.READY:
+        if why := _pace_reason(c, event):
+            return _reject(state, c, CandidateFailed(c.id, why), now, policy)
         return swap_in(state, c, event.form, now, policy)
     if begins_to_warm:
         return replace(probation_count.count(state, c), candidate=c), [PersistState()]
@@ -61,6 +71,15 @@ def _rejection_reason(state: State, c: Candidate) -> str:
     if refused:
         return f"quarantined: {refused.why.removeprefix('quarantined: ')}"
     return probation_count.rejection_reason(state, c)
+
+
+def _pace_reason(c: Candidate, event: StageReached) -> str:
+    """Why it is too slow to serve here; "" if it isn't, or may be: what has served well, what the operator wants all
+    the same, and what is to be made faster as soon as it serves."""
+    will_be_tuned = event.form is not None and event.form.tuning is Tuning.UNCONVERTED
+    if event.pace is None or c.goal.known_good or c.goal.directive.allow_slow or will_be_tuned:
+        return ""
+    return event.pace.rejection_reason()
 
 
 def failed(state: State, c: Candidate, event: CandidateFailed, now: float, policy: Policy) -> Step:
@@ -98,8 +117,9 @@ def _reject(state: State, c: Candidate, event: CandidateFailed, now: float, poli
 def superseded(state: State, c: Candidate, now: float) -> Step:
     """Something else should serve now: the candidate goes, whatever it has reached."""
     advance(c.stage, Stage.RETIRED)
+    cancel = [Cancel(c.id)] if c.attempt else []  # else it was never begun
     return replace(state, candidate=None), [
-        Cancel(c.id),
+        *cancel,
         _told(state, c, "superseded", "the intent changed", now),
     ]
 

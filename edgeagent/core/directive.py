@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 from edgeagent.core.model import check_name, parse_json
@@ -21,7 +21,8 @@ class Directive:
 
     intent_id: identity of this writing of the key (key and revision), or of what asked on the node itself. Writing the
     key again, even with the same value, is a new intent: it ends a hold and lifts a quarantine.
-    allow_new_contract: the operator says that the class names may change with this version.
+    allow_new_contract: the operator says that the class names may change with this version. allow_slow: that it may be
+    too slow for its pipelines. again: that it is to be tried at once, although it was just rolled back.
     Every field from `by` on may stand in the key's value, is optional there, and is text or true/false as its default.
     """
 
@@ -30,6 +31,12 @@ class Directive:
     by: str = ""
     reason: str = ""
     allow_new_contract: bool = False
+    allow_slow: bool = False
+    again: bool = False
+
+    def asks_the_same_as(self, other: Directive) -> bool:
+        """Whether both say the same, whenever that was written."""
+        return replace(self, intent_id="") == replace(other, intent_id="")
 
 
 _OPTIONAL: dict[str, Any] = {
@@ -108,9 +115,11 @@ def encode_directive(directive: Directive) -> bytes:
 
 
 def directive_to_json(directive: Directive) -> dict[str, Any]:
-    """As it stands in the saved state: all fields; `intent_id` is called `wish` there, as it always was."""
+    """As it stands in the saved state: `intent_id` is called `wish` there, as it always was; a field that came later
+    stands there only when it says something."""
     saved = asdict(directive)
-    return {"wish": saved.pop("intent_id"), **saved}
+    silent = [name for name in ("allow_slow", "again") if not saved[name]]
+    return {"wish": saved.pop("intent_id"), **{k: v for k, v in saved.items() if k not in silent}}
 
 
 def directive_from_json(doc: Mapping[str, Any]) -> Directive:

@@ -9,6 +9,7 @@ from edgeagent.core.directive import Directive
 from edgeagent.core.form import Form, FrameSizes
 from edgeagent.core.gating import GateResult
 from edgeagent.core.lifecycle import Stage
+from edgeagent.core.pace import Pace
 from edgeagent.core.state import Goal, PrepareMode, State, VersionRef
 
 # -- events ------------------------------------------------------------------------------------------
@@ -48,7 +49,8 @@ class PromoteRequested:
 class StageReached:
     """The candidate, or the rebuild, is in a stage, mostly a new one.
 
-    digest: as soon as it is known. gates: what they have found so far. form: once it is READY.
+    digest: as soon as it is known. gates: what they have found so far. form: once it is READY; pace: then, if it could
+    be measured.
     """
 
     id: int
@@ -56,6 +58,7 @@ class StageReached:
     digest: str = ""
     gates: tuple[GateResult, ...] = ()
     form: Form | None = None
+    pace: Pace | None = None
 
 
 @dataclass(frozen=True)
@@ -96,7 +99,7 @@ class StoreChecked:
 
 @dataclass(frozen=True)
 class WorkerFailed:
-    """The worker of the engine that serves ended, or failed on several frames in a row. from_outside: somebody else's
+    """The worker of the engine that serves ended, or frames keep failing on it. from_outside: somebody else's
     signal ended it."""
 
     ref: VersionRef

@@ -10,33 +10,41 @@ from edgeagent.core.interruption import MAX_ENDS
 MAX_FAILURES = 2
 """Failures of its own that a version on probation may not have. One may be bad luck: the worker is restarted."""
 
-WINDOW_S = 60.0
-"""Failures further apart than this (seconds) are counted as separate mishaps."""
+MAX_STABLE_FAILURES, MIN_FAILING_S = 5, 10.0
+"""A stable version has earned more patience: so many failures, over so long (seconds) at least."""
 
 
 @dataclass(frozen=True)
 class Failures:
-    """Failures of the version that serves, of which none came more than WINDOW_S after the one before.
+    """Failures of the version that serves, of which none came long after the one before.
 
     since, last: when the first and the last came, monotonic seconds; count: of all; from_outside: of those that a
-    signal from outside was.
+    signal from outside was; why: the last one's reason.
     """
 
     since: float
     last: float
     count: int
     from_outside: int
+    why: str
 
 
-def count_failure(failures: Failures | None, now: float, from_outside: bool) -> Failures:
-    """With one more; those before are forgotten when they are long ago."""
-    if failures is None or now - failures.last > WINDOW_S:
-        failures = Failures(now, now, 0, 0)
-    return replace(
-        failures, last=now, count=failures.count + 1, from_outside=failures.from_outside + from_outside
-    )
+def count_failure(
+    failures: Failures | None, now: float, why: str, from_outside: bool, window_s: float
+) -> Failures:
+    """With one more; those before are forgotten when they are further away than `window_s` seconds."""
+    if failures is None or now - failures.last > window_s:
+        failures = Failures(now, now, 0, 0, "")
+    count, ends = failures.count + 1, failures.from_outside + from_outside
+    return replace(failures, last=now, count=count, from_outside=ends, why=why)
 
 
 def exceeds_failure_budget(failures: Failures) -> bool:
     """Whether these are too many for a version on probation. Ends from outside are its own only when they repeat."""
     return failures.count - failures.from_outside >= MAX_FAILURES or failures.count >= MAX_ENDS
+
+
+def keeps_failing(failures: Failures) -> bool:
+    """Whether these are too many for a stable version."""
+    lasts = failures.last - failures.since >= MIN_FAILING_S
+    return failures.count >= MAX_STABLE_FAILURES and lasts

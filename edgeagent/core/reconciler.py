@@ -11,6 +11,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from edgeagent.core import candidate, rebuild
+from edgeagent.core.comeback import WAITS, comeback_at, still_counts
 from edgeagent.core.events import (
     CandidateFailed,
     Command,
@@ -81,6 +82,7 @@ def _apply(state: State, event: Event, now: float, policy: Policy) -> Step:
                 rejections=(),
                 last_error="",
                 begun_probations=None,
+                comeback=still_counts(state, directive),
             )
             return state, [PersistState()]
         case IntentInvalid(why):
@@ -88,7 +90,8 @@ def _apply(state: State, event: Event, now: float, policy: Policy) -> Step:
         case RollbackRequested():
             return roll_back(state, event, now, policy)
         case PromoteRequested(directive):
-            return replace(state, override=Override(Goal(directive), "promote")), [PersistState()]
+            override, comeback = Override(Goal(directive), "promote"), still_counts(state, directive)
+            return replace(state, override=override, comeback=comeback), [PersistState()]
         case StageReached() | CandidateFailed() | FormConfirmed():
             return _report(state, event, now, policy)
         case FramesSeen():
@@ -96,7 +99,7 @@ def _apply(state: State, event: Event, now: float, policy: Policy) -> Step:
         case StoreChecked():
             return store_checked(state, event, now, policy)
         case WorkerFailed():
-            return worker_failed(state, event, now)
+            return worker_failed(state, event, now, policy)
         case EngineRetired(ref):
             return retired(state, ref), []
         case Tick():
@@ -146,7 +149,8 @@ def _reconcile(state: State, now: float, policy: Policy) -> Step:
     commands: list[Command] = []
     settled = wanted is None or (state.active is not None and state.active.version == wanted.version)
     if c and (settled or wanted != c.goal):
-        if not settled and wanted and c.retry_at is None and _same_work(wanted, c.goal):
+        waits_on = c.attempt == 0 and state.comeback is not None
+        if not settled and wanted and (c.retry_at is None or waits_on) and _same_work(wanted, c.goal):
             return replace(state, candidate=replace(c, goal=wanted)), []
         state, commands = candidate.superseded(state, c, now)
         c = None
@@ -158,6 +162,9 @@ def _reconcile(state: State, now: float, policy: Policy) -> Step:
         ready = Candidate(state.next_id, known_good, Stage.READY, ((Stage.READY, now),), state.standby.digest)
         state, more = swap_in(replace(state, next_id=state.next_id + 1), ready, None, now, policy)
         return state, [*commands, *more]
+    state, until = comeback_at(state, wanted, now, policy)
+    if until is not None:
+        return candidate.begin_later(state, wanted, until, WAITS, now), commands
     state, new = candidate.begin(state, wanted, now)
     return replace(state, candidate=new), [*commands, PrepareCandidate(new.id, wanted, wanted.mode)]
 

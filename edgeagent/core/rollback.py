@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
-"""Going back to a version that has served well: on the operator's word, or because the one on probation fails."""
+"""Going back to a version that has served well: on the operator's word, or because the one that serves fails."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 
+from edgeagent.core.comeback import went_back
 from edgeagent.core.directive import Directive
 from edgeagent.core.events import (
     AppendAudit,
@@ -18,7 +19,7 @@ from edgeagent.core.events import (
 from edgeagent.core.goal import goal
 from edgeagent.core.lifecycle import Stage, advance
 from edgeagent.core.policy import Policy
-from edgeagent.core.probation import count_failure, exceeds_failure_budget
+from edgeagent.core.probation import count_failure, exceeds_failure_budget, keeps_failing
 from edgeagent.core.state import MAX_REJECTIONS, Goal, Override, Rejection, State, VersionRef
 from edgeagent.core.swap import retire, serving
 from edgeagent.errors import ConflictError
@@ -69,35 +70,62 @@ def _has_just_been_done(state: State, now: float, policy: Policy) -> bool:
     return serves and now < o.done_at + policy.probation_s
 
 
-def worker_failed(state: State, event: WorkerFailed, now: float) -> Step:
-    """Count a failure of the active version's worker; roll back when there are too many for its failure budget."""
+def worker_failed(state: State, event: WorkerFailed, now: float, policy: Policy) -> Step:
+    """Count a failure of the active version's worker; go back when there are too many."""
     if event.ref != state.active:
         return state, []
-    failures = count_failure(state.failures, now, event.from_outside)
-    state = replace(state, failures=failures)
-    return _roll_back_on_failure(state, event) if exceeds_failure_budget(failures) else (state, [])
+    window_s = policy.failure_window_s
+    failures = count_failure(state.run.failures, now, event.why, event.from_outside, window_s)
+    state = replace(state, run=replace(state.run, failures=failures))
+    if state.stage is Stage.PROBATION and exceeds_failure_budget(failures):
+        return _end_probation_badly(state, event, now, policy)
+    if state.stage is Stage.STABLE and policy.leave_failing and keeps_failing(failures):
+        return _leave_stable(state, event, now, policy)
+    return state, []
 
 
-def _roll_back_on_failure(state: State, event: WorkerFailed) -> Step:
-    """A version on probation is refused, and the standby serves again at once. Without a standby, or once stable, it
-    goes on: its worker is started again, and that is better than nothing."""
+def _end_probation_badly(state: State, event: WorkerFailed, now: float, policy: Policy) -> Step:
+    """A version on probation is refused, and the standby serves again at once. Without a standby it goes on: its worker
+    is started again, and that is better than nothing."""
     ref, back = event.ref, state.standby
-    if state.stage is not Stage.PROBATION or back is None:
+    if back is None:
         return state, []
     advance(Stage.PROBATION, Stage.REJECTED)
     advance(Stage.READY, Stage.STABLE)
-    wanted = goal(state)
-    intent_id = wanted.intent_id if wanted and wanted.version == ref.version else state.intent
-    rejection = Rejection(ref.version, ref.digest, intent_id, Stage.PROBATION, event.why)
+    state = went_back(_reject_active(state, event.why), now, policy)
     state = replace(
-        serving(retire(state, ref), back),
-        standby=None,
-        probation_until=None,
-        begun_probations=None,
-        rejections=(*state.rejections, rejection)[-MAX_REJECTIONS:],
-        last_error=f"{ref.version} refused on probation: {event.why}",
+        serving(retire(state, ref), back), standby=None, probation_until=None, begun_probations=None
     )
     record = AppendAudit(
         "probation", "rolled_back", "edgeagent", ref.version, back.version, back.digest, event.why
     )
     return state, [Swap(back, state.epoch), RetireEngine(ref), record, PersistState()]
+
+
+def _leave_stable(state: State, event: WorkerFailed, now: float, policy: Policy) -> Step:
+    """A stable version that keeps failing gives way to the one before, which is loaded beside it, and held until the
+    intent itself changes. Without one before it, or when that doesn't come up, it goes on."""
+    target, intent_id = rollback_target(state), f"sentinel@{state.epoch}"
+    if target is None or (state.override and state.override.goal.intent_id == intent_id):
+        return state, []
+    why = f"{event.ref.version} keeps failing: {event.why}"
+    state = went_back(_reject_active(state, event.why), now, policy)
+    wanted = Goal(Directive(target.version, intent_id, "edgeagent", why), target.digest)
+    record = AppendAudit(
+        "sentinel", "rejected", "edgeagent", "", event.ref.version, event.ref.digest, event.why
+    )
+    return replace(state, override=Override(wanted, "sentinel")), [record, PersistState()]
+
+
+def _reject_active(state: State, why: str) -> State:
+    """What serves is refused under the intent that brought it."""
+    assert state.active is not None
+    ref, wanted = state.active, goal(state)
+    intent_id = wanted.intent_id if wanted and wanted.version == ref.version else state.intent
+    rejection = Rejection(ref.version, ref.digest, intent_id, state.stage, why)
+    when = "on probation" if state.stage is Stage.PROBATION else "when it was stable"
+    return replace(
+        state,
+        rejections=(*state.rejections, rejection)[-MAX_REJECTIONS:],
+        last_error=f"{ref.version} refused {when}: {why}",
+    )

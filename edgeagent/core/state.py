@@ -148,12 +148,24 @@ class ThisRun:
 
     intent_synced: the config store has told the intent; until then `State.directive` is of the run before.
     boot_failed: versions that were known to be good, and yet couldn't serve at this start. epoch_floor: no swap takes
-    this number or one below: another run may have given it to another version.
+    this number or one below: another run may have given it to another version. failures: of the active version, since
+    the swap.
     """
 
     intent_synced: bool = False
     boot_failed: frozenset[str] = frozenset()
     epoch_floor: int = 0
+    failures: Failures | None = None
+
+
+@dataclass(frozen=True)
+class Comeback:
+    """What the node went back from by itself, as it was asked for; how often in a row; and until when the same is not
+    tried again (monotonic seconds, None after a restart)."""
+
+    directive: Directive
+    times: int
+    until: float | None = None
 
 
 @dataclass(frozen=True)
@@ -164,8 +176,8 @@ class State:
     probation_until: None when the active version is stable.
     stable_versions: those that became stable, oldest first; the last is the last known good.
     forms: of the active version and the standby. frames: what the pipelines have sent. rebuild: the active version on
-    its way to a better form. failures: of the active version, since the swap. draining: engines that
-    were swapped out and finish the frames that they have, the longest out first.
+    its way to a better form. draining: engines that were swapped out and finish the frames that they have, the longest
+    out first. comeback: of the version that the node went back from last.
     """
 
     model: str
@@ -184,10 +196,10 @@ class State:
     forms: Mapping[VersionRef, Form] = field(default_factory=dict)
     frames: FrameSizes = field(default_factory=FrameSizes)
     rebuild: Candidate | None = None
-    failures: Failures | None = None
     store_watch: StoreWatch | None = None
     draining: tuple[VersionRef, ...] = ()
     begun_probations: BegunProbations | None = None
+    comeback: Comeback | None = None
 
     @property
     def next_epoch(self) -> int:
@@ -215,7 +227,7 @@ def to_json(state: State, reserved_epochs: int = 0) -> dict[str, Any]:
 
     reserved_epochs: so many more swaps may follow before the state is saved again; the next run counts on after them.
     """
-    override, b = state.override, state.begun_probations
+    override, b, c = state.override, state.begun_probations, state.comeback
     return {
         "schema": STATE_SCHEMA,
         "model": state.model,
@@ -236,6 +248,7 @@ def to_json(state: State, reserved_epochs: int = 0) -> dict[str, Any]:
             if r.intent_id != "boot"
         ],
         **({"begun_probations": {"digest": b.digest, "wish": b.intent_id, "times": b.times}} if b else {}),
+        **({"comeback": {**directive_to_json(c.directive), "times": c.times}} if c else {}),
     }
 
 
@@ -254,6 +267,7 @@ def from_json(model: str, doc: Mapping[str, Any]) -> State:
         begun = None
         if b := doc.get("begun_probations"):
             begun = BegunProbations(str(b["digest"]), str(b["wish"]), int(b["times"]))
+        comeback = Comeback(directive_from_json(c), int(c["times"])) if (c := doc.get("comeback")) else None
         epoch = int(doc["epoch"])
         if not 0 <= epoch <= MAX_NUMBER:
             raise ValueError(f"epoch {epoch:.3g} is none")
@@ -262,6 +276,7 @@ def from_json(model: str, doc: Mapping[str, Any]) -> State:
             directive=directive,
             override=override,
             epoch=epoch,
+            comeback=comeback,
             stable_versions=tuple(VersionRef(str(v), str(d)) for v, d in doc["good"]),
             rejections=tuple(
                 Rejection(str(v), str(d), str(w), Stage(s), clean(str(why)))

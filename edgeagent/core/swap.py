@@ -68,18 +68,20 @@ def _done(override: Override, new: VersionRef, now: float) -> Override:
 
 def serving(state: State, ref: VersionRef) -> State:
     """This version serves from the next frame on, and nothing is held against it yet."""
-    return replace(state, active=ref, epoch=state.next_epoch, failures=None)
+    return replace(state, active=ref, epoch=state.next_epoch, run=replace(state.run, failures=None))
 
 
 def stable(state: State, policy: Policy) -> State:
     """The active version has earned its place. What else was good under its name is no longer there."""
     assert state.active is not None
+    c = state.comeback
     stable_versions = (*(r for r in state.stable_versions if r.version != state.active.version), state.active)
     return replace(
         state,
         stable_versions=stable_versions[-policy.keep_stable :],
         probation_until=None,
         run=replace(state.run, boot_failed=frozenset()),
+        comeback=None if c and c.directive.version == state.active.version else c,
     )
 
 

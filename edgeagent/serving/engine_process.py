@@ -31,8 +31,6 @@ _log = structlog.get_logger(__name__)
 _RESPAWN_MIN_S, _RESPAWN_MAX_S = 0.1, 15.0
 _STABLE_AFTER_S = 30.0
 """A worker that lived so long (seconds) after getting ready starts its back-off anew."""
-MAX_FAULTS = 3
-"""Frames in a row that a worker may fail on before it counts as a failure of the version."""
 
 
 @dataclass(frozen=True)
@@ -59,8 +57,7 @@ class EngineUser(Protocol):
         """The worker can take frames (again)."""
 
     def failed(self, engine: Engine, why: str, from_outside: bool = False) -> None:
-        """The worker ended, or failed on several frames in a row, after it was ready once. from_outside: somebody
-        else's signal ended it."""
+        """The worker ended after it was ready once. from_outside: somebody else's signal ended it."""
 
 
 class SpareEngine(SpareWorker):
@@ -101,6 +98,7 @@ class Engine:
         self.ready = False
         self.max_batch = 1  # of the artifact, within the settings; once it is ready
         self.streams = 1  # frames that it infers side by side; once it is ready
+        self.frame_ms = 0.0  # what it needs for one at least, milliseconds; once it is ready
         self.worker: WorkerProcess | None = None
         self._settings = settings
         self._user = user
@@ -111,7 +109,6 @@ class Engine:
         self._loading: asyncio.Future[None] | None = None
         self._loaded_once = False
         self._retired = False
-        self._faults = 0
         self._backoff = Backoff(_RESPAWN_MIN_S, _RESPAWN_MAX_S, jitter=0.0)
         self._ready_at = 0.0
 
@@ -168,7 +165,6 @@ class Engine:
         spare = self._spare.take()
         self._rings.clear()
         self._tickets.clear()
-        self._faults = 0
         task = LoadEngine(self.artifact.plan, os.getpriority(os.PRIO_PROCESS, 0) if low_priority else None)
         if spare:
             if urgent and _can_deprioritise():
@@ -183,16 +179,13 @@ class Engine:
         match message:
             case Detected():
                 self._answered(message.ticket)
-                self._faults = 0
                 self._user.detected(self, message)
             case FrameFailed(ticket, why):
                 self._answered(ticket)
-                self._faults += 1
                 self._user.fault(self, ticket, why)
-                if self._faults % MAX_FAULTS == 0:
-                    self._user.failed(self, f"{MAX_FAULTS} frames in a row failed: {why}")
             case EngineReady():
                 self.name, self.max_batch, self.streams = message.engine, message.max_batch, message.streams
+                self.frame_ms = message.frame_ms
                 self.ready = self._loaded_once = True
                 assert self.worker is not None
                 self.worker.limits = self._settings.serving

@@ -60,6 +60,7 @@ class Pipeline:
             emit=self._emit,
             dropped=self._count_dropped,
             max_age_s=config.source.max_age_seconds,
+            rate=lambda: self.capture.source.fps or config.source.fps or 0.0,
         )
         self.sinks = Sinks(
             config.name,

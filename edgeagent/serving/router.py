@@ -17,6 +17,7 @@ from itertools import count
 
 from edgeagent.core.form import FrameSizes
 from edgeagent.serving.engine_process import Engine
+from edgeagent.serving.fault_level import FaultLevel
 from edgeagent.serving.frame import Frame
 from edgeagent.serving.record import Timing, boxes_of, record_of, timing_of
 from edgeagent.serving.slot import Lease, Slot
@@ -62,9 +63,10 @@ class Route:
 
     live: a newer frame takes the place of those that have waited too long, and none is inferred that was captured more
     than max_age_s seconds ago; else none is lost. confidence, iou: limits for its detections. emit: called with each
-    record in frame order, and its timing. dropped: called with a reason and a number of frames. waiting: frames that no
-    engine has yet; jobs: those that one has or had, in frame order. sizes: (height, width) of the frames that came
-    until now, the first MAX_SIZES of them.
+    record in frame order, and its timing. dropped: called with a reason and a number of frames. rate: frames a second
+    that its source sends, 0 while that isn't known. waiting: frames that no engine has yet; jobs: those that one has or
+    had, in frame order. sizes: (height, width) of the frames that came until now, the first MAX_SIZES of them. faults:
+    whether its frames keep failing.
     """
 
     name: str
@@ -73,10 +75,12 @@ class Route:
     iou: float
     emit: Callable[[Record, Timing], None]
     dropped: Callable[[str, int], None]
+    rate: Callable[[], float] = lambda: 0.0
     waiting: deque[Frame] = field(default_factory=deque)
     jobs: deque[_Job] = field(default_factory=deque)
     sizes: set[tuple[int, int]] = field(default_factory=set)
     max_age_s: float = math.inf
+    faults: FaultLevel = field(default_factory=FaultLevel)
 
 
 class Router:
@@ -88,10 +92,13 @@ class Router:
         slot: Slot,
         clock: Callable[[], float] = time.monotonic,
         resized: Callable[[], None] = lambda: None,
+        failing: Callable[[Engine, str], None] = lambda engine, why: None,
     ) -> None:
-        """resized: called when a pipeline has a frame of a size that it didn't have before."""
+        """resized: called when a pipeline has a frame of a size that it didn't have before. failing: called again and
+        again while the frames of a pipeline keep failing on an engine."""
         self._model = model
         self._resized = resized
+        self._failing = failing
         self._slot = slot
         self._clock = clock
         self._routes: deque[Route] = deque()
@@ -108,6 +115,10 @@ class Router:
         """Of all frames that the pipelines have had."""
         sizes = [route.sizes for route in self._routes]
         return FrameSizes(frozenset().union(*sizes), all(sizes))
+
+    def rate(self) -> float:
+        """Frames a second that the live pipelines send together. What others send waits for its turn."""
+        return sum(route.rate() for route in self._routes if route.live)
 
     def add(self, route: Route) -> None:
         """Route this pipeline's frames too."""
@@ -164,6 +175,7 @@ class Router:
         job = self._take(engine, result.ticket)
         if job:
             job.result, job.boxes = result, boxes
+            job.route.faults.passed(engine)
             self._flush(job.route)
         self.dispatch()
 
@@ -174,6 +186,8 @@ class Router:
             job.dropped = "failed"
             self._flush(job.route)
         self.dispatch()
+        if job and job.route.faults.failed(engine):
+            self._failing(engine, f"frames of {job.route.name} keep failing: {why}")
 
     def lost(self, engine: Engine) -> None:
         """An engine's worker died: what it had is leased anew, in order, or given up after MAX_ATTEMPTS.

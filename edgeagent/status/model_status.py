@@ -7,6 +7,8 @@ from dataclasses import replace
 
 from edgeagent.core.goal import goal, rejection_of
 from edgeagent.core.lifecycle import Stage
+from edgeagent.core.probation import keeps_failing
+from edgeagent.core.rollback import rollback_target
 from edgeagent.core.state import Candidate, Override, State
 from edgeagent.serving.engine_process import Engine
 from edgeagent.status.schema import (
@@ -42,7 +44,23 @@ def model_status(updater: Updater) -> ModelStatus:
             if r.version
         ],
         last_error=s.last_error or None,
+        failing=failing(updater) or None,
     )
+
+
+def failing(updater: Updater) -> str:
+    """Why the version that serves keeps failing, and what comes of that; "" while it doesn't."""
+    s, failures = updater.state, updater.state.run.failures
+    is_over = failures is None or updater.clock.now() - failures.last > updater.policy.failure_window_s
+    if s.active is None or failures is None or is_over or not keeps_failing(failures):
+        return ""
+    if s.candidate:
+        then = f"{s.candidate.goal.version} comes"
+    elif rollback_target(s):
+        then = "it stays, for update.sentinel.roll_back is off, or the version before can't be brought"
+    else:
+        then = "there is no version before it on this node"
+    return f"{s.active.version} keeps failing: {failures.why}; {then}"
 
 
 def _held(override: Override) -> Held:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 from edgeagent.observe.metrics import Metrics
 from edgeagent.serving.pipeline import Pipeline
-from edgeagent.status.model_status import model_status, state_name
+from edgeagent.status.model_status import failing, model_status, state_name
 from edgeagent.status.pipeline_status import pipeline_status
 from edgeagent.status.schema import ModelStatus, PipelineStatus, WorkerStatus
 from edgeagent.update.updater import Updater
@@ -36,8 +36,9 @@ class NodeStatus:
         return {n: pipeline_status(p) for n, p in self._pipelines.items()}
 
     def ready(self) -> tuple[bool, str]:
-        """Whether each pipeline has given a result within the last seconds, or has come to its source's end."""
-        waiting = []
+        """Whether each pipeline has given a result within the last seconds, or has come to its source's end; and no
+        version keeps failing."""
+        waiting = [f"{model}: {why}" for model, u in self._updaters.items() if (why := failing(u))]
         for name, p in self._pipelines.items():
             engine = self._updaters[p.config.model].slot.engine
             state = p.capture.source.state
@@ -59,16 +60,17 @@ class NodeStatus:
     def frames_progress(self) -> bool:
         """Whether no line has taken frames since the last look and given no result although its engine is ready.
 
-        A camera that is away and a model that isn't there yet are no hang.
+        A camera that is away and a model that isn't there yet are no hang; nor is a model that fails on each of them.
         """
         stuck = False
         for name, p in self._pipelines.items():
             engine = self._updaters[p.config.model].slot.engine
-            captured, results = self._last_look.get(name, (0, 0))
-            if engine and engine.ready and p.capture.source.frames > captured and p.results == results:
+            captured, answered = self._last_look.get(name, (0, 0))
+            answers = p.results + p.dropped.get("failed", 0)
+            if engine and engine.ready and p.capture.source.frames > captured and answers == answered:
                 stuck = True
             else:
-                self._last_look[name] = (p.capture.source.frames, p.results)
+                self._last_look[name] = (p.capture.source.frames, answers)
         return not stuck
 
     def update_metrics(self) -> None:

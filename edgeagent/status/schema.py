@@ -156,6 +156,8 @@ class ModelStatus(StatusPart):
     """Versions that became stable here, oldest first, without the active one."""
     rejected: list[RejectedVersion]
     last_error: str | None
+    failing: str | None = None
+    """Why the version that serves keeps failing, while it does."""
 
 
 class LatencyStatus(StatusPart):

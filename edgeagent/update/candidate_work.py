@@ -16,12 +16,14 @@ from edgeagent.core.events import (
     PrepareCandidate,
     StageReached,
 )
-from edgeagent.core.form import Form, FrameSizes
+from edgeagent.core.form import Form
 from edgeagent.core.lifecycle import Stage
+from edgeagent.core.pace import Pace
 from edgeagent.core.state import PrepareMode
 from edgeagent.errors import EdgeAgentError
 from edgeagent.serving.artifact import Artifact
 from edgeagent.serving.engine_process import Engine
+from edgeagent.serving.router import Router
 from edgeagent.update.engine_set import EngineSet
 from edgeagent.update.interruption import repeat_when_killed
 from edgeagent.update.preparation import Preparation, RefusedError
@@ -38,17 +40,17 @@ class CandidateWork:
         preparation: Preparation,
         engines: EngineSet,
         engine_for: Callable[[Artifact], Engine],
-        frame_sizes: Callable[[], FrameSizes],
+        router: Router,
         report: Callable[[Event], None],
         saved: Callable[[], Awaitable[None]],
     ) -> None:
-        """engine_for: makes the engine of a prepared version, not loaded. frame_sizes: of the frames until now. saved:
+        """engine_for: makes the engine of a prepared version, not loaded. router: knows what the pipelines send. saved:
         returns when what was decided is on disk, raises OSError when the disk doesn't take it."""
         self.command = command
         self.preparation = preparation
         self._engines = engines
         self._engine_for = engine_for
-        self._frame_sizes = frame_sizes
+        self._router = router
         self._report = report
         self._saved = saved
 
@@ -57,9 +59,8 @@ class CandidateWork:
         id = self.command.id
         try:
             artifact = await self.preparation.run()
-            self._report(
-                FramesSeen(self._frame_sizes())
-            )  # pipelines may have gone: it is made for those that stay
+            # Pipelines may have gone: it is made for those that stay.
+            self._report(FramesSeen(self._router.frame_sizes()))
             if not self._is_served(artifact):
                 await self._load(artifact)
         except OSError as e:  # no process, no descriptor, no memory to be had just now
@@ -88,16 +89,20 @@ class CandidateWork:
         engine = self._engine_for(artifact)
         self._engines.comes(engine)
         try:
-            await engine.load(urgent=self._engines.nothing_serves)
+            await engine.load(urgent=self._engines.serving is None)
             if self.command.mode is PrepareMode.UPDATE:
                 with suppress(OSError):  # a disk that takes nothing is no reason to serve nothing new
                     await self._saved()  # that it is tried, in case that the node dies of it
             self._engines.offer(engine)
-            self._report(
-                StageReached(self.command.id, Stage.READY, artifact.ref.digest, form=form_of(artifact))
-            )
+            form, pace = form_of(artifact), self._pace(engine)
+            ready = StageReached(self.command.id, Stage.READY, artifact.ref.digest, form=form, pace=pace)
+            self._report(ready)
         finally:
             await self._engines.end_unless_taken(engine)
+
+    def _pace(self, engine: Engine) -> Pace:
+        serving = self._engines.serving
+        return Pace(engine.frame_ms, serving.frame_ms if serving else 0.0, self._router.rate())
 
     def _failed(self, event: CandidateFailed) -> None:
         goal = self.command.goal

@@ -30,9 +30,9 @@ class EngineSet:
         return [*self._held.values(), *self._coming, *self._draining]
 
     @property
-    def nothing_serves(self) -> bool:
-        """Whether the slot is empty: a line waits."""
-        return self._slot.engine is None
+    def serving(self) -> Engine | None:
+        """The engine in the slot; None: a line waits."""
+        return self._slot.engine
 
     def held(self, ref: VersionRef) -> Engine | None:
         """The engine of a version that serves or stays warm."""

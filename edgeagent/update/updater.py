@@ -69,7 +69,8 @@ class UpdaterObserver(Protocol):
 class Updater:
     """One model on this node. Everything happens on the event loop's thread.
 
-    clock: of all times in the state. They are times in which the node has run: it watches nothing while it doesn't.
+    policy: that decisions follow. clock: of all times in the state. They are times in which the node has run: it
+    watches nothing while it doesn't.
     """
 
     def __init__(
@@ -86,10 +87,10 @@ class Updater:
         self.state = state
         self.slot = Slot()
         self.slot.epoch = state.epoch
-        self.router = Router(state.model, self.slot, resized=self._frames_seen)
+        self.router = Router(state.model, self.slot, resized=self._frames_seen, failing=self.failed)
         self._recent = RecentFrames(self.router)
         self.spare = SpareEngine()
-        self._policy = policy
+        self.policy = policy
         self._prepare_settings = prepare
         self._engine_settings = engine
         self._observer = observer
@@ -111,7 +112,7 @@ class Updater:
         before = self.state.candidate
         run = replace(self.state.run, epoch_floor=self._observer.epoch_floor(self.state))
         self.state = replace(self.state, run=run)
-        self.state, commands = react(self.state, event, self.clock.now(), self._policy)
+        self.state, commands = react(self.state, event, self.clock.now(), self.policy)
         for command in commands:
             self._perform(command)
         if entered := _entered(self.state.model, before, self.state.candidate):
@@ -120,7 +121,7 @@ class Updater:
 
     def set_probation(self, seconds: float) -> None:
         """How long the versions that come from now on are watched."""
-        self._policy = replace(self._policy, probation_s=seconds)
+        self.policy = replace(self.policy, probation_s=seconds)
 
     @property
     def engines(self) -> list[Engine]:
@@ -214,7 +215,7 @@ class Updater:
 
         def expect(backend: str) -> None:  # the engine's worker imports it while the gates run
             if not is_rebuild:
-                self.spare.wait(backend, soon=True, urgent=self._engines.nothing_serves)
+                self.spare.wait(backend, soon=True, urgent=self._engines.serving is None)
 
         preparation = Preparation(
             self.state.model,
@@ -236,7 +237,7 @@ class Updater:
             preparation,
             self._engines,
             self._engine,
-            self.router.frame_sizes,
+            self.router,
             self.handle,
             partial(self._observer.saved, self.state.model),
         )

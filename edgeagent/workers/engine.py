@@ -38,6 +38,8 @@ def serve(channel: WorkerChannel, task: LoadEngine) -> None:
         runtime = load_plan(task.plan)
         detector = Detector(runtime)
         detector.warm()
+        on_cpu = task.plan.variant.device == "cpu"
+        frame_ms = detector.measure(max(task.plan.threads, 1) if on_cpu else None)
         streams = [Detector(stream) for stream in runtime.streams()]
     except EdgeAgentError as e:
         channel.send(LoadFailed(str(e)))
@@ -45,7 +47,7 @@ def serve(channel: WorkerChannel, task: LoadEngine) -> None:
     # Loading competed with the version that serves; from now on it serves itself.
     if task.nice is not None:
         raise_priority(task.nice)
-    channel.send(EngineReady(runtime.name, detector.max_batch, max(len(streams), 1)))
+    channel.send(EngineReady(runtime.name, detector.max_batch, max(len(streams), 1), frame_ms))
     _infer_for_ever(channel, detector, streams)
 
 

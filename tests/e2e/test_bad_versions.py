@@ -14,7 +14,7 @@ import pytest
 
 from edgeagent.testing import children, wait_for
 from tests.support import weights
-from tests.support.line import NodeHarness, assert_seamless
+from tests.support.line import CONVEYOR, NodeHarness, assert_seamless
 
 
 @contextmanager
@@ -224,6 +224,23 @@ def test_no_frame_noticed(line: NodeHarness) -> None:
         "repaired-broken-manifest",
         "repaired-wrong-weights",
     }
+
+
+def test_what_cannot_hold_the_camera_s_rate_is_refused(harness: NodeHarness) -> None:
+    """It passes its gates, and would leave the line without most of its results; unless the operator wants it so."""
+    harness.config["update"] |= {"gate_seconds": 600, "load_seconds": 600}
+    harness.config["pipelines"][0]["source"] = {"url": CONVEYOR, "live": True}
+    harness.publish("v1")
+    harness.publish("slow", weights.never_ending_onnx(harness.folder / "slow.onnx", 100_000))
+    harness.promote("v1")
+    node = harness.start("v1")
+    harness.wait_more(5)
+    harness.promote("slow")
+    harness.wait_state("REJECTED")
+    assert "too slow here" in node.model()["last_error"]
+    assert node.active() == "v1"
+    harness.promote('{"version": "slow", "allow_slow": true}')
+    node.wait_active("slow")
 
 
 def test_new_contract_on_the_operators_word(harness: NodeHarness) -> None:

@@ -107,7 +107,9 @@ class Line:
         variant = Variant("onnxruntime", "cpu", "fp32", "onnx")
         plan = LoadPlan(variant, Path("w.onnx"), {}, streams, self.runtime.max_batch)
         self.worker = self._thread.submit(engine.serve, WorkerChannel(self._theirs), LoadEngine(plan, None))
-        assert self.heard() == EngineReady("gated", self.runtime.max_batch, streams)
+        ready = self.heard()
+        assert isinstance(ready, EngineReady)
+        assert ready == EngineReady("gated", self.runtime.max_batch, streams, ready.frame_ms)
 
     def ring(self, ring: int) -> None:
         """Share the slots as a ring."""

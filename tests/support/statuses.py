@@ -69,6 +69,7 @@ def a_model() -> ModelStatus:
             RejectedVersion(version="v2", digest="sha256:v2", stage="GATING", why="class names differ")
         ],
         last_error="disk full",
+        failing="v1 keeps failing: NaN; there is no version before it on this node",
     )
 
 

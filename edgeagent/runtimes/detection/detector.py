@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from time import perf_counter
+from time import perf_counter, process_time
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,8 @@ from edgeagent.runtimes.detection.layouts import Candidates, choose_layout, deco
 from edgeagent.runtimes.detection.letterbox import InputBatch, LetterboxGeometry
 from edgeagent.runtimes.detection.nms import MAX_DETECTIONS, best_first, suppress
 from edgeagent.runtimes.port import Image, Runtime, Tensor
+
+_MEASURED_RUNS, _MEASURED_S = 3, 0.2
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,25 @@ class Detector:
         """Run the network with every size of batch, so that none is the first, slow run. Raises WeightsError."""
         for count in range(self.max_batch, 0, -1):
             self._run(self.pictures.tensor[:count])
+
+    def measure(self, cpu_threads: int | None) -> float:
+        """Milliseconds that the network needs for a frame at least, once it is warm; of a few runs the fastest.
+
+        cpu_threads: on a CPU, how many threads it has; then it is the time that these need if each does its part. What
+        else runs on the machine makes a run longer, and not that. Raises WeightsError.
+        """
+        batch = self.pictures.tensor
+        least, begun = float("inf"), perf_counter()
+        for _ in range(_MEASURED_RUNS):
+            wall, cpu = perf_counter(), process_time()
+            self._run(batch)
+            took = perf_counter() - wall
+            if cpu_threads:
+                took = min(took, (process_time() - cpu) / cpu_threads)
+            least = min(least, took / len(batch))
+            if perf_counter() - begun > _MEASURED_S:
+                break
+        return least * 1000
 
     def detect(self, image: Image, confidence: float, iou: float) -> Detections:
         """Find objects in `image` (H×W×3, BGR) that score above `confidence`; `iou` is the threshold of NMS (0..1).

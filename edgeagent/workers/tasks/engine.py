@@ -38,16 +38,18 @@ class LoadEngine:
 
 @dataclass(frozen=True)
 class EngineReady:
-    """It can take frames. engine: the runtime's name; max_batch: frames in one run; streams: frames side by side."""
+    """It can take frames. engine: the runtime's name; max_batch: frames in one run; streams: frames side by side;
+    frame_ms: what it needs for a frame at least, milliseconds; 0 if that was not measured."""
 
     engine: str
     max_batch: int
     streams: int
+    frame_ms: float = 0.0
 
     def __post_init__(self) -> None:
-        """Raises ValueError when it could take none."""
-        if self.max_batch < 1 or self.streams < 1:
-            raise ValueError(f"max_batch {self.max_batch}, streams {self.streams}")
+        """Raises ValueError when it could take none, or takes less than no time."""
+        if self.max_batch < 1 or self.streams < 1 or not self.frame_ms >= 0:
+            raise ValueError(f"max_batch {self.max_batch}, streams {self.streams}, frame_ms {self.frame_ms}")
 
 
 @dataclass(frozen=True)

@@ -51,6 +51,7 @@ def test_the_status_says_what_matters(capsys: pytest.CaptureFixture[str]) -> Non
         "held on v1 by eve until",
         "v4 is at FETCHING the store is away",
         "v2 rejected: class names differ",
+        "v1 keeps failing: NaN; there is no version before it",
         "last error: disk full",
         "30.0",
         "9.5",

@@ -5,9 +5,25 @@ from __future__ import annotations
 
 import pytest
 
-from edgeagent.core.probation import WINDOW_S, Failures, count_failure, exceeds_failure_budget
+from edgeagent.core.probation import (
+    MAX_STABLE_FAILURES,
+    Failures,
+    count_failure,
+    exceeds_failure_budget,
+    keeps_failing,
+)
 
 OWN, OUTSIDE = False, True
+WINDOW_S = 60.0
+
+
+def counted(*failures: tuple[float, bool]) -> Failures:
+    """What is kept of failures at these times, seconds; True: somebody else's signal."""
+    found: Failures | None = None
+    for at, from_outside in failures:
+        found = count_failure(found, at, "NaN", from_outside, WINDOW_S)
+    assert found is not None
+    return found
 
 
 @pytest.mark.parametrize(
@@ -24,9 +40,20 @@ OWN, OUTSIDE = False, True
     ],
 )
 def test_repeated_failures_are_the_version_s_own(failures: list[tuple[float, bool]], answer: bool) -> None:
-    """Two of its own; three when somebody else's signals were among them. Each: seconds, and whether it was one."""
-    counted: Failures | None = None
-    for at, from_outside in failures:
-        counted = count_failure(counted, at, from_outside)
-    assert counted is not None
-    assert exceeds_failure_budget(counted) is answer
+    """Two of its own; three when somebody else's signals were among them."""
+    assert exceeds_failure_budget(counted(*failures)) is answer
+
+
+@pytest.mark.parametrize(
+    ("times", "answer"),
+    [
+        ([0.1 * n for n in range(90)], False),  # a hand before the camera
+        ([0.1 * n for n in range(110)], True),
+        ([3.0 * n for n in range(MAX_STABLE_FAILURES)], True),
+        ([0.0, 60.0, 120.0, 180.0], False),  # too few
+        ([61.0 * n for n in range(50)], False),  # each by itself
+    ],
+)
+def test_a_stable_version_has_more_patience(times: list[float], answer: bool) -> None:
+    """Whoever has earned its place loses it for what lasts, and not for what passes."""
+    assert keeps_failing(counted(*((at, OWN) for at in times))) is answer

@@ -46,6 +46,7 @@ from edgeagent.core.goal import goal, rejection_of
 from edgeagent.core.lifecycle import Stage
 from edgeagent.core.model import Contract
 from edgeagent.core.policy import Policy
+from edgeagent.core.probation import MAX_STABLE_FAILURES, MIN_FAILING_S
 from edgeagent.core.reconciler import next_deadline, react
 from edgeagent.core.state import (
     MAX_REJECTIONS,
@@ -308,6 +309,15 @@ class Node(RuleBasedStateMachine):
     @rule(data=st.data())
     def an_engine_misbehaves(self, data: st.DataObject) -> None:
         self.handle(WorkerFailed(data.draw(st.sampled_from(sorted(self.live, key=str))), "crashed"))
+
+    @precondition(lambda self: self.active)
+    @rule(from_outside=st.booleans())
+    def what_serves_keeps_failing(self, from_outside: bool) -> None:
+        for _ in range(MAX_STABLE_FAILURES):
+            self.now += MIN_FAILING_S / (MAX_STABLE_FAILURES - 1)
+            self.handle(Tick())
+            assert self.active is not None
+            self.handle(WorkerFailed(self.active, "NaN", from_outside))
 
     @rule(seconds=st.sampled_from([0.5, 1.0, 4.0, 10.0]))
     def time_passes(self, seconds: float) -> None:

@@ -15,7 +15,7 @@ import pytest
 
 from edgeagent.core import interruption
 from edgeagent.core.directive import Directive
-from edgeagent.core.events import AppendAudit, IntentChanged
+from edgeagent.core.events import AppendAudit, IntentChanged, Tick
 from edgeagent.core.lifecycle import Stage
 from edgeagent.core.model import Contract
 from edgeagent.core.policy import Policy
@@ -26,6 +26,7 @@ from edgeagent.observe.bus import Bus, StageEntered, Swapped
 from edgeagent.runtimes.variants import Variant
 from edgeagent.serving.artifact import Artifact
 from edgeagent.serving.router import Route
+from edgeagent.status.model_status import failing, model_status
 from edgeagent.update import preparation, updater
 from edgeagent.update.preparation import PreparationContext, RefusedError, store_fingerprint
 from edgeagent.update.updater import Updater
@@ -51,6 +52,7 @@ class Node:
         self.spares: list[str] = []  # the backends of the workers that were told to wait for a version
         self.waits = False
         self.kills = 0  # of the workers that load
+        self.frame_ms: dict[str, float] = {}  # of versions that aren't as fast as most
         self.floor = 0
         self.urgent: list[bool] = []  # of each engine that was loaded
         self.expected: list[
@@ -129,6 +131,7 @@ class Node:
             def __init__(self) -> None:
                 self.artifact, self.ref, self.name, self.ready = artifact, artifact.ref, "paper", False
                 self.in_flight, self.max_batch = 0, 1
+                self.frame_ms = node.frame_ms.get(artifact.ref.version, 8.0)
 
             async def load(self, urgent: bool) -> None:
                 node.waits = False
@@ -323,7 +326,7 @@ def test_a_version_that_can_not_be_rebuilt_goes_on_serving(
         film(u, camera, 360, 640)
         await input_of(u, (192, 320))
         shaped.fates["v1"] = OSError(11, "no process")
-        u._policy = replace(POLICY, rebuild_retry_s=0.0)
+        u.policy = replace(POLICY, rebuild_retry_s=0.0)
         film(u, camera, 1280, 720)
         while len(shaped.asked) < 5:  # by itself
             await asyncio.sleep(0)
@@ -424,6 +427,78 @@ def test_two_failures_on_probation_bring_the_standby_back(monkeypatch: pytest.Mo
 
     run(monkeypatch, node, scenario, "v1", "v2")
     assert [r.result for r in node.records][-1] == "rolled_back"
+
+
+def fails_on_all_frames(u: Updater, line: Route, seconds: int) -> None:
+    """No frame of the line gets a result for so long, at ten a second."""
+    engine = u.slot.engine
+    assert engine is not None
+    begin = u.clock.now()
+    for frame in range(10 * seconds):
+        at = begin + frame / 10
+        u.clock = cast("Any", SimpleNamespace(now=lambda at=at: at))
+        if line.faults.failed(engine):
+            u.failed(engine, "frames of line keep failing: NaN")
+
+
+def test_a_stable_version_without_results_goes_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    """NaN on dark pictures: 600 frames without one, and the version before would have them."""
+    node = Node({"v1": None, "v2": None})
+
+    async def scenario(u: Updater) -> None:
+        u.clock = cast("Any", SimpleNamespace(now=lambda: 1e9))
+        u.handle(Tick())
+        assert u.state.probation_until is None
+        pipeline = line()
+        u.router.add(pipeline)
+        fails_on_all_frames(u, pipeline, 60)
+        while u.state.active != VersionRef("v1", "sha256:v1"):
+            await asyncio.sleep(0)
+        assert model_status(u).held is not None
+        assert [(r.version, r.why) for r in u.state.rejections] == [
+            ("v2", "frames of line keep failing: NaN")
+        ]
+
+    run(monkeypatch, node, scenario, "v1", "v2")
+
+
+def test_without_a_version_before_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    """While it fails; it goes on, for want of another."""
+    node = Node({"v1": None})
+
+    async def scenario(u: Updater) -> None:
+        pipeline = line()
+        u.router.add(pipeline)
+        assert failing(u) == ""
+        fails_on_all_frames(u, pipeline, 60)
+        assert failing(u).startswith(
+            "v1 keeps failing: frames of line keep failing: NaN; there is no version"
+        )
+        at = u.clock.now() + POLICY.failure_window_s + 1
+        u.clock = cast("Any", SimpleNamespace(now=lambda: at))
+        assert failing(u) == ""
+
+    run(monkeypatch, node, scenario, "v1")
+
+
+@pytest.mark.parametrize("live", [True, False])
+def test_a_version_of_four_seconds_a_frame_is_not_swapped_in(
+    monkeypatch: pytest.MonkeyPatch, live: bool
+) -> None:
+    """Beside one that holds the rate of its cameras. A film waits for its results, however long they take."""
+    node = Node({"v1": None, "slow": None})
+    node.frame_ms["slow"] = 4000.0
+
+    async def scenario(u: Updater) -> None:
+        u.router.add(Route("line", live, 0.5, 0.5, cast("Any", None), lambda *_: None, rate=lambda: 30.0))
+        u.handle(IntentChanged(Directive("slow", "key@9", "test")))
+        while u.state.candidate:
+            await asyncio.sleep(0)
+        assert u.state.active == VersionRef("v1" if live else "slow", "sha256:v1" if live else "sha256:slow")
+        assert ("too slow here" in u.state.last_error) is live
+
+    run(monkeypatch, node, scenario, "v1")
+    assert "slow" in node.retired  # refused, or when the updater closes
 
 
 def test_the_store_is_asked_about_what_was_refused(monkeypatch: pytest.MonkeyPatch) -> None:

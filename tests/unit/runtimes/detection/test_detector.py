@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import time
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -241,3 +243,34 @@ def test_a_batch_that_comes_back_short_is_refused() -> None:
     runtime.run = lambda batch: v8_output()  # type: ignore[method-assign]
     with pytest.raises(WeightsError, match="2 pictures"):
         detector.detect_many([grey(0), grey(0)], [0.25] * 2, [0.45] * 2)
+
+
+class SlowRuntime(FakeRuntime):
+    """Waits for the processor, as beside a line at work, or works for each frame."""
+
+    def __init__(self, works_s: float, waits_s: float) -> None:
+        super().__init__(v8_output())
+        self.works_s, self.waits_s = works_s, waits_s
+
+    def run(self, batch: Tensor) -> Tensor:
+        time.sleep(self.waits_s)
+        until = time.process_time() + self.works_s
+        while time.process_time() < until:
+            pass
+        return super().run(batch)
+
+
+def test_what_a_frame_takes_is_measured_in_work_and_not_in_waiting() -> None:
+    """On the CPU: two threads that share the work would need half of it. On a GPU nobody can tell the two apart."""
+    detector = Detector(SlowRuntime(works_s=0.02, waits_s=0.1))
+    assert 10 <= detector.measure(2) < 100
+    assert detector.measure(None) >= 120
+
+
+def test_what_takes_long_is_measured_once() -> None:
+    """Loading must not take several times as long for it."""
+    runtime = SlowRuntime(works_s=0.0, waits_s=0.25)
+    detector = Detector(runtime)
+    runs = runtime.runs
+    detector.measure(1)
+    assert runtime.runs == runs + 1
