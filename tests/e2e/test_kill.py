@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -207,6 +208,29 @@ def test_a_roll_back_that_was_answered_holds(harness: NodeHarness) -> None:
     harness.store.rename(harness.folder / "away")
     node = harness.start("v1")
     assert not {r["epoch"] for r in harness.wait_more(3)} & set(epochs)
+
+
+PAUSE_S = 14.0
+
+
+@pytest.mark.soak
+def test_a_pause_of_the_whole_node_rolls_nothing_back(harness: NodeHarness) -> None:
+    """A freezer, twice, for longer than a worker may be silent: by the node's own time nobody was."""
+    node = harness.serve_with_standby()
+    harness.wait_more(5)
+    pids = {w["pid"] for w in node.status()["workers"]}
+    for _ in range(2):
+        everyone = [node.pid, *children(node.pid)]
+        for pid in everyone:
+            os.kill(pid, signal.SIGSTOP)
+        time.sleep(PAUSE_S)
+        for pid in everyone:
+            os.kill(pid, signal.SIGCONT)
+        found = harness.wait_more(60)
+    assert {w["pid"] for w in node.status()["workers"]} == pids
+    assert (node.active(), node.model()["state"], node.model()["rejected"]) == ("v2", "PROBATION", [])
+    assert harness.history("rolled_back") == []
+    assert_seamless(found)
 
 
 def test_killed_standby_is_warm_again(harness: NodeHarness) -> None:
