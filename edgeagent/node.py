@@ -129,7 +129,7 @@ class Node:
         watcher.start()
         await self.api.start()
         tasks: list[Callable[[], Awaitable[None]]] = [
-            partial(self._housekeeping, watcher),
+            partial(self._housekeeping, watcher, journal),
             self.api.keep_trying,
         ]
         if self._announcer:
@@ -246,12 +246,13 @@ class Node:
 
     # -- housekeeping --------------------------------------------------------------------------------
 
-    async def _housekeeping(self, watcher: IntentWatcher) -> None:
+    async def _housekeeping(self, watcher: IntentWatcher, journal: Journal) -> None:
         """Once a second: what only polling shows, the status line, the watchdog."""
         interval = watchdog_interval()
         fed = 0.0
         while True:
             await asyncio.sleep(_HOUSEKEEPING_S)
+            journal.retry(time.monotonic())
             self._node_status.update_metrics()
             watcher.log_connections(time.monotonic())
             self.metrics.config_store_connected(watcher.connection.connected)

@@ -68,7 +68,8 @@ class AuditLog:
     Thread-safe.
 
     `append` waits for the disk: call it off the event loop. It raises nothing for a disk that is full or
-    read-only: the record stays in the tail, and is written before the next one that finds room. clock: monotonic.
+    read-only: the record stays in the tail, and is written by `flush`, or before the next one that finds room. clock:
+    monotonic.
     """
 
     def __init__(
@@ -113,6 +114,10 @@ class AuditLog:
                 del self._repeating[next(iter(self._repeating))]
             last = before.line if before else None
             return self._refused.append(line, last, on_disk=_is_power_of_ten(count))
+
+    def flush(self) -> bool:
+        """Write what waits for the disk; says whether it has all of it."""
+        return all([self._changed.flush(), self._refused.flush()])
 
     def tail(self, count: int) -> list[str]:
         """The last `count` records (1000 at most), oldest first, each as JSON; also from before a restart.
@@ -167,23 +172,31 @@ class _Records:
                 self.remember(line)
             if on_disk:
                 self.unsaved.append(line.text.encode() + b"\n")
-            if not self.unsaved:
-                return True
-            try:
-                self._file.append(self.unsaved)
-            except NotWrittenError as e:
-                path = str(self._file.files[0])
-                _log.error("audit.write_failed", path=path, why=str(e), waiting=len(self.unsaved))
-                return False
-            finally:
-                self._file.close()  # records are rare: nothing is held open meanwhile
-            self.unsaved.clear()
-            return True
+            return self._write()
+
+    def flush(self) -> bool:
+        """Write what waits; says whether the disk has all of it."""
+        with self._lock:
+            return self._write()
 
     def tail(self, count: int) -> list[_Line]:
         """The last `count`, oldest first."""
         with self._tail_lock:
             return _last(list(self._tail), count)
+
+    def _write(self) -> bool:
+        if not self.unsaved:
+            return True
+        try:
+            self._file.append(self.unsaved)
+        except NotWrittenError as e:
+            path = str(self._file.files[0])
+            _log.error("audit.write_failed", path=path, why=str(e), waiting=len(self.unsaved))
+            return False
+        finally:
+            self._file.close()  # records are rare: nothing is held open meanwhile
+        self.unsaved.clear()
+        return True
 
     def remember(self, line: _Line) -> None:
         """Into the tail, as what has happened before."""

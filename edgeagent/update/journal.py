@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 SAVE_S = 5.0
 """How long whoever has to know that something is on disk waits for it."""
 
+RETRY_S = 10.0
+"""Until what couldn't be written into the audit log is tried again."""
+
 _log = structlog.get_logger(__name__)
 
 
@@ -65,6 +68,7 @@ class Journal:
         # One thread: what is written first is on disk first.
         self._disk = ThreadPoolExecutor(1, "disk")
         self._works: set[Future[None]] = set()
+        self._retry_at = 0.0
 
     @property
     def error(self) -> str:
@@ -132,6 +136,8 @@ class Journal:
     def close(self, states: Iterable[State] = (), timeout_s: float = SAVE_S) -> None:
         """Write what waits and these last states, or fail; waits for so long (seconds) for the disk."""
         self._states.close(states, timeout_s)
+        if self._audit_error:
+            self._write(self._flush)
         self._disk.shutdown(wait=False)
         wait(self._works, timeout_s)
 
@@ -142,8 +148,20 @@ class Journal:
             self._noted.pop(model, None)  # with the next save it is tried again
             raise
 
+    def retry(self, now: float) -> None:
+        """To be called now and then (monotonic seconds): what the audit log couldn't write is tried again."""
+        if self._audit_error and now >= self._retry_at:
+            self._retry_at = now + RETRY_S
+            self._write(self._flush)
+
     def _append(self, entry: AuditRecord) -> None:
-        if not self._audit.append(entry):
+        self._require(self._audit.append(entry))
+
+    def _flush(self) -> None:
+        self._require(self._audit.flush())
+
+    def _require(self, written: bool) -> None:
+        if not written:
             waiting = f"{self._audit.unsaved} records wait for the disk"
             raise UnavailableError("the audit log", waiting, "look at the disk of node.state_dir")
 
@@ -169,9 +187,7 @@ class Journal:
         def work() -> None:
             try:
                 write(*args)
-                if (
-                    not self._audit.unsaved
-                ):  # else what was said of them holds, whatever else could be written
+                if not self._audit.unsaved:  # else what was said of them holds
                     self._audit_error = ""
             except (OSError, EdgeAgentError) as e:
                 self._audit_error = str(e)

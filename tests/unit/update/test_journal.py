@@ -18,7 +18,7 @@ from edgeagent.core.events import AppendAudit
 from edgeagent.core.state import State, VersionRef
 from edgeagent.observe.bus import Bus
 from edgeagent.store.cache import Cache
-from edgeagent.update.journal import Journal
+from edgeagent.update.journal import RETRY_S, Journal
 from edgeagent.update.updater import Updater
 from tests.support.cached import put
 from tests.support.playbook import ref
@@ -101,6 +101,23 @@ def test_what_killed_nodes_left_goes_at_the_start(tmp_path: Path) -> None:
         path.touch()
     Journal(tmp_path, "/store", 3, {}, Bus()).close()
     assert [path for path in left if path.exists()] == []
+
+
+def test_an_audit_record_that_waits_is_tried_again(tmp_path: Path) -> None:
+    """Nothing further need happen for that; not at each look, since a full disk stays full for a while."""
+    (tmp_path / "models").mkdir()
+    journal = Journal(tmp_path, "/store", 3, {}, Bus())
+    journal.retry(0.0)  # there is nothing to try
+    log = tmp_path / "audit.jsonl"
+    log.mkdir()  # no file can be written there
+    journal.record("yolo", SWAPPED)
+    _wait(lambda: "1 records wait" in journal.error)
+    journal.retry(1000.0)
+    log.rmdir()
+    journal.retry(1000.0 + RETRY_S)
+    journal.close()
+    assert journal.error == ""
+    assert len(log.read_bytes().splitlines()) == 1
 
 
 def _wait(condition: Callable[[], bool]) -> None:
