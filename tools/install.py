@@ -35,9 +35,11 @@ def main(arguments: list[str]) -> int:
                 continue
             count += step[1] == "Collecting"
             now = time.monotonic()
-            if sys.stdout.isatty() or now - shown >= _EVERY_S:
+            last = step[2].startswith("collected packages")  # pip says no more until all are there
+            if last or sys.stdout.isatty() or now - shown >= _EVERY_S:
                 shown = now
-                _show(f"{now - began:4.0f} s, {count} packages: {step[1].lower()} {step[2].split()[0]}")
+                what = "unpacking them" if last else f"{step[1].lower()} {step[2].split()[0]}"
+                _show(f"{now - began:4.0f} s, {count} packages: {what}")
     if sys.stdout.isatty():
         _show("")
     if process.returncode:
