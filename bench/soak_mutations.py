@@ -56,7 +56,7 @@ class Outcome:
 
 @dataclass
 class Figures:
-    """What a run showed. counts: by kind and verdict; reasons: how many of them differ, without their numbers."""
+    """What a run showed. counts: by kind and verdict; in_workers: verdicts of real workers."""
 
     counts: Counter[tuple[str, str]] = field(default_factory=Counter)
     faults: list[str] = field(default_factory=list)
@@ -275,9 +275,8 @@ def _import_runtimes(checkpoint: Path) -> None:
     read_metadata(checkpoint)
 
 
-def run(numbers: range, seed: int, every: int, root: Path) -> Figures:
-    """Look at the versions of these numbers; every so many in a real worker as well."""
-    figures = Figures()
+def run(numbers: range, seed: int, every: int, root: Path, figures: Figures) -> None:
+    """Look at the versions of these numbers; every so many in a real worker as well. What comes of it is added up."""
     lab = Laboratory(root / "lab")
     lab.root.mkdir()
     sound = samples(root)
@@ -308,7 +307,6 @@ def run(numbers: range, seed: int, every: int, root: Path) -> Figures:
             figures.in_workers[in_worker(folder / next(iter(mutation.files)))] += 1
         if i % 100 == 99:
             print(f"{i + 1}/{numbers.stop}, {len(figures.faults)} faults", file=sys.stderr)
-    return figures
 
 
 def check_sound(lab: Laboratory, kind: str, sample: Sample) -> None:
@@ -327,7 +325,7 @@ def check_sound(lab: Laboratory, kind: str, sample: Sample) -> None:
 
 
 def main() -> int:
-    """Print the figures. Returns 1 when something was that must not be."""
+    """Print the figures, also when interrupted. Returns 1 when something was that must not be."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--mutations", type=int, default=3000)
     parser.add_argument("--seed", type=int, default=0)
@@ -337,17 +335,17 @@ def main() -> int:
     parser.add_argument("--worker-every", type=int, default=100, help="so many go through a real worker, too")
     arguments = parser.parse_args()
     begun = time.monotonic()
-    with tempfile.TemporaryDirectory(prefix="edgeagent-mutations-") as temp:
-        numbers = range(arguments.first, arguments.first + arguments.mutations)
-        figures = run(numbers, arguments.seed, arguments.worker_every, Path(temp))
+    figures = Figures()
+    numbers = range(arguments.first, arguments.first + arguments.mutations)
+    with suppress(KeyboardInterrupt), tempfile.TemporaryDirectory(prefix="edgeagent-mutations-") as temp:
+        run(numbers, arguments.seed, arguments.worker_every, Path(temp), figures)
     verdicts = ("taken", "refused", "died", "killed", "fault")
     print(f"{'':10}" + "".join(f"{verdict:>9}" for verdict in verdicts))
     for kind in SHARES:
         print(f"{kind:10}" + "".join(f"{figures.counts[kind, verdict]:9}" for verdict in verdicts))
     print(f"in real workers: {dict(figures.in_workers)}; the slowest took {figures.slowest_s:.1f} s")
-    print(
-        f"{arguments.mutations} versions, seed {arguments.seed}, in {(time.monotonic() - begun) / 60:.0f} minutes"
-    )
+    minutes = (time.monotonic() - begun) / 60
+    print(f"{figures.counts.total()} versions, seed {arguments.seed}, in {minutes:.0f} minutes")
     for fault in figures.faults[:40]:
         print(f"  {fault}")
     return 1 if figures.faults or figures.in_workers["fault"] else 0
