@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from edgeagent.config import PipelineConfig
 from edgeagent.errors import WorkerError
 from edgeagent.serving.frame import Frame
+from edgeagent.serving.picture_record import PictureRecord
 from edgeagent.serving.slot_lender import SlotLender, ring_slots
 from edgeagent.serving.source_status import SourceStatus
 from edgeagent.util.backoff import Backoff
@@ -24,6 +25,7 @@ from edgeagent.workers.tasks.capture import (
     FirstFrameBegun,
     FrameStale,
     FrameUnreadable,
+    PictureBegun,
     SourceBusy,
     SourceOpened,
     SourceState,
@@ -86,6 +88,7 @@ class Capture:
         self._lender = SlotLender(settings.slots, observer.on_ring_gone)
         self._backoff = Backoff(*settings.backoff_s, jitter=0.0)
         self._position = 0  # of the frame that the next worker begins with
+        self._pictures = PictureRecord()  # and of a folder that is watched, what it doesn't take
         self._fatal_reads = 0
         self._reading = False
         self._running_since: float | None = None
@@ -128,7 +131,12 @@ class Capture:
         self._timer = None
         try:
             self.worker = start_capture_worker(
-                self._config.source, self._position, self._heard, self._exited, self._limits
+                self._config.source,
+                self._position,
+                self._heard,
+                self._exited,
+                self._limits,
+                self._pictures.taken(),
             )
         except OSError as e:
             self._respawn_later(f"cannot start a worker: {e}")
@@ -143,13 +151,15 @@ class Capture:
         self._running_since = None
         if self._stopping:
             return
-        if self._reading:
+        if self._reading or self._pictures.reading:
             self._fatal_reads += 1
             if self._fatal_reads >= _FATAL_READS:
                 self.source.left_out_fatal(self._position, str(how))
                 self._fatal_reads = 0
                 self._position += 1
+                self._pictures.left_out()
         self._reading = False
+        self._pictures.begin_anew()
         self._respawn_later(str(how))
 
     def _respawn_later(self, why: str) -> None:
@@ -190,6 +200,8 @@ class Capture:
                 self._source_state(message)
             case FirstFrameBegun(position):
                 self._reading, self._position = True, position
+            case PictureBegun():
+                self._pictures.begin(message)
             case SourceOpened(width, height):
                 self._reading = False
                 if self.worker:
@@ -211,6 +223,7 @@ class Capture:
         elif m.mono - self._running_since > self._settings.stable_after_s:
             self._backoff.reset()
         self._fatal_reads = 0
+        self._pictures.done()
         self._position = m.position + 1
         seq = self.source.next_seq(m.width, m.height, m.mono)
         freed = self._lender.freed
@@ -223,6 +236,7 @@ class Capture:
             self.source.left_out(m.skipped)
         if m.position is not None:
             self._position = m.position
+        self._pictures.done()
         if m.state in ("absent", "lost", "unreadable", "frozen"):
             self.source.last_error = m.why
             self._observer.on_source_error(m.state)

@@ -3,8 +3,8 @@
 
 Started as `python -m edgeagent.workers.capture FD NODE_PID`; what both sides say is in `tasks.capture` and `messages`.
 
-worker → node  SourceBusy · SourceState · FirstFrameBegun · SourceOpened · Captured · FrameUnreadable · FrameStale ·
-               Heartbeat
+worker → node  SourceBusy · SourceState · FirstFrameBegun · PictureBegun · SourceOpened · Captured · FrameUnreadable ·
+               FrameStale · Heartbeat
 node → worker  CaptureSource, once · Ring, with its memory · Grant
 """
 
@@ -36,6 +36,7 @@ from edgeagent.workers.tasks.capture import (
     SourceOpened,
     SourceState,
 )
+from edgeagent.workers.uploads import UploadFolder, Uploads
 
 BACKOFF_S = (0.5, 15.0)
 STABLE_AFTER_S = 5.0  # a source that gave frames for so long is tried again at once when it is lost
@@ -53,6 +54,7 @@ class CaptureWorker:
         self._channel = channel
         self._task = task
         self._position = task.position
+        self._uploads = Uploads(task.taken) if task.watch else None
         self._view: RingView | None = None
         self._ring = self._slot_bytes = 0
         self._grants: list[int] = []
@@ -72,7 +74,7 @@ class CaptureWorker:
             opened, before = time.monotonic(), self._delivered
             try:
                 self._say(SourceBusy(OPEN_TIMEOUT_S + 10))
-                with closing(open_source(task.url, task.fps or 0.0, task.stall_s, task.watch)) as source:
+                with closing(open_source(task.url, task.fps or 0.0, task.stall_s, self._uploads)) as source:
                     self._say(Heartbeat(self._turn))
                     opened = time.monotonic()
                     end = self._film(source)
@@ -96,7 +98,7 @@ class CaptureWorker:
     def _film(self, source: Source) -> int:
         """Deliver frames until the source ends. Returns the position of its end. Raises SourceError."""
         source.seek(self._position, self._heartbeat)
-        if source.resumable and not source.watches:
+        if source.resumable:
             self._begin_reading(source.position)
         pacer = self._pacer(source)
         self._frozen = _Frozen(self._task.stall_s)
@@ -107,15 +109,13 @@ class CaptureWorker:
                 self._wait(HEARTBEAT_S)
             if pacer and not self._await(pacer, source):
                 return source.position
-            taken = source.grab()
+            taken = self._grab(source)
             now = time.monotonic()
             if not taken and not source.watches:
                 return source.position
             if not taken:
                 self._wait_for_more(now)
                 continue
-            if source.watches:
-                self._begin_reading(source.position - 1)
             for _ in range(taken - 1):
                 self._unreadable(f"broken data before frame {source.position - 1}")
             if self._task.live and source.age_s > self._task.max_age_s:
@@ -134,9 +134,18 @@ class CaptureWorker:
             self._said_reading = True
             self._say(FirstFrameBegun(position))
 
+    def _grab(self, source: Source) -> int:
+        """See `Source.grab`; of a folder that is watched the node is told which picture that is."""
+        taken = source.grab()
+        if taken and isinstance(source, UploadFolder):
+            self._say(source.begun)
+        return taken
+
     def _wait_for_more(self, now: float) -> None:
-        """Of a folder that is watched; the node is told at the start, and when nothing has come for long."""
-        if not self._said_waiting and (not self._delivered or now - self._fresh_at > self._task.stall_s):
+        """Of a folder that is watched; the node is told at the start, when nothing has come for long, and what was
+        skipped last."""
+        long = now - self._fresh_at > self._task.stall_s
+        if not self._said_waiting and (not self._delivered or self._skipped or long):
             self._said_waiting = True
             self._say(SourceState("waiting", "for pictures in the folder", skipped=self._skipped))
             self._skipped = 0
@@ -154,7 +163,7 @@ class CaptureWorker:
         while (wait_s := pacer.wait_s(time.monotonic())) > 0:
             self._wait(wait_s)
         for _ in range(pacer.take(time.monotonic())):
-            if not (taken := source.grab()):
+            if not (taken := self._grab(source)):
                 return source.watches
             self._skipped += taken
             self._heartbeat()

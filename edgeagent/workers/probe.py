@@ -12,7 +12,13 @@ from edgeagent.workers.environment import CAMERAS
 from edgeagent.workers.limits import WorkerLimits
 from edgeagent.workers.messages import Message
 from edgeagent.workers.process import Exit, WorkerProcess, WorkerProgram
-from edgeagent.workers.tasks.capture import CaptureSource, FrameUnreadable, SourceOpened, SourceState
+from edgeagent.workers.tasks.capture import (
+    CaptureSource,
+    FrameUnreadable,
+    SourceOpened,
+    SourceState,
+    TakenPictures,
+)
 
 
 def start_capture_worker(
@@ -21,8 +27,12 @@ def start_capture_worker(
     on_message: Callable[[Message], None],
     on_exit: Callable[[Exit], None],
     limits: WorkerLimits | None = None,
+    taken: TakenPictures | None = None,
 ) -> WorkerProcess:
-    """A worker that films `source` from frame `position` on (see `workers.capture`). Raises OSError."""
+    """A worker that films `source` from frame `position` on, or all but what was `taken` (see `workers.capture`).
+
+    Raises OSError.
+    """
     task = CaptureSource(
         url=source.url,
         fps=source.fps,
@@ -32,6 +42,7 @@ def start_capture_worker(
         max_age_s=source.max_age_seconds,
         position=position,
         watch=source.watch,
+        taken=taken or TakenPictures(),
     )
     # OpenCV reads these when it is loaded. What it would print says less than our own reasons.
     environment = {

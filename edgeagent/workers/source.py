@@ -32,8 +32,8 @@ class Source(Protocol):
 
     fps: frames a second of its own, 0 if it has none; total: frames of a pass, 0 if unknown or endless; resumable: a
     position can be found again after a restart; camera: it gives frames at its own rate, and can freeze; watches: where
-    it has come to an end, more may follow later; position: index of the frame that the next `grab` takes, from 0, or
-    another number that grows; age_s: seconds since the frame that `grab` took was taken by the camera, as far as that
+    it has come to an end, more may follow later; position: index of the frame that the next `grab` takes, from 0;
+    age_s: seconds since the frame that `grab` took was taken by the camera, as far as that
     can be told: 0 where it comes at once, infinite where it may be any.
     """
 

@@ -18,16 +18,16 @@ import numpy as np
 
 from edgeagent.workers.source import Image, Source, SourceError, UnreadableFrameError
 from edgeagent.workers.stills import ImageFolder, bgr, decoded, is_image
-from edgeagent.workers.uploads import UploadFolder
+from edgeagent.workers.uploads import UploadFolder, Uploads
 
 _NETWORK = ("rtsp", "rtsps", "http", "https")
 _JPEG = {cv2.VideoWriter.fourcc(*"MJPG"), cv2.VideoWriter.fourcc(*"JPEG")}
 
 
-def open_source(url: str, fps: float, read_timeout_s: float, watch: bool = False) -> Source:
+def open_source(url: str, fps: float, read_timeout_s: float, watch: Uploads | None = None) -> Source:
     """Open what `url` names (see SourceConfig). fps: asked of a device that can choose, 0: its own; read_timeout_s:
-    no frame of a camera for so long means that it is lost; watch: wait for what is put into a folder later. Raises
-    SourceError."""
+    no frame of a camera for so long means that it is lost; watch: a folder, and what is put there later, but for
+    what this says was taken. Raises SourceError."""
     parts = urlsplit(url) if "://" in url else urlsplit("file://" + url.replace("%", "%25"))
     if parts.scheme == "synthetic":
         return Synthetic(parts.netloc, parts.query)
@@ -44,7 +44,7 @@ def open_source(url: str, fps: float, read_timeout_s: float, watch: bool = False
     if not mode:
         raise SourceError("absent", f"{path}: no such file or folder")
     if watch:
-        return UploadFolder(path)
+        return UploadFolder(path, watch)
     if stat.S_ISDIR(mode):
         return ImageFolder.of(path)
     if is_image(path.name):

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from edgeagent.workers.source import Image, SourceError
 from edgeagent.workers.stills import is_image, natural, read_picture
+from edgeagent.workers.tasks.capture import PictureBegun, TakenPictures
 
 QUIET_S = 1.0
 """A file that hasn't changed for so long is whole, if its end doesn't say otherwise."""
@@ -35,20 +36,21 @@ class Upload:
     changed_ns: int
 
     @property
-    def content(self) -> tuple[int, int, int]:
-        """The same for what was only renamed; another for what was written again."""
-        return self.inode, self.size, self.written_ns
+    def content(self) -> int:
+        """The same for what was only renamed, also in the next worker; another for what was written again."""
+        return hash((self.inode, self.size, self.written_ns))  # of numbers, it isn't salted
 
 
 class Uploads:
     """Which files of a folder are whole, and were not taken yet. Pure: what is found, and when, are arguments.
 
-    since: what was changed before (`Upload.changed_ns`) counts as taken.
+    It outlives the folder: one that goes away and comes back brings nothing again.
     """
 
-    def __init__(self, since: int = 0) -> None:
-        self.since = since
-        self._taken: set[tuple[int, int, int]] = set()
+    def __init__(self, taken: TakenPictures | None = None) -> None:
+        """taken: by the workers before."""
+        taken = taken or TakenPictures()
+        self._since, self._taken = taken.since, set(taken.contents)
         self._quiet_since: dict[Upload, float] = {}
 
     def found(self, files: Iterable[Upload], now: float, ends_well: Callable[[Upload], bool]) -> list[Upload]:
@@ -56,13 +58,18 @@ class Uploads:
 
         ends_well: whether the end of a file is that of a whole one; asked only of those that are quiet.
         """
-        files = [file for file in files if file.changed_ns >= self.since]
-        self._taken &= {file.content for file in files}
+        files = [file for file in files if file.changed_ns >= self._since]
+        if files:  # else it may be that the share isn't mounted
+            self._taken &= {file.content for file in files}
         new = [file for file in files if file.content not in self._taken]
         self._quiet_since = {file: self._quiet_since.get(file, now) for file in new}
         whole = [file for file in new if self._is_whole(file, now, ends_well)]
         self._taken |= {file.content for file in whole}
         return sorted(whole, key=lambda file: (file.changed_ns, natural(file.name)))
+
+    def put_back(self, files: Iterable[Upload]) -> None:
+        """These were not looked at after all: take them when they are found again."""
+        self._taken -= {file.content for file in files}
 
     def _is_whole(self, file: Upload, now: float, ends_well: Callable[[Upload], bool]) -> bool:
         quiet_s = now - self._quiet_since[file]
@@ -70,15 +77,18 @@ class Uploads:
 
 
 class UploadFolder:
-    """The pictures of a folder, and those that are put there later. Its position is the time of change of the next."""
+    """The pictures of a folder, and those that are put there later.
 
-    fps, total, resumable, camera, watches, age_s = 0.0, 0, True, False, True, 0.0
+    It has no position that could be found again, for files come and go: what was taken is told by `begun`.
+    """
 
-    def __init__(self, folder: Path) -> None:
-        """Raises SourceError."""
+    fps, total, resumable, camera, watches, age_s = 0.0, 0, False, False, True, 0.0
+
+    def __init__(self, folder: Path, uploads: Uploads) -> None:
+        """uploads: what isn't to be taken again; kept up to date. Raises SourceError."""
         self._folder = folder
         self.position = 0
-        self._uploads = Uploads()
+        self._uploads = uploads
         self._ready: list[Upload] = []
         self._taken: Upload | None = None
         self._look_at = 0.0
@@ -93,9 +103,18 @@ class UploadFolder:
             self._look_at = done + max(_LOOK_S, _LOOK_SHARE * (done - now))
         if not self._ready:
             return 0
+        if not os.path.isdir(self._folder):
+            self._uploads.put_back(self._ready)
+            raise SourceError("absent", f"{self._folder}: it has gone")
         self._taken = self._ready.pop()
-        self.position = self._taken.changed_ns + 1
+        self.position += 1
         return 1
+
+    @property
+    def begun(self) -> PictureBegun:
+        """The picture that `grab` took last."""
+        assert self._taken is not None
+        return PictureBegun(self._taken.changed_ns, self._taken.content)
 
     def retrieve(self, out: Image | None) -> Image:
         """See `Source.retrieve`."""
@@ -103,8 +122,7 @@ class UploadFolder:
         return read_picture(self._folder / self._taken.name)
 
     def seek(self, position: int, heartbeat: Callable[[], None]) -> None:
-        """See `Source.seek`."""
-        self.position = self._uploads.since = position
+        """See `Source.seek`: it has no position."""
 
     def close(self) -> None:
         """See `Source.close`."""

@@ -238,6 +238,12 @@ def test_pictures_that_are_uploaded_later_are_looked_at(tmp_path: Path) -> None:
             await film.until(lambda: len(film.numbers) > 2)
             assert (film.numbers, film.seqs) == ([0, 1, 2], [0, 1, 2])
             assert film.capture.source.state == "running"
+            folder.rename(tmp_path / "away")
+            await film.until_state("lost")
+            (tmp_path / "away").rename(folder)
+            cv2.imwrite(str(folder / "3.png"), films.picture(3))
+            await film.until(lambda: film.numbers[-1] == 3)
+            assert (film.numbers, film.restarts) == ([0, 1, 2, 3], 1)
             assert sum(film.dropped.values()) == 0
 
     asyncio.run(steps())

@@ -10,10 +10,19 @@ from edgeagent.core.text import FreeText
 
 
 @dataclass(frozen=True)
+class TakenPictures:
+    """What was taken of a folder that is watched: all pictures changed before `since` (see `Upload.changed_ns`), and of
+    those changed later these `contents` (see `Upload.content`)."""
+
+    since: int = 0
+    contents: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
 class CaptureSource:
     """Film `url` from frame `position` on, for ever. fps: to be given, None: the source's own; stall_s: seconds after
     which a source that gives nothing is lost; max_age_s: how old a frame of a live source may be, seconds;
-    watch: a folder's end is none."""
+    watch: a folder's end is none; taken: what of such a folder isn't to be taken again, in place of `position`."""
 
     url: str
     fps: float | None
@@ -23,6 +32,7 @@ class CaptureSource:
     max_age_s: float
     position: int
     watch: bool = False
+    taken: TakenPictures = TakenPictures()
 
 
 @dataclass(frozen=True)
@@ -56,6 +66,15 @@ class FirstFrameBegun:
 
 
 @dataclass(frozen=True)
+class PictureBegun:
+    """A picture of a watched folder is being read (see `Upload`). It is done for good with the next message that says
+    how many frames were `skipped`; if the worker dies before, the last one begun is to blame."""
+
+    changed_ns: int
+    content: int
+
+
+@dataclass(frozen=True)
 class SourceOpened:
     """The worker holds a frame of this size in pixels, and asks for a ring in which it fits; older grants are void.
     fps: the source's own pace, 0 if it has none; total: its frames, 0 if unknown."""
@@ -79,6 +98,13 @@ class FrameStale:
 
 
 CaptureMessage = (
-    CaptureSource | SourceBusy | SourceState | FirstFrameBegun | SourceOpened | FrameUnreadable | FrameStale
+    CaptureSource
+    | SourceBusy
+    | SourceState
+    | FirstFrameBegun
+    | PictureBegun
+    | SourceOpened
+    | FrameUnreadable
+    | FrameStale
 )
 MESSAGES: tuple[type[CaptureMessage], ...] = get_args(CaptureMessage)

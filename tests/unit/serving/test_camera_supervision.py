@@ -22,9 +22,11 @@ from edgeagent.workers.tasks.capture import (
     FirstFrameBegun,
     FrameStale,
     FrameUnreadable,
+    PictureBegun,
     SourceBusy,
     SourceOpened,
     SourceState,
+    TakenPictures,
 )
 from edgeagent.workers.tasks.engine import LoadFailed
 
@@ -40,8 +42,9 @@ class Worker:
         on_message: Callable[[Message], None],
         on_exit: Callable[[Exit], None],
         limits: WorkerLimits,
+        taken: TakenPictures,
     ) -> None:
-        self.position, self.limits = position, limits
+        self.position, self.limits, self.taken = position, limits, taken
         self.say, self._on_exit = on_message, on_exit
         self.pid = 4711
         self.said: list[Message] = []
@@ -120,8 +123,8 @@ def workers(monkeypatch: pytest.MonkeyPatch) -> list[Worker]:
     """Played workers instead of processes."""
     started: list[Worker] = []
 
-    def start(source: object, position: int, on_message: Any, on_exit: Any, limits: WorkerLimits) -> Worker:
-        started.append(Worker(position, on_message, on_exit, limits))
+    def start(source: object, *task: Any) -> Worker:
+        started.append(Worker(*task))
         return started[-1]
 
     monkeypatch.setattr(capture_module, "start_capture_worker", start)
@@ -310,6 +313,29 @@ def test_a_worker_may_be_silent_for_as_long_as_it_says(workers: list[Worker]) ->
         assert line.worker.limits.silence_s == 25
         line.worker.say(Heartbeat(2))
         assert line.worker.limits.silence_s == usual
+        await line.capture.stop()
+
+    run(steps())
+
+
+def test_the_next_worker_is_told_what_of_a_folder_is_done(workers: list[Worker]) -> None:
+    """The picture that was handed on, and the broken one that was counted; not the one in hand. One of which three
+    workers die is left out."""
+
+    async def steps() -> None:
+        line = Line(workers, url="/uploads", watch=True)
+        line.worker.open()
+        line.worker.say(PictureBegun(5, 50))
+        line.worker.frame(0)
+        line.worker.say(PictureBegun(5, 51))
+        line.worker.say(FrameUnreadable("b.jpg: is broken"))
+        line.worker.say(SourceState("waiting", "", skipped=1))
+        for count in (2, 3, 4):
+            line.worker.say(PictureBegun(5, 52))
+            line.worker.die()
+            await line.respawned(count)
+            assert set(line.worker.taken.contents) == {50, 51} | ({52} if count == 4 else set())
+        assert line.dropped == [("unreadable", 1)] * 2
         await line.capture.stop()
 
     run(steps())

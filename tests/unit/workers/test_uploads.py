@@ -3,7 +3,17 @@
 
 from __future__ import annotations
 
-from edgeagent.workers.uploads import PATIENCE_S, QUIET_S, Upload, Uploads
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from edgeagent.workers.source import SourceError
+from edgeagent.workers.tasks.capture import TakenPictures
+from edgeagent.workers.uploads import PATIENCE_S, QUIET_S, Upload, UploadFolder, Uploads
 
 
 def upload(name: str, changed: int = 1, size: int = 100, inode: int | None = None) -> Upload:
@@ -69,8 +79,60 @@ def test_what_is_written_again_is_another_picture_and_what_is_renamed_is_not() -
 
 
 def test_what_was_taken_before_a_restart_is_not_taken_again() -> None:
-    """The next worker goes on with what was finished later, whatever was deleted meanwhile."""
-    files = [upload(f"{n}.jpg", n) for n in range(10)]
-    uploads = Uploads(since=6)
+    """The next worker goes on with the others, also of the same moment or an older one, and whatever was deleted."""
+    files = [upload(f"{n}.jpg", n // 4) for n in range(12)]
+    uploads = Uploads(
+        TakenPictures(1, tuple(file.content for file in files if file.name in ("5.jpg", "8.jpg")))
+    )
     uploads.found(files, 0.0, whole)
-    assert names(uploads.found(files[4:], QUIET_S, whole)) == ["6.jpg", "7.jpg", "8.jpg", "9.jpg"]
+    assert names(uploads.found(files[2:], QUIET_S, whole)) == [f"{n}.jpg" for n in (4, 6, 7, 9, 10, 11)]
+
+
+def test_a_share_that_is_not_mounted_for_a_while_brings_nothing_again() -> None:
+    """An empty folder stands in its place."""
+    uploads, files = Uploads(), [upload("a.jpg")]
+    uploads.found(files, 0.0, whole)
+    assert names(uploads.found(files, 2.0, whole)) == ["a.jpg"]
+    assert [uploads.found(there, now, whole) for there, now in (([], 3.0), (files, 4.0), (files, 9.0))] == [
+        []
+    ] * 3
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[float]]:
+    """The time of the monotonic clock, to be set."""
+    now = [100.0]
+    monkeypatch.setattr("time.monotonic", lambda: now[0])
+    yield now
+    monkeypatch.undo()
+
+
+def drain(folder: UploadFolder, clock: list[float], count: int) -> int:
+    """Look at so many pictures at most. Returns how many there were."""
+    taken = 0
+    for _ in range(8):
+        while taken < count and folder.grab():
+            folder.retrieve(None)
+            taken += 1
+        clock[0] += QUIET_S
+    return taken
+
+
+def test_a_folder_that_goes_away_and_comes_back_brings_the_rest(tmp_path: Path, clock: list[float]) -> None:
+    """Renamed after two of five pictures: gone, and when it is back the three others, each once."""
+    there, away = tmp_path / "parts", tmp_path / "away"
+    there.mkdir()
+    for n in range(5):
+        cv2.imwrite(str(there / f"{n}.png"), np.zeros((8, 8, 3), np.uint8))
+    uploads = Uploads()
+    assert drain(UploadFolder(there, uploads), clock, 0) == 0
+    folder = UploadFolder(there, uploads)
+    assert drain(folder, clock, 2) == 2
+    os.rename(there, away)
+    with pytest.raises(SourceError, match="gone"):
+        folder.grab()
+    with pytest.raises(SourceError):
+        UploadFolder(there, uploads)
+    os.rename(away, there)
+    assert drain(UploadFolder(there, uploads), clock, 9) == 3
+    assert drain(UploadFolder(there, uploads), clock, 9) == 0
