@@ -20,7 +20,6 @@ log = structlog.get_logger(__name__)
 EVERY_S = 15.0
 TTL_S = 45.0
 AWAY_S = 1.0  # how often it is asked whether the store is back
-_NOTHING = (0.0, b"")
 
 Summary = Callable[[float], bytes]
 """What there is to say, as the key's value once it is known when it is written (Unix seconds)."""
@@ -35,8 +34,8 @@ class Announcer:
     """Keeps this node's key alive while the store is there, and its value true to what `describe` gives.
 
     Every EVERY_S seconds, and when something was decided about a model, the lease is kept alive, which leaves no trace
-    in the store's history; the value is written when it has changed, else seldom (core/write_pace.py).
-    The store is closed with it.
+    in the store's history; the value is written when it has changed, else seldom (core/write_pace.py), and at once
+    when the key had vanished with its lease. The store is closed with it.
     """
 
     def __init__(self, store: KeyValueStore, node: str, describe: Callable[[], Summary], bus: Bus) -> None:
@@ -45,7 +44,7 @@ class Announcer:
         self._key = presence_key(node)
         self._describe = describe
         self._lease: Lease | None = None
-        self._written = _NOTHING
+        self._written: tuple[float, bytes] | None = None  # when, and what; None while the key isn't there
         self._pace = WritePace(time.monotonic())
         self._failure = ""
 
@@ -70,11 +69,12 @@ class Announcer:
         """Keep the key alive, and write it where that is due. Raises UnavailableError, UsageError."""
         if self._lease is None or not self._lease.keep_alive():
             self._lease = self._store.lease(TTL_S)
-            self._written = _NOTHING
-        written_at, value = self._written
+            self._written = None
         now = time.monotonic()
-        if not self._pace.is_due(summary(written_at) != value, now):
-            return
+        if self._written is not None:
+            written_at, value = self._written
+            if not self._pace.is_due(summary(written_at) != value, now):
+                return
         ts = time.time()
         self._store.put(self._key, summary(ts), self._lease)
         self._written = (ts, summary(ts))

@@ -127,6 +127,20 @@ def test_what_changes_all_the_time_is_written_now_and_then(monkeypatch: pytest.M
     asyncio.run(announced(Bus(), scenario, counting()))
 
 
+def test_a_key_that_vanished_comes_back_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However much was written before: a node that has no key is taken for dead."""
+    monkeypatch.setattr(presence, "EVERY_S", 0.001)
+
+    async def scenario(store: PaperStore) -> None:
+        await store.looks(200)
+        spent = store.written.qsize()
+        store.alive = False
+        await store.looks(210)
+        assert store.written.qsize() >= spent + 5
+
+    asyncio.run(announced(Bus(), scenario, counting()))
+
+
 def test_a_store_that_fails_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
     """The next time, or with the next decision; it is said once, not each time."""
     monkeypatch.setattr(presence, "EVERY_S", 0.01)
