@@ -15,7 +15,7 @@ from typing import Any
 from edgeagent.status.schema import ModelStatus, Status
 
 MAX_BYTES = 512
-_WELL = ("running", "ended")
+_WELL = ("running", "ended", "waiting")
 
 
 def summarize(status: Status, url: str, ts: float) -> bytes:

@@ -69,6 +69,15 @@ def test_what_is_not_well_comes_first() -> None:
     assert next(iter(few["pipelines"])) == "zoo"
 
 
+@pytest.mark.parametrize("state", ["running", "ended", "waiting"])
+def test_a_source_that_is_done_is_well(state: str) -> None:
+    """A folder of which all pictures were taken isn't said before the camera that is lost."""
+    done, lost = (a_pipeline().model_copy(update={"state": s}) for s in (state, "lost"))
+    lines = {f"line-{n:02}": done for n in range(40)} | {"zoo": lost}
+    said = json.loads(summarize(a_node({"yolo": stable("v2")}, lines), URL, NOW))
+    assert next(iter(said["pipelines"])) == "zoo"
+
+
 def test_nothing_in_it_changes_all_the_time() -> None:
     """Frames, memory and latencies would make every look a change to be written."""
     busy = a_pipeline().model_copy(update={"frames": 10_000, "captured": 10_001, "fps": 12.0})
