@@ -121,7 +121,9 @@ class _Fetch:
         if wrong and self._is_pieced:
             # The first part may stem from a power cut, or from before the store was put right.
             stream.truncate(0)
-            wrong = self._fill(file, stream)
+            before, wrong = wrong, self._fill(file, stream)
+            if wrong == before:  # however it was cut: it is the file that is wrong, and would be so for ever
+                self._is_pieced = False
         if wrong:
             self._cache.discard(file)
             if self._is_pieced:

@@ -218,6 +218,25 @@ def test_pieces_that_never_fit_are_the_stores_fault(cache: Cache) -> None:
     assert fetch(store, cache).weights.read_bytes() == WEIGHTS
 
 
+@pytest.mark.parametrize(
+    ("served", "cuts", "why"),
+    [
+        (b"\1" + WEIGHTS[1:], [50, 200, 60], "the store has sha256"),
+        (WEIGHTS[:150], [50, 200, 200, 60], "the store has 150 bytes"),
+    ],
+    ids=["flipped bit", "truncated"],
+)
+def test_a_wrong_file_is_refused_although_it_comes_in_pieces(
+    cache: Cache, served: bytes, cuts: list[int], why: str
+) -> None:
+    """The same came twice, cut at other places: else it would be fetched twice at each retry, for ever."""
+    store = store_with({"best.onnx": served}, promised={"best.onnx": WEIGHTS})
+    store.cuts = list(cuts)
+    with pytest.raises(IntegrityError, match=why):
+        fetch(store, cache)
+    assert b"".join(partials(cache).values()) == b""
+
+
 def test_a_store_that_is_too_slow_is_left(cache: Cache, monkeypatch: pytest.MonkeyPatch) -> None:
     """A byte now and then is no progress, over however many connections; what came is kept."""
     now = 0.0
