@@ -54,7 +54,7 @@ from edgeagent.update.trial_runner import PrepareSettings
 from edgeagent.update.updater import Updater
 from edgeagent.web.app import create_app
 from edgeagent.web.hooks import Hooks
-from edgeagent.web.server import ApiServer
+from edgeagent.web.server import ApiServer, listen
 from edgeagent.web.service import ApiService
 from edgeagent.web.tls import ServerTls
 from edgeagent.workers.limits import WorkerLimits
@@ -201,15 +201,16 @@ class Node:
         return Updater(state, policy, prepare, engine, journal, self.bus, c.update.spare_worker)
 
     def _build_api(self) -> ApiServer:
-        """Reads the token anew: whoever puts it right need restart nothing."""
+        """Reads the token anew: whoever puts it right need restart nothing. What may be in the way comes first."""
         api = self.config.api
         token = read_secret(api.token_file) if api.token_file else None
+        tls = ServerTls(api.tls) if api.tls else None
+        listening = listen(api.host, api.port)
         hooks = None
         if api.hooks:
             hooks = Hooks(api.hooks, self, self._state_dir.path / "hooks.json", self.metrics.hook_delivery)
-        tls = ServerTls(api.tls).context if api.tls else None
         app = create_app(self, self.metrics, token=token, hooks=hooks)
-        return ApiServer(app, api.host, api.port, tls=tls)
+        return ApiServer(app, api.host, api.port, tls=tls, listening=listening)
 
     def reload(self, config_path: Path) -> None:
         """Take over what can change while frames flow: log, thresholds of the pipelines, probation."""

@@ -8,7 +8,6 @@ import contextlib
 import errno
 import resource
 import socket
-import ssl
 import time
 from collections.abc import Iterator
 
@@ -21,6 +20,8 @@ from uvicorn.server import ServerState
 from edgeagent.config import is_loopback
 from edgeagent.errors import UnavailableError, UsageError
 from edgeagent.web.connections import ConnectionLimits, NoRoomError, who_gives_way
+from edgeagent.web.hello import hello_has_come
+from edgeagent.web.tls import ServerTls
 from edgeagent.web.turns import Turns
 
 STOP_SECONDS = 2
@@ -34,8 +35,12 @@ PIECE_BYTES = 2 * 1024
 RECEIVE_BYTES = 64 * 1024
 WAITING_CONNECTIONS = 1024
 """Connections that the kernel holds until they are accepted."""
+HELLO_ROUNDS = 5
+"""Of the loop, until asyncio has answered a TLS hello that is there: task, transport, handshake, data, one to spare."""
 ACCEPT_AGAIN_S = 1.0
 ROOM_AGAIN_S = 0.01
+RENEWAL_S = 5.0
+"""How often it is looked whether the certificate was renewed."""
 GRACE_S = 0.25
 """What a client has sent may not have been looked at yet: before this time it is not taken to be waited for."""
 MAX_SHOWN = 1000
@@ -95,6 +100,8 @@ class _Connection(H11Protocol):
         tls = self.config.ssl
         timeout = REQUEST_SECONDS if tls else None
         try:
+            if tls:
+                await self._await_hello(sock)
             await self.loop.connect_accepted_socket(
                 lambda: self, sock, ssl=tls, ssl_handshake_timeout=timeout
             )
@@ -103,6 +110,21 @@ class _Connection(H11Protocol):
         finally:
             if self.transport is None:
                 self._server.held.discard(self)
+
+    async def _await_hello(self, sock: socket.socket) -> None:
+        """Until the hello is there, and it is its turn: the answer costs the event loop as much as some requests."""
+        turn = asyncio.Event()
+        try:
+            async with asyncio.timeout(REQUEST_SECONDS):
+                await hello_has_come(sock)
+            self._queued = True
+            self._server.turns.ask(self.peer, turn.set, HELLO_ROUNDS)
+            await turn.wait()
+        except BaseException:
+            sock.close()
+            raise
+        finally:
+            self._queued = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
         super().connection_made(transport)
@@ -174,8 +196,10 @@ class ApiServer:
         host: str,
         port: int,
         limits: ConnectionLimits | None = None,
-        tls: ssl.SSLContext | None = None,
+        tls: ServerTls | None = None,
+        listening: socket.socket | None = None,
     ) -> None:
+        """listening: on that address already, as `listen` gives it."""
         self.host = host
         self.port = port
         self.turns = Turns()
@@ -198,7 +222,9 @@ class ApiServer:
             )
         )
         self._server.config.load()
-        self._server.config.ssl = tls
+        self._server.config.ssl = tls.context if tls else None
+        self._tls = tls
+        self._listening = listening
         self._shown: dict[str, None] = {}
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -213,7 +239,9 @@ class ApiServer:
 
         Raises UnavailableError (the port is taken, or not allowed) or UsageError (no such address).
         """
-        sock = listen(self.host, self.port)
+        sock, self._listening = self._listening, None
+        if sock is None:
+            sock = await asyncio.to_thread(listen, self.host, self.port)
         self.port = sock.getsockname()[1]
         serving = asyncio.create_task(self._server.serve([]), name="api")
         while not self._server.started:
@@ -225,6 +253,7 @@ class ApiServer:
         self._tasks = [
             asyncio.create_task(self._accept(sock), name="api accept"),
             asyncio.create_task(self.turns.run(), name="api turns"),
+            asyncio.create_task(self._look_for_renewal(), name="api certificate"),
             serving,
         ]
 
@@ -232,9 +261,10 @@ class ApiServer:
         """Stop listening; requests under way get two seconds. Idempotent."""
         if not self._tasks:
             return
-        (accepting, turns, serving), self._tasks = self._tasks, []
+        (accepting, turns, looking, serving), self._tasks = self._tasks, []
         accepting.cancel()
-        await asyncio.wait([accepting])
+        looking.cancel()
+        await asyncio.wait([accepting, looking])
         for connection in [c for c in self.held if c.transport is None]:
             connection.end()
         self._server.should_exit = True
@@ -268,6 +298,11 @@ class ApiServer:
                 else:
                     sock.close()
                 await self.turns.rest(begin)
+
+    async def _look_for_renewal(self) -> None:
+        while self._tls:
+            await asyncio.sleep(RENEWAL_S)
+            await asyncio.to_thread(self._tls.look)
 
     async def _make_room(self, peer: str) -> bool:
         """Whether one more connection of this address may begin; another may have to end for it."""

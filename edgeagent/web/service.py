@@ -23,7 +23,8 @@ class ApiService:
     """
 
     def __init__(self, build: Callable[[], ApiServer]) -> None:
-        """build: a server as the configuration says; called at each try, raises EdgeAgentError or OSError."""
+        """build: a server as the configuration says; called at each try, in a thread, for it may wait for a disk or a
+        name server. Raises EdgeAgentError or OSError."""
         self.error = "not started yet"
         self._build = build
         self._server: ApiServer | None = None
@@ -36,7 +37,7 @@ class ApiService:
     async def start(self) -> bool:
         """Try once; says whether it answers now."""
         try:
-            server = self._build()
+            server = await asyncio.to_thread(self._build)
             await server.start()
         except (EdgeAgentError, OSError) as e:
             if str(e) != self.error:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
-"""The API's certificate; one that was renewed is shown from the next connection on."""
+"""The API's certificate; one that was renewed is shown soon, without a restart."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ log = structlog.get_logger(__name__)
 class ServerTls:
     """What `api.tls` names, for a server: `context` is to be given to each connection.
 
-    The files are looked at when a client greets; what can't be used (half written, a key of another certificate) is
-    logged, and the certificate before stays. Raises UsageError where they can't be used at the start.
+    The files are read when it is made, and by `look`; not for a client, where a disk that hangs would keep the event
+    loop. Raises UsageError where they can't be used at the start.
     """
 
     def __init__(self, settings: ApiTlsConfig) -> None:
@@ -29,7 +29,11 @@ class ServerTls:
         self.context = _load(settings)
         self.context.sni_callback = self._choose  # called for each client, also for one that names no host
 
-    def _choose(self, connection: ssl.SSLObject, _name: str | None, _context: ssl.SSLContext) -> None:
+    def look(self) -> None:
+        """Take over files that were renewed. To be called from a thread, one at a time.
+
+        What can't be used (half written, a key of another certificate) is logged, and the certificate before stays.
+        """
         stamps = _stamps(self._settings)
         if stamps != self._stamps:
             self._stamps = stamps
@@ -38,6 +42,8 @@ class ServerTls:
                 log.info("certificate.renewed", cert_file=str(self._settings.cert_file))
             except UsageError as e:
                 log.warning("certificate.not_renewed", note="the one before stays", why=str(e))
+
+    def _choose(self, connection: ssl.SSLObject, _name: str | None, _context: ssl.SSLContext) -> None:
         connection.context = self._newest
 
 

@@ -40,12 +40,12 @@ class Turns:
 
     def __init__(self, share: LoopShare | None = None) -> None:
         self._share = share or LoopShare()
-        self._queues: dict[str, deque[Callable[[], None]]] = {}
+        self._queues: dict[str, deque[tuple[Callable[[], None], int]]] = {}
         self._some = asyncio.Event()
 
-    def ask(self, peer: str, act: Callable[[], None]) -> None:
-        """Call `act` when it is this address's turn."""
-        self._queues.setdefault(peer, deque()).append(act)
+    def ask(self, peer: str, act: Callable[[], None], rounds: int = 1) -> None:
+        """Call `act` when it is this address's turn. rounds: of the loop, until what it has set going is done."""
+        self._queues.setdefault(peer, deque()).append((act, rounds))
         self._some.set()
 
     async def run(self) -> None:
@@ -53,27 +53,29 @@ class Turns:
         while True:
             await self._some.wait()
             begin = time.thread_time()
+            act, rounds = self._next()
             try:
-                self._next()()
+                act()
             except Exception:  # noqa: BLE001  (a fault in one client's turn must not end those of the others)
                 _log.exception("request.failed")
-            await self.rest(begin)
+            await self.rest(begin, rounds)
 
-    async def rest(self, begin: float) -> None:
+    async def rest(self, begin: float, rounds: int = 1) -> None:
         """After work for a client that began at `begin` (thread_time): let frames pass, and keep to the share.
 
-        The loop turns once before the time is taken: what the work has set going belongs to it. It is processor time,
-        for whatever else keeps the machine busy is not the clients' doing.
+        The loop makes some rounds before the time is taken: what the work has set going belongs to it. It is processor
+        time, for whatever else keeps the machine busy is not the clients' doing.
         """
-        await asyncio.sleep(0)
+        for _ in range(rounds):
+            await asyncio.sleep(0)
         await asyncio.sleep(self._share.pause(time.thread_time() - begin, time.monotonic()))
 
-    def _next(self) -> Callable[[], None]:
+    def _next(self) -> tuple[Callable[[], None], int]:
         peer, queue = next(iter(self._queues.items()))
         del self._queues[peer]
-        act = queue.popleft()
+        turn = queue.popleft()
         if queue:
             self._queues[peer] = queue  # behind the other addresses
         if not self._queues:
             self._some.clear()
-        return act
+        return turn

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import ssl
 import threading
 from collections.abc import Iterator
@@ -21,6 +22,9 @@ from edgeagent.errors import UnavailableError, UsageError
 from edgeagent.intent.port import Tls
 from edgeagent.observe.metrics import Metrics
 from edgeagent.status.schema import Status
+from edgeagent.testing import wait_for
+from edgeagent.web import server as server_module
+from edgeagent.web import tls as tls_module
 from edgeagent.web.app import create_app
 from edgeagent.web.server import ApiServer
 from edgeagent.web.tls import ServerTls
@@ -35,6 +39,12 @@ class FakeNode:
         return a_status()
 
 
+@pytest.fixture(autouse=True)
+def often(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test waits for long until renewed files are looked at."""
+    monkeypatch.setattr(server_module, "RENEWAL_S", 0.05)
+
+
 @pytest.fixture
 def authority(tmp_path: Path) -> Authority:
     """Whom the clients trust."""
@@ -45,10 +55,10 @@ def authority(tmp_path: Path) -> Authority:
 def served(settings: ApiTlsConfig) -> Iterator[str]:
     """The URL of a served node, while the block runs."""
     loop = asyncio.new_event_loop()
-    thread = threading.Thread(target=loop.run_forever)
+    thread = threading.Thread(target=loop.run_forever, name="loop")
     thread.start()
     app = create_app(cast("Any", FakeNode()), Metrics(), token=None)
-    server = ApiServer(app, "127.0.0.1", 0, tls=ServerTls(settings).context)
+    server = ApiServer(app, "127.0.0.1", 0, tls=ServerTls(settings))
     try:
         asyncio.run_coroutine_threadsafe(server.start(), loop).result(60)
         yield server.url
@@ -102,12 +112,13 @@ def test_a_renewed_certificate_is_shown_without_a_restart(authority: Authority) 
         assert first.strip() in identity.cert.read_text()
         key = identity.key.read_text()
         identity.key.write_text("half a k")
+        wait_for(lambda: [line for line in logs if line["event"] == "certificate.not_renewed"], "a look", 30)
         assert shown(url) == first
         assert ask(url, "/api/status", tls=tls)
         identity.key.write_text(key)
         renewed = authority.identity("server").cert.read_text()
+        wait_for(lambda: shown(url) != first, "the new certificate", 30)
         assert shown(url).strip() in renewed
-        assert shown(url) != first
         assert ask(url, "/api/status", tls=tls)
     told = [line["event"] for line in logs if line["event"].startswith("certificate.")]
     assert told[0] == "certificate.not_renewed"
@@ -121,7 +132,14 @@ def test_an_expired_certificate_is_refused_and_its_successor_taken(authority: Au
         with pytest.raises(UnavailableError, match="certificate has expired"):
             ask(url, "/api/status", tls=Tls(authority.cert))
         authority.identity("server")
-        assert ask(url, "/api/status", tls=Tls(authority.cert))
+        wait_for(lambda: _answers(url, Tls(authority.cert)), "the new certificate", 30)
+
+
+def _answers(url: str, tls: Tls) -> bool:
+    try:
+        return bool(ask(url, "/api/status", tls=tls))
+    except UnavailableError:
+        return False
 
 
 def test_clients_that_must_show_a_certificate(authority: Authority, tmp_path: Path) -> None:
@@ -133,6 +151,66 @@ def test_clients_that_must_show_a_certificate(authority: Authority, tmp_path: Pa
         for tls in (Tls(authority.cert), Tls(authority.cert, theirs.cert, theirs.key)):
             with pytest.raises(UnavailableError):
                 ask(url, "/api/status", tls=tls)
+
+
+def test_no_file_is_read_for_a_client(authority: Authority, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A disk that hangs would keep the event loop: the files are looked at elsewhere."""
+    readers: set[int] = set()
+    stamp = tls_module._stamp
+
+    def noting(path: Path) -> Any:
+        readers.add(threading.get_ident())
+        return stamp(path)
+
+    with served(settings_of(authority.identity("server"))) as url:
+        monkeypatch.setattr(tls_module, "_stamp", noting)
+        loops = {t.ident for t in threading.enumerate() if t.name == "loop"}
+        wait_for(lambda: shown(url) and readers, "a look", 30)
+    assert loops
+    assert not readers & loops
+
+
+def test_clients_that_greet_at_once_are_answered_one_by_one(authority: Authority) -> None:
+    """Each answer costs a signature: it is a turn of its own, and the share of the loop's time counts it."""
+    happened: list[str] = []
+    tls = ServerTls(settings_of(authority.identity("server")))
+    tls.context.sni_callback = lambda *_: happened.append("hello")  # called when a hello is answered
+
+    async def run() -> None:
+        server = ApiServer(
+            create_app(cast("Any", FakeNode()), Metrics(), token=None), "127.0.0.1", 0, tls=tls
+        )
+        rest_of = server.turns.rest
+
+        async def rest(begin: float, rounds: int = 1) -> None:
+            await rest_of(begin, rounds)
+            happened.append("rest")
+
+        server.turns.rest = rest  # type: ignore[method-assign]
+        await server.start()
+        silent = [socket.create_connection(("127.0.0.1", server.port)) for _ in range(20)]
+        while happened.count("rest") < len(silent):  # all are accepted
+            await asyncio.sleep(0.01)
+        happened.clear()
+        for client in silent:
+            client.sendall(_hello())
+        while happened.count("hello") < len(silent):
+            await asyncio.sleep(0.01)
+        for client in silent:
+            client.close()
+        await server.stop()
+
+    asyncio.run(asyncio.wait_for(run(), 60))
+    assert happened[:39] == (["hello", "rest"] * 20)[:39]
+
+
+def _hello() -> bytes:
+    """What a client sends first."""
+    sent = ssl.MemoryBIO()
+    client = ssl.create_default_context().wrap_bio(ssl.MemoryBIO(), sent, server_hostname="localhost")
+    with pytest.raises(ssl.SSLWantReadError):
+        client.do_handshake()
+    return sent.read()
 
 
 def test_what_can_not_be_a_certificate(authority: Authority, tmp_path: Path) -> None:

@@ -18,9 +18,12 @@ from typing import Any
 
 import pytest
 
+from edgeagent import node as node_module
 from edgeagent.cli.client import ask
 from edgeagent.cli.main import main
+from edgeagent.config import Config
 from edgeagent.errors import ConflictError, NotFoundError, UnavailableError, UsageError
+from edgeagent.node import Node
 from edgeagent.observe.audit import AuditRecord
 from edgeagent.observe.metrics import Metrics
 from edgeagent.status.schema import History, Outcome, Status, to_json
@@ -140,6 +143,21 @@ def test_a_taken_port_is_said_clearly() -> None:
         server = ApiServer(create_app(FakeNode(), Metrics()), "127.0.0.1", taken.getsockname()[1])
         with pytest.raises(UnavailableError, match="the port is taken; stop what listens there"):
             asyncio.run(server.start())
+
+
+def test_nothing_is_built_for_a_port_that_is_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is tried every few seconds while frames flow, and building takes a tenth of a second of processor time."""
+    built: list[object] = []
+    monkeypatch.setattr(node_module, "create_app", lambda *args, **more: built.append(args))
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        api = {"host": "127.0.0.1", "port": taken.getsockname()[1]}
+        config = Config.model_validate({"node": {"id": "n1", "state_dir": tmp_path}, "api": api})
+        node = Node(config)
+        assert not asyncio.run(node.api.start())
+    assert "the port is taken" in node.api.error
+    assert not built
 
 
 def test_an_address_of_another_machine_is_wrong_usage() -> None:

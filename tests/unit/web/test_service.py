@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Callable
 from typing import Any, cast
 
@@ -76,6 +77,18 @@ def test_it_is_tried_again_until_it_answers(error: EdgeAgentError) -> None:
         await api.stop()
 
     asyncio.run(live())
+
+
+def test_the_event_loop_does_not_wait_for_it_to_be_built() -> None:
+    """Reading files, asking a name server and building the API take their time, at each try."""
+    builders: list[int] = []
+
+    def build() -> ApiServer:
+        builders.append(threading.get_ident())
+        return cast("ApiServer", PaperServer(None))
+
+    asyncio.run(ApiService(build).start())
+    assert builders != [threading.get_ident()]
 
 
 def test_one_that_never_came_is_stopped_like_any_other() -> None:
