@@ -24,7 +24,8 @@ def default_live(url: str) -> bool:
 class SourceConfig(Section):
     """Where frames come from. fps: pace of a file or folder, None for its own; stall_seconds: no frame for
     so long means that the source is gone and is opened again; max_age_seconds: a frame of a live source that is older
-    is not inferred; watch: pictures that are put into the folder later are frames too."""
+    is not inferred; trust_timestamps: the times in a stream tell how old its frames are; watch: pictures that are put
+    into the folder later are frames too."""
 
     url: str
     fps: float | None = Field(default=None, gt=0, le=1000, allow_inf_nan=False)
@@ -33,6 +34,7 @@ class SourceConfig(Section):
     live: bool | None = None
     stall_seconds: Seconds = 10.0
     max_age_seconds: Seconds = 2.0
+    trust_timestamps: bool = True
 
     @property
     def is_live(self) -> bool:

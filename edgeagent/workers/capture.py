@@ -74,7 +74,7 @@ class CaptureWorker:
             opened, before = time.monotonic(), self._delivered
             try:
                 self._say(SourceBusy(OPEN_TIMEOUT_S + 10))
-                with closing(open_source(task.url, task.fps or 0.0, task.stall_s, self._uploads)) as source:
+                with closing(self._open()) as source:
                     self._say(Heartbeat(self._turn))
                     opened = time.monotonic()
                     end = self._film(source)
@@ -94,6 +94,10 @@ class CaptureWorker:
                 self._say(SourceState("ended", f"after {end} frames{promised}", end, self._skipped))
                 while True:
                     self._idle(3600)
+
+    def _open(self) -> Source:
+        task = self._task
+        return open_source(task.url, task.fps or 0.0, task.stall_s, task.trust_timestamps, self._uploads)
 
     def _film(self, source: Source) -> int:
         """Deliver frames until the source ends. Returns the position of its end. Raises SourceError."""
@@ -217,7 +221,9 @@ class CaptureWorker:
         if now - self._fresh_at > self._task.stall_s:
             how_late = f"{age_s:.1f} s late" if math.isfinite(age_s) else "late"
             raise SourceError(
-                "lost", f"its frames come {how_late}: the network or the camera is too slow for them"
+                "lost",
+                f"its frames come {how_late}: the network or the camera is too slow for them,"
+                " or its timestamps are (source.trust_timestamps)",
             )
 
     def _unreadable(self, why: str) -> None:

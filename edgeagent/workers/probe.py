@@ -41,6 +41,7 @@ def start_capture_worker(
         stall_s=source.stall_seconds,
         max_age_s=source.max_age_seconds,
         position=position,
+        trust_timestamps=source.trust_timestamps,
         watch=source.watch,
         taken=taken or TakenPictures(),
     )

@@ -24,15 +24,17 @@ _NETWORK = ("rtsp", "rtsps", "http", "https")
 _JPEG = {cv2.VideoWriter.fourcc(*"MJPG"), cv2.VideoWriter.fourcc(*"JPEG")}
 
 
-def open_source(url: str, fps: float, read_timeout_s: float, watch: Uploads | None = None) -> Source:
+def open_source(
+    url: str, fps: float, read_timeout_s: float, trust_timestamps: bool = True, watch: Uploads | None = None
+) -> Source:
     """Open what `url` names (see SourceConfig). fps: asked of a device that can choose, 0: its own; read_timeout_s:
-    no frame of a camera for so long means that it is lost; watch: a folder, and what is put there later, but for
-    what this says was taken. Raises SourceError."""
+    no frame of a camera for so long means that it is lost; trust_timestamps: see `NetworkCamera`; watch: a folder, and
+    what is put there later, but for what this says was taken. Raises SourceError."""
     parts = urlsplit(url) if "://" in url else urlsplit("file://" + url.replace("%", "%25"))
     if parts.scheme == "synthetic":
         return Synthetic(parts.netloc, parts.query)
     if parts.scheme in _NETWORK:
-        camera: Source = _video().NetworkCamera(url, read_timeout_s)
+        camera: Source = _video().NetworkCamera(url, read_timeout_s, trust_timestamps)
         return camera
     path = Path(unquote(parts.netloc + parts.path) if "://" in url else url)
     try:

@@ -188,8 +188,9 @@ class NetworkCamera:
 
     total, resumable, camera, watches = 0, False, True, False
 
-    def __init__(self, url: str, stall_s: float) -> None:
-        """stall_s: no frame for so long means that it is lost. Raises SourceError."""
+    def __init__(self, url: str, stall_s: float, trust_timestamps: bool = True) -> None:
+        """stall_s: no frame for so long means that it is lost; trust_timestamps: else only pauses tell how old frames
+        are. Raises SourceError."""
         self._stall_s = stall_s
         try:
             container = av.open(url, options=_OPTIONS, timeout=(OPEN_TIMEOUT_S, stall_s))
@@ -200,7 +201,7 @@ class NetworkCamera:
             raise SourceError("absent", _why_no_stream(url, None))
         self._video = _Video(container, _STREAM_THREADS)
         self._clock: StreamClock | None = None
-        if not container.format.flags & FormatFlags.no_timestamps.value:
+        if trust_timestamps and not container.format.flags & FormatFlags.no_timestamps.value:
             self._clock = StreamClock()
         self._arrivals = ArrivalClock()
         self._taken_at: dict[int | None, float] = {}  # by the packet's time, which its frame has too

@@ -290,6 +290,20 @@ def test_what_the_network_held_back_is_known_to_be_old(kind: type[LiveStream]) -
     assert list(said) == pytest.approx(list(true), abs=0.5)
 
 
+@pytest.mark.parametrize("trusted", [True, False])
+def test_a_camera_that_counts_frames_is_late_unless_its_times_are_not_trusted(trusted: bool) -> None:
+    """Its stream says half the time that passes."""
+    with LiveStream() as camera:
+        camera.pace = 0.5
+        with closing(open_source(camera.url, 0, 5, trusted)) as source:
+            ages = []
+            for _ in range(60):
+                source.grab()
+                ages.append(source.age_s)
+    assert (min(ages[-10:]) > 0.5) is trusted
+    assert trusted or min(ages[-10:]) < 0.1
+
+
 @pytest.mark.parametrize("kind", [LiveStream, RtspCamera])
 def test_an_interlaced_stream_is_seen_as_it_is(kind: type[LiveStream]) -> None:
     """Neither black nor the picture before."""

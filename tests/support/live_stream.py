@@ -24,7 +24,8 @@ class LiveStream:
     taken: when the picture of this number was taken last, monotonic seconds. sent: bytes, to all. held: the network
     takes pictures in, and hands them on once it is False again. bytes_per_s: what the network lets through, None: all.
     garbled: what it hands on is noise. silent: no more pictures are taken. size: width and height of pictures from now
-    on. interlaced: films lines of two moments; for who asks from now on.
+    on. pace: seconds that its stream says have passed, in one. interlaced: films lines of two moments; for who asks
+    from now on.
     """
 
     scheme, container = "http", "mpegts"
@@ -32,6 +33,7 @@ class LiveStream:
     def __init__(self, fps: float = 20.0, size: tuple[int, int] = (160, 120)) -> None:
         self.fps, self.size = fps, size
         self.held = self.silent = self.garbled = self.interlaced = False
+        self.pace = 1.0
         self.bytes_per_s: float | None = None
         self.taken: dict[int, float] = {}
         self.connections = 0
@@ -95,7 +97,7 @@ class LiveStream:
             if not self.silent:
                 now = time.monotonic()
                 self.taken[index % films.MAX_FRAMES] = now
-                film.add(index % films.MAX_FRAMES, self.size, now - began)
+                film.add(index % films.MAX_FRAMES, self.size, (now - began) * self.pace)
                 index += 1
             try:
                 self.sent += network.hand_on(

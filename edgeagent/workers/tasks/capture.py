@@ -22,7 +22,8 @@ class TakenPictures:
 class CaptureSource:
     """Film `url` from frame `position` on, for ever. fps: to be given, None: the source's own; stall_s: seconds after
     which a source that gives nothing is lost; max_age_s: how old a frame of a live source may be, seconds;
-    watch: a folder's end is none; taken: what of such a folder isn't to be taken again, in place of `position`."""
+    trust_timestamps: the times in a stream tell how old its frames are; watch: a folder's end is none; taken: what
+    of such a folder isn't to be taken again, in place of `position`."""
 
     url: str
     fps: float | None
@@ -31,6 +32,7 @@ class CaptureSource:
     stall_s: float
     max_age_s: float
     position: int
+    trust_timestamps: bool = True
     watch: bool = False
     taken: TakenPictures = TakenPictures()
 

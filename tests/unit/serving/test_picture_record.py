@@ -22,7 +22,7 @@ def record(*pictures: tuple[int, int]) -> PictureRecord:
 
 def size(taken: TakenPictures) -> int:
     """Of the task that tells it, in bytes."""
-    return len(encode(CaptureSource("/u" * 4000, None, False, False, 5.0, 2.0, 0, True, taken)))
+    return len(encode(CaptureSource("/u" * 4000, None, False, False, 5.0, 2.0, 0, taken=taken)))
 
 
 def test_what_is_done_is_known_by_content() -> None:
