@@ -17,8 +17,8 @@ from typing import IO
 
 LANES = {
     "computes": ("tests/unit", "tests/contract", "tests/oracle"),
-    "waits for servers": ("tests/integration",),
-    "waits for nodes": ("tests/e2e",),
+    "waits for servers": ("tests/integration", "tests/e2e/tuning"),  # the second for runtimes that are tried
+    "waits for nodes": ("tests/e2e", "--ignore=tests/e2e/tuning"),
 }
 # Threads that wait for each other by spinning cost more than they bring, where other tests run beside them.
 ENVIRONMENT = {"computes": {"OMP_NUM_THREADS": "1"}}

@@ -50,7 +50,7 @@ def refused(line: NodeHarness, version: str, *reasons: str) -> dict[str, Any]:
         assert reason in record["why"]
         assert reason in model["last_error"]
     assert version in [r["version"] for r in model["rejected"]]
-    assert line.metric('edgeagent_swaps_total{model="yolo",result="rejected"}') == rejected + 1
+    line.wait_metric('edgeagent_swaps_total{model="yolo",result="rejected"}', rejected + 1)
     return record
 
 

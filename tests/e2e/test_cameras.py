@@ -43,14 +43,14 @@ def test_camera_absent_then_there_then_gone_then_back(harness: NodeHarness) -> N
     absent = wait_source(harness, "absent")
     assert "cannot connect" in absent["why"]
     harness.wait_more(10, "line-2")
-    assert harness.metric(up) == 0
+    harness.wait_metric(up, 0)
     assert not node.is_ready()
     with camera:
         wait_source(harness, "running")
         harness.wait_more(10)
-        wait_for(lambda: harness.metric(up) == 1, "shown as up")
+        harness.wait_metric(up, 1)
     wait_source(harness, "lost")
-    wait_for(lambda: harness.metric(up) == 0, "shown as down")
+    harness.wait_metric(up, 0)
     with camera:
         wait_source(harness, "running")
         found = harness.wait_more(10)
@@ -83,7 +83,7 @@ def test_files_end_and_unreadable_images_are_counted(harness: NodeHarness) -> No
     status = pipeline(harness, "images")
     assert status["dropped_by"] == {"unreadable": 1}
     assert "part 5.png" in status["last_error"]
-    assert harness.metric('edgeagent_frames_dropped_total{pipeline="images",reason="unreadable"}') == 1
+    harness.wait_metric('edgeagent_frames_dropped_total{pipeline="images",reason="unreadable"}', 1)
     assert_seamless(harness.wait_more(10, "line-2"))
     wait_source(harness, "waiting", "uploads")
     assert node.is_ready()

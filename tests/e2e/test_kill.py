@@ -38,7 +38,7 @@ def test_engine_worker_killed(harness: NodeHarness) -> None:
     assert_seamless(found)
     assert {(r["version"], r["epoch"]) for r in found} == {("v1", 1)}
     assert harness.engine_pid("v1") not in (pid, None)
-    assert harness.metric('edgeagent_worker_restarts_total{kind="engine"}') == 1
+    harness.wait_metric('edgeagent_worker_restarts_total{kind="engine"}', 1)
     assert node.model()["state"] == "STABLE"
 
 
@@ -62,7 +62,7 @@ def test_capture_worker_killed(harness: NodeHarness) -> None:
     step = left[1] - left[0]
     assert [round((x - left[0]) / step) for x in left] == [i // 10 + i % 10 for i in range(60)]
     assert node.status()["pipelines"]["line-1"]["dropped"] == 0
-    assert harness.metric('edgeagent_worker_restarts_total{kind="capture"}') == 2
+    harness.wait_metric('edgeagent_worker_restarts_total{kind="capture"}', 2)
 
 
 @pytest.mark.parametrize(

@@ -36,7 +36,7 @@ def test_a_worker_that_cannot_be_told_its_task_leaves_nothing_behind() -> None:
 
     async def run() -> None:
         before = len(os.listdir("/proc/self/fd"))
-        task = CaptureSource("x" * (1 << 20), None, False, False, 5.0, 0)
+        task = CaptureSource("x" * (1 << 20), None, False, False, 5.0, 2.0, 0)
         with pytest.raises(ValueError, match="limit"):
             WorkerProcess(WorkerProgram("capture", MODULE), task, lambda message: None, lambda how: None)
         assert len(os.listdir("/proc/self/fd")) == before

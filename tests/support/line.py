@@ -126,8 +126,12 @@ class NodeHarness(NodeRunner):
         assert len(found) < 2, f"{len(found)} engine workers of {version}"
         return found[0] if found else None
 
+    def wait_metric(self, line: str, value: float) -> None:
+        """Until a line of /metrics has this value: what it says may be a second old."""
+        wait_for(lambda: self.metric(line) == value, f"{line} {value:g}")
+
     def metric(self, line: str) -> float:
-        """The value of one line of /metrics, named with its labels; 0 when it isn't there."""
+        """The value of one line of /metrics, named with its labels; 0 when it isn't there. It may be a second old."""
         with urllib.request.urlopen(self.url + "/metrics", timeout=60) as answer:
             for text in answer.read().decode().splitlines():
                 name, _, value = text.rpartition(" ")

@@ -19,7 +19,7 @@ from edgeagent.core.model import Contract
 from edgeagent.runtimes.port import ModelMetadata
 from edgeagent.store.publish import publish as publish_files
 from edgeagent.testing import children, wait_for
-from tests.e2e.test_torch import publish
+from tests.e2e.tuning.test_torch import publish
 from tests.support import films
 from tests.support.line import NodeHarness, assert_seamless
 from tests.support.weights import NAMES, SIZE, STRIDE, checkpoint_pt, detection_onnx, openvino_ir
