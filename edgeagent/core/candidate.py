@@ -84,8 +84,8 @@ def _pace_reason(c: Candidate, event: StageReached) -> str:
 
 def failed(state: State, c: Candidate, event: CandidateFailed, now: float, policy: Policy) -> Step:
     """The candidate is refused, or tried again later when it is not to blame."""
-    # At boot the known good version before serves sooner than a retry.
-    if not event.transient or c.goal.intent_id == "boot":
+    # At boot the known good version before serves sooner than a retry; and nothing waits for a stop-gap.
+    if not event.transient or c.goal.intent_id == "boot" or c.goal == state.run.stop_gap:
         return _reject(state, c, event, now, policy)
     if c.stage is Stage.WARMING:
         state = probation_count.uncount(state)

@@ -8,7 +8,7 @@ from edgeagent.core.state import Goal, Rejection, State
 
 
 def goal(state: State) -> Goal | None:
-    """What should serve now: at boot the last known good first, then an intent made on this node, then the intent.
+    """What should serve now: at boot the last known good, then a stop-gap, an intent made on this node, the intent.
 
     None: whatever serves is right. So it is after a start until the intent was read: what stood there before may be
     what made the node fail, or no longer stand there.
@@ -17,6 +17,9 @@ def goal(state: State) -> Goal | None:
         for ref in reversed(state.stable_versions):
             if ref.version not in state.run.boot_failed:
                 return Goal(Directive(ref.version, "boot", "boot", "last known good"), ref.digest)
+    gap = state.run.stop_gap
+    if gap and not rejection_of(state, gap):
+        return gap
     if state.override:
         return state.override.goal
     if state.active and not state.run.intent_synced:
@@ -35,5 +38,7 @@ def event_name(state: State, wanted: Goal) -> str:
     """What bringing in `wanted` is called in the audit log."""
     if wanted.intent_id == "boot":
         return "boot"
+    if wanted == state.run.stop_gap:
+        return "sentinel"
     is_override = state.override and state.override.goal.intent_id == wanted.intent_id
     return state.override.kind if state.override and is_override else "update"

@@ -77,7 +77,7 @@ def _apply(state: State, event: Event, now: float, policy: Policy) -> Step:
             state = replace(
                 state,
                 directive=directive,
-                run=run,
+                run=replace(run, stop_gap=None),
                 override=None,
                 rejections=(),
                 last_error="",
@@ -91,7 +91,8 @@ def _apply(state: State, event: Event, now: float, policy: Policy) -> Step:
             return roll_back(state, event, now, policy)
         case PromoteRequested(directive):
             override, comeback = Override(Goal(directive), "promote"), still_counts(state, directive)
-            return replace(state, override=override, comeback=comeback), [PersistState()]
+            run = replace(state.run, stop_gap=None)
+            return replace(state, override=override, comeback=comeback, run=run), [PersistState()]
         case StageReached() | CandidateFailed() | FormConfirmed():
             return _report(state, event, now, policy)
         case FramesSeen():

@@ -59,7 +59,8 @@ def roll_back(state: State, event: RollbackRequested, now: float, policy: Policy
     # Asked again, it is tried again.
     rejections = tuple(r for r in state.rejections if r.intent_id != wanted.intent_id)
     override = Override(wanted, "rollback")
-    return replace(state, override=override, rejections=rejections), [PersistState()]
+    run = replace(state.run, stop_gap=None)
+    return replace(state, override=override, rejections=rejections, run=run), [PersistState()]
 
 
 def _has_just_been_done(state: State, now: float, policy: Policy) -> bool:
@@ -104,9 +105,18 @@ def _end_probation_badly(state: State, event: WorkerFailed, now: float, policy: 
 
 def _leave_stable(state: State, event: WorkerFailed, now: float, policy: Policy) -> Step:
     """A stable version that keeps failing gives way to the one before, which is loaded beside it, and held until the
-    intent itself changes. Without one before it, or when that doesn't come up, it goes on."""
+    intent itself changes. Without one before it, or when that doesn't come up, it goes on.
+
+    If another version is asked for already, that is what should come: the one before is only a stop-gap, and not even
+    that while the other is worked on.
+    """
     target, intent_id = rollback_target(state), f"sentinel@{state.epoch}"
-    if target is None or (state.override and state.override.goal.intent_id == intent_id):
+    intents = (state.override and state.override.goal, state.run.stop_gap)
+    if target is None or any(tried and tried.intent_id == intent_id for tried in intents):
+        return state, []
+    asked, c = goal(state), state.candidate
+    asks_for_another = asked is not None and asked.version != event.ref.version
+    if asks_for_another and c and c.retry_at is None:
         return state, []
     why = f"{event.ref.version} keeps failing: {event.why}"
     state = went_back(_reject_active(state, event.why), now, policy)
@@ -114,6 +124,8 @@ def _leave_stable(state: State, event: WorkerFailed, now: float, policy: Policy)
     record = AppendAudit(
         "sentinel", "rejected", "edgeagent", "", event.ref.version, event.ref.digest, event.why
     )
+    if asks_for_another:
+        return replace(state, run=replace(state.run, stop_gap=wanted)), [record, PersistState()]
     return replace(state, override=Override(wanted, "sentinel")), [record, PersistState()]
 
 

@@ -149,13 +149,14 @@ class ThisRun:
     intent_synced: the config store has told the intent; until then `State.directive` is of the run before.
     boot_failed: versions that were known to be good, and yet couldn't serve at this start. epoch_floor: no swap takes
     this number or one below: another run may have given it to another version. failures: of the active version, since
-    the swap.
+    the swap. stop_gap: what is to serve in the place of a failing version until what is asked for can.
     """
 
     intent_synced: bool = False
     boot_failed: frozenset[str] = frozenset()
     epoch_floor: int = 0
     failures: Failures | None = None
+    stop_gap: Goal | None = None
 
 
 @dataclass(frozen=True)

@@ -68,7 +68,9 @@ def _done(override: Override, new: VersionRef, now: float) -> Override:
 
 def serving(state: State, ref: VersionRef) -> State:
     """This version serves from the next frame on, and nothing is held against it yet."""
-    return replace(state, active=ref, epoch=state.next_epoch, run=replace(state.run, failures=None))
+    return replace(
+        state, active=ref, epoch=state.next_epoch, run=replace(state.run, failures=None, stop_gap=None)
+    )
 
 
 def stable(state: State, policy: Policy) -> State:

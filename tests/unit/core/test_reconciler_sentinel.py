@@ -9,6 +9,7 @@ import pytest
 
 from edgeagent.core.directive import Directive
 from edgeagent.core.events import (
+    IntentChanged,
     PrepareCandidate,
     PromoteRequested,
     RetireEngine,
@@ -116,6 +117,78 @@ def test_the_operator_s_roll_back_is_a_further_one() -> None:
     fails_for(node, 15, "v3")
     node.passes()
     assert begun(node.on(RollbackRequested("Ada"))) == ["v1"]
+
+
+# -- a stable version that keeps failing, while another one is asked for ------------------------------
+
+ASKED = pytest.mark.parametrize(
+    "asked", [intent("v3", 3), PromoteRequested(Directive("v3", "api@1", "Ada"))], ids=["key", "promote"]
+)
+
+
+@ASKED
+def test_the_fix_that_is_worked_on_is_waited_for(asked: IntentChanged | PromoteRequested) -> None:
+    """Whoever asked for it: nothing takes its place."""
+    node = Playbook().serves("v1", "v2")
+    assert begun(node.on(asked)) == ["v3"]
+    assert fails_for(node, 15) == []
+    node.passes()
+    assert node.state.active == ref("v3")
+
+
+@ASKED
+def test_the_fix_that_can_not_come_yet_is_tried_again(asked: IntentChanged | PromoteRequested) -> None:
+    """The store is away: the version before is a stop-gap, without a hold."""
+    node = Playbook().serves("v1", "v2")
+    node.on(asked)
+    for _ in range(8):  # from now on it waits for longer than failures take to be too many
+        node.fails("the store is away", transient=True)
+        node.after(POLICY.retry_max_s)
+    node.fails("the store is away", transient=True)
+    assert begun(fails_for(node, 15)) == ["v1"]
+    acts = node.passes()
+    assert acts[:2] == [Swap(ref("v1"), epoch=3), RetireEngine(ref("v2"))]
+    assert [(r.event, r.result) for r in node.records if r.to_version == "v1"][-1] == ("sentinel", "swapped")
+    assert begun(acts) == ["v3"]
+    node.passes()
+    assert node.state.active == ref("v3")
+
+
+@pytest.mark.parametrize("transient", [False, True])
+def test_a_stop_gap_that_does_not_come_up_is_in_nobody_s_way(transient: bool) -> None:
+    """It is tried once, and what is asked for is gone on with."""
+    node = Playbook().serves("v1", "v2")
+    node.on(intent("v3", 3))
+    for _ in range(8):
+        node.fails("the store is away", transient=True)
+        node.after(POLICY.retry_max_s)
+    node.fails("the store is away", transient=True)
+    assert begun(fails_for(node, 15)) == ["v1"]
+    assert begun(node.fails("no process", transient)) == ["v3"]
+    node.fails("the store is away", transient=True)
+    assert [v for v in begun(fails_for(node, 15)) if v != "v3"] == []
+
+
+def test_a_fix_that_was_refused_is_not_forgotten() -> None:
+    """The version before serves, and what is published anew in its place is taken."""
+    node = Playbook().serves("v1", "v2")
+    node.on(intent("v3", 3))
+    node.fails("damaged")
+    assert begun(fails_for(node, 15)) == ["v1"]
+    node.passes()
+    assert node.state.active == ref("v1")
+    assert begun(node.store_changes()) == ["v3"]
+
+
+@pytest.mark.parametrize("asked", [intent("v2", 4), PromoteRequested(Directive("v2", "api@1", "Ada"))])
+def test_a_newer_word_ends_a_stop_gap(asked: IntentChanged | PromoteRequested) -> None:
+    """Whoever asks for the failing version itself keeps it."""
+    node = Playbook().serves("v1", "v2")
+    node.on(intent("v3", 3))
+    node.fails("damaged")
+    fails_for(node, 15)
+    node.on(asked)
+    assert (node.state.active, node.state.candidate) == (ref("v2"), None)
 
 
 # -- the same value, again and again -----------------------------------------------------------------
