@@ -53,7 +53,7 @@ class Journal:
         """Raises UnavailableError when the cache can't be used at all."""
         self._audit_error = ""
         self._states = StateWriter(state_dir / "models")
-        self._saves: dict[str, Future[None]] = {}
+        self._saves: dict[str, tuple[State, Future[None]]] = {}  # the last of each model
         self._noted: dict[str, tuple[VersionRef, ...]] = {}  # what the cache was told of each model
         self._cache = Cache(state_dir / "cache")
         self._cache.clear_leftovers()
@@ -77,19 +77,20 @@ class Journal:
 
     def save(self, state: State) -> None:
         """Write a model's state, soon and durably; tried again until the disk takes it."""
-        self._saves[state.model] = self._states.save(state)
+        self._saves[state.model] = state, self._states.save(state)
         if self._noted.get(state.model) != state.stable_versions:
             self._noted[state.model] = state.stable_versions
             self._write(self._note_known_good, state.model, state.stable_versions)
 
     async def reserve_epochs(self, states: Iterable[State]) -> None:
         """Have the numbers of the first swaps on disk before anything is served under them, if the disk takes them."""
-        states = list(states)
-        for state in states:
+
+        async def reserve(state: State) -> None:
             self.save(state)
-        for state in states:
             with suppress(OSError):
                 await self.saved(state.model)
+
+        await asyncio.gather(*map(reserve, states))
 
     def known_good(self, model: str) -> tuple[VersionRef, ...]:
         """The versions in the cache that have served well here, oldest first."""
@@ -100,9 +101,12 @@ class Journal:
 
         Raises OSError when the disk doesn't take it, TimeoutError when it takes longer; it is tried again all the same.
         """
-        if model in self._saves:
+        if model not in self._saves:
+            return
+        state, first_try = self._saves[model]
+        if self._states.durable.get(model) is not state:
             async with asyncio.timeout(timeout_s):
-                await asyncio.shield(asyncio.wrap_future(self._saves[model]))
+                await asyncio.shield(asyncio.wrap_future(first_try))
 
     def epoch_floor(self, state: State) -> int:
         """What the number of the model's next swap must be above; see `StateWriter`."""

@@ -60,6 +60,34 @@ def test_what_a_restart_begins_with_stays_in_the_cache(tmp_path: Path) -> None:
     journal.close()
 
 
+def test_what_a_later_try_brought_to_disk_is_saved(tmp_path: Path) -> None:
+    """Whoever asks then is not told of the first try, which failed."""
+    journal = Journal(tmp_path, "/store", 3, {}, Bus())
+    journal.save(State("yolo"))
+    with pytest.raises(OSError, match="No such file"):
+        asyncio.run(journal.saved("yolo"))
+    (tmp_path / "models").mkdir()
+    _wait(lambda: not journal.error)
+    asyncio.run(journal.saved("yolo"))
+    journal.close()
+
+
+def test_a_disk_that_hangs_holds_up_the_start_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many models there are: all are waited for together."""
+    (tmp_path / "models").mkdir()
+    journal = Journal(tmp_path, "/store", 3, {}, Bus())
+    waits = asyncio.Barrier(3)
+
+    async def saved(_model: str) -> None:
+        await waits.wait()
+        raise TimeoutError
+
+    monkeypatch.setattr(journal, "saved", saved)
+    states = [State(model) for model in ("a", "b", "c")]
+    asyncio.run(asyncio.wait_for(journal.reserve_epochs(states), 60))
+    journal.close()
+
+
 def test_the_cache_is_told_what_has_served_well(tmp_path: Path) -> None:
     """For a start on which the state turns out to be damaged."""
     (tmp_path / "models").mkdir()
