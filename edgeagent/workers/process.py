@@ -53,11 +53,18 @@ class Exit:
         return not self.by_node and -self.code in _SENT
 
     def __str__(self) -> str:
-        how = f"killed by {signal.Signals(-self.code).name}" if self.code < 0 else f"exit code {self.code}"
+        how = f"killed by {_signal_name(-self.code)}" if self.code < 0 else f"exit code {self.code}"
         if self.from_outside:
             how += " from outside"
         last = self.last_words.strip().splitlines()
         return f"{how} ({cut(last[-1].strip(), 300)})" if last else how
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:  # a real-time signal, most of which have no name
+        return f"signal {number}"
 
 
 @dataclass(frozen=True)

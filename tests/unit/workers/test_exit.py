@@ -35,3 +35,8 @@ def test_what_the_node_did_or_the_worker_itself_is_not(how: Exit) -> None:
     """Over its limits, crashed, given up: that is the version's."""
     assert not how.from_outside
     assert "from outside" not in str(how)
+
+
+def test_a_signal_without_a_name_is_told_by_its_number() -> None:
+    """Real-time signals, which a driver or a library may use."""
+    assert str(Exit(-(signal.SIGRTMIN + 1), "")) == f"killed by signal {signal.SIGRTMIN + 1}"
