@@ -47,7 +47,8 @@ async def _run(config: Config, config_path: Path) -> int:
         # Whatever hangs then, be it a disk, a sink or the event loop: the kernel ends the process, and its workers go
         # with it.
         signal.signal(signal.SIGALRM, signal.SIG_DFL)
-        signal.alarm(STOP_S)
+        if not signal.getitimer(signal.ITIMER_REAL)[0]:  # who asks again gets no more time for it
+            signal.alarm(STOP_S)
         loop.call_soon_threadsafe(stop.set)
 
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 RUN = """
-import asyncio, sys, threading, time
+import asyncio, os, signal, sys, threading, time
 from pathlib import Path
 from edgeagent import run
 import structlog
@@ -66,6 +66,13 @@ def test_an_end_in_order(tmp_path: Path) -> None:
 def test_what_hangs_is_ended_by_the_kernel(tmp_path: Path, start: str, stop: str) -> None:
     """After its time."""
     assert end_node(tmp_path, start, stop, 1) == -signal.SIGALRM
+
+
+def test_who_asks_again_gives_it_no_more_time(tmp_path: Path) -> None:
+    """Ctrl-C twice, or a service manager that is asked to stop it twice: the first one counts."""
+    again = "run.STOP_S = 6000; os.kill(os.getpid(), signal.SIGTERM); time.sleep(0.01)"
+    left = "assert 0 < signal.getitimer(signal.ITIMER_REAL)[0] <= 600"
+    assert end_node(tmp_path, "pass", f"{again}; {left}", 600) == 0
 
 
 def test_a_log_that_nobody_reads(tmp_path: Path) -> None:
