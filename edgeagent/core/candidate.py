@@ -6,7 +6,15 @@ from __future__ import annotations
 from dataclasses import replace
 
 from edgeagent.core import probation_count
-from edgeagent.core.events import AppendAudit, Cancel, CandidateFailed, PersistState, StageReached, Step
+from edgeagent.core.events import (
+    AppendAudit,
+    Cancel,
+    CandidateFailed,
+    Command,
+    PersistState,
+    StageReached,
+    Step,
+)
 from edgeagent.core.goal import event_name
 from edgeagent.core.lifecycle import Stage, advance
 from edgeagent.core.policy import Policy
@@ -87,14 +95,15 @@ def failed(state: State, c: Candidate, event: CandidateFailed, now: float, polic
     # At boot the known good version before serves sooner than a retry; and nothing waits for a stop-gap.
     if not event.transient or c.goal.intent_id == "boot" or c.goal == state.run.stop_gap:
         return _reject(state, c, event, now, policy)
-    if c.stage is Stage.WARMING:
-        state = probation_count.uncount(state)
+    saved: list[Command] = [PersistState()] if c.stage is Stage.WARMING else []
+    state = probation_count.uncount(state, c)
     delay = min(policy.retry_max_s, policy.retry_min_s * 2 ** min(c.attempt - 1, 16))
-    return replace(state, candidate=wait(c, now + delay, event.why, now), last_error=event.why), []
+    return replace(state, candidate=wait(c, now + delay, event.why, now), last_error=event.why), saved
 
 
 def _reject(state: State, c: Candidate, event: CandidateFailed, now: float, policy: Policy) -> Step:
     advance(c.stage, Stage.REJECTED)
+    state = probation_count.uncount(state, c)
     rejection = Rejection(c.goal.version, c.digest, c.goal.intent_id, c.stage, event.why)
     # One entry a version, and one a content, under each intent.
     replaced = (("", c.digest, c.goal.intent_id), (c.goal.version, c.digest, c.goal.intent_id))
@@ -118,10 +127,8 @@ def superseded(state: State, c: Candidate, now: float) -> Step:
     """Something else should serve now: the candidate goes, whatever it has reached."""
     advance(c.stage, Stage.RETIRED)
     cancel = [Cancel(c.id)] if c.attempt else []  # else it was never begun
-    return replace(state, candidate=None), [
-        *cancel,
-        _told(state, c, "superseded", "the intent changed", now),
-    ]
+    record = _told(state, c, "superseded", "the intent changed", now)
+    return replace(probation_count.uncount(state, c), candidate=None), [*cancel, record]
 
 
 def _told(state: State, c: Candidate, result: str, why: str, now: float) -> AppendAudit:

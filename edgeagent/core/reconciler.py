@@ -34,6 +34,7 @@ from edgeagent.core.events import (
 from edgeagent.core.goal import goal, rejection_of
 from edgeagent.core.lifecycle import Stage
 from edgeagent.core.policy import Policy
+from edgeagent.core.probation_count import asked_again
 from edgeagent.core.rollback import roll_back, worker_failed
 from edgeagent.core.state import Candidate, Goal, Override, State
 from edgeagent.core.store_watch import store_checked, watch_refused
@@ -81,7 +82,7 @@ def _apply(state: State, event: Event, now: float, policy: Policy) -> Step:
                 override=None,
                 rejections=(),
                 last_error="",
-                begun_probations=None,
+                begun_probations=asked_again(state, state.directive, directive),
                 comeback=still_counts(state, directive),
             )
             return state, [PersistState()]
@@ -90,9 +91,15 @@ def _apply(state: State, event: Event, now: float, policy: Policy) -> Step:
         case RollbackRequested():
             return roll_back(state, event, now, policy)
         case PromoteRequested(directive):
-            override, comeback = Override(Goal(directive), "promote"), still_counts(state, directive)
-            run = replace(state.run, stop_gap=None)
-            return replace(state, override=override, comeback=comeback, run=run), [PersistState()]
+            before = state.override.goal.directive if state.override else state.directive
+            state = replace(
+                state,
+                override=Override(Goal(directive), "promote"),
+                run=replace(state.run, stop_gap=None),
+                begun_probations=asked_again(state, before, directive),
+                comeback=still_counts(state, directive),
+            )
+            return state, [PersistState()]
         case StageReached() | CandidateFailed() | FormConfirmed():
             return _report(state, event, now, policy)
         case FramesSeen():

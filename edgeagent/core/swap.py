@@ -10,7 +10,7 @@ from edgeagent.core.form import Form
 from edgeagent.core.goal import event_name
 from edgeagent.core.lifecycle import Stage, advance
 from edgeagent.core.policy import Policy
-from edgeagent.core.probation_count import is_trusted
+from edgeagent.core.probation_count import is_trusted, uncount_active
 from edgeagent.core.state import Candidate, Override, State, VersionRef
 
 
@@ -19,6 +19,8 @@ def swap_in(state: State, c: Candidate, form: Form | None, now: float, policy: P
     new, old = VersionRef(c.goal.version, c.digest), state.active
     trusted = is_trusted(state, c)
     advance(c.stage, Stage.STABLE if trusted else Stage.PROBATION)
+    if trusted:
+        state = uncount_active(state)
     commands: list[Command] = [Swap(new, state.next_epoch)]
     record = AppendAudit(
         event=event_name(state, c.goal),

@@ -8,12 +8,17 @@ from dataclasses import replace
 
 import pytest
 
+from edgeagent.core.directive import Directive
+from edgeagent.core.events import PromoteRequested, RollbackRequested
 from edgeagent.core.lifecycle import Stage
 from edgeagent.core.probation_count import ended_in_order
 from edgeagent.core.state import from_json, to_json
 from tests.support.playbook import PROVEN, UNPROVEN, Playbook, begun, intent, ref
 
-WHY = "the node ended 3 times while it served this version on probation"
+WHY = (
+    "the node ended 3 times while it served this version on probation;"
+    " to have it tried all the same, promote it with --again"
+)
 
 
 def dies_on_probation(node: Playbook, version: str = "v2") -> None:
@@ -26,7 +31,7 @@ def dies_on_probation(node: Playbook, version: str = "v2") -> None:
     node.rereads()
 
 
-def test_after_three_deaths_it_is_refused_until_the_intent_changes() -> None:
+def test_after_three_deaths_it_is_refused_until_something_else_is_asked_for() -> None:
     """Not before, and whatever else it may be called in the store."""
     node = Playbook().serves("v1")
     assert begun(node.on(intent("v2", 2))) == ["v2"]
@@ -40,9 +45,61 @@ def test_after_three_deaths_it_is_refused_until_the_intent_changes() -> None:
     node.passes()
     node.rereads()
     assert [r.why for r in node.state.rejections] == [WHY]
-    assert begun(node.on(intent("v2", 3))) == ["v2"]
+    assert begun(node.on(intent("v2", 3))) == ["v2"]  # it may be other content by now
+    node.reaches(Stage.VERIFYING)
+    assert [r.why for r in node.state.rejections] == [WHY]
+    assert begun(node.on(intent("v2", 4, again=True))) == ["v2"]
     node.passes()
     assert node.state.active == ref("v2")
+
+
+@pytest.mark.parametrize("by", ["key", "promote"])
+def test_a_job_that_writes_its_value_again_and_again_brings_no_further_deaths(by: str) -> None:
+    """At each start the value was just written once more."""
+    node = Playbook().serves("v1")
+    for n in range(2, 10):
+        directive = Directive("v2", f"api@{n}", "job")
+        node.on(intent("v2", n) if by == "key" else PromoteRequested(directive))
+        node.reaches(Stage.VERIFYING)
+        if node.state.candidate is None:
+            break
+        node.reaches(*UNPROVEN[1:], Stage.READY)
+        node.restarts()
+        node.passes()
+    assert (n, node.state.rejections[-1].why) == (5, WHY)
+
+
+@pytest.mark.parametrize("end", ["refused", "rolled back"])
+def test_what_the_node_survives_is_not_held_against_a_version(end: str) -> None:
+    """However often it is tried by the same value."""
+    node = Playbook().serves("v1")
+    for revision in range(2, 8):
+        node.on(intent("v2", revision))
+        if end == "refused":
+            node.reaches(*UNPROVEN)
+            node.fails("it does not load")
+        else:
+            node.passes()
+            assert node.state.active == ref("v2")
+            node.on(RollbackRequested("Ada"))
+        assert node.state.begun_probations is None
+
+
+def test_what_was_not_counted_does_not_count_less() -> None:
+    """A known good version, which warms up when the node ends or lacks something, takes none off another's."""
+    node = Playbook().serves("v0", "v1")
+    node.on(intent("v2", 2))
+    node.passes()
+    node.restarts()
+    deaths = node.state.begun_probations
+    assert deaths is not None
+    node.reaches(*PROVEN)
+    assert ended_in_order(node.state).begun_probations == deaths
+    node.reaches(Stage.READY)
+    node.on(RollbackRequested("Ada"))
+    node.reaches(*PROVEN)
+    node.fails("no process", transient=True)
+    assert node.state.begun_probations == deaths
 
 
 def test_it_is_counted_before_it_serves() -> None:
