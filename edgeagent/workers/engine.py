@@ -25,7 +25,7 @@ from edgeagent.workers.channel import WorkerChannel
 from edgeagent.workers.messages import Detected, Heartbeat, Infer, Message, Ring, UnmapRing
 from edgeagent.workers.options import load_plan
 from edgeagent.workers.ring import RingView
-from edgeagent.workers.tasks.engine import EngineReady, FrameFailed, LoadEngine, LoadFailed
+from edgeagent.workers.tasks.engine import EngineReady, FrameFailed, LoadEngine, LoadFailed, LoadPlan
 
 _HEARTBEAT_S = 1.0
 _LOOK_S = 0.001
@@ -38,8 +38,7 @@ def serve(channel: WorkerChannel, task: LoadEngine) -> None:
         runtime = load_plan(task.plan)
         detector = Detector(runtime)
         detector.warm()
-        on_cpu = task.plan.variant.device == "cpu"
-        frame_ms = detector.measure(max(task.plan.threads, 1) if on_cpu else None)
+        frame_ms = _frame_ms(detector, task.plan)
         streams = [Detector(stream) for stream in runtime.streams()]
     except EdgeAgentError as e:
         channel.send(LoadFailed(str(e)))
@@ -49,6 +48,12 @@ def serve(channel: WorkerChannel, task: LoadEngine) -> None:
         raise_priority(task.nice)
     channel.send(EngineReady(runtime.name, detector.max_batch, max(len(streams), 1), frame_ms))
     _infer_for_ever(channel, detector, streams)
+
+
+def _frame_ms(detector: Detector, plan: LoadPlan) -> float:
+    """Milliseconds that a frame takes at least; 0, which is held against nobody, where that can't be told: a GPU works
+    for the line at the same time, and which part of the time that takes nobody says. Raises WeightsError."""
+    return detector.measure(max(plan.threads, 1)) if plan.variant.device == "cpu" else 0.0
 
 
 @dataclass

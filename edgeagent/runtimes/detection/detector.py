@@ -57,20 +57,18 @@ class Detector:
         for count in range(self.max_batch, 0, -1):
             self._run(self.pictures.tensor[:count])
 
-    def measure(self, cpu_threads: int | None) -> float:
+    def measure(self, cpu_threads: int) -> float:
         """Milliseconds that the network needs for a frame at least, once it is warm; of a few runs the fastest.
 
-        cpu_threads: on a CPU, how many threads it has; then it is the time that these need if each does its part. What
-        else runs on the machine makes a run longer, and not that. Raises WeightsError.
+        cpu_threads: how many threads it has on its CPU; it is the time that these need if each does its part. What else
+        runs on the machine makes a run longer, and not that. Raises WeightsError.
         """
         batch = self.pictures.tensor
         least, begun = float("inf"), perf_counter()
         for _ in range(_MEASURED_RUNS):
             wall, cpu = perf_counter(), process_time()
             self._run(batch)
-            took = perf_counter() - wall
-            if cpu_threads:
-                took = min(took, (process_time() - cpu) / cpu_threads)
+            took = min(perf_counter() - wall, (process_time() - cpu) / cpu_threads)
             least = min(least, took / len(batch))
             if perf_counter() - begun > _MEASURED_S:
                 break

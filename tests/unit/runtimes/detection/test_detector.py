@@ -261,10 +261,9 @@ class SlowRuntime(FakeRuntime):
 
 
 def test_what_a_frame_takes_is_measured_in_work_and_not_in_waiting() -> None:
-    """On the CPU: two threads that share the work would need half of it. On a GPU nobody can tell the two apart."""
+    """Two threads that share the work would need half of it."""
     detector = Detector(SlowRuntime(works_s=0.02, waits_s=0.1))
     assert 10 <= detector.measure(2) < 100
-    assert detector.measure(None) >= 120
 
 
 def test_what_takes_long_is_measured_once() -> None:
