@@ -61,7 +61,7 @@ format: setup
 test: setup etcd zookeeper lint
 	$(BIN)/python tools/run_tests.py
 
-soak: setup
+soak: setup etcd
 	$(BIN)/python -m bench.soak $(SOAK_ARGS)
 	$(BIN)/python -m bench.soak_api
 	$(BIN)/python -m bench.soak_kills
