@@ -20,7 +20,7 @@ from edgeagent.runtimes.onnx.float16 import to_float16
 from edgeagent.runtimes.port import EngineOptions
 from edgeagent.runtimes.variants import Variant
 from tests.support import weights
-from tests.support.families import FAMILIES, family_pt, pictures
+from tests.support.families import FAMILIES, HEADS, family_pt, pictures
 
 ONNX = Variant("onnxruntime", "cpu", "fp32", "onnx")
 HALF = Variant("onnxruntime", "cuda:0", "fp16", "onnx")
@@ -35,7 +35,9 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return weights.checkpoint_pt(tmp_path_factory.mktemp("weights") / "w.pt")
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize(
+    "family", [pytest.param(f, marks=() if f in HEADS else pytest.mark.soak) for f in FAMILIES]
+)
 def test_a_conversion_finds_what_its_source_finds(family: str, tmp_path: Path) -> None:
     """Every family as ONNX, TorchScript and ONNX in float16: the same numbers before any threshold."""
     source = family_pt(family, tmp_path / "w.pt", 160)

@@ -18,7 +18,7 @@ from edgeagent.runtimes.inspect import read_metadata
 from edgeagent.runtimes.load import load_runtime
 from edgeagent.runtimes.port import EngineOptions
 from edgeagent.runtimes.variants import Variant
-from tests.support.families import FAMILIES, NAMES, family_pt, pictures
+from tests.support.families import FAMILIES, HEADS, NAMES, family_pt, pictures
 
 SIZE = 160
 RECTANGLE = [96, 160]  # height, width
@@ -46,13 +46,12 @@ EXPORTS: dict[str, tuple[dict[str, Any], str]] = {
     "one_to_one": ({"imgsz": RECTANGLE, "nms": False}, "end2end"),
 }
 ONE_TO_ONE = ("yolov10n", "yolo26")
-# Each family, each export, and each export with each kind of head: that of 8, which most share, that of 10, and that
-# of 26, which has no distribution over distances.
+# Each family, each export, and each kind of head with and without NMS; the whole product is in the soak.
 CORNERS = {
     ("yolov5", "rectangle"), ("yolov9t", "dynamic"), ("yolo11", "nms"), ("yolo12", "static"),
-    *(("yolov8", export) for export in EXPORTS),
-    ("yolov10n", "rectangle"), ("yolov10n", "nms"), ("yolov10n", "one_to_one"),
-    ("yolo26", "static"), ("yolo26", "dynamic"), ("yolo26", "dynamic_nms"), ("yolo26", "one_to_one"),
+    ("yolov8", "static"), ("yolov8", "dynamic"), ("yolov8", "dynamic_nms"),
+    ("yolov10n", "rectangle"), ("yolov10n", "one_to_one"),
+    ("yolo26", "dynamic_nms"), ("yolo26", "one_to_one"),
 }  # fmt: skip
 CASES = [
     pytest.param(family, export, marks=() if (family, export) in CORNERS else pytest.mark.soak)
@@ -60,12 +59,17 @@ CASES = [
     for export in EXPORTS
     if export != "one_to_one" or family in ONE_TO_ONE
 ]
-# Every picture, wide, tall and square, in torch; as ONNX one of them for each family.
+# Every picture, wide, tall and square, in torch; as ONNX another of them for each kind of head.
 CONVERTED = [
-    pytest.param(family, picture, marks=() if picture == index % 3 else pytest.mark.soak)
-    for index, family in enumerate(FAMILIES)
+    pytest.param(
+        family,
+        picture,
+        marks=() if (family, picture) in zip(HEADS, range(3), strict=True) else pytest.mark.soak,
+    )
+    for family in FAMILIES
     for picture in range(3)
 ]
+BY_HEAD = [pytest.param(f, marks=() if f in HEADS else pytest.mark.soak) for f in FAMILIES]
 
 
 @pytest.fixture(scope="module")
@@ -162,7 +166,7 @@ def test_a_checkpoint_is_read_as_ultralytics_reads_it(family: str, checkpoint: C
     assert_same(ours(weights, EngineOptions(device="cpu"))[1], theirs(weights, SIZE), on_the_edge=1)
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", BY_HEAD)
 def test_a_checkpoint_made_for_the_frames_finds_what_ultralytics_finds(
     family: str, checkpoint: Callable[[str], Path]
 ) -> None:

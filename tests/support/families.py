@@ -12,6 +12,9 @@ from numpy.typing import NDArray
 from edgeagent.runtimes.detection.letterbox import Letterbox
 
 FAMILIES = ("yolov5", "yolov8", "yolov9t", "yolov10n", "yolo11", "yolo12", "yolo26")
+HEADS = ("yolov8", "yolov10n", "yolo26")
+"""One family of each kind of head: that of 8, which most share, that of 10, and that of 26, which has no distribution
+over distances."""
 NAMES = ("scratch", "dent", "label")
 # Depth, width and most channels; attention blocks need an eighth of the full width, those of 12 a quarter.
 _TINY = {"n": [0.33, 0.125, 1024]}

@@ -150,6 +150,7 @@ def test_published_checkpoint_is_served_without_torch(harness: NodeHarness) -> N
     assert len(list(prepared(harness).iterdir())) == 2
 
 
+@pytest.mark.soak
 def test_a_node_whose_tuning_results_hold_no_more_serves_at_once(harness: NodeHarness) -> None:
     """Another version of a runtime, say, or another setting: what is fastest now is found out beside the line, and
     confirmed there on many pictures."""
@@ -191,6 +192,7 @@ def test_a_node_whose_tuning_results_hold_no_more_serves_at_once(harness: NodeHa
     assert_seamless(harness.wait_more(5))
 
 
+@pytest.mark.soak
 def test_published_graph_with_its_numbers_in_a_file_of_their_own(harness: NodeHarness) -> None:
     """OpenVINO's own format is two files: both are published, fetched, gated and loaded from the cache."""
     harness.publish("v1")
@@ -210,6 +212,7 @@ def test_published_graph_with_its_numbers_in_a_file_of_their_own(harness: NodeHa
     assert_seamless(found)
 
 
+@pytest.mark.soak
 def test_node_killed_while_it_prepares(harness: NodeHarness) -> None:
     """Whatever it was making is gone and made anew; what it had made before is whole, and serves. Then there and back:
     from ONNX to the checkpoint, and to ONNX again."""

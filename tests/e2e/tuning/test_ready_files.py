@@ -32,6 +32,7 @@ def tried(engine: dict[str, Any]) -> dict[str, str]:
     return {trial["variant"]: trial["why"] for trial in engine["tried"]}
 
 
+@pytest.mark.soak
 def test_a_ready_file_spares_the_conversion(harness: NodeHarness) -> None:
     """The checkpoint is what it is compared with; what serves is the published file, or what was compiled from it."""
     checkpoint = checkpoint_pt(harness.folder / "best.pt")
