@@ -123,6 +123,7 @@ def kill_engine(harness: NodeHarness, version: str) -> None:
     os.kill(pid, signal.SIGKILL)
 
 
+@pytest.mark.soak
 def test_killed_time_and_again_on_probation_is_rolled_back(harness: NodeHarness) -> None:
     """Twice is the machine's doing, three times are the version's: the standby serves at once, and it isn't tried again
     unasked."""
