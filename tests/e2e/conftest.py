@@ -23,7 +23,7 @@ def harness(tmp_path: Path) -> Iterator[NodeHarness]:
 @pytest.fixture(scope="module")
 def line(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NodeHarness]:
     """A node that serves v1, shared by the tests of a module; each leaves it serving v1."""
-    with NodeHarness(tmp_path_factory.mktemp("line"), gate_seconds=10, candidate_memory_mb=400) as made:
+    with NodeHarness(tmp_path_factory.mktemp("line"), gate_seconds=30, candidate_memory_mb=400) as made:
         made.publish("v1")
         made.promote("v1")
         made.start("v1")
