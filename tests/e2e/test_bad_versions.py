@@ -160,7 +160,10 @@ def test_same_content_again_is_refused_once_more_and_no_more(line: NodeHarness) 
         ("headless", weights.headless_onnx, "contract", ["head"]),
         ("external", weights.external_data_onnx, "contract", ["external data"]),
         ("nans", weights.nan_onnx, "smoke", ["NaN"]),
-        ("for-ever", weights.never_ending_onnx, "smoke", ["no sign of life for 30 s"]),
+        pytest.param(
+            *("for-ever", weights.never_ending_onnx, "smoke", ["no sign of life for 30 s"]),
+            marks=pytest.mark.soak,
+        ),
         ("crash", weights.crashing_onnx, "smoke", ["SIGFPE"]),
         ("glutton", weights.memory_eating_onnx, "smoke", ["the limit is 400 MB"]),
     ],

@@ -70,7 +70,7 @@ def test_capture_worker_killed(harness: NodeHarness) -> None:
     [
         "FETCHING",
         pytest.param("GATING", marks=pytest.mark.soak),
-        "WARMING",
+        pytest.param("WARMING", marks=pytest.mark.soak),
         pytest.param("swap", marks=pytest.mark.soak),
         "PROBATION",
     ],
@@ -245,6 +245,7 @@ def test_killed_standby_is_warm_again(harness: NodeHarness) -> None:
     assert_seamless(harness.wait_more(10))
 
 
+@pytest.mark.soak
 def test_candidate_killed_in_fetch_goes_on_where_it_was(harness: NodeHarness, tmp_path: Path) -> None:
     """The node killed in the middle of a download: the next one fetches the rest only."""
     harness.publish("v1")

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from edgeagent.testing import wait_for
 from tests.support.http_store import http_store
 from tests.support.line import NodeHarness, assert_seamless
@@ -11,6 +13,7 @@ CUT = 700_000
 SIZE = 2_000_000
 
 
+@pytest.mark.soak
 def test_slow_store_shows_progress(harness: NodeHarness) -> None:
     """Status says which file is fetched, how many bytes there are and will be; the line serves meanwhile."""
     harness.publish("v1")
