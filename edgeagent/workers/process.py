@@ -24,6 +24,7 @@ from edgeagent.workers.environment import worker_environment
 from edgeagent.workers.limits import WATCH_S, WorkerLimits, WorkerUsage
 from edgeagent.workers.messages import Message
 from edgeagent.workers.node_channel import NodeChannel
+from edgeagent.workers.processor_time import Starvation
 from edgeagent.workers.system_calls import exit_fd
 
 _log = structlog.get_logger(__name__)
@@ -154,7 +155,7 @@ class WorkerProcess:
             undo.pop_all()
         self._loop.add_reader(self._stderr_fd, self._read_stderr)
         self._loop.add_reader(self._exit_fd, self._ended)
-        self._alive = True
+        self._starvation = Starvation(self.pid)
         self._watch_timer = self._loop.call_later(WATCH_S, self._watch)
 
     def adopt(
@@ -176,7 +177,7 @@ class WorkerProcess:
     @property
     def alive(self) -> bool:
         """False once the process is reaped."""
-        return self._alive
+        return not self._gone.is_set()
 
     @property
     def silent_s(self) -> float:
@@ -195,7 +196,7 @@ class WorkerProcess:
         """SIGKILL, also for what it started; `on_exit` follows. Idempotent.
 
         why: what the worker did or failed to do; "" when it is gone already, or nobody asks any more."""
-        if self._alive:
+        if self.alive:
             self._kill_reason = self._kill_reason or why
             self._kill_group()
 
@@ -222,13 +223,16 @@ class WorkerProcess:
 
     def _watch(self) -> None:
         self._watch_timer = self._loop.call_later(WATCH_S, self._watch)
+        if self.limits is None:
+            return
         usage = WorkerUsage(
             memory_bytes=self.memory_bytes(),
             silent_s=self.silent_s,
             owing_s=0.0 if self._owes_since is None else self._clock.now() - self._owes_since,
             heard=self._heard_once,
+            starved_s=self._starvation.since(self.silent_s),
         )
-        if self.limits and (why := self.limits.exceeded(usage)):
+        if why := self.limits.exceeded(usage):
             self.kill(why)
 
     def _heard(self, message: Message) -> None:
@@ -274,11 +278,10 @@ class WorkerProcess:
         self._loop.remove_reader(self._stderr_fd)
         assert self._process.stderr is not None
         self._process.stderr.close()
-        self._alive = False
+        self._gone.set()  # whoever waits for it goes on after `on_exit`
         rest = clean(self._partial_line.decode("utf-8", "replace"), _LINE_CHARS)
         words = "\n".join((*self._stderr, rest))
         self._on_exit(Exit(code, self._kill_reason or words, by_node=bool(self._kill_reason)))
-        self._gone.set()
 
 
 @cache  # once

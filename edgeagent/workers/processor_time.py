@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
-"""How much of its time this process had to wait for a processor, as the kernel's scheduler counts it."""
+"""How much of its time a process had to wait for a processor, as the kernel's scheduler counts it."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 _TASKS = Path("/proc/self/task")
+_LOOK_AFTER_S = 1.0
 
 
 class ProcessorTime:
@@ -23,11 +24,37 @@ class ProcessorTime:
         return waited / (ran + waited) if waited else 0.0
 
     def _now(self) -> tuple[int, int]:
-        ran = waited = 0
-        for stat in self._tasks.glob("*/schedstat"):
-            try:
-                on, off, _ = map(int, stat.read_text().split())
-            except (OSError, ValueError):
-                continue  # the thread has just ended
-            ran, waited = ran + on, waited + off
-        return ran, waited
+        return _counted(self._tasks)
+
+
+class Starvation:
+    """How long a process that says nothing has waited for a processor meanwhile. Asked again and again."""
+
+    def __init__(self, pid: int, proc: Path = Path("/proc")) -> None:
+        self._tasks = proc / str(pid) / "task"
+        self._before: int | None = None
+
+    def since(self, silent_s: float) -> float:
+        """Of so many seconds of silence, those in which one of its threads at least waited; 0 where nobody tells.
+
+        What was before the first second is not counted: most are never silent for as long, and cost nothing.
+        """
+        if silent_s < _LOOK_AFTER_S:
+            self._before = None
+            return 0.0
+        _, waited = _counted(self._tasks)
+        if self._before is None:
+            self._before = waited
+        return min(max(waited - self._before, 0) / 1e9, silent_s)
+
+
+def _counted(tasks: Path) -> tuple[int, int]:
+    """Nanoseconds that all threads ran, and waited for a processor."""
+    ran = waited = 0
+    for stat in tasks.glob("*/schedstat"):
+        try:
+            on, off, _ = map(int, stat.read_text().split())
+        except (OSError, ValueError):
+            continue  # the thread has just ended
+        ran, waited = ran + on, waited + off
+    return ran, waited

@@ -20,10 +20,15 @@ LIMITS = WorkerLimits(memory_bytes=400 << 20, silence_s=5.0, start_s=60.0)
         (WorkerUsage(1, 61.0, 0.0, False), "no sign of life within 60 s"),
         (WorkerUsage(1, 6.0, 0.0, True), "no sign of life for 5 s"),
         (WorkerUsage(1, 0.1, 6.0, True), "it hung: no answer for 5 s"),
+        (WorkerUsage(1, 14.0, 14.0, True, starved_s=10.0), ""),
+        (WorkerUsage(1, 16.0, 0.0, True, starved_s=10.0), "no sign of life for 5 s"),
+        (WorkerUsage(1, 26.0, 0.0, True, starved_s=26.0), "no sign of life for 5 s"),
+        (WorkerUsage(1, 100.0, 0.0, False, starved_s=50.0), ""),
     ],
 )
 def test_a_limit_that_is_exceeded_is_named(usage: WorkerUsage, why: str) -> None:
-    """Memory, silence, an answer that it owes; from its start it has more time to speak."""
+    """Memory, silence, an answer that it owes; from its start it has more time to speak, and more, up to a limit, when
+    it gets no processor."""
     assert LIMITS.exceeded(usage) == why
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from edgeagent.workers.processor_time import ProcessorTime
+from edgeagent.workers.processor_time import ProcessorTime, Starvation
 
 
 def thread(tasks: Path, number: int, ran_ms: int, waited_ms: int) -> None:
@@ -33,6 +33,23 @@ def test_a_kernel_that_does_not_tell_is_taken_for_calm(tmp_path: Path) -> None:
     thread(tmp_path, 1, 1, 1)
     (tmp_path / "1" / "schedstat").write_text("what?")
     assert ProcessorTime(tmp_path).waited() == 0.0
+
+
+def test_starved_is_who_waits_while_it_says_nothing(tmp_path: Path) -> None:
+    """Counted from the first second of a silence, anew in each, and never more than the silence."""
+    tasks = tmp_path / "7" / "task"
+    tasks.mkdir(parents=True)
+    starvation = Starvation(7, tmp_path)
+    thread(tasks, 1, 10, 50_000)
+    assert starvation.since(0.5) == 0.0
+    assert starvation.since(1.5) == 0.0
+    thread(tasks, 1, 10, 53_000)
+    assert starvation.since(5.0) == pytest.approx(3.0)
+    thread(tasks, 2, 10, 90_000)
+    assert starvation.since(6.0) == 6.0
+    assert starvation.since(0.1) == 0.0
+    assert starvation.since(2.0) == 0.0
+    assert Starvation(8, tmp_path).since(9.0) == 0.0
 
 
 def test_this_machine_tells_something() -> None:
