@@ -16,6 +16,7 @@ import pytest
 from edgeagent.errors import WeightsError
 from edgeagent.runtimes.variants import Variant
 from edgeagent.serving.spare_worker import SpareWorker, libraries_of
+from edgeagent.testing import wait_for
 from edgeagent.util import liveness
 from edgeagent.util.liveness import GAP_S, LivenessClock
 from edgeagent.workers import inspect
@@ -54,7 +55,8 @@ def test_a_worker_inherits_what_it_needs_and_nothing_else(monkeypatch: pytest.Mo
         program = WorkerProgram("engine", MODULE, environment={"SET": "for it"}, variables=("CUDA_*",))
         worker = WorkerProcess(program, None, lambda message: None, lambda how: None)
         try:
-            given = Path(f"/proc/{worker.pid}/environ").read_bytes().split(b"\0")
+            environ = Path(f"/proc/{worker.pid}/environ")  # empty for the instant in which it becomes Python
+            given = wait_for(environ.read_bytes, "an environment").split(b"\0")
             assert {b"SET=for it", b"CUDA_VISIBLE_DEVICES=", b"PATH=" + os.environb[b"PATH"]} <= set(given)
             assert not [variable for variable in given if b"pa55" in variable]
         finally:
