@@ -14,6 +14,7 @@ import json
 import platform
 import secrets
 import shutil
+import threading
 from collections.abc import Collection, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
@@ -194,17 +195,21 @@ def store_result(
     return replace(artifact, plan=plan, folder=folder)
 
 
+_replacing = threading.Lock()
+
+
 def _replace(folder: Path, work: Path) -> None:
     """Move `work` to where `folder` is, if it is there: what serves from it may look for its files at any time."""
     before = work.with_name(f".before{work.name}")
-    if folder.exists():
-        folder.rename(before)
-    try:
-        work.rename(folder)
-    except OSError:
-        with suppress(OSError):
-            before.rename(folder)
-        raise
+    with _replacing:  # two models may have the same weights, and be ready at the same instant
+        if folder.exists():
+            folder.rename(before)
+        try:
+            work.rename(folder)
+        except OSError:
+            with suppress(OSError):
+                before.rename(folder)
+            raise
     shutil.rmtree(before, ignore_errors=True)
 
 
