@@ -161,6 +161,7 @@ def test_killed_time_and_again_on_probation_is_rolled_back(harness: NodeHarness)
     node.wait_active("v2")
 
 
+@pytest.mark.soak
 def test_killed_while_it_is_prepared_and_loaded_a_version_comes_all_the_same(harness: NodeHarness) -> None:
     """By the kernel that lacks memory, or by an operator: it is not to blame, and the node says why it waits."""
     harness.config["update"] |= {"gate_seconds": 600, "load_seconds": 600}

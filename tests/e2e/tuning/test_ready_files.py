@@ -61,12 +61,13 @@ def test_a_ready_file_spares_the_conversion(harness: NodeHarness) -> None:
     assert_seamless(harness.wait_more(5))
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize(
     "fault",
     [
         "sees something else",
-        pytest.param("other classes", marks=pytest.mark.soak),
-        pytest.param("no weights at all", marks=pytest.mark.soak),
+        "other classes",
+        "no weights at all",
     ],
 )
 def test_a_ready_file_that_is_not_the_same_network_does_not_serve(harness: NodeHarness, fault: str) -> None:

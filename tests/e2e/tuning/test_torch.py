@@ -9,6 +9,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from edgeagent.testing import wait_for
 from tests.support.line import NodeHarness, assert_seamless
 from tests.support.weights import checkpoint_pt, evil_pt
@@ -26,6 +28,7 @@ def publish(weights: Path, version: str, store: Path) -> subprocess.CompletedPro
     )
 
 
+@pytest.mark.soak
 def test_checkpoint_is_published_and_served(harness: NodeHarness) -> None:
     """A checkpoint of the same names, run by torch; then an ONNX version, which this backend can't load."""
     harness.config["engine"] = {"backend": "torch"}
