@@ -165,6 +165,7 @@ class Node:
 
     def _build_updater(self, state: State, journal: Journal) -> Updater:
         c = self.config
+        pipelines = [p for p in c.pipelines if p.model == state.model]
         prepare = PrepareSettings(
             store=StoreAccess(
                 c.model_store.url,
@@ -180,7 +181,10 @@ class Node:
             fetch_s=c.update.fetch_seconds,
             gate_s=c.update.gate_seconds,
             convert_s=c.update.convert_seconds,
-            confidence=min(p.confidence for p in c.pipelines if p.model == state.model),
+            confidence=min(p.confidence for p in pipelines),
+            iou=pipelines[0].iou,
+            gates=c.update.gates,
+            golden=c.update.golden.get(state.model),
             tolerance=Tolerance(c.engine.parity.iou, c.engine.parity.score),
             memory_limit=c.update.candidate_memory_mb * _MB,
         )

@@ -20,13 +20,13 @@ from edgeagent.config.schema import (
     ModelStoreConfig,
     NodeConfig,
     PipelineConfig,
-    ProbationConfig,
     Sink,
     UpdateConfig,
     is_loopback,
 )
 from edgeagent.config.secret import read_secret
 from edgeagent.config.source import SourceConfig, default_live
+from edgeagent.config.verdict import GatesConfig, ProbationConfig
 
 __all__ = [
     "ApiConfig",
@@ -35,6 +35,7 @@ __all__ = [
     "ConfigError",
     "ConfigStoreConfig",
     "EngineConfig",
+    "GatesConfig",
     "HookConfig",
     "IntentSourceConfig",
     "LogConfig",

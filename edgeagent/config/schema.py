@@ -22,6 +22,13 @@ from pydantic import (
 
 from edgeagent.config.hooks import HookConfig
 from edgeagent.config.source import SourceConfig
+from edgeagent.config.verdict import (
+    GatesConfig,
+    ProbationConfig,
+    SentinelConfig,
+    ShadowConfig,
+    SwitchConfig,
+)
 from edgeagent.core.model import check_name
 from edgeagent.errors import UsageError
 from edgeagent.intent.port import Access, Tls
@@ -223,18 +230,6 @@ class PipelineConfig(Section):
     sinks: list[Sink] = Field(default=[])
 
 
-class ProbationConfig(Section):
-    """The watch after a swap, during which the version before stays warm."""
-
-    seconds: float = Field(default=60.0, ge=0, le=86_400, allow_inf_nan=False)
-
-
-class SentinelConfig(Section):
-    """The watch over a stable version. roll_back: one that keeps failing goes back by itself to the version before."""
-
-    roll_back: bool = True
-
-
 class UpdateConfig(Section):
     """Limits of an update.
 
@@ -242,10 +237,15 @@ class UpdateConfig(Section):
     measuring one variant. gate_seconds, load_seconds: of the gates, of loading a candidate. retry_seconds: until a
     failure that may pass is tried again. settle_seconds: from when a tuning result of a short look is there until it is
     confirmed. spare_worker: an empty engine worker waits for the next version all the time.
+    golden: by model, the labelled pictures of this site: a data.yaml, or a folder with images/ and labels/.
     """
 
+    golden: dict[Name, Path] = Field(default={})
+    gates: GatesConfig = GatesConfig()
+    shadow: ShadowConfig = ShadowConfig()
     probation: ProbationConfig = ProbationConfig()
     sentinel: SentinelConfig = SentinelConfig()
+    switch: SwitchConfig = SwitchConfig()
     keep_versions: int = Field(default=3, ge=1, le=1000)
     fetch_seconds: Seconds = 60.0
     gate_seconds: Seconds = 60.0

@@ -5,11 +5,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
+from edgeagent.core.directive_fields import PARSERS, ProbationTerms, ShadowTerms, Thresholds
 from edgeagent.core.model import check_name, parse_json
-from edgeagent.core.text import MAX_BY, clean
 from edgeagent.errors import DirectiveError, UsageError
 
 MAX_VALUE_BYTES = 64 * 1024
@@ -23,7 +23,10 @@ class Directive:
     key again, even with the same value, is a new intent: it ends a hold and lifts a quarantine.
     allow_new_contract: the operator says that the class names may change with this version. allow_slow: that it may be
     too slow for its pipelines. again: that it is to be tried at once, although it was just rolled back.
-    Every field from `by` on may stand in the key's value, is optional there, and is text or true/false as its default.
+    classes: same, remap or extend; add_classes, drop_classes: the classes that may come and go with extend.
+    shadow, probation, at, approval: how it is to come in, where that isn't as the node is configured ("", None).
+    gates: thresholds, by gate and name, in the place of the node's.
+    Every field from `by` on may stand in the key's value, and is optional there: see `directive_fields`.
     """
 
     version: str
@@ -33,16 +36,31 @@ class Directive:
     allow_new_contract: bool = False
     allow_slow: bool = False
     again: bool = False
+    classes: str = ""
+    add_classes: tuple[str, ...] = ()
+    drop_classes: tuple[str, ...] = ()
+    shadow: ShadowTerms | None = None
+    probation: ProbationTerms | None = None
+    at: str = ""
+    approval: str = ""
+    gates: Thresholds = field(default_factory=dict)
 
     def asks_the_same_as(self, other: Directive) -> bool:
         """Whether both say the same, whenever that was written."""
         return replace(self, intent_id="") == replace(other, intent_id="")
 
+    def prepares_the_same_as(self, other: Directive) -> bool:
+        """Whether what has to be made and gated for both is the same, on whosever word and however it comes in."""
+        return all(getattr(self, name) == getattr(other, name) for name in _PREPARED_BY)
 
-_OPTIONAL: dict[str, Any] = {
-    f.name: f.default for f in fields(Directive) if f.name not in ("version", "intent_id")
-}
-_KNOWN = ("version", *_OPTIONAL)
+
+_PREPARED_BY = ("version", "allow_new_contract", "classes", "add_classes", "drop_classes", "gates")
+_DEFAULTS = {name: getattr(Directive(""), name) for name in PARSERS}
+_KNOWN = ("version", *PARSERS)
+assert tuple(f.name for f in fields(Directive) if f.name != "intent_id") == _KNOWN
+
+_ALWAYS_SAVED = ("by", "reason", "allow_new_contract")
+"""Fields that a release before could not do without."""
 
 
 def current_key(model: str) -> str:
@@ -86,14 +104,14 @@ def decode_directive(key: str, value: bytes, revision: str) -> Directive:
     unknown = sorted(set(doc) - set(_KNOWN))
     if unknown:
         raise bad(f"unknown fields {', '.join(unknown)[:200]} (known are {', '.join(_KNOWN)})")
-    for name, default in _OPTIONAL.items():
-        if not isinstance(doc.get(name, default), type(default)):
-            raise bad(f"the field {name} is not {'text' if isinstance(default, str) else 'true or false'}")
     try:
+        given = _parsed(doc)
         version = check_name("version", doc["version"])
     except UsageError as e:
         raise bad(f"{e.what} is {e.why} ({e.todo})") from e
-    return Directive(**_bounded(doc), version=version, intent_id=f"{key}@{revision}")
+    except ValueError as e:
+        raise bad(f"the field {e}") from e
+    return Directive(**given, version=version, intent_id=f"{key}@{revision}")
 
 
 def encode_directive(directive: Directive) -> bytes:
@@ -102,11 +120,14 @@ def encode_directive(directive: Directive) -> bytes:
     Raises UsageError for what `decode_directive` would not take.
     """
     doc: dict[str, Any] = {"version": check_name("version", directive.version)}
-    doc |= {name: value for name in _OPTIONAL if (value := getattr(directive, name)) != _OPTIONAL[name]}
+    doc |= {name: value for name, value in _written(directive).items() if value != _DEFAULTS[name]}
     try:
+        _parsed(doc)
         value = directive.version.encode() if len(doc) == 1 else json.dumps(doc, ensure_ascii=False).encode()
     except UnicodeEncodeError as e:
         raise UsageError("by or reason", "not valid text", "write it in UTF-8") from e
+    except ValueError as e:
+        raise UsageError("the intent", f"its field {e}", "see docs/interface.md, Config store keys") from e
     if len(value) > MAX_VALUE_BYTES:
         raise UsageError(
             "by or reason", f"the value becomes {len(value)} bytes", f"at most {MAX_VALUE_BYTES}"
@@ -117,9 +138,12 @@ def encode_directive(directive: Directive) -> bytes:
 def directive_to_json(directive: Directive) -> dict[str, Any]:
     """As it stands in the saved state: `intent_id` is called `wish` there, as it always was; a field that came later
     stands there only when it says something."""
-    saved = asdict(directive)
-    silent = [name for name in ("allow_slow", "again") if not saved[name]]
-    return {"wish": saved.pop("intent_id"), **{k: v for k, v in saved.items() if k not in silent}}
+    said = {
+        name: value
+        for name, value in _written(directive).items()
+        if name in _ALWAYS_SAVED or value != _DEFAULTS[name]
+    }
+    return {"version": directive.version, "wish": directive.intent_id, **said}
 
 
 def directive_from_json(doc: Mapping[str, Any]) -> Directive:
@@ -127,13 +151,33 @@ def directive_from_json(doc: Mapping[str, Any]) -> Directive:
 
     Raises LookupError or TypeError for anything else.
     """
-    return Directive(version=str(doc["version"]), intent_id=str(doc["wish"]), **_bounded(doc))
+    try:
+        return Directive(version=str(doc["version"]), intent_id=str(doc["wish"]), **_parsed(doc))
+    except ValueError as e:
+        raise TypeError(str(e)) from e
 
 
-def _bounded(doc: Mapping[str, Any]) -> dict[str, Any]:
-    """The optional fields that are there, texts cut and without secrets: nobody need say more, and everybody reads it.
+def _parsed(doc: Mapping[str, Any]) -> dict[str, Any]:
+    """The optional fields that are there. Raises ValueError naming the first that is wrong.
 
-    What an earlier release saved whole is still the same intent as the key that it was read from.
+    What an earlier release saved whole is still the same intent as the key that it was read from: texts are cut.
     """
-    given = {name: type(_OPTIONAL[name])(doc[name]) for name in _OPTIONAL if name in doc}
-    return {name: clean(value, MAX_BY) if isinstance(value, str) else value for name, value in given.items()}
+    given = {}
+    for name, parse in PARSERS.items():
+        if name in doc:
+            try:
+                given[name] = parse(doc[name])
+            except ValueError as e:
+                raise ValueError(f"{name} {e}") from e
+    if (given.get("add_classes") or given.get("drop_classes")) and given.get("classes") != "extend":
+        raise ValueError('classes is not "extend", which add_classes and drop_classes need')
+    return given
+
+
+def _written(directive: Directive) -> dict[str, Any]:
+    """The optional fields as JSON values; terms of which nothing is said are left out."""
+    values = asdict(directive)
+    for name in ("shadow", "probation"):
+        if values[name]:
+            values[name] = {key: value for key, value in values[name].items() if value is not None}
+    return {name: list(v) if isinstance(v := values[name], tuple) and v else v for name in PARSERS}

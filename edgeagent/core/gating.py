@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from edgeagent.core.model import Contract
 from edgeagent.core.text import FreeText, cut
@@ -23,13 +24,33 @@ class PlugIn:
 
 
 @dataclass(frozen=True)
+class ClassTerms:
+    """How class names may differ from those of the contract in force. mode: same, in the same order; remap, in any
+    order; extend, in any order, and those in `added` may come, those in `dropped` may be missing."""
+
+    mode: str = "same"
+    added: tuple[str, ...] = ()
+    dropped: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class GateTerms:
-    """What gates judge by beside the version itself: the contract of what serves (None: nothing does), the operator's
-    leave to change it, and the gates of other packages."""
+    """What gates judge by beside the version itself.
+
+    active_contract: of what serves, None: nothing does; allow_new_contract, classes: the operator's leave to change it;
+    plug_ins: the gates of other packages. confidence, iou: the pipelines' own, the lowest confidence where they differ.
+    limits: thresholds by gate and name, as configured, or as the directive says. golden: the labelled pictures of this
+    site, a data.yaml or a folder; None: it has none.
+    """
 
     active_contract: Contract | None = None
     allow_new_contract: bool = False
     plug_ins: tuple[PlugIn, ...] = ()
+    classes: ClassTerms = ClassTerms()
+    confidence: float = 0.25
+    iou: float = 0.45
+    limits: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    golden: Path | None = None
 
 
 @dataclass(frozen=True)

@@ -179,5 +179,4 @@ def _reconcile(state: State, now: float, policy: Policy) -> Step:
 
 def _same_work(a: Goal, b: Goal) -> bool:
     """Whether both ask for the same preparation, on whosever word."""
-    leave = a.directive.allow_new_contract == b.directive.allow_new_contract
-    return leave and (a.version, a.digest) == (b.version, b.digest)
+    return a.digest == b.digest and a.directive.prepares_the_same_as(b.directive)

@@ -13,7 +13,7 @@ import structlog
 
 from edgeagent import gates
 from edgeagent.core.form import FrameSizes
-from edgeagent.core.gating import GateResult, GateTerms
+from edgeagent.core.gating import ClassTerms, GateResult, GateTerms
 from edgeagent.core.lifecycle import Stage
 from edgeagent.core.model import Contract
 from edgeagent.core.state import Goal, PrepareMode
@@ -127,9 +127,11 @@ class Preparation:
     async def run(self) -> Artifact:
         """Everything up to the gates. No worker is left when this ends or is cancelled.
 
-        Raises RefusedError; OSError when there is no process, descriptor or memory to be had.
+        Raises RefusedError; UsageError for thresholds that no gate has; OSError when there is no process, descriptor or
+        memory to be had.
         """
         try:
+            self._settings.gates.limits(self._goal.directive.gates)
             known = await asyncio.to_thread(self._load_known, self._context.frame_sizes())
             is_answer = known and (self._mode is not PrepareMode.REBUILD or known.tuning is Tuning.SETTLED)
             return self._announce(known) if known and is_answer else await self._fetch_and_make()
@@ -144,8 +146,17 @@ class Preparation:
     @cached_property
     def _terms(self) -> GateTerms:
         """What the gates judge by. Reads the disk when it is first asked for in the life of the process."""
-        allow_new_contract = self._goal.directive.allow_new_contract
-        return GateTerms(self._context.active_contract, allow_new_contract, plug_ins.installed())
+        asked, settings = self._goal.directive, self._settings
+        return GateTerms(
+            self._context.active_contract,
+            asked.allow_new_contract,
+            plug_ins.installed(),
+            ClassTerms(asked.classes or "same", asked.add_classes, asked.drop_classes),
+            settings.confidence,
+            settings.iou,
+            settings.gates.limits(asked.gates),
+            settings.golden,
+        )
 
     # -- what was prepared before --------------------------------------------------------------------
 

@@ -4,10 +4,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeVar
 
+from edgeagent.config.verdict import GatesConfig
 from edgeagent.core.gating import GateResult, GateTerms
 from edgeagent.core.tuning import Tolerance
 from edgeagent.runtimes.variants import Variant
@@ -40,7 +41,8 @@ A = TypeVar("A")
 
 @dataclass(frozen=True)
 class PrepareSettings:
-    """What preparing needs to know. Times in seconds, memory in bytes; `confidence` from which objects count."""
+    """What preparing needs to know. Times in seconds, memory in bytes; `confidence` from which objects count, `iou` of
+    NMS: the pipelines'. gates: their thresholds; golden: the labelled pictures of this site."""
 
     store: StoreAccess
     cache: Path
@@ -54,6 +56,9 @@ class PrepareSettings:
     memory_limit: int
     confidence: float
     tolerance: Tolerance
+    iou: float = 0.45
+    gates: GatesConfig = field(default_factory=GatesConfig)
+    golden: Path | None = None
 
     @property
     def prepared(self) -> Path:

@@ -16,9 +16,12 @@ from edgeagent.core.directive import (
     Directive,
     current_key,
     decode_directive,
+    directive_from_json,
+    directive_to_json,
     encode_directive,
     pin_key,
 )
+from edgeagent.core.directive_fields import ProbationTerms, ShadowTerms
 from edgeagent.errors import DirectiveError, UsageError
 
 KEY = current_key("yolo")
@@ -42,6 +45,75 @@ def test_a_intent_with_all_that_can_be_said() -> None:
     assert decode_directive(KEY, value, "12") == Directive(
         "v2", "/models/yolo/current@12", "Ada", "finds dents", allow_new_contract=True
     )
+
+
+def test_how_a_version_is_to_come_in() -> None:
+    """Shadow, probation, moment, approval, classes and thresholds, each by name."""
+    doc = {
+        "version": "v7",
+        "classes": "extend",
+        "add_classes": ["dent"],
+        "shadow": {"seconds": 120},
+        "probation": {"seconds": 600},
+        "at": "between-parts",
+        "approval": "manual",
+        "gates": {"golden": {"min_recall": 0.9}},
+    }
+    directive = decode_directive(KEY, json.dumps(doc).encode(), "12")
+    assert directive == Directive(
+        "v7",
+        f"{KEY}@12",
+        classes="extend",
+        add_classes=("dent",),
+        shadow=ShadowTerms(seconds=120.0),
+        probation=ProbationTerms(600.0),
+        at="between-parts",
+        approval="manual",
+        gates={"golden": {"min_recall": 0.9}},
+    )
+    assert decode_directive(KEY, encode_directive(directive), "12") == directive
+    assert directive_from_json(json.loads(json.dumps(directive_to_json(directive)))) == directive
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "why"),
+    [
+        ("classes", "any", "classes is none of"),
+        ("classes", ["remap"], "classes is none of"),
+        ("add_classes", ["dent"], 'classes is not "extend"'),
+        ("drop_classes", "dent", "drop_classes is not a list of class names"),
+        ("drop_classes", [""], "drop_classes is not a list of class names"),
+        ("drop_classes", ["a", "a"], "names a class twice"),
+        ("add_classes", [str(n) for n in range(1001)], "has 1001 class names, at most 1000"),
+        ("shadow", 120, "shadow is not an object with seconds or frames"),
+        ("shadow", {"minutes": 2}, "unknown fields minutes"),
+        ("shadow", {"seconds": -1}, "seconds is not a number from 0"),
+        ("shadow", {"seconds": True}, "seconds is not a number from 0"),
+        ("shadow", {"frames": 1.5}, "frames that are not a whole number"),
+        ("shadow", {"frames": 10**400}, "frames is not a number from 0"),
+        ("probation", {}, "seconds is not a number"),
+        ("at", "noon", "at is none of"),
+        ("approval", True, "approval is none of"),
+        ("gates", ["golden"], "gates is not an object such as"),
+        ("gates", {"golden": 0.9}, "gates is not an object such as"),
+        ("gates", {"golden": {"min_recall": "high"}}, "golden.min_recall is something else than a number"),
+        ("gates", {"golden": {"min_recall": 10**400}}, "golden.min_recall is something else than a number"),
+        ("gates", {"": {"min_recall": 0.9}}, "has a name that is empty"),
+        ("gates", {str(n): {} for n in range(65)}, "has more than 64 entries"),
+    ],
+)
+def test_a_wrong_field_is_named(field: str, value: object, why: str) -> None:
+    """Whatever the rest says."""
+    with pytest.raises(DirectiveError, match=re.escape(why)):
+        decode_directive(KEY, json.dumps({"version": "v2", field: value}).encode(), "1")
+
+
+def test_what_has_to_be_prepared_anew() -> None:
+    """Not for another word or moment; for other gates or classes it does."""
+    asked = Directive("v2", "a@1", by="Ada")
+    assert asked.prepares_the_same_as(Directive("v2", "b@2", at="window", shadow=ShadowTerms(1.0)))
+    assert not asked.prepares_the_same_as(Directive("v2", gates={"golden": {"min_recall": 0.9}}))
+    assert not asked.prepares_the_same_as(Directive("v2", classes="remap"))
 
 
 def test_writing_the_same_again_is_a_new_intent() -> None:
