@@ -135,6 +135,23 @@ def encode_directive(directive: Directive) -> bytes:
     return value
 
 
+def with_terms(directive: Directive, text: str) -> Directive:
+    """The directive with further fields, given as a JSON object, "" for none. Raises UsageError."""
+    if not text:
+        return directive
+    what, todo = (
+        "the terms",
+        'give JSON such as {"shadow": {"seconds": 120}}; docs/interface.md has the fields',
+    )
+    try:
+        doc = parse_json(text)
+        if not isinstance(doc, dict) or not set(doc) <= set(PARSERS):
+            raise ValueError(f"are no JSON object with fields of {', '.join(PARSERS)}")
+        return replace(directive, **_parsed(doc))
+    except (ValueError, RecursionError) as e:
+        raise UsageError(what, str(e), todo) from e
+
+
 def directive_to_json(directive: Directive) -> dict[str, Any]:
     """As it stands in the saved state: `intent_id` is called `wish` there, as it always was; a field that came later
     stands there only when it says something."""

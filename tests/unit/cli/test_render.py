@@ -27,7 +27,7 @@ def node(monkeypatch: pytest.MonkeyPatch) -> dict[str, object]:
         "/api/history": json.loads(to_json(HISTORY)),
     }
     monkeypatch.setattr(
-        "edgeagent.cli.main.ask", lambda url, path, *_how, **_with: answers[path.partition("?")[0]]
+        "edgeagent.cli.node_commands.ask", lambda url, path, *_how, **_with: answers[path.partition("?")[0]]
     )
     return answers
 

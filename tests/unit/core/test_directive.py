@@ -20,6 +20,7 @@ from edgeagent.core.directive import (
     directive_to_json,
     encode_directive,
     pin_key,
+    with_terms,
 )
 from edgeagent.core.directive_fields import ProbationTerms, ShadowTerms
 from edgeagent.errors import DirectiveError, UsageError
@@ -241,3 +242,13 @@ def test_nesting_near_the_interpreter_s_limit(depth: int) -> None:
     for value in ("[" * depth + "]" * depth, '{"a":' * depth + "1" + "}" * depth):
         with pytest.raises(DirectiveError):
             decode_directive(KEY, f'{{"version": {value}}}'.encode(), "1")
+
+
+def test_terms_of_the_command_line() -> None:
+    """As they would stand in the key; a mistake is said before anything is written."""
+    asked = with_terms(Directive("v2", by="Ada"), '{"approval": "manual"}')
+    assert asked == Directive("v2", by="Ada", approval="manual")
+    assert with_terms(asked, "") == asked
+    for text, why in (("{", "Expecting"), ("[]", "no JSON object"), ('{"at": "noon"}', "at is none of")):
+        with pytest.raises(UsageError, match=why):
+            with_terms(asked, text)
