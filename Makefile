@@ -5,13 +5,14 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: help setup etcd zookeeper demo test lint format soak bench clean
+.PHONY: help setup etcd zookeeper demo test lint format soak faults bench clean
 
 help:
 	@echo "make demo   a rendered packaging line: models swapped under it, bad ones refused, rolled back"
 	@echo "make test   lint, types, import contracts, and all tests (with a real etcd and ZooKeeper)"
 	@echo "make lint   ruff, mypy --strict, import-linter, sizes and words"
 	@echo "make soak   hundreds of swaps under load: nothing lost, nothing leaked; SOAK_ARGS=\"--swaps 20\" for fewer"
+	@echo "make faults versions that load well and judge wrongly: which guard catches each, and when; FAULTS_ARGS=\"--quick\""
 	@echo "make bench  figures, side by side"
 	@echo "make clean  remove what make has made"
 
@@ -69,6 +70,9 @@ soak: setup etcd
 	$(BIN)/python -m bench.soak_etcd
 	$(BIN)/pytest -m soak tests/oracle tests/e2e
 	$(BIN)/pytest -m soak -s tests/integration/test_camera_soak.py
+
+faults: setup etcd
+	$(BIN)/python -m bench.faults $(FAULTS_ARGS)
 
 bench: setup
 	$(BIN)/python -m bench.run

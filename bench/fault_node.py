@@ -1,0 +1,147 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""The line on which faulty versions are tried: the demo's conveyor, a real etcd, and the guards of a setting."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import yaml
+
+from bench.bench_node import BenchNode
+from bench.etcd_server import Etcd
+from bench.fault_runtime import BACKEND
+from bench.fault_versions import GOOD, good_copy, rendered
+from edgeagent.core.directive import Directive, encode_directive
+from edgeagent.core.model import Manifest
+from edgeagent.runtimes.port import ModelMetadata
+from edgeagent.scenes.conveyor import CLASSES
+from edgeagent.testing import MODEL, PIPELINE, wait_for
+from edgeagent.workers.inspect import inspect_weights
+
+SEED, WIDTH, HEIGHT = 7, 640, 360
+FPS = 30.0
+SETTLED_FRAMES = 90
+"""Served before a version is asked for: the line is at its pace, and the ring of recent frames has some."""
+PROBATION_S = 60.0
+GOLDEN_SEEDS, GOLDEN_FRAMES = range(3000, 3010), 15
+"""No training saw these seeds, and no other part of the benchmarks uses them."""
+_JPEG_QUALITY = 95
+
+
+@dataclass(frozen=True)
+class Setting:
+    """Which guards a node has. golden: a golden set lies on it; before: guards between loading and the swap (latency,
+    memory, replay, shadow) are on."""
+
+    name: str
+    what: str
+    golden: bool
+    before: bool
+
+    def update(self, golden: Path) -> dict[str, Any]:
+        """The section `update` of the node's configuration. golden: where the set lies."""
+        section: dict[str, Any] = {"probation": {"seconds": PROBATION_S}}
+        if self.golden:
+            section["golden"] = {MODEL: str(golden)}
+        return section
+
+
+SETTINGS = (
+    Setting("all", "all guards", golden=True, before=True),
+    Setting("no-golden", "without a golden set", golden=False, before=True),
+    Setting("probation", "probation alone", golden=False, before=False),
+)
+
+
+class FaultNode(BenchNode):
+    """A node with one lossless line at 30 frames a second, and its intent in etcd."""
+
+    def __init__(
+        self,
+        folder: Path,
+        etcd: Etcd,
+        update: Mapping[str, Any],
+        *,
+        in_runtime: bool = False,
+        live: bool = False,
+        fps: float = FPS,
+    ) -> None:
+        """etcd: one that holds no intent yet. update: section of the configuration. in_runtime: what runs the network
+        is `bench.fault_runtime`, which PYTHONPATH must lead to. live: frames that have no time are dropped."""
+        source = {"url": f"synthetic://conveyor?seed={SEED}&fps={fps:g}", "live": live}
+        super().__init__(
+            folder,
+            source,
+            engine={"backend": BACKEND if in_runtime else "onnxruntime"},
+            update=dict(update),
+        )
+        self.config["config_store"] = {"url": f"etcd://127.0.0.1:{etcd.port}"}
+        self._etcd = etcd
+        self._metadata: ModelMetadata | None = None
+
+    def publish_copy(self, version: str, weights: Path = GOOD) -> Manifest:
+        """Publish weights as they are under a name of its own; other bytes, so that the node doesn't know them."""
+        target = self.folder / f"{version}.onnx"
+        if weights == GOOD:
+            good_copy(target, version)
+        else:
+            target.write_bytes(weights.read_bytes())
+        self._metadata = self._metadata or inspect_weights(GOOD)
+        return self.publish(version, target, metadata=self._metadata)
+
+    def ask(self, directive: Directive) -> float:
+        """Write the intent of the model. Returns when, Unix seconds."""
+        return self.promote(encode_directive(directive))
+
+    def write(self, key: str, value: str | bytes) -> float:
+        """Into etcd."""
+        import time
+
+        now = time.time()
+        self._etcd.ctl("put", "--", key, value if isinstance(value, str) else value.decode())
+        return now
+
+    def wait_settled(self) -> None:
+        """Until the line has served some frames. Raises AssertionError."""
+        wait_for(lambda: len(self.records()) >= SETTLED_FRAMES, f"{SETTLED_FRAMES} frames served")
+
+    @property
+    def last_seq(self) -> int:
+        """Of the frames that gave a result."""
+        return int(self.records()[-1]["seq"])
+
+    def failed_frames(self) -> int:
+        """Frames without a result, for whatever reason."""
+        return int(self.status()["pipelines"][PIPELINE]["dropped"])
+
+
+def write_golden_set(folder: Path) -> Path:
+    """Pictures of the line as its camera gives them, of parts that no training saw, with their truth; returns its
+    `data.yaml`. Raises OSError."""
+    (folder / "images").mkdir(parents=True)
+    (folder / "labels").mkdir()
+    for number, (image, truths) in enumerate(rendered(GOLDEN_FRAMES, GOLDEN_SEEDS)):
+        picture = folder / "images" / f"{number:04}.jpg"
+        if not cv2.imwrite(str(picture), image, [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY]):
+            raise OSError(f"cannot write {picture}")
+        rows = []
+        for truth in truths:
+            x0, y0, x1, y1 = truth.xyxy
+            centre = (x0 + x1) / 2 / WIDTH, (y0 + y1) / 2 / HEIGHT
+            size = (x1 - x0) / WIDTH, (y1 - y0) / HEIGHT
+            rows.append(f"{truth.cls} " + " ".join(f"{v:.6f}" for v in (*centre, *size)))
+        (folder / "labels" / f"{number:04}.txt").write_text("\n".join(rows) + "\n")
+    description = {"path": ".", "val": "images", "names": dict(enumerate(CLASSES))}
+    data = folder / "data.yaml"
+    data.write_text(yaml.safe_dump(description, sort_keys=False))
+    return data
+
+
+def lead_to(python_path: str) -> None:
+    """Let nodes that are started from now on find packages there."""
+    os.environ["PYTHONPATH"] = python_path
