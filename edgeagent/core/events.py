@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from edgeagent.core.contract import Names
 from edgeagent.core.directive import Directive
 from edgeagent.core.form import Form, FrameSizes
 from edgeagent.core.gating import GateResult
@@ -158,10 +159,13 @@ class Cancel:
 
 @dataclass(frozen=True)
 class Swap:
-    """Make this warm version the one that the next frame goes to."""
+    """Make this warm version the one that the next frame goes to.
+
+    names: of the classes, by the ids that they have in the records, () for the version's own."""
 
     ref: VersionRef
     epoch: int
+    names: Names = ()
 
 
 @dataclass(frozen=True)

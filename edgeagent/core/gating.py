@@ -37,7 +37,9 @@ class ClassTerms:
 class GateTerms:
     """What gates judge by beside the version itself.
 
-    active_contract: of what serves, None: nothing does; allow_new_contract, classes: the operator's leave to change it;
+    active_contract: of what serves, None: nothing does; names_in_force: the class names by their ids in the records
+    (see `core.contract`), () where these are the active version's own; allow_new_contract, classes: the operator's
+    leave to change that;
     plug_ins: the gates of other packages. confidence, iou: the pipelines' own, the lowest confidence where they differ.
     limits: thresholds by gate and name, as configured, or as the directive says. golden: the labelled pictures of this
     site, a data.yaml or a folder; None: it has none.
@@ -51,6 +53,7 @@ class GateTerms:
     iou: float = 0.45
     limits: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     golden: Path | None = None
+    names_in_force: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

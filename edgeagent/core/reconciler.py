@@ -60,7 +60,7 @@ def next_deadline(state: State) -> float | None:
         state.probation_until,
         state.candidate.retry_at if state.candidate else None,
         state.rebuild.retry_at if state.rebuild else None,
-        state.store_watch.due if state.store_watch else None,
+        state.run.store_watch.due if state.run.store_watch else None,
     ]
     return min((t for t in times if t is not None), default=None)
 

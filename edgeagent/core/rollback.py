@@ -13,7 +13,6 @@ from edgeagent.core.events import (
     RetireEngine,
     RollbackRequested,
     Step,
-    Swap,
     WorkerFailed,
 )
 from edgeagent.core.goal import goal
@@ -21,7 +20,7 @@ from edgeagent.core.lifecycle import Stage, advance
 from edgeagent.core.policy import Policy
 from edgeagent.core.probation import count_failure, exceeds_failure_budget, keeps_failing
 from edgeagent.core.state import MAX_REJECTIONS, Goal, Override, Rejection, State, VersionRef
-from edgeagent.core.swap import retire, serving
+from edgeagent.core.swap import retire, serving, swap_to
 from edgeagent.errors import ConflictError
 
 
@@ -100,7 +99,7 @@ def _end_probation_badly(state: State, event: WorkerFailed, now: float, policy: 
     record = AppendAudit(
         "probation", "rolled_back", "edgeagent", ref.version, back.version, back.digest, event.why
     )
-    return state, [Swap(back, state.epoch), RetireEngine(ref), record, PersistState()]
+    return state, [swap_to(state, back, state.epoch), RetireEngine(ref), record, PersistState()]
 
 
 def _leave_stable(state: State, event: WorkerFailed, now: float, policy: Policy) -> Step:

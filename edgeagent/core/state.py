@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from edgeagent.core.contract import Names
 from edgeagent.core.directive import Directive, directive_from_json, directive_to_json
 from edgeagent.core.form import Form, FrameSizes
 from edgeagent.core.gating import GateResult
@@ -149,7 +150,8 @@ class ThisRun:
     intent_synced: the config store has told the intent; until then `State.directive` is of the run before.
     boot_failed: versions that were known to be good, and yet couldn't serve at this start. epoch_floor: no swap takes
     this number or one below: another run may have given it to another version. failures: of the active version, since
-    the swap. stop_gap: what is to serve in the place of a failing version until what is asked for can.
+    the swap. stop_gap: what is to serve in the place of a failing version until what is asked for can. store_watch:
+    over a version that was refused.
     """
 
     intent_synced: bool = False
@@ -157,6 +159,7 @@ class ThisRun:
     epoch_floor: int = 0
     failures: Failures | None = None
     stop_gap: Goal | None = None
+    store_watch: StoreWatch | None = None
 
 
 @dataclass(frozen=True)
@@ -178,7 +181,8 @@ class State:
     stable_versions: those that became stable, oldest first; the last is the last known good.
     forms: of the active version and the standby. frames: what the pipelines have sent. rebuild: the active version on
     its way to a better form. draining: engines that were swapped out and finish the frames that they have, the longest
-    out first. comeback: of the version that the node went back from last.
+    out first. comeback: of the version that the node went back from last. contracts: the class names, by the ids that
+    they have in the records, of each version that has served and may serve again; one that isn't there has its own.
     """
 
     model: str
@@ -197,10 +201,10 @@ class State:
     forms: Mapping[VersionRef, Form] = field(default_factory=dict)
     frames: FrameSizes = field(default_factory=FrameSizes)
     rebuild: Candidate | None = None
-    store_watch: StoreWatch | None = None
     draining: tuple[VersionRef, ...] = ()
     begun_probations: BegunProbations | None = None
     comeback: Comeback | None = None
+    contracts: Mapping[VersionRef, Names] = field(default_factory=dict)
 
     @property
     def next_epoch(self) -> int:
@@ -250,7 +254,18 @@ def to_json(state: State, reserved_epochs: int = 0) -> dict[str, Any]:
         ],
         **({"begun_probations": {"digest": b.digest, "wish": b.intent_id, "times": b.times}} if b else {}),
         **({"comeback": {**directive_to_json(c.directive), "times": c.times}} if c else {}),
+        **({"classes": classes} if (classes := _contracts_to_json(state)) else {}),
     }
+
+
+def _contracts_to_json(state: State) -> list[list[Any]]:
+    """Of the versions that may serve after a restart without passing the gates."""
+    contracts = state.contracts
+    return [[r.version, r.digest, [*contracts[r]]] for r in state.stable_versions if r in contracts]
+
+
+def _contracts_from_json(items: Any) -> dict[VersionRef, Names]:
+    return {VersionRef(str(v), str(d)): tuple(str(name) for name in names) for v, d, names in items}
 
 
 def from_json(model: str, doc: Mapping[str, Any]) -> State:
@@ -284,6 +299,7 @@ def from_json(model: str, doc: Mapping[str, Any]) -> State:
                 for v, d, w, s, why in doc["rejections"]
             ),
             begun_probations=begun,
+            contracts=_contracts_from_json(doc.get("classes") or ()),
         )
     except (LookupError, TypeError, OverflowError) as e:
         raise ValueError(f"not a saved state: {e!r}") from e

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from edgeagent.core.contract import Names, continues, names_after
 from edgeagent.core.events import AppendAudit, Command, PersistState, RetireEngine, Step, Swap
 from edgeagent.core.form import Form
 from edgeagent.core.goal import event_name
@@ -21,7 +22,9 @@ def swap_in(state: State, c: Candidate, form: Form | None, now: float, policy: P
     advance(c.stage, Stage.STABLE if trusted else Stage.PROBATION)
     if trusted:
         state = uncount_active(state)
-    commands: list[Command] = [Swap(new, state.next_epoch)]
+    state = replace(state, forms={**state.forms, new: form} if form else state.forms)
+    state = _under_contract(state, c, new)
+    commands: list[Command] = [swap_to(state, new, state.next_epoch)]
     record = AppendAudit(
         event=event_name(state, c.goal),
         result="swapped",
@@ -49,7 +52,6 @@ def swap_in(state: State, c: Candidate, form: Form | None, now: float, policy: P
     is_over = c.attempt > 1 or state.last_error.startswith(f"{new.version} refused")
     state = replace(
         serving(state, new),
-        forms={**state.forms, new: form} if form else state.forms,
         last_error="" if is_over else state.last_error,
         standby=standby,
         candidate=None,
@@ -61,6 +63,53 @@ def swap_in(state: State, c: Candidate, form: Form | None, now: float, policy: P
         at = state.stable_versions.index(new) if new in state.stable_versions else len(state.stable_versions)
         state = stable(replace(state, stable_versions=state.stable_versions[:at]), policy)
     return state, [*commands, record, PersistState()]
+
+
+def swap_to(state: State, ref: VersionRef, epoch: int) -> Swap:
+    """The command that has this version serve, under the contract that it has or is given."""
+    own, names = _own_names(state, ref), state.contracts.get(ref, ())
+    return Swap(ref, epoch, () if names == own else names)
+
+
+def _own_names(state: State, ref: VersionRef) -> Names:
+    form = state.forms.get(ref)
+    return form.contract.names if form else ()
+
+
+def _under_contract(state: State, c: Candidate, new: VersionRef) -> State:
+    """The class contract with the candidate in the slot, and what that means for the versions that served before.
+
+    What has served well here comes back under the contract that it had. Another joins the contract in force, by name,
+    or begins one of its own, if the operator lets it. A contract that only got further classes goes on for all the
+    versions under it: an id that was given once isn't given to another class after a roll-back either.
+    """
+    own = _own_names(state, new)
+    if c.goal.known_good:
+        names = _known(state, new)
+    else:
+        names = names_after(_in_force(state, own), own, c.goal.directive.allow_new_contract)
+    contracts = {ref: _known(state, ref) for ref in (*state.stable_versions, *_warm(state))}
+    contracts = {
+        ref: names if continues(names, known) else known for ref, known in contracts.items() if known
+    }
+    return replace(state, contracts={**contracts, new: names} if names else contracts)
+
+
+def _in_force(state: State, own: Names) -> Names:
+    """The contract that a version with the classes `own` comes under. While nothing serves, and a line waits, nothing
+    was held against it: then the last known good version's, if it covers these classes."""
+    if state.active:
+        return _known(state, state.active)
+    last = _known(state, state.last_known_good) if state.last_known_good else ()
+    return last if set(own) <= set(last) else ()
+
+
+def _known(state: State, ref: VersionRef) -> Names:
+    return state.contracts.get(ref) or _own_names(state, ref)
+
+
+def _warm(state: State) -> tuple[VersionRef, ...]:
+    return tuple(ref for ref in (state.active, state.standby) if ref)
 
 
 def _done(override: Override, new: VersionRef, now: float) -> Override:

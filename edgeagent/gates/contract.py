@@ -3,22 +3,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from edgeagent.core.contract import difference, map_for, objections
 from edgeagent.core.gating import Figure, GateResult, GateTerms
 from edgeagent.core.model import TASKS, Contract
+from edgeagent.core.text import cut
 from edgeagent.core.verified import VerifiedVersion
 from edgeagent.gates.port import Gate, GateContext
 
 if TYPE_CHECKING:
     from edgeagent.runtimes.port import ModelMetadata
 
+_MAX_LISTED = 200  # characters of class names, in a figure
+
 
 def check(version: VerifiedVersion, metadata: ModelMetadata, terms: GateTerms) -> GateResult:
     """What speaks against the candidate. Pure.
 
-    The manifest must say what the weights say; both must be fit to serve; and unless the terms allow a new contract,
+    The manifest must say what the weights say; both must be fit to serve; and unless the terms allow something else,
     task and class names, in order, must be those of the active version. Another input size is welcome.
     """
     claimed, real = version.contract, metadata.contract
@@ -42,15 +45,20 @@ def check(version: VerifiedVersion, metadata: ModelMetadata, terms: GateTerms) -
     }
     active = None if terms.allow_new_contract else terms.active_contract
     limits: dict[str, Figure] = {"task": active.task, "classes": len(active.names)} if active else {}
+    if active and terms.classes.mode != "same":
+        figures |= _moves(terms, active, real)
     return GateResult.judged("contract", reasons, figures, limits)
 
 
 def changes(terms: GateTerms, candidate: Contract) -> list[str]:
-    """What pipelines that rely on the active version would find changed, unless that is allowed: task, class names in
-    order."""
-    if terms.active_contract is None or terms.allow_new_contract:
+    """What pipelines that rely on the active version would find changed, unless that is allowed: task, class names."""
+    active = terms.active_contract
+    if active is None or terms.allow_new_contract:
         return []
-    return _differences("the active version", terms.active_contract, "the candidate", candidate)
+    reasons = []
+    if active.task != candidate.task:
+        reasons.append(f"task: the active version has {active.task}, the candidate {candidate.task}")
+    return [*reasons, *objections(terms, candidate.names)]
 
 
 def check_form(claimed: Contract, form: ModelMetadata) -> list[str]:
@@ -64,7 +72,12 @@ def _run(context: GateContext) -> GateResult:
 
 def _inputs(terms: GateTerms) -> object:
     active = terms.active_contract
-    return [active and [active.task, active.names], terms.allow_new_contract]
+    return [
+        active and [active.task, active.names],
+        terms.allow_new_contract,
+        terms.names_in_force,
+        terms.classes,
+    ]
 
 
 GATE = Gate("contract", _run, inputs=_inputs)
@@ -75,16 +88,22 @@ def _differences(one: str, a: Contract, other: str, b: Contract) -> list[str]:
     if a.task != b.task:
         failures.append(f"task: {one} has {a.task}, {other} {b.task}")
     if a.names != b.names:
-        failures.append(_name_difference(one, a.names, other, b.names))
+        failures.append(difference(one, a.names, other, b.names))
     return failures
 
 
-def _name_difference(one: str, a: Sequence[str], other: str, b: Sequence[str]) -> str:
-    if len(a) != len(b):
-        return f"class names: {one} has {len(a)}, {other} {len(b)}"
-    index = next(i for i, (x, y) in enumerate(zip(a, b, strict=True)) if x != y)
-    permuted = " (the same names in another order)" if sorted(a) == sorted(b) else ""
-    return f"class names{permuted}: class {index} is {a[index]!r} in {one}, {b[index]!r} in {other}"
+def _moves(terms: GateTerms, active: Contract, candidate: Contract) -> dict[str, Figure]:
+    """In how far the candidate's classes are others: how many have another id in the records than in the version
+    itself, and which came and went."""
+    ids = map_for(terms, candidate.names).ids
+    came = [name for name in candidate.names if name not in active.names]
+    went = [name for name in active.names if name not in candidate.names]
+    moves: dict[str, Figure] = {"mapped": sum(id != own for own, id in enumerate(ids))}
+    if came:
+        moves["added"] = cut(", ".join(came), _MAX_LISTED)
+    if went:
+        moves["dropped"] = cut(", ".join(went), _MAX_LISTED)
+    return moves
 
 
 def _size(contract: Contract) -> str:

@@ -3,9 +3,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
+from edgeagent.core.contract import ClassMap
 from edgeagent.serving.frame import Frame
 from edgeagent.serving.slot import Lease
 from edgeagent.sinks.port import Box, Record
@@ -23,17 +23,12 @@ class Timing:
     total: float
 
 
-def boxes_of(result: Detected, names: Sequence[str]) -> tuple[Box, ...]:
-    """The detections of an engine's answer, best first.
+def boxes_of(result: Detected, classes: ClassMap) -> tuple[Box, ...]:
+    """The detections of an engine's answer, best first, with the class ids of the contract in force.
 
-    Raises ValueError when one has a class without a name: an end-to-end network gives class ids as plain numbers, NaN
-    included.
+    Raises ValueError when one has a class that the version doesn't have.
     """
-    boxes = tuple(BOX_STRUCT.iter_unpack(result.boxes))
-    classes = len(names)
-    if not all(0 <= box[5] < classes for box in boxes):
-        raise ValueError("a detection has a class that the model doesn't have")
-    return boxes
+    return classes.boxes(BOX_STRUCT.iter_unpack(result.boxes))
 
 
 def record_of(frame: Frame, model: str, lease: Lease, boxes: tuple[Box, ...], now: float) -> Record:
@@ -48,7 +43,7 @@ def record_of(frame: Frame, model: str, lease: Lease, boxes: tuple[Box, ...], no
         digest=artifact.ref.digest,
         epoch=lease.epoch,
         latency_ms=round((now - frame.mono) * 1000, 2),
-        names=artifact.contract.names,
+        names=lease.classes.names,
         boxes=boxes,
     )
 

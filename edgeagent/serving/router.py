@@ -167,8 +167,9 @@ class Router:
 
     def detected(self, engine: Engine, result: Detected) -> None:
         """An engine's answer. One that nobody waits for any more is left alone."""
+        asked = self._jobs.get(result.ticket)
         try:
-            boxes = boxes_of(result, engine.artifact.contract.names)
+            boxes = boxes_of(result, asked.lease.classes) if asked and asked.lease else ()
         except ValueError as e:
             self.fault(engine, result.ticket, str(e))
             return

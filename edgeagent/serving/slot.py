@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass
 
+from edgeagent.core.contract import ClassMap, Names
 from edgeagent.serving.engine_process import Engine
 
 
@@ -19,6 +20,7 @@ class Lease:
 
     engine: Engine
     epoch: int
+    classes: ClassMap
     _slot: Slot | None
 
     def release(self) -> None:
@@ -30,11 +32,12 @@ class Lease:
 
 
 class Slot:
-    """The engine that the next frame goes to."""
+    """The engine that the next frame goes to; and which ids its classes have in the records."""
 
     def __init__(self) -> None:
         self.engine: Engine | None = None
         self.epoch = 0
+        self.classes = ClassMap()
         self._leases: dict[Engine, int] = {}
         self._drained: dict[Engine, asyncio.Event] = {}
 
@@ -42,7 +45,7 @@ class Slot:
         """A lease of the engine that serves now. There must be one."""
         assert self.engine is not None
         self._leases[self.engine] = self._leases.get(self.engine, 0) + 1
-        return Lease(self.engine, self.epoch, self)
+        return Lease(self.engine, self.epoch, self.classes, self)
 
     def give_back(self, engine: Engine) -> None:
         """One lease less; see Lease.release."""
@@ -52,9 +55,12 @@ class Slot:
             if engine in self._drained:
                 self._drained.pop(engine).set()
 
-    def swap(self, engine: Engine, epoch: int) -> None:
-        """From the next lease on, it is this engine. Nothing waits."""
+    def swap(self, engine: Engine, epoch: int, names: Names = ()) -> None:
+        """From the next lease on, it is this engine. Nothing waits. names: of the classes by the ids that they are to
+        have in the records, () for the version's own."""
+        own = engine.artifact.contract.names
         self.engine, self.epoch = engine, epoch
+        self.classes = ClassMap.onto(names, own) if names else ClassMap.of(own)
 
     async def drained(self, engine: Engine) -> None:
         """Return when the last lease of an engine that was swapped out is back."""

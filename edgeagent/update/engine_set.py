@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 
+from edgeagent.core.contract import Names
 from edgeagent.core.state import VersionRef
 from edgeagent.serving.engine_process import Engine
 from edgeagent.serving.slot import Slot
@@ -58,17 +59,18 @@ class EngineSet:
         finally:
             self._coming.discard(engine)
 
-    def swap(self, ref: VersionRef, epoch: int) -> None:
-        """From the next frame on the engine of this version serves: one that was offered, or the standby."""
+    def swap(self, ref: VersionRef, epoch: int, names: Names = ()) -> None:
+        """From the next frame on the engine of this version serves: one that was offered, or the standby. names: of the
+        classes in the records, see `Slot.swap`."""
         if ref in self._offered:
             self._held[ref] = self._take(ref)
-        self._slot.swap(self._held[ref], epoch)
+        self._slot.swap(self._held[ref], epoch, names)
 
     def replace(self, ref: VersionRef) -> Engine:
         """From the next frame on the engine that was offered for this version serves it. The one before, to drain."""
         before = self._held[ref]
         self._held[ref] = self._take(ref)
-        self._slot.swap(self._held[ref], self._slot.epoch)
+        self._slot.swap(self._held[ref], self._slot.epoch, self._slot.classes.names)
         self._draining.add(before)
         return before
 

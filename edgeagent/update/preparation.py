@@ -12,6 +12,7 @@ from functools import cached_property
 import structlog
 
 from edgeagent import gates
+from edgeagent.core.contract import Names
 from edgeagent.core.form import FrameSizes
 from edgeagent.core.gating import ClassTerms, GateResult, GateTerms
 from edgeagent.core.lifecycle import Stage
@@ -75,7 +76,8 @@ class PreparationContext:
     active_contract: of what serves; recent_frames: of the line, lent for a while; on_stage(stage, digest, gates): a
     stage is reached, or a gate has found something on it. refused: digests that this node won't serve; what the cache
     holds of them is not the last word. backend: what the version will likely be tried in, "" when nobody knows.
-    on_backend: what it is going to be loaded in, as soon as that is known.
+    on_backend: what it is going to be loaded in, as soon as that is known. names_in_force: the class names by the ids
+    that the records have.
     """
 
     active_contract: Contract | None
@@ -85,6 +87,7 @@ class PreparationContext:
     refused: frozenset[str] = frozenset()
     backend: str = ""
     on_backend: Callable[[str], None] = lambda backend: None
+    names_in_force: Names = ()
 
 
 @dataclass
@@ -146,9 +149,9 @@ class Preparation:
     @cached_property
     def _terms(self) -> GateTerms:
         """What the gates judge by. Reads the disk when it is first asked for in the life of the process."""
-        asked, settings = self._goal.directive, self._settings
+        asked, settings, active = self._goal.directive, self._settings, self._context.active_contract
         return GateTerms(
-            self._context.active_contract,
+            active,
             asked.allow_new_contract,
             plug_ins.installed(),
             ClassTerms(asked.classes or "same", asked.add_classes, asked.drop_classes),
@@ -156,6 +159,7 @@ class Preparation:
             settings.iou,
             settings.gates.limits(asked.gates),
             settings.golden,
+            self._context.names_in_force if active and self._context.names_in_force != active.names else (),
         )
 
     # -- what was prepared before --------------------------------------------------------------------

@@ -192,8 +192,8 @@ class Updater:
             case Cancel(id):
                 if id in self._works:
                     self._works.pop(id)[1].cancel()
-            case Swap(ref, epoch):
-                self._engines.swap(ref, epoch)
+            case Swap(ref, epoch, names):
+                self._engines.swap(ref, epoch, names)
                 self._bus.publish(Swapped(self.state.model, ref.version, ref.digest, epoch))
                 self.router.dispatch()
             case ReplaceEngine(ref):
@@ -230,6 +230,7 @@ class Updater:
                 frozenset() if is_rebuild else frozenset(r.digest for r in self.state.rejections),
                 backend="" if is_rebuild else self._backend,
                 on_backend=expect,
+                names_in_force=self.slot.classes.names,
             ),
         )
         return CandidateWork(

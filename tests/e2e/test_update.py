@@ -13,6 +13,7 @@ from edgeagent.testing import wait_for
 from tests.support.etcd import EtcdServer
 from tests.support.http_store import http_store
 from tests.support.line import CONVEYOR, NodeHarness, assert_seamless
+from tests.support.weights import NAMES
 
 PIN = "/models/yolo/pins/node-under-test"
 
@@ -224,3 +225,36 @@ def test_two_pipelines_share_an_engine_and_models_are_independent(harness: NodeH
         assert {(r["pipeline"], r["model"], r["version"]) for r in found} == {(line, "yolo", "v1")}
     code, answer = node.post("/rollback")
     assert (code, "labels" in json.dumps(answer)) == (409, True)
+
+
+def test_classes_in_another_order_keep_their_ids_downstream(harness: NodeHarness) -> None:
+    """With `remap` a dent stays class 1, over the swap and back; a class that comes gets the next id."""
+    own = {"usual": NAMES, "reversed": NAMES[::-1], "extended": ("hole", *NAMES)}
+    for version, names in own.items():
+        dent = (32.0, 32.0, 16.0, 16.0, 0.9, names.index("dent"))
+        hole = (32.0, 12.0, 8.0, 8.0, 0.8, names.index("hole")) if "hole" in names else None
+        harness.publish(version, names=names, boxes=[dent, hole] if hole else [dent])
+    harness.promote("usual")
+    harness.start("usual")
+    harness.wait_more(3)
+    harness.promote(json.dumps({"version": "reversed", "classes": "remap"}))
+    harness.wait_served("reversed")
+    harness.wait_state("STABLE")
+    extend = {
+        "version": "extended",
+        "classes": "extend",
+        "add_classes": ["hole"],
+        "probation": {"seconds": 600},
+    }
+    harness.promote(json.dumps(extend))
+    harness.wait_served("extended")
+    code, answer = harness.post("/rollback", {"by": "Robin"})
+    assert (code, answer["active"]) == (200, "reversed")
+    found = harness.wait_more(5)
+    assert_seamless(found)
+    seen = {(r["version"], d["cls"], d["name"]) for r in found for d in r["detections"]}
+    dents = {(version, 1, "dent") for version in own}
+    assert seen == {*dents, ("extended", 3, "hole")}
+    swap = harness.wait_history("swapped", "extended")
+    contract = next(gate for gate in swap["gates"] if gate["name"] == "contract")
+    assert (contract["figures"]["mapped"], contract["figures"]["added"]) == (4, "hole")

@@ -109,7 +109,7 @@ class Playbook:
 
     def store_changes(self, fingerprint: str = "") -> list[Act]:
         """The store is looked at when it is time, and holds something else under the refused version, or this."""
-        watch = self.state.store_watch
+        watch = self.state.run.store_watch
         assert watch is not None
         assert watch.due is not None
         self.checks.clear()

@@ -375,7 +375,7 @@ class Node(RuleBasedStateMachine):
 
     @invariant()
     def the_store_is_looked_at_while_what_should_serve_is_refused(self) -> None:
-        wanted, watch = goal(self.state), self.state.store_watch
+        wanted, watch = goal(self.state), self.state.run.store_watch
         if wanted and rejection_of(self.state, wanted):
             assert watch is not None
             assert watch.version == wanted.version

@@ -77,7 +77,7 @@ def test_nothing_is_looked_at_when_something_else_should_serve() -> None:
     node = refused()
     node.after(waits(node))
     node.on(intent("v1", 3))
-    assert (node.state.store_watch, next_deadline(node.state)) == (None, None)
+    assert (node.state.run.store_watch, next_deadline(node.state)) == (None, None)
     before = node.state
     assert node.on(StoreChecked("v2", "touched")) == []
     assert node.state == before

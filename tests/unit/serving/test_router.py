@@ -73,6 +73,21 @@ def test_a_record_says_what_was_seen_where_and_by_whom() -> None:
     assert (timing.pre, timing.infer, timing.post) == (0.001, 0.002, 0.003)
 
 
+def test_a_record_has_the_class_ids_of_the_contract_in_force() -> None:
+    """Whatever the version calls them; a frame that is in flight at the swap has those of before."""
+    harness = RouterHarness()
+    line = harness.line()
+    line.captures(2)
+    before = harness.swap("v1")
+    after = harness.engine("v2")
+    harness.slot.swap(after, 2, ("dent", "label", "scratch"))
+    line.captures()
+    for engine in (before, before, after):
+        engine.answers(BOX_OF_A_DENT)
+    found = [(d["cls"], d["name"]) for record in line.out for d in record.as_dict()["detections"]]
+    assert found == [(1, "dent"), (1, "dent"), (0, "dent")]
+
+
 @pytest.mark.parametrize("cls", [2.0, -1.0, math.nan, math.inf])
 def test_a_class_without_a_name_fails_the_frame_and_not_the_node(cls: float) -> None:
     """An end-to-end network gives class ids as plain numbers."""

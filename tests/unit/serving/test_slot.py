@@ -36,6 +36,17 @@ def test_a_lease_is_of_the_engine_and_epoch_at_that_instant() -> None:
     assert (after.engine, after.epoch) == (new, 2)
 
 
+def test_a_lease_is_under_the_class_contract_of_that_instant() -> None:
+    """A frame in flight at a swap is marked by what held when it was leased. Engines here have scratch and dent."""
+    slot = Slot()
+    slot.swap(FakeEngine("v1"), 1)
+    own = slot.lease()
+    slot.swap(FakeEngine("v2"), 2, ("dent", "label", "scratch"))
+    mapped = slot.lease()
+    assert own.classes.is_identity
+    assert (mapped.classes.names, mapped.classes.ids) == (("dent", "label", "scratch"), (2, 0))
+
+
 def test_there_must_be_an_engine() -> None:
     """Nobody may lease before the first swap."""
     with pytest.raises(AssertionError):

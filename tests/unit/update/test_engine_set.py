@@ -4,10 +4,12 @@
 from __future__ import annotations
 
 import asyncio
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 
+from edgeagent.core.model import Contract
 from edgeagent.core.state import VersionRef
 from edgeagent.serving.engine_process import Engine
 from edgeagent.serving.slot import Slot
@@ -19,6 +21,7 @@ class PaperEngine:
 
     def __init__(self, version: str) -> None:
         self.ref = VersionRef(version, f"sha256:{version}")
+        self.artifact = SimpleNamespace(contract=Contract("detect", ("dent", "scratch"), (64, 64), 32))
         self.ended = False
 
     async def retire(self) -> None:
@@ -92,11 +95,12 @@ def test_a_rebuilt_engine_takes_the_place_of_the_one_before() -> None:
             engines.comes(e)
             engines.offer(e)
             if e is first:
-                engines.swap(e.ref, 7)
+                engines.swap(e.ref, 7, ("scratch", "dent", "hole"))
         lease = slot.lease()
         before = engines.replace(second.ref)
         assert before is first
         assert (slot.engine, slot.epoch) == (second, 7)
+        assert (slot.classes.names, slot.classes.ids) == (("scratch", "dent", "hole"), (1, 0))
         draining = asyncio.create_task(engines.drain(before))
         await asyncio.sleep(0)
         assert set(engines.all) == {first, second}
