@@ -142,4 +142,5 @@ def _told(state: State, c: Candidate, result: str, why: str, now: float) -> Appe
         why=why,
         stages=c.durations(now),
         gates=c.gates,
+        from_digest=state.active.digest if state.active else "",
     )

@@ -12,6 +12,7 @@ from edgeagent.core.gating import GateResult
 from edgeagent.core.lifecycle import Stage
 from edgeagent.core.pace import Pace
 from edgeagent.core.state import Goal, PrepareMode, State, VersionRef
+from edgeagent.core.update_facts import UpdateFacts
 
 # -- events ------------------------------------------------------------------------------------------
 
@@ -196,7 +197,13 @@ class PersistState:
 
 @dataclass(frozen=True)
 class AppendAudit:
-    """An entry for the audit log. `stages` in seconds; `gates`: what they found in `to_version`."""
+    """A decision, for the audit log. `stages` in seconds; `gates`: what they found in `to_version`.
+
+    digest: of `to_version`; from_digest: of `from_version`. epoch: number of the swap that it is about, 0 for none.
+    moment: how the moment of the swap was chosen, and how long it was waited for. shadow, probation: what these saw of
+    pairs, a dataclass that has a JSON form, None where they saw none. facts: what the update cost the line; those who
+    perform the command know it.
+    """
 
     event: str
     result: str
@@ -207,6 +214,12 @@ class AppendAudit:
     why: str = ""
     stages: dict[str, float] = field(default_factory=dict)
     gates: tuple[GateResult, ...] = ()
+    from_digest: str = ""
+    epoch: int = 0
+    moment: str = ""
+    shadow: object | None = None
+    probation: object | None = None
+    facts: UpdateFacts | None = None
 
 
 Command = (

@@ -97,7 +97,15 @@ def _end_probation_badly(state: State, event: WorkerFailed, now: float, policy: 
         serving(retire(state, ref), back), standby=None, probation_until=None, begun_probations=None
     )
     record = AppendAudit(
-        "probation", "rolled_back", "edgeagent", ref.version, back.version, back.digest, event.why
+        "probation",
+        "rolled_back",
+        "edgeagent",
+        ref.version,
+        back.version,
+        back.digest,
+        event.why,
+        from_digest=ref.digest,
+        epoch=state.epoch,
     )
     return state, [swap_to(state, back, state.epoch), RetireEngine(ref), record, PersistState()]
 

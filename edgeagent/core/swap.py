@@ -35,6 +35,8 @@ def swap_in(state: State, c: Candidate, form: Form | None, now: float, policy: P
         why=c.goal.directive.reason,
         stages=c.durations(now),
         gates=c.gates,
+        from_digest=old.digest if old else "",
+        epoch=state.next_epoch,
     )
     standby = None
     for ref, stage in ((state.standby, Stage.READY), (old, state.stage)):
@@ -143,7 +145,10 @@ def end_probation(state: State, policy: Policy) -> Step:
     assert state.active is not None
     advance(Stage.PROBATION, Stage.STABLE)
     commands: list[Command] = []
-    record = AppendAudit("probation", "stable", "edgeagent", "", state.active.version, state.active.digest)
+    active = state.active
+    record = AppendAudit(
+        "probation", "stable", "edgeagent", "", active.version, active.digest, epoch=state.epoch
+    )
     if state.standby:
         advance(Stage.READY, Stage.DRAINING)
         commands = [RetireEngine(state.standby)]

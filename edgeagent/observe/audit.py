@@ -2,32 +2,40 @@
 """The audit log: what happened to which model, on whose word, and why. Append-only, one JSON line each.
 
 What changed is on the disk when `append` returns, or is kept in memory until the disk takes it again. What was refused
-is kept apart, for anybody can have any number of things refused: however many, they push out only each other.
+is kept apart, for anybody can have any number of things refused: however many, they push out only each other. Each of
+the two is a chain (core/receipts.py): what was changed, removed or put in by hand is found by `check`.
 """
 
 from __future__ import annotations
 
 import itertools
-import json
 import os
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field, fields, replace
-from datetime import UTC, datetime
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any
 
 import structlog
 
-from edgeagent.core.gating import GateResult
-from edgeagent.core.text import redact
-from edgeagent.util.codec import from_json
-from edgeagent.util.rotating import NotWrittenError, RotatingFile
+from edgeagent.core.receipts import MAX_SEAL, ChainReport, Link
+from edgeagent.errors import UnavailableError
+from edgeagent.observe.audit_check import (
+    FILE_NAME,
+    KEEP,
+    KEEP_REFUSED,
+    REFUSED_FILE_NAME,
+    check_snapshot,
+)
+from edgeagent.observe.audit_record import AuditRecord, parse_record, record_text
+from edgeagent.observe.chained_file import ChainedFile, Snapshot
+from edgeagent.util.rotating import NotWrittenError
 
-FILE_NAME = "audit.jsonl"
-REFUSED_FILE_NAME = "refused.jsonl"
+__all__ = ["FILE_NAME", "REFUSED_FILE_NAME", "AuditLog", "AuditRecord"]
+
+MAX_BYTES = 10 << 20
+"""Of each file."""
 REFUSALS = ("rejected", "superseded", "invalid", "not rebuilt")
 """Results of what changed nothing."""
 TAIL_RECORDS = 1000
@@ -35,32 +43,11 @@ TAIL_BYTES = 2 << 20
 REPEAT_S = 600.0
 """A refusal that comes again within so many seconds is counted. Each tenth, hundredth, … of them is written."""
 MAX_REPEATING = 64
+SETTLE_S = 5.0
+"""How long the head of what was refused may be behind its file: each time is a sync of the disk."""
+LOCK_S = 5.0
+"""How long whoever checks the log waits for a disk that hangs."""
 _log = structlog.get_logger(__name__)
-
-
-def utc_now() -> str:
-    """Now as ISO 8601 in UTC, to the millisecond: `2026-01-31T12:00:00.123Z`."""
-    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
-@dataclass(frozen=True)
-class AuditRecord:
-    """One thing that happened. Texts are "" where they don't apply; stages are seconds by stage; gates: what they found
-    in `to_version`; count: of a refusal that came again and again, how often it came."""
-
-    event: str
-    model: str = ""
-    who: str = ""
-    from_version: str = ""
-    to_version: str = ""
-    source_url: str = ""
-    digest: str = ""
-    result: str = ""
-    why: str = ""
-    stages: Mapping[str, float] = field(default_factory=dict)
-    gates: tuple[GateResult, ...] = ()
-    when: str = field(default_factory=utc_now)
-    count: int = 1
 
 
 class AuditLog:
@@ -76,12 +63,12 @@ class AuditLog:
         self,
         folder: Path,
         *,
-        max_bytes: int = 10 << 20,
-        keep: int = 5,
+        max_bytes: int = MAX_BYTES,
+        keep: int = KEEP,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        changed = RotatingFile(folder / FILE_NAME, max_bytes, keep, durable=True)
-        refused = RotatingFile(folder / REFUSED_FILE_NAME, max_bytes, 1)
+        changed = ChainedFile(folder / FILE_NAME, max_bytes, keep, durable=True)
+        refused = ChainedFile(folder / REFUSED_FILE_NAME, max_bytes, KEEP_REFUSED, durable=False)
         # Earlier releases wrote both into one file.
         known = sorted([*_read_tail(changed.files), *_read_tail(refused.files)], key=lambda r: str(r.when))
         self._numbers = itertools.count()
@@ -97,6 +84,16 @@ class AuditLog:
     def unsaved(self) -> int:
         """How many records wait for the disk."""
         return len(self._changed.unsaved) + len(self._refused.unsaved)
+
+    @property
+    def head(self) -> str:
+        """The last record of what changed that is on the disk, as `NUMBER:HASH`, "" before the first."""
+        return str(self._changed.head)
+
+    @property
+    def settled(self) -> bool:
+        """Whether the heads on the disk name all that was written."""
+        return not (self._changed.head_waits or self._refused.head_waits)
 
     def append(self, record: AuditRecord) -> bool:
         """Write a record durably; says whether the disk has it. A refusal that repeats itself is counted instead."""
@@ -119,6 +116,24 @@ class AuditLog:
         """Write what waits for the disk; says whether it has all of it."""
         return all([self._changed.flush(), self._refused.flush()])
 
+    def settle(self) -> bool:
+        """Have the heads on the disk name all that was written; says whether they do. To be called every SETTLE_S."""
+        return all([self._changed.settle(), self._refused.settle()])
+
+    def check(self, anchors: Sequence[Link] = ()) -> dict[str, ChainReport]:
+        """What became of both chains, by the name of their files; anchors: of the records that changed something. Takes
+        seconds, and one part in four of a processor: for a thread of its own.
+
+        Raises UnavailableError when the disk hangs, or can't be read.
+        """
+        try:
+            return {
+                FILE_NAME: check_snapshot(self._changed.snapshot(), anchors, gently=True),
+                REFUSED_FILE_NAME: check_snapshot(self._refused.snapshot(), gently=True),
+            }
+        except (OSError, TimeoutError) as e:
+            raise UnavailableError("the audit log", f"can't be read ({e})", "look at the disk") from e
+
     def tail(self, count: int) -> list[str]:
         """The last `count` records (1000 at most), oldest first, each as JSON; also from before a restart.
 
@@ -130,16 +145,17 @@ class AuditLog:
         return [line.text for line in both]
 
     def _line(self, record: AuditRecord) -> _Line:
-        text = redact(json.dumps(asdict(record), ensure_ascii=False))
-        return _Line(next(self._numbers), text.encode("utf-8", "replace").decode())
+        return _Line(next(self._numbers), text := record_text(record), len(text) + MAX_SEAL)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)
 class _Line:
-    """A record as JSON, without secrets. number: grows from one to the next."""
+    """A record as JSON, without secrets; with its seal, once it is on the disk. number: grows from one to the next;
+    size: what it takes at most."""
 
     number: int
     text: str
+    size: int
 
 
 @dataclass(frozen=True)
@@ -154,13 +170,24 @@ class _Repeating:
 class _Records:
     """Records of one kind: their file, and the last of them in memory. Thread-safe."""
 
-    def __init__(self, file: RotatingFile) -> None:
+    def __init__(self, file: ChainedFile) -> None:
         self._file = file
         self._lock = threading.Lock()  # held while the disk writes
         self._tail_lock = threading.Lock()  # never held for long: `tail` is called on the event loop
         self._tail: deque[_Line] = deque()
         self._tail_bytes = 0
-        self.unsaved: deque[bytes] = deque(maxlen=TAIL_RECORDS)
+        self._forgotten = 0
+        self.unsaved: deque[_Line] = deque()
+
+    @property
+    def head(self) -> Link:
+        """Of what is on the disk."""
+        return self._file.head.last
+
+    @property
+    def head_waits(self) -> bool:
+        """Whether the head on the disk is behind."""
+        return self._file.head_waits
 
     def append(self, line: _Line, instead_of: _Line | None = None, on_disk: bool = True) -> bool:
         """Into the tail, where it may take another's place, and on the disk; says whether the disk has it."""
@@ -168,16 +195,37 @@ class _Records:
             with self._tail_lock:
                 if instead_of and instead_of in self._tail:
                     self._tail.remove(instead_of)
-                    self._tail_bytes -= len(instead_of.text)
+                    self._tail_bytes -= instead_of.size
                 self.remember(line)
             if on_disk:
-                self.unsaved.append(line.text.encode() + b"\n")
+                self.unsaved.append(line)
+                if len(self.unsaved) > TAIL_RECORDS:
+                    self.unsaved.popleft()
+                    self._forgotten += 1
             return self._write()
 
     def flush(self) -> bool:
         """Write what waits; says whether the disk has all of it."""
         with self._lock:
             return self._write()
+
+    def settle(self) -> bool:
+        """Bring the head on the disk up to date; says whether it is."""
+        with self._lock:
+            try:
+                self._file.save_head()
+            except OSError as e:
+                self._told(e)
+        return not self._file.head_waits
+
+    def snapshot(self) -> Snapshot:
+        """The chain as it is now. Raises OSError, TimeoutError when the disk hangs."""
+        if not self._lock.acquire(timeout=LOCK_S):
+            raise TimeoutError("a write to it hangs")
+        try:
+            return self._file.snapshot()
+        finally:
+            self._lock.release()
 
     def tail(self, count: int) -> list[_Line]:
         """The last `count`, oldest first."""
@@ -187,23 +235,54 @@ class _Records:
     def _write(self) -> bool:
         if not self.unsaved:
             return True
+        lines = list(self.unsaved)
+        if self._forgotten:
+            lines.insert(0, _Line(0, record_text(_gap(self._forgotten)), 0))
         try:
-            self._file.append(self.unsaved)
+            written = self._file.append([line.text for line in lines])
         except NotWrittenError as e:
-            path = str(self._file.files[0])
-            _log.error("audit.write_failed", path=path, why=str(e), waiting=len(self.unsaved))
+            self._told(e)
+            written = []
+            for line in lines[: e.written]:
+                self._taken(line)
             return False
-        finally:
-            self._file.close()  # records are rare: nothing is held open meanwhile
-        self.unsaved.clear()
+        for line, text in zip(lines, written, strict=True):
+            self._taken(line)
+            line.text = text
+        if self._file.durable:
+            last = self.head
+            _log.info(
+                "audit.sealed", seq=last.seq, hash=last.hash
+            )  # whoever keeps the log elsewhere has an anchor
+            try:
+                self._file.save_head()
+            except OSError as e:  # the records are there: their head follows with the next, or with `settle`
+                self._told(e)
         return True
+
+    def _taken(self, line: _Line) -> None:
+        """The disk has this one."""
+        if self.unsaved and line is self.unsaved[0]:
+            self.unsaved.popleft()
+        else:
+            self._forgotten = 0
+
+    def _told(self, error: OSError) -> None:
+        path = str(self._file.files[0])
+        _log.error("audit.write_failed", path=path, why=str(error), waiting=len(self.unsaved))
 
     def remember(self, line: _Line) -> None:
         """Into the tail, as what has happened before."""
         self._tail.append(line)
-        self._tail_bytes += len(line.text)
+        self._tail_bytes += line.size
         while len(self._tail) > TAIL_RECORDS or self._tail_bytes > TAIL_BYTES:
-            self._tail_bytes -= len(self._tail.popleft().text)
+            self._tail_bytes -= self._tail.popleft().size
+
+
+def _gap(count: int) -> AuditRecord:
+    """What is told of records that no disk had room for."""
+    why = f"{count} records are lost: the disk took none, and memory holds {TAIL_RECORDS}"
+    return AuditRecord("audit", who="edgeagent", result="lost", why=why)
 
 
 def _what(record: AuditRecord) -> tuple[str, ...]:
@@ -235,7 +314,7 @@ def _read_tail(files: list[Path]) -> list[AuditRecord]:
         except OSError as e:
             _log.error("audit.read_failed", path=str(path), why=str(e))
             continue
-        parsed = [_parse(line) for line in lines if line.strip()]
+        parsed = [parse_record(line) for line in lines if line.strip()]
         torn += parsed.count(None)
         records = [r for r in parsed if r is not None] + records
         if len(records) >= TAIL_RECORDS:
@@ -243,22 +322,3 @@ def _read_tail(files: list[Path]) -> list[AuditRecord]:
     if torn:
         _log.warning("audit.lines_skipped", count=torn, why="not whole; a power cut can do that")
     return records[-TAIL_RECORDS:]
-
-
-def _parse(line: bytes) -> AuditRecord | None:
-    try:
-        doc = json.loads(line)
-    except (ValueError, RecursionError):
-        return None
-    if not isinstance(doc, dict) or not isinstance(doc.get("event"), str):
-        return None
-    known = {f.name for f in fields(AuditRecord)}
-    return AuditRecord(**{k: v for k, v in doc.items() if k in known} | {"gates": _parse_gates(doc)})
-
-
-def _parse_gates(doc: dict[str, Any]) -> tuple[GateResult, ...]:
-    """None where another release wrote them in another form: the rest of the record is worth keeping."""
-    try:
-        return tuple(from_json(GateResult, gate) for gate in doc.get("gates", []))
-    except (ValueError, TypeError):
-        return ()

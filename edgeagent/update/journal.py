@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import suppress
 from pathlib import Path
@@ -13,14 +13,16 @@ from typing import TYPE_CHECKING, Any
 import structlog
 
 from edgeagent.core.events import AppendAudit
+from edgeagent.core.receipts import ChainReport, Link
 from edgeagent.core.state import State, VersionRef
 from edgeagent.errors import EdgeAgentError, UnavailableError
-from edgeagent.observe.audit import AuditLog, AuditRecord
+from edgeagent.observe.audit import SETTLE_S, AuditLog, AuditRecord
 from edgeagent.observe.bus import AuditAppended, Bus
 from edgeagent.store.cache import Cache
 from edgeagent.store.known_good import known_good, note_known_good
 from edgeagent.update.state_writer import StateWriter
 from edgeagent.update.tuning_cache import forget_others
+from edgeagent.util.codec import to_json
 from edgeagent.util.durable import remove_stale_temps
 
 if TYPE_CHECKING:
@@ -68,7 +70,13 @@ class Journal:
         # One thread: what is written first is on disk first.
         self._disk = ThreadPoolExecutor(1, "disk")
         self._works: set[Future[None]] = set()
-        self._retry_at = 0.0
+        self._retry_at = self._settle_at = 0.0
+        self._checking = asyncio.Lock()
+
+    @property
+    def audit_head(self) -> str:
+        """The last record of what changed that is on the disk, as `NUMBER:HASH`; "" before the first."""
+        return self._audit.head
 
     @property
     def error(self) -> str:
@@ -115,6 +123,7 @@ class Journal:
     def record(self, model: str, record: AppendAudit) -> None:
         """Into the audit log, and tell those who listen; a swap also makes room in the cache."""
         version = record.to_version
+        seen_by = {"shadow": record.shadow, "probation": record.probation}
         entry = AuditRecord(
             event=record.event,
             model=model,
@@ -127,6 +136,11 @@ class Journal:
             why=record.why,
             stages={stage: round(seconds, 4) for stage, seconds in record.stages.items()},
             gates=record.gates,
+            from_digest=record.from_digest,
+            epoch=record.epoch,
+            moment=record.moment,
+            watches={name: to_json(seen) for name, seen in seen_by.items() if seen is not None},
+            facts=record.facts,
         )
         self._write(self._append, entry)
         self._bus.publish(AuditAppended(entry))
@@ -137,11 +151,18 @@ class Journal:
         """The last audit records, oldest first, each as JSON."""
         return self._audit.tail(limit)
 
+    async def check(self, anchors: Sequence[Link] = ()) -> dict[str, ChainReport]:
+        """What became of the audit log's chains, by file; see `AuditLog.check`. One at a time."""
+        async with self._checking:
+            return await asyncio.to_thread(self._audit.check, anchors)
+
     def close(self, states: Iterable[State] = (), timeout_s: float = SAVE_S) -> None:
         """Write what waits and these last states, or fail; waits for so long (seconds) for the disk."""
         self._states.close(states, timeout_s)
         if self._audit_error:
             self._write(self._flush)
+        if not self._audit.settled:
+            self._write(self._settle)
         self._disk.shutdown(wait=False)
         wait(self._works, timeout_s)
 
@@ -157,6 +178,9 @@ class Journal:
         if self._audit_error and now >= self._retry_at:
             self._retry_at = now + RETRY_S
             self._write(self._flush)
+        if now >= self._settle_at and not self._audit.settled:
+            self._settle_at = now + SETTLE_S
+            self._write(self._settle)
 
     def _append(self, entry: AuditRecord) -> None:
         self._require(self._audit.append(entry))
@@ -164,9 +188,14 @@ class Journal:
     def _flush(self) -> None:
         self._require(self._audit.flush())
 
+    def _settle(self) -> None:
+        self._require(self._audit.settle())
+
     def _require(self, written: bool) -> None:
         if not written:
             waiting = f"{self._audit.unsaved} records wait for the disk"
+            if not self._audit.unsaved:
+                waiting = "what its head file says is behind its records"
             raise UnavailableError("the audit log", waiting, "look at the disk of node.state_dir")
 
     def _make_room(self, protected: set[tuple[str, str]]) -> None:
@@ -191,8 +220,8 @@ class Journal:
         def work() -> None:
             try:
                 write(*args)
-                if not self._audit.unsaved:  # else what was said of them holds
-                    self._audit_error = ""
+                if not self._audit.unsaved and self._audit.settled:
+                    self._audit_error = ""  # else what was said of them holds
             except (OSError, EdgeAgentError) as e:
                 self._audit_error = str(e)
                 _log.error("journal.not_written", why=str(e))

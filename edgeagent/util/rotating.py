@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
 
@@ -27,9 +27,19 @@ class RotatingFile:
     or removed is made anew under its name. To be used from one thread at a time; the folder must exist.
     """
 
-    def __init__(self, path: Path, max_bytes: int, keep: int, *, durable: bool = False) -> None:
-        """durable: lines are on the disk, all of them or none, when `append` returns."""
+    def __init__(
+        self,
+        path: Path,
+        max_bytes: int,
+        keep: int,
+        *,
+        durable: bool = False,
+        before_drop: Callable[[list[Path]], None] = lambda staying: None,
+    ) -> None:
+        """durable: lines are on the disk, all of them or none, when `append` returns. before_drop: called before a file
+        is dropped for good, with those that stay, newest first; where it raises OSError, nothing is written."""
         self._path, self._max_bytes, self._keep, self._durable = path, max_bytes, keep, durable
+        self._before_drop = before_drop
         self._fd = -1
         self._size = 0
 
@@ -91,6 +101,8 @@ class RotatingFile:
     def _rotate(self) -> None:
         self.close()
         newest, *older = files = self.files
+        if files[-1].exists():
+            self._before_drop(files[:-1])
         for source, target in reversed(list(zip(files, older, strict=False))):
             if source.exists():
                 os.replace(source, target)
