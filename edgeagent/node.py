@@ -41,10 +41,11 @@ from edgeagent.observe.systemd import SystemdNotifier, watchdog_interval
 from edgeagent.runtimes.variants import stream_count
 from edgeagent.serving.engine_process import EngineSettings
 from edgeagent.serving.pipeline import Pipeline
+from edgeagent.status.history_check import anchors_of, history_check
 from edgeagent.status.intent_status import source_statuses
 from edgeagent.status.model_status import model_status
 from edgeagent.status.node_status import NodeStatus
-from edgeagent.status.schema import ConfigStoreStatus, ModelStoreStatus, Outcome, Status
+from edgeagent.status.schema import ConfigStoreStatus, HistoryCheck, ModelStoreStatus, Outcome, Status
 from edgeagent.status.summary import status_url, summarize
 from edgeagent.store.pace import Pace
 from edgeagent.update.journal import Journal
@@ -293,12 +294,18 @@ class Node:
             pipelines=self._node_status.pipelines(),
             workers=self._node_status.workers(),
             disk_error=(self._journal.error if self._journal else "") or None,
+            audit_head=(self._journal.audit_head if self._journal else "") or None,
         )
 
     def history(self, limit: int) -> str:
         """The last audit records, oldest first. They are kept as JSON: a thousand cost nothing to speak of."""
         records = self._journal.history(limit) if self._journal else []
         return f'{{"history":[{",".join(records)}]}}\n'
+
+    async def check_history(self, anchor: str = "") -> HistoryCheck:
+        """What became of the audit log since it was written. Raises UsageError for an anchor that is none."""
+        assert self._journal is not None
+        return history_check(await self._journal.check(anchors_of(anchor)))
 
     def ready(self) -> tuple[bool, str]:
         """Whether each pipeline gives results, or has come to its source's end; and if not, why."""

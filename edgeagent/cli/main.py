@@ -16,11 +16,10 @@ import typer
 
 from edgeagent import __version__
 from edgeagent.cli import intent_commands, node_commands, store_commands
-from edgeagent.cli.options import ConfigOption
+from edgeagent.cli.options import FAILED, WRONG, ConfigOption
 from edgeagent.cli.render import printable, use_plain_characters
 from edgeagent.errors import EdgeAgentError, UsageError
 
-FAILED, WRONG = 1, 2
 _INTERRUPTED = 130  # what typer makes of Ctrl-C
 # Its public name moved between typer's versions; its place did not.
 _TyperUsageError: type[Any] = typer.BadParameter.__bases__[0]

@@ -4,12 +4,15 @@
 from __future__ import annotations
 
 import json
-from typing import Annotated
+from pathlib import Path
+from typing import Annotated, Any
+from urllib.parse import quote
 
 import typer
 
 from edgeagent.cli.client import DEFAULT_URL, ask, read
 from edgeagent.cli.options import (
+    FAILED,
     ByOption,
     CaOption,
     CertOption,
@@ -19,7 +22,8 @@ from edgeagent.cli.options import (
     UrlOption,
     user,
 )
-from edgeagent.cli.render import show_history, show_json, show_status
+from edgeagent.cli.render import show_check, show_history, show_json, show_status
+from edgeagent.errors import UsageError
 from edgeagent.intent.port import Tls
 
 
@@ -70,12 +74,48 @@ def history(
     key_file: KeyOption = None,
     as_json: JsonOption = False,
     limit: Annotated[int, typer.Option(min=1, max=1000, help="The last so many.")] = 100,
+    verify: Annotated[
+        bool, typer.Option("--verify", help="Whether all records are as they were written; exit 1 if not.")
+    ] = False,
+    anchor: Annotated[
+        str, typer.Option(metavar="NUMBER:HASH", help="With --verify: a head that was kept elsewhere.")
+    ] = "",
+    state_dir: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR", help="With --verify: read node.state_dir, ask no node.", show_default=False
+        ),
+    ] = None,
 ) -> None:
-    """What happened on a node."""
-    from edgeagent.status.schema import History
+    """What happened on a node, and whether the record of it is whole."""
+    from edgeagent.status.schema import History, HistoryCheck
 
-    answer = ask(url, f"/api/history?limit={limit}", token_file, tls=Tls(ca_file, cert_file, key_file))
+    tls = Tls(ca_file, cert_file, key_file)
+    if not verify and (anchor or state_dir):
+        raise UsageError("--anchor and --state-dir", "are of --verify", "add --verify")
+    if not verify:
+        answer = ask(url, f"/api/history?limit={limit}", token_file, tls=tls)
+        if as_json:
+            show_json(answer)
+        else:
+            show_history(read(answer, History, url).history)
+        return
+    if state_dir:
+        answer = _check_folder(state_dir, anchor)
+    else:
+        answer = ask(url, f"/api/history/check?anchor={quote(anchor)}", token_file, tls=tls)
+    check = read(answer, HistoryCheck, str(state_dir or url))
     if as_json:
         show_json(answer)
     else:
-        show_history(read(answer, History, url).history)
+        show_check(check)
+    raise typer.Exit(0 if check.intact else FAILED)
+
+
+def _check_folder(state_dir: Path, anchor: str) -> Any:
+    from edgeagent.observe.audit_check import check_folder
+    from edgeagent.status.history_check import anchors_of, history_check
+
+    if not state_dir.is_dir():
+        raise UsageError(f"--state-dir {state_dir}", "no such folder", "give the node.state_dir of a node")
+    return history_check(check_folder(state_dir, anchors_of(anchor))).model_dump(mode="json")

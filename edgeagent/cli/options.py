@@ -11,6 +11,9 @@ from typing import Annotated
 
 import typer
 
+FAILED, WRONG = 1, 2
+"""Exit codes: it failed; arguments or configuration are wrong."""
+
 ConfigOption = Annotated[
     Path,
     typer.Option("--config", metavar="FILE", help="The node's configuration (YAML).", show_default=False),

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # who only wants a line of help doesn't wait for the schema
     from edgeagent.observe.audit import AuditRecord
-    from edgeagent.status.schema import ModelStatus, Status
+    from edgeagent.status.schema import HistoryCheck, ModelStatus, Status
 
 PLAIN = "edgeagent.plain"
 """Error handler of encodings, for streams that don't speak Unicode: a likeness for what they lack, else `?`."""
@@ -132,6 +132,29 @@ def show_history(records: Sequence[AuditRecord]) -> None:
         for r in records
     ]
     _table(("when", "event", "model", "versions", "result", "who", "why"), rows)
+
+
+def show_check(check: HistoryCheck) -> None:
+    """Print what became of the audit log: of each chain the first broken record, or how many it has, and its head."""
+    for name, log in check.logs.items():
+        if broken := log.broken:
+            where = f"{broken.file} line {broken.line}" if broken.line else name
+            _line(f"{where}: record {broken.seq} was {broken.how}: {broken.why}", "red")
+        elif log.records:
+            last = log.first + log.records - 1
+            _line(f"{name}: records {log.first} to {last} are as they were written", "green")
+            _line(f"{name}: head {log.head}")
+        else:
+            _line(f"{name}: no records in a chain yet")
+        if log.unchained:
+            _line(f"{name}: {log.unchained} older records are in no chain: an earlier release wrote them")
+        if log.torn:
+            _line(f"{name}: {log.torn} lines are no records, as a power cut leaves them")
+        for note in log.notes:
+            _line(f"{name}: {note}", "yellow")
+    _line(
+        "Whoever can write these files can write a new chain: keep the head elsewhere, and give it as --anchor."
+    )
 
 
 def _notes(model: ModelStatus) -> Iterable[tuple[str, str]]:

@@ -15,6 +15,7 @@ from typing import Annotated, TypeVar
 from pydantic import BaseModel, ConfigDict, Field
 
 from edgeagent.core.gating import GateResult
+from edgeagent.core.receipts import ChainReport
 from edgeagent.core.state import VersionRef
 from edgeagent.core.tuning import Trial
 from edgeagent.observe.audit import AuditRecord
@@ -247,12 +248,25 @@ class Status(StatusPart):
     workers: list[WorkerStatus]
     disk_error: str | None
     """Why state or audit log could not be written last."""
+    audit_head: str | None = None
+    """Number and hash of the last record in `audit.jsonl`: who keeps it elsewhere can prove that nobody wrote the log
+    anew up to there."""
 
 
 class History(StatusPart):
     """What happened on a node: audit records, oldest first."""
 
     history: list[AuditRecord]
+
+
+class HistoryCheck(StatusPart):
+    """What became of the audit log since it was written."""
+
+    intact: bool
+    """Whether every record is as it was, and where it was. It doesn't prove that nobody wrote a whole new log: that
+    shows by a head that is kept elsewhere."""
+    logs: dict[str, ChainReport]
+    """Of each chain, by the name of its file."""
 
 
 class Readiness(StatusPart):

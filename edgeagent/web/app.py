@@ -28,7 +28,7 @@ from edgeagent.errors import (
     UsageError,
 )
 from edgeagent.observe.metrics import Metrics
-from edgeagent.status.schema import History, Outcome, Readiness, Status, to_json
+from edgeagent.status.schema import History, HistoryCheck, Outcome, Readiness, Status, to_json
 from edgeagent.web.guard import Guard, error_body
 from edgeagent.web.hooks import HookAnswer, Hooks
 from edgeagent.web.port import NodeApi
@@ -201,6 +201,15 @@ def _add_reading(app: FastAPI, node: NodeApi, metrics: Metrics) -> None:
     )
     async def history(limit: Annotated[int, Query(ge=1, le=1000)] = 100) -> Response:
         return Response(node.history(limit), media_type="application/json")
+
+    @app.get(
+        "/api/history/check",
+        summary="Whether the audit records are those that were written, and in that order",
+        response_model=HistoryCheck,
+        responses=_errors(422, 503),
+    )
+    async def check_history(anchor: Annotated[str, Query(max_length=128)] = "") -> Response:
+        return _json(await node.check_history(anchor))
 
 
 def _add_acting(app: FastAPI, node: NodeApi) -> None:

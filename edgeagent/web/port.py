@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from edgeagent.status.schema import Outcome, Status
+from edgeagent.status.schema import HistoryCheck, Outcome, Status
 
 
 class NodeApi(Protocol):
@@ -21,6 +21,10 @@ class NodeApi(Protocol):
 
     def history(self, limit: int) -> str:
         """The last `limit` audit records, oldest first, as the JSON of a `History`."""
+
+    async def check_history(self, anchor: str) -> HistoryCheck:
+        """What became of the audit log since it was written. anchor: a head that was kept, "" for none. Takes seconds,
+        in a thread. Raises UsageError for what is no head."""
 
     def ready(self) -> tuple[bool, str]:
         """Whether frames are being served, and why not."""

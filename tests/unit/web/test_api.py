@@ -11,6 +11,7 @@ from typing import Any
 import httpx
 import pytest
 
+from edgeagent.core.receipts import ChainReport
 from edgeagent.errors import (
     ConflictError,
     DirectiveError,
@@ -23,7 +24,8 @@ from edgeagent.errors import (
 )
 from edgeagent.observe.audit import AuditRecord
 from edgeagent.observe.metrics import Metrics
-from edgeagent.status.schema import History, Outcome, Status, to_json
+from edgeagent.status.history_check import history_check
+from edgeagent.status.schema import History, HistoryCheck, Outcome, Status, to_json
 from edgeagent.web.app import create_app
 from edgeagent.web.guard import MAX_BODY_BYTES
 from tests.support.statuses import a_status, an_outcome
@@ -43,6 +45,12 @@ class FakeNode:
     def history(self, limit: int) -> str:
         self.asked.append(("history", limit))
         return to_json(History(history=[AuditRecord("update", "yolo", when="2026-01-01T00:00:00.000Z")]))
+
+    async def check_history(self, anchor: str) -> HistoryCheck:
+        self.asked.append(("check_history", anchor))
+        if self.error:
+            raise self.error
+        return history_check({"audit.jsonl": ChainReport(2, 1, "2:ab")})
 
     def ready(self) -> tuple[bool, str]:
         return self.is_ready
@@ -116,6 +124,17 @@ def test_history(node: FakeNode) -> None:
     assert ask(node, "GET", "/api/history?limit=5").status_code == 200
     assert node.asked == [("history", 100), ("history", 5)]
     assert ask(node, "GET", "/api/history?limit=0").status_code == 422
+
+
+def test_the_check_of_the_history(node: FakeNode) -> None:
+    """What became of each chain; an anchor that is none is the request's mistake."""
+    answer = ask(node, "GET", "/api/history/check?anchor=2%3Aab")
+    assert answer.json()["intact"] is True
+    assert answer.json()["logs"]["audit.jsonl"]["records"] == 2
+    assert node.asked == [("check_history", "2:ab")]
+    node.error = UsageError("the anchor", "'x' is not NUMBER:HASH")
+    assert ask(node, "GET", "/api/history/check?anchor=x").status_code == 422
+    assert ask(node, "GET", f"/api/history/check?anchor={'x' * 200}").status_code == 422
 
 
 def test_index_and_openapi_need_nothing_from_elsewhere(node: FakeNode) -> None:
