@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgeagent.core.gating import GateResult, GateTerms
@@ -19,11 +20,29 @@ from edgeagent.core.tuning import Parity, Tolerance
 from edgeagent.core.verified import VerifiedVersion
 from edgeagent.errors import MissingExtraError
 
-__all__ = ["Gate", "GateContext", "GateResult", "GateTerms"]
+__all__ = ["ActiveVersion", "Gate", "GateContext", "GateResult", "GateTerms"]
 
 if TYPE_CHECKING:
     from edgeagent.runtimes.detection.detector import Detector
     from edgeagent.runtimes.port import Image, ModelMetadata
+
+
+@dataclass
+class ActiveVersion:
+    """What serves, to compare with. key: tells it, and the way in which it is loaded, from all others; load: it, as it
+    serves."""
+
+    key: str
+    load: Callable[[], Detector]
+
+    @cached_property
+    def detector(self) -> Detector:
+        """Loaded when it is first asked for, beside the candidate. Raises WeightsError."""
+        return self.load()
+
+
+def _nobody_waits(done: int, total: int) -> None:
+    """Where nobody watches."""
 
 
 @dataclass
@@ -32,6 +51,8 @@ class GateContext:
 
     terms: what serves, and leave to change it. parity: what its form for this node found beside its source; None when
     it is the source that is to serve. load: the version as it is to serve. see_frames: the line's recent frames.
+    active: what serves, None: nothing does. on_progress(done, total): to be called now and then by a gate that takes
+    more than some seconds, else its silence is taken for a hang. folder: where a gate may keep what it has measured.
     """
 
     version: VerifiedVersion
@@ -40,6 +61,9 @@ class GateContext:
     tolerance: Tolerance
     load: Callable[[], Detector]
     see_frames: Callable[[], Sequence[Image]]
+    active: ActiveVersion | None = None
+    on_progress: Callable[[int, int], None] = _nobody_waits
+    folder: Path | None = None
 
     @cached_property
     def metadata(self) -> ModelMetadata:

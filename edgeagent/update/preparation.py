@@ -38,12 +38,14 @@ from edgeagent.update.tuning_cache import (
     store_passed,
 )
 from edgeagent.update.worker_task import TaskFailedError, WorkerTask
+from edgeagent.workers.tasks.engine import LoadPlan
 from edgeagent.workers.tasks.prepare import (
     Fetched,
     FetchProgress,
     FetchVersion,
     Fingerprint,
     GateFinished,
+    GateProgress,
     GateStarted,
     Report,
     RunGates,
@@ -73,11 +75,11 @@ class RefusedError(Exception):
 class PreparationContext:
     """What a preparation sees of the node, and says to it; all on the event loop's thread.
 
-    active_contract: of what serves; recent_frames: of the line, lent for a while; on_stage(stage, digest, gates): a
-    stage is reached, or a gate has found something on it. refused: digests that this node won't serve; what the cache
-    holds of them is not the last word. backend: what the version will likely be tried in, "" when nobody knows.
-    on_backend: what it is going to be loaded in, as soon as that is known. names_in_force: the class names by the ids
-    that the records have.
+    active_contract, active_plan: of what serves; recent_frames: of the line, lent for a while; on_stage(stage, digest,
+    gates): a stage is reached, or a gate has found something on it. refused: digests that this node won't serve; what
+    the cache holds of them is not the last word. backend: what the version will likely be tried in, "" when nobody
+    knows. on_backend: what it is going to be loaded in, as soon as that is known. names_in_force: the class names by
+    the ids that the records have.
     """
 
     active_contract: Contract | None
@@ -88,15 +90,18 @@ class PreparationContext:
     backend: str = ""
     on_backend: Callable[[str], None] = lambda backend: None
     names_in_force: Names = ()
+    active_plan: LoadPlan | None = None
 
 
 @dataclass
 class PreparationProgress:
-    """How far a preparation is, for status: stage, gate, variant on trial, the file being fetched in bytes; and why it
-    waits to begin its last step anew."""
+    """How far a preparation is, for status: stage, gate and how much of it, variant on trial, the file being fetched in
+    bytes; and why it waits to begin its last step anew."""
 
     stage: Stage = Stage.FETCHING
     gate: str = ""
+    gate_done: int = 0
+    gate_total: int = 0
     trial: str = ""
     file: str = ""
     done: int = 0
@@ -119,7 +124,9 @@ class Preparation:
         self.report = PreparationProgress()
         self.version = goal.version
         low_priority = context.active_contract is not None  # else a line waits
-        self.runner = TrialRunner(settings, context.recent_frames, self._heard, self.pauses, low_priority)
+        self.runner = TrialRunner(
+            settings, context.recent_frames, self._heard, self.pauses, low_priority, context.active_plan
+        )
         self._model = model
         self._goal = goal
         self._mode = mode
@@ -359,7 +366,9 @@ class Preparation:
             case TrialStarted(variant):
                 self.report.trial = variant
             case GateStarted(name):
-                self.report.gate = name
+                self.report.gate, self.report.gate_done, self.report.gate_total = name, 0, 0
+            case GateProgress(done, total):
+                self.report.gate_done, self.report.gate_total = done, total
             case GateFinished(result):
                 self._found(result)
             case FetchProgress(file, done, total, resumed):

@@ -17,6 +17,7 @@ from edgeagent.serving.spare_worker import SpareWorker, libraries_of
 from edgeagent.update.interruption import repeat_when_killed
 from edgeagent.update.worker_task import PROGRAM, WorkerTask
 from edgeagent.workers.limits import WorkerLimits
+from edgeagent.workers.tasks.engine import LoadPlan
 from edgeagent.workers.tasks.prepare import (
     Benchmark,
     BenchmarkResult,
@@ -36,6 +37,8 @@ from edgeagent.workers.tasks.prepare import (
 
 _TRIED_WITH = ("edgeagent.runtimes.detection.detector", "onnx")
 """What trials and gates import, whatever the runtime."""
+MEASURED = ".measured"
+"""The folder's name begins with a dot: whoever looks through what was prepared passes it over."""
 A = TypeVar("A")
 
 
@@ -65,6 +68,11 @@ class PrepareSettings:
         """Where converted engines are kept."""
         return self.cache / "prepared"
 
+    @property
+    def measured(self) -> Path:
+        """Where gates keep what they have measured on what serves."""
+        return self.prepared / MEASURED
+
     def limits(self, silence_s: float) -> WorkerLimits:
         """Of a preparing worker that may say nothing for so long, from its start on."""
         return WorkerLimits(self.memory_limit, silence_s=silence_s, start_s=silence_s)
@@ -80,9 +88,11 @@ class TrialRunner:
         on_report: Callable[[Report], None],
         on_pause: Callable[[str], None],
         low_priority: bool = True,
+        active: LoadPlan | None = None,
     ) -> None:
         """on_pause: called with why a task waits to be begun anew, and with "" when it goes on. low_priority: for the
-        sake of the line beside it; one that waits for what is prepared has none."""
+        sake of the line beside it; one that waits for what is prepared has none. active: what serves, for the
+        gates to compare with."""
         self.task: WorkerTask | None = None
         self.spare = SpareWorker()
         self._settings = settings
@@ -90,6 +100,7 @@ class TrialRunner:
         self._on_report = on_report
         self._on_pause = on_pause
         self._program = replace(PROGRAM, low_priority=low_priority)
+        self._active = active
 
     def have_one_wait(self, backend: str) -> None:
         """Have the worker of the next task import meanwhile what trials in `backend` need."""
@@ -122,10 +133,12 @@ class TrialRunner:
     ) -> SimilarResult:
         """The reference, `variant` if it is another, and all gates, in one process."""
         silence_s = self._silence_s(setup, variant)
-        return await self._run(ValidateSimilar(setup, variant, folder, terms), SimilarResult, silence_s)
+        task = ValidateSimilar(setup, variant, folder, terms, self._active, self._settings.measured)
+        return await self._run(task, SimilarResult, silence_s)
 
     async def run_gates(self, task: RunGates) -> tuple[GateResult, ...]:
-        """What the gates found."""
+        """What the gates found, beside what serves."""
+        task = replace(task, active=self._active, measured=self._settings.measured)
         return (await self._run(task, GatesRun, self._settings.gate_s)).results
 
     def _silence_s(self, setup: TrialSetup, variant: Variant) -> float:

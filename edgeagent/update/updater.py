@@ -231,6 +231,7 @@ class Updater:
                 backend="" if is_rebuild else self._backend,
                 on_backend=expect,
                 names_in_force=self.slot.classes.names,
+                active_plan=engine.artifact.plan if engine else None,
             ),
         )
         return CandidateWork(

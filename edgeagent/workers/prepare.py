@@ -7,6 +7,7 @@ at any instant; the cache stays valid.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import sys
 from pathlib import Path
@@ -17,8 +18,10 @@ from edgeagent.core.lifecycle import Stage
 from edgeagent.core.model import MAX_NAMES_BYTES
 from edgeagent.core.verified import VerifiedVersion
 from edgeagent.errors import EdgeAgentError, IntegrityError, UnavailableError, WeightsError
+from edgeagent.util.codec import to_json
 from edgeagent.workers.bootstrap import worker_main
 from edgeagent.workers.channel import WorkerChannel
+from edgeagent.workers.tasks.engine import LoadPlan
 from edgeagent.workers.tasks.prepare import (
     Answer,
     Benchmark,
@@ -27,6 +30,7 @@ from edgeagent.workers.tasks.prepare import (
     FetchVersion,
     Fingerprint,
     GateFinished,
+    GateProgress,
     GatesRun,
     GateStarted,
     InspectWeights,
@@ -43,7 +47,7 @@ from edgeagent.workers.tasks.prepare import (
 )
 
 if TYPE_CHECKING:
-    from edgeagent.gates.port import GateContext
+    from edgeagent.gates.port import ActiveVersion, GateContext
     from edgeagent.store.remote import RemoteStore
 
 
@@ -153,6 +157,9 @@ def _run_gates(channel: WorkerChannel, task: RunGates) -> GatesRun:
         tolerance=task.tolerance,
         load=lambda: Detector(load_plan(task.plan)),
         see_frames=lambda: _line_frames(channel),
+        active=_active(task.active),
+        on_progress=lambda done, total: channel.send(GateProgress(done, total)),
+        folder=task.measured,
     )
     return GatesRun(_judge(channel, context))
 
@@ -175,8 +182,25 @@ def _validate_similar(channel: WorkerChannel, task: ValidateSimilar) -> SimilarR
         tolerance=task.setup.tolerance,
         load=lambda: detector,
         see_frames=lambda: _line_frames(channel),
+        active=_active(task.active),
+        on_progress=lambda done, total: channel.send(GateProgress(done, total)),
+        folder=task.measured,
     )
     return SimilarResult(tuple(results), _judge(channel, context))
+
+
+def _active(plan: LoadPlan | None) -> ActiveVersion | None:
+    """What serves; its key holds the plan, and tells its files by size and date too."""
+    from edgeagent.gates.port import ActiveVersion
+    from edgeagent.runtimes.detection.detector import Detector
+    from edgeagent.workers.options import load_plan
+
+    if plan is None:
+        return None
+    files = [path.stat() for path in (plan.weights, *plan.companions.values()) if path.exists()]
+    stamps = [(found.st_size, found.st_mtime_ns) for found in files]
+    key = hashlib.sha256(json.dumps([to_json(plan), stamps], sort_keys=True).encode()).hexdigest()
+    return ActiveVersion(key, lambda: Detector(load_plan(plan)))
 
 
 def _line_frames(channel: WorkerChannel) -> list[Any]:

@@ -93,24 +93,29 @@ class Prove:
 
 @dataclass(frozen=True)
 class ValidateSimilar:
-    """The reference, the variant that served a similar model best, and the gates, in one process. Answer:
-    SimilarResult."""
+    """The reference, the variant that served a similar model best, and the gates, in one process. active, measured: as
+    in RunGates. Answer: SimilarResult."""
 
     setup: TrialSetup
     variant: Variant
     folder: Path
     terms: GateTerms
+    active: LoadPlan | None = None
+    measured: Path | None = None
 
 
 @dataclass(frozen=True)
 class RunGates:
-    """Run the gates on a version as it is to serve. parity: what the trial of its variant found. Answer: GatesRun."""
+    """Run the gates on a version as it is to serve. parity: what the trial of its variant found. active: what serves,
+    as it was loaded; measured: folder in which gates keep what they have measured. Answer: GatesRun."""
 
     version: VerifiedVersion
     plan: LoadPlan
     terms: GateTerms
     parity: Parity | None
     tolerance: Tolerance
+    active: LoadPlan | None = None
+    measured: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -153,6 +158,14 @@ class GateStarted:
     """A gate runs now."""
 
     name: str
+
+
+@dataclass(frozen=True)
+class GateProgress:
+    """How far the gate that runs now is: so many of so many pictures, or of what else it goes through."""
+
+    done: int
+    total: int
 
 
 @dataclass(frozen=True)
@@ -264,7 +277,7 @@ class TaskFailed:
 
 
 Task = FetchVersion | Fingerprint | Benchmark | Prove | ValidateSimilar | RunGates | InspectWeights
-Report = StageEntered | FetchProgress | TrialStarted | GateStarted | GateFinished
+Report = StageEntered | FetchProgress | TrialStarted | GateStarted | GateProgress | GateFinished
 Answer = (
     Fetched
     | StoreFingerprint
