@@ -17,9 +17,9 @@ os.environ.setdefault("YOLO_CONFIG_DIR", tempfile.gettempdir())
 
 from ultralytics import YOLO
 
+from edgeagent.core.boxes import iou
 from edgeagent.demo.dataset import IMGSZ, UNSEEN_SEEDS, frame_indices, write_split, write_yaml
 from edgeagent.demo.scoring import Found, match
-from edgeagent.gates.parity import iou
 from edgeagent.scenes.conveyor import CLASSES, Conveyor
 
 WEIGHTS = Path(__file__).parent / "weights"

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from edgeagent.gates.parity import iou
+from edgeagent.core.boxes import iou
 from edgeagent.scenes.conveyor import Truth
 
 MATCH_IOU = 0.5

@@ -9,12 +9,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict
 
+from edgeagent.core.boxes import Box, iou
 from edgeagent.core.gating import GateResult
 from edgeagent.core.tuning import Parity, Tolerance, most_share
 from edgeagent.gates.port import Gate, GateContext
-
-Box = tuple[float, float, float, float, float, int]
-"""x1, y1, x2, y2 in pixels of the frame, confidence, class."""
 
 
 def compare(
@@ -81,16 +79,6 @@ def threshold(reference: Sequence[Sequence[Box]], confidence: float, at_least: i
 def _least_of_the_best(reference: Sequence[Sequence[Box]], count: int) -> float:
     scores = sorted((box[4] for boxes in reference for box in boxes), reverse=True)
     return scores[:count][-1] if scores else 0.0
-
-
-def iou(a: Sequence[float], b: Sequence[float]) -> float:
-    """Intersection over union of two boxes that begin with x1, y1, x2, y2."""
-    width = min(a[2], b[2]) - max(a[0], b[0])
-    height = min(a[3], b[3]) - max(a[1], b[1])
-    if width <= 0 or height <= 0:
-        return 0.0
-    both = width * height
-    return both / ((a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1]) - both)
 
 
 def _run(context: GateContext) -> GateResult:

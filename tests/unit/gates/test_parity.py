@@ -7,8 +7,9 @@ import math
 
 import pytest
 
+from edgeagent.core.boxes import Box
 from edgeagent.core.tuning import Parity, Tolerance
-from edgeagent.gates.parity import LOWEST, Box, compare, judge, threshold
+from edgeagent.gates.parity import LOWEST, compare, judge, threshold
 
 TOLERANCE = Tolerance(iou=0.9, score=0.02)
 DENT: Box = (10.0, 10.0, 110.0, 110.0, 0.8, 1)
