@@ -41,14 +41,19 @@ class EngineSettings:
     serving: WorkerLimits
 
 
-class EngineUser(Protocol):
-    """Who is told what an engine does (the router and the updater)."""
+class Asker(Protocol):
+    """Who is told what became of a frame that it asked for."""
 
     def detected(self, engine: Engine, result: Detected) -> None:
         """The detections of one ticket."""
 
     def fault(self, engine: Engine, ticket: int, why: str) -> None:
         """The frame of this ticket can't be inferred."""
+
+
+class EngineUser(Asker, Protocol):
+    """Who is told what an engine does (the router and the updater), and what became of frames that nobody else asked
+    for."""
 
     def lost(self, engine: Engine) -> None:
         """The worker is gone, and with it whatever was in flight; it will be restarted."""
@@ -105,7 +110,7 @@ class Engine:
         self._on_restart = on_restart
         self._spare = spare
         self._rings: set[int] = set()
-        self._tickets: dict[int, None] = {}  # in flight, the oldest first
+        self._tickets: dict[int, Asker] = {}  # in flight, the oldest first, and who asked
         self._loading: asyncio.Future[None] | None = None
         self._loaded_once = False
         self._retired = False
@@ -133,8 +138,11 @@ class Engine:
         """Frames that the worker can be at work on at the same time."""
         return max(self.max_batch, self.streams)
 
-    def infer(self, ticket: int, frame: Frame, confidence: float, iou: float) -> None:
-        """Send a frame's slot to the worker; the user hears of it."""
+    def infer(
+        self, ticket: int, frame: Frame, confidence: float, iou: float, asker: Asker | None = None
+    ) -> None:
+        """Send a frame's slot to the worker; the user hears of it, or `asker` in its place: of the answer, or that the
+        worker ended before it came. Whoever asks has tickets of its own."""
         assert self.worker is not None
         ring = frame.ring
         if ring.id not in self._rings:
@@ -142,7 +150,7 @@ class Engine:
             self.worker.send(Ring(ring.id, ring.slots, ring.slot_bytes), [ring.fd])
         if not self._tickets:
             self.worker.owes_answer(True)
-        self._tickets[ticket] = None
+        self._tickets[ticket] = asker or self._user
         self.worker.send(Infer(ticket, ring.id, frame.slot, frame.width, frame.height, confidence, iou))
 
     def forget_ring(self, ring: int) -> None:
@@ -178,11 +186,9 @@ class Engine:
     def _heard(self, message: Message) -> None:
         match message:
             case Detected():
-                self._answered(message.ticket)
-                self._user.detected(self, message)
+                self._answered(message.ticket).detected(self, message)
             case FrameFailed(ticket, why):
-                self._answered(ticket)
-                self._user.fault(self, ticket, why)
+                self._answered(ticket).fault(self, ticket, why)
             case EngineReady():
                 self.name, self.max_batch, self.streams = message.engine, message.max_batch, message.streams
                 self.frame_ms = message.frame_ms
@@ -198,13 +204,14 @@ class Engine:
                 assert self.worker is not None
                 self.worker.kill(why)
 
-    def _answered(self, ticket: int) -> None:
-        """Frames are begun in order, so the oldest has been in work at the latest since it is the oldest: a stream that
+    def _answered(self, ticket: int) -> Asker:
+        """Who asked. Frames are begun in order, so the oldest has been in work at the latest since it is the oldest: a stream that
         hangs is noticed while the others go on."""
         was_oldest = next(iter(self._tickets), None) == ticket
-        self._tickets.pop(ticket, None)
+        asker = self._tickets.pop(ticket, self._user)
         if was_oldest and self.worker:
             self.worker.owes_answer(bool(self._tickets))
+        return asker
 
     def _refuse(self, error: Exception) -> None:
         if self._loading and not self._loading.done():
@@ -214,6 +221,10 @@ class Engine:
         was_ready, self.ready = self.ready, False
         error = WorkerKilledError if how.from_outside else WorkerError
         self._refuse(error(f"version {self.ref.version}", f"its engine worker ended while loading: {how}"))
+        for ticket, asker in list(self._tickets.items()):
+            if asker is not self._user:  # the user hears of all at once, below
+                del self._tickets[ticket]
+                asker.fault(self, ticket, f"the engine worker ended: {how}")
         if self._retired or not self._loaded_once:
             return
         _log.warning("engine.worker_ended", version=self.ref.version, how=str(how))

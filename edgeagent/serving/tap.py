@@ -17,8 +17,10 @@ from edgeagent.sinks.port import Record
 
 _log = structlog.get_logger(__name__)
 
-TAP_FRAMES = 2
-"""How many frames of each pipeline all subscribers of a tap may hold together: a camera's ring has slots for these."""
+TAP_FRAMES = 5
+"""How many frames of each pipeline all subscribers of a tap may hold together: a camera's ring has slots for these, each
+of the size of a frame (0.7 MB at 640x360, 6.2 MB at 1920x1080). Two are the gates', two go to a version that sees the
+same frames, of which one may be kept as a picture, and one is kept for a replay."""
 
 
 @dataclass(eq=False)
@@ -92,6 +94,7 @@ class Tap:
     def __init__(self, frames: int = TAP_FRAMES) -> None:
         self._free = frames
         self._subscriptions: list[Subscription] = []
+        self._listeners: list[Callable[[Record], None]] = []
 
     def subscribe(
         self,
@@ -112,8 +115,21 @@ class Tap:
         self._subscriptions.append(subscription)
         return subscription
 
+    def listen(self, on_record: Callable[[Record], None]) -> Callable[[], None]:
+        """Begin to get every record, without its frame, which takes no slot; it must not block. Returns what ends it;
+        idempotent."""
+        self._listeners.append(on_record)
+
+        def end() -> None:
+            if on_record in self._listeners:
+                self._listeners.remove(on_record)
+
+        return end
+
     def offer(self, frame: Frame, record: Record, now: float) -> None:
         """A frame has its result. now: monotonic seconds."""
+        for listener in tuple(self._listeners):
+            listener(record)
         for subscription in tuple(self._subscriptions):
             subscription.offer(frame, record, now)
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 
 from edgeagent.serving.frame import Frame
 from edgeagent.serving.router import Router
-from edgeagent.serving.tap import TAP_FRAMES
 from edgeagent.sinks.port import Record
 
 _FPS = 2.0
+_FRAMES = 2
 
 
 class RecentFrames:
@@ -20,7 +20,7 @@ class RecentFrames:
     def __init__(self, router: Router) -> None:
         self._router = router
         self._kept: dict[str, Frame] = {}
-        router.tap.subscribe(self._keep, self._let_go, fps=_FPS, frames=TAP_FRAMES)
+        router.tap.subscribe(self._keep, self._let_go, fps=_FPS, frames=_FRAMES)
 
     def frames(self) -> list[Frame]:
         """One frame of each pipeline: of one that has had no result yet, the newest that waits, if there is one.
