@@ -205,8 +205,8 @@ class Engine:
                 self.worker.kill(why)
 
     def _answered(self, ticket: int) -> Asker:
-        """Who asked. Frames are begun in order, so the oldest has been in work at the latest since it is the oldest: a stream that
-        hangs is noticed while the others go on."""
+        """Who asked for it. Frames are begun in order, so the oldest has been in work at the latest since it is the
+        oldest: a stream that hangs is noticed while the others go on."""
         was_oldest = next(iter(self._tickets), None) == ticket
         asker = self._tickets.pop(ticket, self._user)
         if was_oldest and self.worker:

@@ -107,6 +107,12 @@ class Router:
         self.tap = Tap()
 
     @property
+    def idle(self) -> bool:
+        """Whether no frame is with the engine that serves, or waits for it."""
+        engine = self._slot.engine
+        return not (engine and engine.in_flight) and not any(route.waiting for route in self._routes)
+
+    @property
     def routes(self) -> list[Route]:
         """The pipelines on this model."""
         return list(self._routes)

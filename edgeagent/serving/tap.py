@@ -18,9 +18,9 @@ from edgeagent.sinks.port import Record
 _log = structlog.get_logger(__name__)
 
 TAP_FRAMES = 5
-"""How many frames of each pipeline all subscribers of a tap may hold together: a camera's ring has slots for these, each
-of the size of a frame (0.7 MB at 640x360, 6.2 MB at 1920x1080). Two are the gates', two go to a version that sees the
-same frames, of which one may be kept as a picture, and one is kept for a replay."""
+"""How many frames of each pipeline all subscribers of a tap may hold together: a camera's ring has slots for these, of
+0.7 MB each at 640x360, 6.2 MB at 1920x1080. Two are the gates'; two go to a version that sees the same frames, and one
+of them may be kept as a picture; one is kept for a replay."""
 
 
 @dataclass(eq=False)

@@ -62,6 +62,14 @@ def lower_priority(pid: int) -> None:
         ctypes.CDLL(None, use_errno=True).syscall(number, _IOPRIO_WHO_PROCESS, pid, _IOPRIO_IDLE)
 
 
+def lower_priority_of_all(pid: int) -> None:
+    """The same for a process with all threads that it has; see `raise_priority` for the way back. Raises OSError when
+    it is gone."""
+    for task in os.listdir(f"/proc/{pid}/task"):
+        with suppress(ProcessLookupError):  # the thread has ended
+            lower_priority(int(task))
+
+
 def can_raise_priority() -> bool:
     """Whether this process may go back from low to normal priority (CAP_SYS_NICE, or LimitNICE= in the unit)."""
     import resource
