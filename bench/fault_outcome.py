@@ -9,9 +9,9 @@ from itertools import pairwise
 from typing import Any
 
 from bench.fault_versions import CONFIDENCE, GOOD, IOU
+from edgeagent.core.boxes import iou
 from edgeagent.demo.measurements import found_in
 from edgeagent.demo.scoring import MATCH_IOU, Found
-from edgeagent.core.boxes import iou
 from edgeagent.scenes.conveyor import Conveyor
 
 Record = Mapping[str, Any]
