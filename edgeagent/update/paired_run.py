@@ -20,6 +20,7 @@ from enum import Enum
 import structlog
 
 from edgeagent.core.boxes import Box
+from edgeagent.core.contract import ClassMap
 from edgeagent.core.pair_pace import PaceLimits, PairPace
 from edgeagent.core.pairs import FramePair
 from edgeagent.serving.engine_process import Engine
@@ -158,7 +159,7 @@ class PairedRun:
     def detected(self, engine: Engine, result: Detected) -> None:
         """Its answer. One that nobody waits for any more is left alone."""
         try:
-            boxes = boxes_of(result, engine.artifact.contract.names)
+            boxes = boxes_of(result, ClassMap.of(engine.artifact.contract.names))
         except ValueError as e:
             self.fault(engine, result.ticket, str(e))
             return
