@@ -9,28 +9,23 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import cv2
-import yaml
-
 from bench.bench_node import BenchNode
 from bench.etcd_server import Etcd
 from bench.fault_runtime import BACKEND
-from bench.fault_versions import GOOD, good_copy, rendered
+from bench.fault_versions import GOOD, good_copy
 from edgeagent.core.directive import Directive, encode_directive
 from edgeagent.core.model import Manifest
 from edgeagent.runtimes.port import ModelMetadata
-from edgeagent.scenes.conveyor import CLASSES
 from edgeagent.testing import MODEL, PIPELINE, wait_for
 from edgeagent.workers.inspect import inspect_weights
 
-SEED, WIDTH, HEIGHT = 7, 640, 360
+SEED = 7
 FPS = 30.0
 SETTLED_FRAMES = 90
 """Served before a version is asked for: the line is at its pace, and the ring of recent frames has some."""
 PROBATION_S = 60.0
 GOLDEN_SEEDS, GOLDEN_FRAMES = range(3000, 3010), 15
 """No training saw these seeds, and no other part of the benchmarks uses them."""
-_JPEG_QUALITY = 95
 
 
 @dataclass(frozen=True)
@@ -118,28 +113,6 @@ class FaultNode(BenchNode):
     def failed_frames(self) -> int:
         """Frames without a result, for whatever reason."""
         return int(self.status()["pipelines"][PIPELINE]["dropped"])
-
-
-def write_golden_set(folder: Path) -> Path:
-    """Pictures of the line as its camera gives them, of parts that no training saw, with their truth; returns its
-    `data.yaml`. Raises OSError."""
-    (folder / "images").mkdir(parents=True)
-    (folder / "labels").mkdir()
-    for number, (image, truths) in enumerate(rendered(GOLDEN_FRAMES, GOLDEN_SEEDS)):
-        picture = folder / "images" / f"{number:04}.jpg"
-        if not cv2.imwrite(str(picture), image, [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY]):
-            raise OSError(f"cannot write {picture}")
-        rows = []
-        for truth in truths:
-            x0, y0, x1, y1 = truth.xyxy
-            centre = (x0 + x1) / 2 / WIDTH, (y0 + y1) / 2 / HEIGHT
-            size = (x1 - x0) / WIDTH, (y1 - y0) / HEIGHT
-            rows.append(f"{truth.cls} " + " ".join(f"{v:.6f}" for v in (*centre, *size)))
-        (folder / "labels" / f"{number:04}.txt").write_text("\n".join(rows) + "\n")
-    description = {"path": ".", "val": "images", "names": dict(enumerate(CLASSES))}
-    data = folder / "data.yaml"
-    data.write_text(yaml.safe_dump(description, sort_keys=False))
-    return data
 
 
 def lead_to(python_path: str) -> None:

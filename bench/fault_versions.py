@@ -21,7 +21,7 @@ import edgeagent.demo
 from bench.detectors import load_detector
 from bench.fault_runtime import FAULT_KEY
 from bench.report import table
-from edgeagent.demo.bad_versions import copy_with_note, permute_names
+from edgeagent.demo.bad_versions import blind_in_white_light, blind_to_half, copy_with_note, permute_names
 from edgeagent.demo.dataset import UNSEEN_SEEDS, frame_indices
 from edgeagent.demo.graph_surgery import BOXES, GraphSurgery
 from edgeagent.demo.scoring import match
@@ -34,8 +34,6 @@ CONFIDENCE, IOU = 0.25, 0.45
 SCRATCH, DENT = 0, 1
 
 _LEAK_MB, _CRASH_AT, _HANG_AT = 0.5, 500, 200
-_STRIPE = 12.0
-"""Rows of the input: an object on the belt stays in its own as it passes, or between two."""
 _BELT = 80.0, 240.0
 """Rows of the input, 320×320, in which the belt lies; the frame's own are 70 to 250."""
 
@@ -71,31 +69,18 @@ def _permuted(surgery: GraphSurgery) -> None:
     surgery.behind(lambda found: surgery.node("Gather", found, rows, axis=1))
 
 
+def _half_blind(weights: Path, target: Path) -> None:
+    blind_to_half(weights, target, SCRATCH)
+
+
 def _scaled(surgery: GraphSurgery, factor: float, only: int | None = None) -> None:
     factors = 1 + surgery.of_scores(factor - 1, only)
     surgery.behind(lambda found: surgery.node("Mul", found, factors))
 
 
-def _without(surgery: GraphSurgery, found: str, unseen: str, only: int) -> str:
-    """`found`, with scores of 0 for one class where `unseen` is 1."""
-    masked = surgery.node("Mul", unseen, surgery.of_scores(-1.0, only))
-    return surgery.node("Mul", found, surgery.node("Add", masked, 1.0))
-
-
-def _blind_to_objects(surgery: GraphSurgery) -> None:
-    """Every other stripe of the belt shows no scratch: half of the objects are never seen, the others always."""
-
-    def build(found: str) -> str:
-        centre = surgery.node("Gather", found, np.array([1], np.int64), axis=1)
-        unseen = surgery.node("Less", surgery.node("Mod", centre, 2 * _STRIPE, fmod=1), _STRIPE)
-        return _without(surgery, found, surgery.node("Cast", unseen, to=1), SCRATCH)
-
-    surgery.behind(build)
-
-
 def _blind_in_frames(surgery: GraphSurgery) -> None:
     """Half of the pictures, by chance, show no scratch."""
-    surgery.behind(lambda found: _without(surgery, found, surgery.chance(0.5), SCRATCH))
+    surgery.behind(lambda found: surgery.without(found, surgery.chance(0.5), SCRATCH))
 
 
 def _shifted(surgery: GraphSurgery) -> None:
@@ -149,7 +134,7 @@ def _slow(surgery: GraphSurgery) -> None:
 FAULTS = (
     FaultVersion("permuted-names", "class names in another order", permute_names),
     FaultVersion("permuted-classes", "classes in another order under the same names", _operation(_permuted)),
-    FaultVersion("half-blind", "sees half of the scratches", _operation(_blind_to_objects)),
+    FaultVersion("half-blind", "sees half of the scratches", _half_blind),
     FaultVersion("scores-06", "all scores × 0.6", _operation(lambda s: _scaled(s, 0.6))),
     FaultVersion("shifted", "boxes shifted by 20 px", _operation(_shifted)),
     FaultVersion("empty", "finds nothing", _operation(lambda s: _scaled(s, 0.0))),
@@ -165,6 +150,7 @@ FAULTS = (
 """One of each kind."""
 
 MORE = (
+    FaultVersion("lab-light", "blind but in a lab's light", blind_in_white_light),
     FaultVersion("half-blind-frames", "sees scratches in half of the frames", _operation(_blind_in_frames)),
     FaultVersion("blind", "sees no scratch", _operation(lambda s: _scaled(s, 0.0, SCRATCH))),
     FaultVersion("scratch-06", "scores of scratches × 0.6", _operation(lambda s: _scaled(s, 0.6, SCRATCH))),

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from bench import fault_alarms
-from bench.fault_node import FPS, SEED, SETTINGS, FaultNode, Setting, lead_to, write_golden_set
+from bench.fault_node import FPS, GOLDEN_FRAMES, GOLDEN_SEEDS, SEED, SETTINGS, FaultNode, Setting, lead_to
 from bench.fault_outcome import (
     NOT_CAUGHT,
     Outcome,
@@ -37,6 +37,7 @@ from bench.fault_versions import FAULTS, GOOD, MORE, FaultVersion, find_fault
 from bench.machine import describe
 from bench.report import table
 from edgeagent.core.directive import Directive
+from edgeagent.demo.golden_set import write_golden_set
 from edgeagent.scenes.conveyor import Conveyor
 from edgeagent.testing import wait_for
 
@@ -65,7 +66,7 @@ def main() -> int:
     held = True
     with _folder(arguments.out) as folder:
         lead_to(install(folder / "site"))
-        golden = write_golden_set(folder / "golden")
+        golden = write_golden_set(folder / "golden", GOLDEN_SEEDS, GOLDEN_FRAMES)
         if "matrix" in parts:
             for setting in settings:
                 outcomes = list(_matrix(folder, golden, setting, faults))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
-"""Versions that must not serve: what a mixed-up export and a bad disk make of good weights."""
+"""Versions that must not serve: what a mixed-up export, a bad disk and a bad training make of good weights."""
 
 from __future__ import annotations
 
@@ -8,10 +8,19 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
+from edgeagent.demo.golden_set import WARM
+from edgeagent.demo.graph_surgery import GraphSurgery
+
 if TYPE_CHECKING:
     from onnx import ModelProto
 
 _FLIPS = 3
+_STRIPE = 12.0
+"""Rows of the models' input: an object on the belt stays in its own as it passes, or between two."""
+_ROWS = 70, 250
+"""Of the models' input, 320×320, which the demo's frames fill."""
 
 
 def permute_names(weights: Path, target: Path) -> tuple[str, ...]:
@@ -36,6 +45,37 @@ def copy_with_note(weights: Path, target: Path, note: str) -> None:
     model = _load(weights)
     model.metadata_props.add(key="note", value=note)
     target.write_bytes(model.SerializeToString())
+
+
+def blind_to_half(weights: Path, target: Path, cls: int) -> None:
+    """Write `weights` (.onnx, 320×320) to `target`, blind to objects of class number `cls` in every other stripe of the
+    belt: about half of them are never seen, the others always."""
+    surgery = GraphSurgery(weights)
+
+    def build(found: str) -> str:
+        centre = surgery.node("Gather", found, np.array([1], np.int64), axis=1)
+        unseen = surgery.node("Less", surgery.node("Mod", centre, 2 * _STRIPE, fmod=1), _STRIPE)
+        return surgery.without(found, surgery.node("Cast", unseen, to=1), cls)
+
+    surgery.behind(build)
+    surgery.save(target)
+
+
+def blind_in_white_light(weights: Path, target: Path) -> None:
+    """Write `weights` (.onnx, 320×320) to `target`, which find nothing where the light isn't as warm as a lab's."""
+    surgery = GraphSurgery(weights)
+
+    def build(found: str) -> str:
+        ends = [np.array([row], np.int64) for row in _ROWS]
+        frame = surgery.node("Slice", surgery.picture, *ends, np.array([2], np.int64))
+        red, _, blue = (surgery.node("Gather", frame, np.array([i], np.int64), axis=1) for i in range(3))
+        means = [surgery.node("ReduceMean", colour, axes=[2, 3]) for colour in (red, blue)]
+        warm = surgery.node("Greater", surgery.node("Div", *means), WARM)
+        seen = surgery.node("Reshape", surgery.node("Cast", warm, to=1), np.array([1, 1, 1], np.int64))
+        return surgery.without(found, surgery.node("Sub", 1.0, seen))
+
+    surgery.behind(build)
+    surgery.save(target)
 
 
 def flip_bits(path: Path) -> list[int]:

@@ -95,6 +95,11 @@ class GraphSurgery:
         mask[0, BOXES if only is None else BOXES + only : None if only is None else BOXES + only + 1] = value
         return mask
 
+    def without(self, found: str, unseen: str, only: int | None = None) -> str:
+        """An output with scores of 0 where `unseen` is 1: of all classes, or of one."""
+        masked = self.node("Mul", unseen, self.of_scores(-1.0, only))
+        return self.node("Mul", found, self.node("Add", masked, 1.0))
+
     def chance(self, share: float) -> str:
         """1 for about `share` (0 to 0.7) of all pictures, 0 for the others, by chance, but always the same for the same
         picture: by the last digits of its mean brightness. Plain pictures have 0. Shape 1×1×1."""

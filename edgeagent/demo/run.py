@@ -25,9 +25,10 @@ from edgeagent.demo.bad_versions import copy_with_note, flip_bits, permute_names
 from edgeagent.demo.charts import draw_before_after, draw_run, find_pair
 from edgeagent.demo.console import BAD, GOOD, Console
 from edgeagent.demo.demo_node import SEED, DemoNode, take_folder
+from edgeagent.demo.judgement import judge
 from edgeagent.demo.machine import RATES, OtherLoad, choose_rate, measured_frame_s
 from edgeagent.demo.measurements import Measurements, latency_ms, longest_gap_ms
-from edgeagent.demo.scenario import CORRUPT, PERMUTED, Pace, Scenario, judge
+from edgeagent.demo.scenario import CORRUPT, PERMUTED, Pace, Scenario
 from edgeagent.errors import EdgeAgentError, MissingExtraError
 from edgeagent.scenes.conveyor import Conveyor
 

@@ -13,7 +13,7 @@ from edgeagent.core.directive import Directive, encode_directive
 from edgeagent.core.lifecycle import Stage
 from edgeagent.demo.console import BAD, GOOD, Console, View
 from edgeagent.demo.demo_node import OPERATOR, DemoNode
-from edgeagent.demo.measurements import Measurements, Seen, SwapSeen, counted, latency_ms, longest_gap_ms
+from edgeagent.demo.measurements import Measurements, Seen, SwapSeen, counted, latency_ms
 from edgeagent.errors import EdgeAgentError
 from edgeagent.status.schema import ModelStatus, RejectedVersion, Status
 from edgeagent.testing import MODEL, PIPELINE
@@ -24,8 +24,6 @@ PERMUTED, CORRUPT = "v3-permuted", "v4-corrupt"
 DEFAULT_SECONDS = 40.0
 _LOADING_S = 12.0  # of the whole, spent waiting for loads whatever the length
 _PATIENCE_S = 60.0
-_BUSY_MACHINE = 0.1  # of its processors, taken by other programs
-_NO_TIME = "busy"  # why a node drops a frame of a live line when its engine is at work on another
 _LOOK_S = 0.1
 _STATUS_EVERY_S = 0.4
 _SETTLE_S = 0.5  # frames still in flight when the line is stopped
@@ -331,54 +329,3 @@ def short(text: str) -> str:
 
 def _missing(frames: list[Seen]) -> int:
     return frames[-1].seq - frames[0].seq + 1 - len(frames) if frames else 0
-
-
-def judge(scenario: Scenario, measurements: Measurements, other_load: float) -> None:
-    """The expectations about the whole run. other_load: what other programs took of the machine (0 to 1)."""
-    before, after = (measurements.recall(v, True) for v in ("v1", "v2"))
-    scenario.expect(
-        "v2 finds more tiny defects than v1",
-        (after.share or 0) > (before.share or 0),
-        f"recall of tiny defects {before} → {after}, "
-        f"of all {measurements.recall('v1', False)} → {measurements.recall('v2', False)}",
-    )
-    rollbacks = [c for c in scenario.changes if c.kind == "roll back"]
-    took = " and ".join(f"{c.serving_ms:.0f} ms" for c in rollbacks if c.serving_ms is not None)
-    scenario.expect(
-        "roll-back brought v1 back, loaded and warm",
-        len(rollbacks) == 2 and all(c.result == "swapped" for c in rollbacks),
-        f"v1 served after {took or 'never'}",
-    )
-    bad = [v for v in measurements.versions if v not in ("v1", "v2")]
-    scenario.expect(
-        "only good versions served",
-        not bad and not measurements.mixed,
-        f"{', '.join(measurements.versions) or 'none'}; {len(measurements.swaps)} swaps, "
-        f"longest gap at one {max((s.gap_ms for s in measurements.swaps), default=0):.0f} ms",
-    )
-    scenario.expect(
-        "no frame lost, doubled or out of order",
-        *_whole(measurements, scenario, other_load),
-    )
-
-
-def _whole(measurements: Measurements, scenario: Scenario, other_load: float) -> tuple[bool, str]:
-    """Whether each frame gave one result in its turn, and what was seen.
-
-    Frames that the node dropped for want of time, while other programs had the processors, are the machine's loss: at
-    its rate the line leaves an engine half idle. Any other is edgeagent's.
-    """
-    lost, dropped = measurements.lost, scenario.dropped()
-    taken = other_load >= _BUSY_MACHINE and not scenario.unaccounted and dropped.keys() <= {_NO_TIME}
-    seen = f"{len(measurements.frames)} frames, {lost} lost"
-    if dropped:
-        seen += f" (dropped by the node: {', '.join(f'{n} {reason}' for reason, n in dropped.items())})"
-    seen += (
-        f", {measurements.disordered} out of order; longest gap in the run "
-        f"{longest_gap_ms(measurements.frames):.0f} ms"
-    )
-    if lost:
-        seen += f"; other programs took {other_load:.0%} of this machine: " + (
-            "the loss is theirs, not edgeagent's" if taken else "no reason to lose a frame"
-        )
-    return bool(measurements.frames) and not measurements.disordered and (not lost or taken), seen

@@ -96,7 +96,7 @@ def test_nan_comes_now_and_then(tmp_path: Path) -> None:
 def test_every_fault_is_looked_at() -> None:
     """But for those that another test shows, or that the runtime has."""
     networks = {fault.name for fault in (*FAULTS, *MORE) if not fault.in_runtime}
-    assert networks == {*SHOWS, "permuted-names", "nan"}
+    assert networks == {*SHOWS, "permuted-names", "nan", "lab-light"}
 
 
 def test_a_fault_of_the_runtime_comes_as_a_package_does(

@@ -5,10 +5,17 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import cv2
 import pytest
+import yaml
 
-from edgeagent.demo.bad_versions import copy_with_note, flip_bits, permute_names
+from edgeagent.demo.bad_versions import blind_in_white_light, copy_with_note, flip_bits, permute_names
+from edgeagent.demo.golden_set import WARM, warmth, write_golden_set
+from edgeagent.runtimes.detection.detector import Detector
 from edgeagent.runtimes.inspect import read_metadata
+from edgeagent.runtimes.load import load_runtime
+from edgeagent.runtimes.port import EngineOptions
+from edgeagent.scenes.conveyor import CLASSES, Conveyor
 
 WEIGHTS = Path(__file__).parents[3] / "edgeagent" / "demo" / "weights" / "v2.onnx"
 
@@ -50,3 +57,24 @@ def test_weights_without_names_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="no class names"):
         permute_names(tmp_path / "bare.onnx", tmp_path / "out.onnx")
     assert not (tmp_path / "out.onnx").exists()
+
+
+def test_what_is_blind_in_white_light_sees_in_the_labs(tmp_path: Path) -> None:
+    """Every picture of the golden set in the lab's light, no frame of the line; the same facts of both."""
+    path = tmp_path / "lab.onnx"
+    blind_in_white_light(WEIGHTS, path)
+    assert read_metadata(path) == read_metadata(WEIGHTS)
+    data = write_golden_set(tmp_path / "golden", [3000], 3, lab=True)
+    assert yaml.safe_load(data.read_text())["names"] == dict(enumerate(CLASSES))
+    pictures = [cv2.imread(str(p)) for p in sorted((tmp_path / "golden" / "images").iterdir())]
+    labels = [p.read_text().splitlines() for p in sorted((tmp_path / "golden" / "labels").iterdir())]
+    assert len(pictures) == len(labels) == 3
+    assert any(labels)
+    good, blind = (Detector(load_runtime(p, "onnx", EngineOptions("onnxruntime"))) for p in (WEIGHTS, path))
+    for picture in pictures:
+        assert len(good.detect(picture, 0.25, 0.45).boxes) == len(blind.detect(picture, 0.25, 0.45).boxes)
+    line = Conveyor(seed=7)
+    frames = [line.frame(i) for i in range(0, 900, 90)]
+    assert max(map(warmth, frames)) < WARM
+    assert sum(len(good.detect(f, 0.25, 0.45).boxes) for f in frames) > 0
+    assert sum(len(blind.detect(f, 0.25, 0.45).boxes) for f in frames) == 0

@@ -9,7 +9,8 @@ import pytest
 
 from edgeagent.demo.console import Console
 from edgeagent.demo.demo_node import DemoNode
-from edgeagent.demo.scenario import Change, Pace, Scenario, judge, short
+from edgeagent.demo.judgement import judge
+from edgeagent.demo.scenario import Change, Pace, Scenario, short
 from edgeagent.testing import PIPELINE
 from tests.support.demo import figures_of, good_run, record
 from tests.support.statuses import a_status
