@@ -95,6 +95,7 @@ class Pipeline:
         name, metrics = self.config.name, self._metrics
         self.results += 1
         self.last_result = time.monotonic()
+        self._router.tally.result(name, self.last_result)
         self._latencies.append(timing.total)
         metrics.frame(name, record.version)
         metrics.latency(name, "wait", timing.wait)
@@ -106,4 +107,5 @@ class Pipeline:
 
     def _count_dropped(self, reason: str, count: int) -> None:
         self.dropped[reason] = self.dropped.get(reason, 0) + count
+        self._router.tally.drop(reason, count)
         self._metrics.dropped(self.config.name, reason, count)

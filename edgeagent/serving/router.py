@@ -19,6 +19,7 @@ from edgeagent.core.form import FrameSizes
 from edgeagent.serving.engine_process import Engine
 from edgeagent.serving.fault_level import FaultLevel
 from edgeagent.serving.frame import Frame
+from edgeagent.serving.frame_tally import FrameTally
 from edgeagent.serving.record import Timing, boxes_of, record_of, timing_of
 from edgeagent.serving.slot import Lease, Slot
 from edgeagent.serving.tap import Tap
@@ -105,6 +106,7 @@ class Router:
         self._jobs: dict[int, _Job] = {}
         self._tickets = count(1)
         self.tap = Tap()
+        self.tally = FrameTally()
 
     @property
     def idle(self) -> bool:
@@ -143,6 +145,7 @@ class Router:
         route.jobs.clear()
         route.waiting.clear()
         self.tap.end(route.name)
+        self.tally.forget(route.name)
         self.dispatch()  # one of its frames may have been on trial alone
 
     def captured(self, route: Route, frame: Frame) -> None:

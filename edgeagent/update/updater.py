@@ -29,6 +29,7 @@ from edgeagent.core.events import (
     Tick,
     WorkerFailed,
 )
+from edgeagent.core.lifecycle import Stage
 from edgeagent.core.policy import Policy
 from edgeagent.core.reconciler import next_deadline, react
 from edgeagent.core.state import Candidate, PrepareMode, State
@@ -44,6 +45,7 @@ from edgeagent.update.engine_set import EngineSet
 from edgeagent.update.preparation import Preparation, PreparationContext, store_fingerprint
 from edgeagent.update.recent_frames import RecentFrames
 from edgeagent.update.trial_runner import PrepareSettings
+from edgeagent.update.update_watch import UpdateWatch, memory_of
 from edgeagent.util.liveness import liveness_clock
 from edgeagent.workers.messages import Detected
 
@@ -100,6 +102,7 @@ class Updater:
         self._works: dict[int, tuple[CandidateWork, asyncio.Task[None]]] = {}
         self._tasks = BackgroundTasks(model=state.model)
         self.clock = liveness_clock()
+        self._watch = UpdateWatch(self.router.tally, lambda: memory_of(self.engines), self.clock.now)
         self._timer: asyncio.TimerHandle | None = None
         self._closed = False
 
@@ -187,6 +190,8 @@ class Updater:
     def _perform(self, command: Command) -> None:
         match command:
             case PrepareCandidate(id):
+                if command.mode is not PrepareMode.REBUILD:
+                    self._watch.begin(command.goal.version)
                 work = self._work(command)
                 self._works[id] = work, self._tasks.start(self._run(work), partial(self._fault, id))
             case Cancel(id):
@@ -207,7 +212,8 @@ class Updater:
             case PersistState():
                 self._observer.save(self.state)
             case AppendAudit():
-                self._observer.record(self.state.model, command)
+                on_probation = self.state.stage is Stage.PROBATION
+                self._observer.record(self.state.model, self._watch.told(command, on_probation))
 
     def _work(self, command: PrepareCandidate) -> CandidateWork:
         is_rebuild = command.mode is PrepareMode.REBUILD

@@ -41,6 +41,12 @@ def test_swap_under_load_loses_nothing(three: NodeHarness) -> None:
     assert (swap["who"], swap["why"], swap["from_version"]) == ("Kim", "tiny defects", "v1")
     assert swap["digest"] == next(r["digest"] for r in found if r["version"] == "v2")
     assert {"fetching", "gating", "warming"} <= swap["stages"].keys()
+    facts = swap["facts"]
+    assert (swap["epoch"], facts["lost"]) == (2, sum(facts["dropped"].values()))
+    assert min(facts["frames"], facts["longest_gap_ms"], facts["memory_before"]) > 0
+    check = three.get(f"/api/history/check?anchor={three.status()['audit_head']}")
+    assert check["intact"]
+    assert check["logs"]["audit.jsonl"]["records"] >= swap["seq"] > 0
     three.swap_to("v1")
 
 

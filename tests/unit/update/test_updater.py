@@ -130,7 +130,7 @@ class Node:
         class PaperEngine:
             def __init__(self) -> None:
                 self.artifact, self.ref, self.name, self.ready = artifact, artifact.ref, "paper", False
-                self.in_flight, self.max_batch = 0, 1
+                self.in_flight, self.max_batch, self.worker = 0, 1, None
                 self.frame_ms = node.frame_ms.get(artifact.ref.version, 8.0)
 
             async def load(self, urgent: bool) -> None:
@@ -248,6 +248,7 @@ def test_what_is_superseded_or_closed_down_is_cancelled(monkeypatch: pytest.Monk
     run(monkeypatch, node, scenario, "v1", "v2")
     assert node.cancelled == ["v1", "v2"]
     assert [r.result for r in node.records] == ["superseded"]
+    assert all(r.facts and r.facts.frames == 0 for r in node.records)
 
 
 def line() -> Route:
