@@ -49,6 +49,7 @@ from edgeagent.status.schema import ConfigStoreStatus, HistoryCheck, ModelStoreS
 from edgeagent.status.summary import status_url, summarize
 from edgeagent.store.pace import Pace
 from edgeagent.update.journal import Journal
+from edgeagent.update.kept_pictures import KeptPictures
 from edgeagent.update.state_dir import StateDir
 from edgeagent.update.state_file import load_state
 from edgeagent.update.trial_runner import PrepareSettings
@@ -81,10 +82,11 @@ class Node:
         self.updaters: dict[str, Updater] = {}
         self.pipelines: dict[str, Pipeline] = {}
         self._started = time.time()
-        self._node_status = NodeStatus(self.updaters, self.pipelines, self.metrics)
+        self._state_dir = StateDir(config.node.state_dir)
+        self.pictures = KeptPictures(config.update, self._state_dir.path)
+        self._node_status = NodeStatus(self.updaters, self.pipelines, self.metrics, self.pictures.writer)
         self._watcher: IntentWatcher | None = None
         self._announcer: Announcer | None = None
-        self._state_dir = StateDir(config.node.state_dir)
         self._journal: Journal | None = None
         self._notifier = SystemdNotifier()
         self._background_tasks: list[asyncio.Task[None]] = []
@@ -107,6 +109,7 @@ class Node:
         for model in sorted({p.model for p in self.config.pipelines}):
             state = load_state(self._state_dir.models, model, partial(journal.known_good, model))
             self.updaters[model] = self._build_updater(state, journal)
+            self.pictures.follow(self.updaters[model].router.tap)
         for config in self.config.pipelines:
             updater = self.updaters[config.model]
             on_gpu = self.config.engine.device.startswith("cuda")
@@ -128,6 +131,7 @@ class Node:
         for pipeline in self.pipelines.values():
             pipeline.start()
         watcher.start()
+        self.pictures.start()
         await self.api.start()
         tasks: list[Callable[[], Awaitable[None]]] = [
             partial(self._housekeeping, watcher, journal),
@@ -152,7 +156,7 @@ class Node:
         with suppress(TimeoutError):  # a server that hangs holds up neither the sinks nor the state
             await asyncio.wait_for(asyncio.gather(*ends), _CLOSE_S)
         await asyncio.gather(*(p.stop() for p in self.pipelines.values()))
-        await asyncio.gather(*(u.close() for u in self.updaters.values()))
+        await asyncio.gather(self.pictures.close(), *(u.close() for u in self.updaters.values()))
         if self._journal:
             self._journal.close(ended_in_order(u.state) for u in self.updaters.values())
         self._state_dir.close()
@@ -186,6 +190,7 @@ class Node:
             iou=pipelines[0].iou,
             gates=c.update.gates,
             golden=c.update.golden.get(state.model),
+            replay=self.pictures.replay_folders([p.name for p in pipelines]),
             tolerance=Tolerance(c.engine.parity.iou, c.engine.parity.score),
             memory_limit=c.update.candidate_memory_mb * _MB,
         )

@@ -23,8 +23,10 @@ from pydantic import (
 from edgeagent.config.hooks import HookConfig
 from edgeagent.config.source import SourceConfig
 from edgeagent.config.verdict import (
+    DisagreementsConfig,
     GatesConfig,
     ProbationConfig,
+    RecentFramesConfig,
     SentinelConfig,
     ShadowConfig,
     SwitchConfig,
@@ -242,6 +244,8 @@ class UpdateConfig(Section):
 
     golden: dict[Name, Path] = Field(default={})
     gates: GatesConfig = GatesConfig()
+    recent_frames: RecentFramesConfig = RecentFramesConfig()
+    disagreements: DisagreementsConfig = DisagreementsConfig()
     shadow: ShadowConfig = ShadowConfig()
     probation: ProbationConfig = ProbationConfig()
     sentinel: SentinelConfig = SentinelConfig()

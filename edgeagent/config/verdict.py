@@ -8,13 +8,16 @@ value); `update.shadow`, `update.probation`, `update.sentinel` the watches; `upd
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, ValidationError
 
 from edgeagent.core.directive_fields import Thresholds
 from edgeagent.errors import UsageError
-from edgeagent.util.settings import Section
+from edgeagent.util.settings import Fraction, Seconds, Section
+
+Share = Annotated[float, Field(gt=0, lt=1, allow_inf_nan=False)]
+"""Of a test: 0 and 1 would leave nothing to chance."""
 
 
 class GoldenGateConfig(Section):
@@ -30,7 +33,26 @@ class MemoryGateConfig(Section):
 
 
 class ReplayGateConfig(Section):
-    """How far a version may differ from what serves, on the line's recent frames."""
+    """How far a version may differ from what serves, on the line's recent frames (`update.recent_frames`).
+
+    frames: so many are looked at, evenly over time; min_frames, min_objects: with fewer frames, or objects that the
+    active version finds on them, nothing is told, and nothing passes. max_more: how many times as many objects as that;
+    max_empty: share of the frames on which only the active version finds something, less the opposite. lost, moved,
+    renamed, weaker, lost_anyway: shares of the objects of a class, as in `PairLimits`; alpha: chance that an equal
+    version is refused.
+    """
+
+    frames: int = Field(default=200, ge=1, le=10_000)
+    min_frames: int = Field(default=50, ge=1, le=10_000)
+    min_objects: int = Field(default=30, ge=1, le=1_000_000)
+    max_more: float = Field(default=3.0, ge=1, le=1000, allow_inf_nan=False)
+    max_empty: Fraction = 0.1
+    lost: Share = 0.05
+    lost_anyway: Share = 0.2
+    moved: Share = 0.25
+    renamed: Share = 0.1
+    weaker: Share = 0.25
+    alpha: Share = 0.001
 
 
 class GatesConfig(Section):
@@ -63,6 +85,37 @@ class GatesConfig(Section):
             gate: {name: float(value) for name, value in limits.items() if value is not None}
             for gate, limits in merged.model_dump().items()
         }
+
+
+class RecentFramesConfig(Section):
+    """Pictures of what the cameras see, kept on the node's disk for the gate `replay`. Off, and nothing is kept,
+    unless `keep` is true.
+
+    every_seconds: one of each pipeline; max_bytes, max_age_seconds: of all of them, and of each; min_free_bytes: with
+    less free on the disk they go first, and none is kept; jpeg_quality: 1 to 100.
+    """
+
+    keep: bool = False
+    every_seconds: Seconds = 10.0
+    max_bytes: int = Field(default=1 << 30, ge=1 << 20, le=1 << 44)
+    max_age_seconds: float = Field(default=86_400.0, gt=0, le=31_536_000, allow_inf_nan=False)
+    min_free_bytes: int = Field(default=1 << 30, ge=0, le=1 << 50)
+    jpeg_quality: int = Field(default=90, ge=1, le=100)
+
+
+class DisagreementsConfig(Section):
+    """Pictures on which two versions differ most, kept for a person to look at and to label.
+
+    frames: so many of each version, 0: none is kept; apart_seconds: of what a pipeline shows within so many, one;
+    max_bytes, max_age_seconds, min_free_bytes, jpeg_quality: as for recent frames, of all versions together.
+    """
+
+    frames: int = Field(default=20, ge=0, le=10_000)
+    apart_seconds: float = Field(default=2.0, ge=0, le=86_400, allow_inf_nan=False)
+    max_bytes: int = Field(default=256 << 20, ge=1 << 20, le=1 << 44)
+    max_age_seconds: float = Field(default=2_592_000.0, gt=0, le=31_536_000, allow_inf_nan=False)
+    min_free_bytes: int = Field(default=1 << 30, ge=0, le=1 << 50)
+    jpeg_quality: int = Field(default=90, ge=1, le=100)
 
 
 class ShadowConfig(Section):

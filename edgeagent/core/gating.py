@@ -42,7 +42,8 @@ class GateTerms:
     leave to change that;
     plug_ins: the gates of other packages. confidence, iou: the pipelines' own, the lowest confidence where they differ.
     limits: thresholds by gate and name, as configured, or as the directive says. golden: the labelled pictures of this
-    site, a data.yaml or a folder; None: it has none.
+    site, a data.yaml or a folder; None: it has none. replay: folders with the line's recent frames; none: they aren't
+    kept.
     """
 
     active_contract: Contract | None = None
@@ -54,6 +55,7 @@ class GateTerms:
     limits: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     golden: Path | None = None
     names_in_force: tuple[str, ...] = ()
+    replay: tuple[Path, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from edgeagent.serving.pipeline import Pipeline
 from edgeagent.status.model_status import failing, model_status, state_name
 from edgeagent.status.pipeline_status import pipeline_status
 from edgeagent.status.schema import ModelStatus, PipelineStatus, WorkerStatus
+from edgeagent.update.picture_writer import PictureWriter
 from edgeagent.update.updater import Updater
 from edgeagent.workers.process import WorkerProcess
 
@@ -19,11 +20,16 @@ class NodeStatus:
     """A view on the updaters and pipelines of a node; changes nothing of theirs."""
 
     def __init__(
-        self, updaters: Mapping[str, Updater], pipelines: Mapping[str, Pipeline], metrics: Metrics
+        self,
+        updaters: Mapping[str, Updater],
+        pipelines: Mapping[str, Pipeline],
+        metrics: Metrics,
+        pictures: PictureWriter,
     ) -> None:
         self._updaters = updaters
         self._pipelines = pipelines
         self._metrics = metrics
+        self._pictures = pictures
         self._shown_models: set[tuple[str, str, str, str, str]] = set()
         self._last_look: dict[str, tuple[int, int]] = {}
 
@@ -75,7 +81,7 @@ class NodeStatus:
 
     def update_metrics(self) -> None:
         """The metrics that only polling shows: workers' memory, cameras, which version has which role."""
-        memory = dict.fromkeys(("capture", "engine", "prepare", "spare"), 0)
+        memory = dict.fromkeys(("capture", "engine", "prepare", "spare", "pictures"), 0)
         for worker in self.workers():
             memory[worker.kind] += worker.memory_bytes
         for kind, count in memory.items():
@@ -103,6 +109,7 @@ class NodeStatus:
                 memory = worker.memory_bytes()
                 found.append(WorkerStatus(pid=worker.pid, kind=kind, memory_bytes=memory, **of))
 
+        add(self._pictures.worker, "pictures")
         for name, pipeline in self._pipelines.items():
             add(pipeline.capture.worker, "capture", pipeline=name)
         for model, updater in self._updaters.items():

@@ -20,7 +20,7 @@ from edgeagent.core.model import Contract
 from edgeagent.core.state import Goal, PrepareMode
 from edgeagent.core.tuning import Tuning
 from edgeagent.core.verified import VerifiedVersion
-from edgeagent.errors import EdgeAgentError
+from edgeagent.errors import EdgeAgentError, UsageError
 from edgeagent.gates import contract as contract_gate
 from edgeagent.gates import plug_ins
 from edgeagent.runtimes.variants import variants
@@ -142,11 +142,21 @@ class Preparation:
         """
         try:
             self._settings.gates.limits(self._goal.directive.gates)
+            self._check_configured()
             known = await asyncio.to_thread(self._load_known, self._context.frame_sizes())
             is_answer = known and (self._mode is not PrepareMode.REBUILD or known.tuning is Tuning.SETTLED)
             return self._announce(known) if known and is_answer else await self._fetch_and_make()
         finally:
             await self.runner.close()
+
+    def _check_configured(self) -> None:
+        """Raises UsageError for a gate that the directive has thresholds for, and this node nothing to judge by."""
+        if "replay" in self._goal.directive.gates and not self._settings.replay:
+            raise UsageError(
+                "gates.replay of the intent",
+                "this node keeps no recent frames",
+                "set update.recent_frames.keep, or leave it out",
+            )
 
     def pauses(self, why: str) -> None:
         """Its last step is to be begun anew, or, with "", is now."""
@@ -167,6 +177,7 @@ class Preparation:
             settings.gates.limits(asked.gates),
             settings.golden,
             self._context.names_in_force if active and self._context.names_in_force != active.names else (),
+            settings.replay if self._mode is PrepareMode.UPDATE else (),
         )
 
     # -- what was prepared before --------------------------------------------------------------------

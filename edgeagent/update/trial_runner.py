@@ -45,7 +45,8 @@ A = TypeVar("A")
 @dataclass(frozen=True)
 class PrepareSettings:
     """What preparing needs to know. Times in seconds, memory in bytes; `confidence` from which objects count, `iou` of
-    NMS: the pipelines'. gates: their thresholds; golden: the labelled pictures of this site."""
+    NMS: the pipelines'. gates: their thresholds; golden: the labelled pictures of this site; replay: folders of recent
+    frames."""
 
     store: StoreAccess
     cache: Path
@@ -62,6 +63,7 @@ class PrepareSettings:
     iou: float = 0.45
     gates: GatesConfig = field(default_factory=GatesConfig)
     golden: Path | None = None
+    replay: tuple[Path, ...] = ()
 
     @property
     def prepared(self) -> Path:

@@ -19,6 +19,7 @@ from edgeagent.util.codec import from_json, to_json
 if TYPE_CHECKING:  # each process imports those of its own kind, when the first comes
     from edgeagent.workers.tasks.capture import CaptureMessage
     from edgeagent.workers.tasks.engine import EngineMessage
+    from edgeagent.workers.tasks.pictures import PictureMessage
     from edgeagent.workers.tasks.prepare import PrepareMessage
 
 MAX_MESSAGE_BYTES = 192 * 1024
@@ -96,7 +97,7 @@ class Heartbeat(NamedTuple):
 
 
 FrameMessage = Ring | UnmapRing | Grant | Captured | Infer | Detected | Heartbeat
-Message: TypeAlias = "FrameMessage | CaptureMessage | EngineMessage | PrepareMessage"
+Message: TypeAlias = "FrameMessage | CaptureMessage | EngineMessage | PictureMessage | PrepareMessage"
 
 _FIXED: dict[int, tuple[type[Any], Struct]] = {
     1: (Ring, Struct("<III")),
@@ -112,6 +113,7 @@ _NAMED = {
     8: "edgeagent.workers.tasks.capture",
     9: "edgeagent.workers.tasks.engine",
     10: "edgeagent.workers.tasks.prepare",
+    11: "edgeagent.workers.tasks.pictures",
 }
 _KIND_OF_MODULE = {module: kind for kind, module in _NAMED.items()}
 _DETECTED_HEAD = Struct("<Qfff")

@@ -1,0 +1,158 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""The worker that writes pictures: frames of the line as JPEG, whole or not at all, into folders that it keeps small.
+
+Its task is KeepPictures. Each WritePicture comes after the ring in which the frame stands, and is answered with
+PictureDone when the frame isn't needed any more. OpenCV is imported for the first picture: until then, and on a node
+that only sweeps its folders, this process is a few megabytes.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from edgeagent.core.pictures import Picture, least_score, outdone_by, read_picture
+from edgeagent.workers.bootstrap import worker_main
+from edgeagent.workers.channel import WorkerChannel
+from edgeagent.workers.messages import Heartbeat, Ring
+from edgeagent.workers.picture_archive import DATA, Archive, companions_of, report
+from edgeagent.workers.ring import RingView
+from edgeagent.workers.tasks.pictures import (
+    Comparison,
+    DrawnVersion,
+    KeepPictures,
+    PictureDone,
+    PictureOrder,
+    WritePicture,
+)
+
+if TYPE_CHECKING:
+    from edgeagent.runtimes.port import Image
+
+_HEARTBEAT_S = 1.0
+_SWEEP_S = 10.0
+"""How often the folders are looked at while no picture comes: a picture goes when it is too old, and when the disk is
+short, also while the cameras are away."""
+Outcome = Literal["kept", "outdone", "no space", "failed"]
+
+
+def serve(channel: WorkerChannel, task: KeepPictures) -> None:
+    """Write what is asked for, and sweep, until the node is gone."""
+    archives = {access.root: Archive(access.root, access.quota) for access in task.archives}
+    view: RingView | None = None
+    turn, swept_at = 0, 0.0
+    channel.send(Heartbeat(turn))
+    while True:
+        if not 0 <= time.monotonic() - swept_at < _SWEEP_S:
+            for archive in archives.values():
+                _sweep(archive)
+            swept_at = time.monotonic()
+        message = channel.receive(_HEARTBEAT_S)
+        match message:
+            case None:
+                turn += 1
+                channel.send(Heartbeat(turn))
+            case Ring(_, slots, slot_bytes):
+                view = RingView(channel.fds.popleft(), slots, slot_bytes)
+            case WritePicture(ticket, slot, height, width, order) if view and order.root in archives:
+                archive = archives[order.root]
+                outcome, why = _write(archive, view.image(slot, height, width), order)
+                view.close()
+                view = None
+                _sweep(archive)
+                least = _least(archive, order.path, order.comparison) if order.comparison else 0
+                channel.send(PictureDone(ticket, outcome, why, least))
+            case _:
+                raise SystemExit(f"a worker that writes pictures has no use for {message!r}")
+
+
+def _write(archive: Archive, image: Image, order: PictureOrder) -> tuple[Outcome, str]:
+    """What became of it, and why."""
+    try:
+        leave: list[Picture] = []
+        if order.comparison:
+            outdone = _outdone(archive, order.path, order.comparison)
+            if outdone is None:
+                return "outdone", ""
+            leave = outdone
+        files = _files(image, order)
+        if not archive.write(order.path, files, leave):
+            return "no space", ""
+        if order.comparison:
+            folder = Path(order.path).parent.parent
+            archive.write_once(str(folder / DATA), data_yaml(order.comparison.names))
+        return "kept", ""
+    except (OSError, ValueError) as e:
+        return "failed", str(e)
+
+
+def _outdone(archive: Archive, path: str, comparison: Comparison) -> list[Picture] | None:
+    new = read_picture(path, 0)
+    if new is None:
+        raise ValueError(f"{path} is no name of a picture")
+    kept = archive.pictures(str(Path(path).parent))
+    return outdone_by(new, kept, comparison.keep, comparison.spacing_s)
+
+
+def _least(archive: Archive, path: str, comparison: Comparison) -> int:
+    return least_score(archive.pictures(str(Path(path).parent)), comparison.keep)
+
+
+def _files(image: Image, order: PictureOrder) -> list[tuple[str, bytes]]:
+    """The picture's files, by path; the picture itself is the last."""
+    files = [(order.path, _jpeg(image, order.quality))]
+    if order.comparison:
+        from edgeagent.workers.drawing import draw
+
+        label, drawn = companions_of(order.path)
+        height, width = image.shape[:2]
+        files = [
+            (label, yolo_label(order.comparison.incumbent, width, height)),
+            (drawn, _jpeg(draw(image, order.comparison), order.quality)),
+            *files,
+        ]
+    return files
+
+
+def _jpeg(image: Image, quality: int) -> bytes:
+    import cv2
+
+    cv2.setNumThreads(1)
+    try:
+        done, data = cv2.imencode(".jpg", image, (cv2.IMWRITE_JPEG_QUALITY, quality))
+    except cv2.error as e:
+        raise ValueError(f"a picture of {image.shape[1]}x{image.shape[0]} can't be JPEG: {e}") from e
+    if not done:
+        raise ValueError(f"a picture of {image.shape[1]}x{image.shape[0]} can't be JPEG")
+    return data.tobytes()
+
+
+def yolo_label(version: DrawnVersion, width: int, height: int) -> bytes:
+    """What a version found, as YOLO labels of a picture of this size in pixels: a line `class x y width height` each,
+    the middle and the size as shares of the picture."""
+    lines = [
+        f"{index} {(x1 + x2) / 2 / width:.6f} {(y1 + y2) / 2 / height:.6f}"
+        f" {(x2 - x1) / width:.6f} {(y2 - y1) / height:.6f}\n"
+        for x1, y1, x2, y2, _, index in version.boxes
+    ]
+    return "".join(lines).encode()
+
+
+def data_yaml(names: tuple[str, ...]) -> bytes:
+    """The description of a YOLO data set of one part, which is where this file is. JSON's texts are YAML's, so any name
+    is written safely."""
+    rows = "".join(f"  {index}: {json.dumps(name)}\n" for index, name in enumerate(names))
+    return f"train: images\nval: images\nnames:\n{rows}".encode()
+
+
+def _sweep(archive: Archive) -> None:
+    try:
+        archive.sweep(time.time())
+    except OSError as e:
+        report(e)
+
+
+if __name__ == "__main__":
+    worker_main(serve, KeepPictures)
