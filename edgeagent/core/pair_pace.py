@@ -3,7 +3,8 @@
 
 Times of served frames are kept in two heaps: of frames that were in work while the second version was, and of those
 that had the machine to themselves. As long as the slow ones of the former are about as fast as those of the latter, the
-pace rises; when they are slower, it falls at once (additive increase, multiplicative decrease, as in TCP).
+pace rises; when they are slower, it falls at once (additive increase, multiplicative decrease, as in TCP), until so few
+served frames meet the second version that the slowest hundredth doesn't show it.
 """
 
 from __future__ import annotations
@@ -26,8 +27,10 @@ class PaceLimits:
 _QUANTILE = 0.95
 _LEAST, _BESIDE, _ALONE = 20, 60, 200
 """Frames of each heap that are needed, and that are kept, at most."""
-_EVERY = 30
-"""Served frames between two looks."""
+_EVERY, _RECENT = 30, 300
+"""Served frames between two looks, and of how many the share is taken that the second version overlapped."""
+_FEW = 0.01
+"""As few slower frames as this share don't reach the 99th percentile."""
 _RISE_FPS, _FALL = 0.5, 0.5
 
 
@@ -39,6 +42,7 @@ class PairPace:
         self._limits = limits
         self._alone: deque[float] = deque(maxlen=_ALONE)
         self._beside: deque[float] = deque(maxlen=_BESIDE)
+        self._recent: deque[bool] = deque(maxlen=_RECENT)
         self._served = 0
 
     @property
@@ -56,13 +60,17 @@ class PairPace:
     def served(self, latency_ms: float, overlapped: bool) -> None:
         """A frame was served. overlapped: the second version was at work while this one was."""
         (self._beside if overlapped else self._alone).append(latency_ms)
+        self._recent.append(overlapped)
         self._served += 1
-        if self._served % _EVERY:
-            return
-        if self.slower > self._limits.slower:
+        if self._served % _EVERY == 0 and len(self._recent) >= 2 * _EVERY:
+            self._look(sum(self._recent) / len(self._recent))
+
+    def _look(self, share: float) -> None:
+        slower = self.slower
+        if slower > self._limits.slower and share > _FEW:
             self.fps = max(self._limits.least_fps, self.fps * _FALL)
-            self._beside.clear()  # what was measured at the pace before says nothing of this one
-        else:
+            self._recent.clear()  # what was measured at the pace before says nothing of this one
+        elif 0 < slower <= self._limits.slower or share <= _FEW / 2:
             self.fps = min(self._limits.most_fps, self.fps + _RISE_FPS)
 
 

@@ -12,7 +12,7 @@ import asyncio
 import math
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import Enum
@@ -20,7 +20,7 @@ from enum import Enum
 import structlog
 
 from edgeagent.core.boxes import Box
-from edgeagent.core.contract import ClassMap
+from edgeagent.core.contract import ClassMap, Names
 from edgeagent.core.pair_pace import PaceLimits, PairPace
 from edgeagent.core.pairs import FramePair
 from edgeagent.serving.engine_process import Engine
@@ -41,7 +41,7 @@ _WAITS = 3
 """For so many intervals a pair waits for the engine that serves to have nothing in hand."""
 
 
-_Given = Sequence[Sequence[float]]  # boxes as an engine gives them
+_Given = tuple[float, float, float, float, float, float]  # a box as an engine gives it
 
 
 class Second(Enum):
@@ -106,6 +106,7 @@ class PairedRun:
 
     def start(self) -> None:
         """Begin. Raises ValueError when the rings have no slots for it."""
+        self._due = self._clock()
         tap = self._router.tap
         subscription = tap.subscribe(self._offered, self._ended, fps=1000.0, frames=_FRAMES)
         self._end = [subscription.close, tap.listen(self._served)]
@@ -200,7 +201,7 @@ class PairedRun:
         _log.warning("pair.overdue", version=self._engine.ref.version, seconds=self._settings.patience_s)
         self._answer(ticket, None)
 
-    def _answer(self, ticket: int, boxes: _Given | None) -> None:
+    def _answer(self, ticket: int, boxes: Sequence[_Given] | None) -> None:
         asked = self._asked
         if asked is None or asked.ticket != ticket:
             return
@@ -214,14 +215,15 @@ class PairedRun:
         finally:
             asked.frame.release()
 
-    def _say(self, frame: Frame, record: Record, boxes: _Given | None, ms: float) -> None:
-        pair = self._pair(frame, record, boxes, ms)
+    def _say(self, frame: Frame, record: Record, boxes: Sequence[_Given] | None, ms: float) -> None:
         try:
-            self._on_pair(pair, frame)
+            self._on_pair(self._pair(frame, record, boxes, ms), frame)
         except Exception:  # noqa: BLE001  (whatever happens to who looks on, the line goes on)
             _log.exception("pair.failed", pipeline=frame.pipeline)
 
-    def _pair(self, frame: Frame, record: Record, given: _Given | None, second_ms: float) -> FramePair:
+    def _pair(
+        self, frame: Frame, record: Record, given: Sequence[_Given] | None, second_ms: float
+    ) -> FramePair:
         """Classes are numbered as the incumbent numbers them."""
         names = self._engine.artifact.contract.names
         reference = record.names if self._second is Second.CANDIDATE else names
@@ -249,13 +251,8 @@ class PairedRun:
             self._lowered = worker.pid
 
 
-def renumbered(
-    boxes: Sequence[Sequence[float]], names: Sequence[str], reference: Sequence[str]
-) -> tuple[Box, ...]:
-    """Boxes with classes as `reference` numbers them, by name. A class that it doesn't have gets a number behind its
-    last."""
-    numbers: Sequence[int] = range(len(names))
-    if names != reference:
-        places = {name: i for i, name in enumerate(reference)}
-        numbers = [places.get(name, len(reference) + i) for i, name in enumerate(names)]
-    return tuple((x1, y1, x2, y2, score, numbers[int(cls)]) for x1, y1, x2, y2, score, cls in boxes)
+def renumbered(boxes: Iterable[_Given], names: Names, reference: Names) -> tuple[Box, ...]:
+    """Boxes of a version with the classes `names`, numbered as `reference` numbers them; a class that it doesn't have
+    gets a number behind its last."""
+    numbers = ClassMap.onto(reference, names)
+    return tuple((x1, y1, x2, y2, score, int(cls)) for x1, y1, x2, y2, score, cls in numbers.boxes(boxes))

@@ -10,7 +10,7 @@ from typing import cast
 from edgeagent.core.model import Contract
 from edgeagent.core.state import VersionRef
 from edgeagent.serving.artifact import Artifact
-from edgeagent.serving.engine_process import Engine
+from edgeagent.serving.engine_process import Asker, Engine
 from edgeagent.serving.frame import Frame
 from edgeagent.serving.record import Timing
 from edgeagent.serving.router import Route, Router
@@ -37,15 +37,20 @@ class FakeEngine(Engine):
         self.router = router
         self.ready = ready
         self.has: list[tuple[int, Frame]] = []  # ticket, frame
+        self.askers: dict[int, Asker | None] = {}  # by ticket
+        self.worker = None
 
     @property
     def in_flight(self) -> int:
         """As the real one counts."""
         return len(self.has)
 
-    def infer(self, ticket: int, frame: Frame, confidence: float, iou: float) -> None:
+    def infer(
+        self, ticket: int, frame: Frame, confidence: float, iou: float, asker: Asker | None = None
+    ) -> None:
         """Take it; nothing happens yet."""
         self.has.append((ticket, frame))
+        self.askers[ticket] = asker or self.router
 
     @property
     def seqs(self) -> list[int]:
@@ -54,23 +59,29 @@ class FakeEngine(Engine):
 
     def answers(self, *boxes: tuple[float, ...], place: int = 0) -> None:
         """Detections of the oldest frame, or of one that another stream has."""
-        assert self.router is not None
         ticket, _ = self.has.pop(place)
         data = b"".join(BOX_STRUCT.pack(*box) for box in boxes)
-        self.router.detected(self, Detected(ticket, 1.0, 2.0, 3.0, data))
+        self._asker(ticket).detected(self, Detected(ticket, 1.0, 2.0, 3.0, data))
 
     def faults(self) -> None:
         """It can't infer the oldest frame."""
-        assert self.router is not None
         ticket, _ = self.has.pop(0)
-        self.router.fault(self, ticket, "NaN")
+        self._asker(ticket).fault(self, ticket, "NaN")
 
     def dies(self) -> None:
         """Its worker is gone, with all that it had."""
         assert self.router is not None
         self.ready = False
-        self.has.clear()
+        had, self.has = self.has, []
+        for ticket, _ in had:
+            if (asker := self._asker(ticket)) is not self.router:
+                asker.fault(self, ticket, "it died")
         self.router.lost(self)
+
+    def _asker(self, ticket: int) -> Asker:
+        asker = self.askers.pop(ticket, self.router)
+        assert asker is not None
+        return asker
 
     def restarts(self) -> None:
         """Its next worker is ready."""
