@@ -25,7 +25,15 @@ class GoldenGateConfig(Section):
 
 
 class LatencyGateConfig(Section):
-    """How slow a version may be on this node."""
+    """How slow a version may be on this node: p95 of a frame, from its letterbox to its boxes, without waits.
+
+    budget_ms: milliseconds that it must keep to, whatever serves. Without one it must not miss the frame interval of
+    the fastest live pipeline, unless what serves is about as slow. max_ratio: of how many times the time of what serves
+    it may take, measured in turns; differences of less than 2 ms don't count.
+    """
+
+    budget_ms: float | None = Field(default=None, gt=0, le=86_400_000, allow_inf_nan=False)
+    max_ratio: float = Field(default=2.0, ge=1, le=1000, allow_inf_nan=False)
 
 
 class MemoryGateConfig(Section):

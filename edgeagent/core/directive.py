@@ -54,7 +54,15 @@ class Directive:
         return all(getattr(self, name) == getattr(other, name) for name in _PREPARED_BY)
 
 
-_PREPARED_BY = ("version", "allow_new_contract", "classes", "add_classes", "drop_classes", "gates")
+_PREPARED_BY = (
+    "version",
+    "allow_new_contract",
+    "allow_slow",
+    "classes",
+    "add_classes",
+    "drop_classes",
+    "gates",
+)
 _DEFAULTS = {name: getattr(Directive(""), name) for name in PARSERS}
 _KNOWN = ("version", *PARSERS)
 assert tuple(f.name for f in fields(Directive) if f.name != "intent_id") == _KNOWN

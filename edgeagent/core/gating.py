@@ -38,7 +38,8 @@ class GateTerms:
     """What gates judge by beside the version itself.
 
     active_contract: of what serves, None: nothing does; names_in_force: the class names by their ids in the records
-    (see `core.contract`), () where these are the active version's own; allow_new_contract, classes: the operator's
+    (see `core.contract`), () where these are the active version's own; interval_ms: between two frames of the fastest
+    live pipeline, 0 without one; allow_new_contract, classes: the operator's
     leave to change that;
     plug_ins: the gates of other packages. confidence, iou: the pipelines' own, the lowest confidence where they differ.
     limits: thresholds by gate and name, as configured, or as the directive says. golden: the labelled pictures of this
@@ -56,6 +57,7 @@ class GateTerms:
     golden: Path | None = None
     names_in_force: tuple[str, ...] = ()
     replay: tuple[Path, ...] = ()
+    interval_ms: float = 0.0
 
 
 @dataclass(frozen=True)

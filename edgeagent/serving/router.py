@@ -128,6 +128,11 @@ class Router:
         """Frames a second that the live pipelines send together. What others send waits for its turn."""
         return sum(route.rate() for route in self._routes if route.live)
 
+    def shortest_interval_ms(self) -> float:
+        """Milliseconds between two frames of the fastest live pipeline; 0 while none sends frames."""
+        fastest = max((route.rate() for route in self._routes if route.live), default=0.0)
+        return 1000 / fastest if fastest else 0.0
+
     def add(self, route: Route) -> None:
         """Route this pipeline's frames too."""
         self._routes.append(route)

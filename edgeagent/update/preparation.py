@@ -14,7 +14,7 @@ import structlog
 from edgeagent import gates
 from edgeagent.core.contract import Names
 from edgeagent.core.form import FrameSizes
-from edgeagent.core.gating import ClassTerms, GateResult, GateTerms
+from edgeagent.core.gating import GateResult, GateTerms
 from edgeagent.core.lifecycle import Stage
 from edgeagent.core.model import Contract
 from edgeagent.core.state import Goal, PrepareMode
@@ -22,13 +22,13 @@ from edgeagent.core.tuning import Tuning
 from edgeagent.core.verified import VerifiedVersion
 from edgeagent.errors import EdgeAgentError, UsageError
 from edgeagent.gates import contract as contract_gate
-from edgeagent.gates import plug_ins
 from edgeagent.runtimes.variants import variants
 from edgeagent.serving.artifact import Artifact
 from edgeagent.serving.frame import Frame
 from edgeagent.store.cache import Cache
 from edgeagent.update.autotune import can_serve_unconverted, tune, unconverted
 from edgeagent.update.confirm import confirm
+from edgeagent.update.gate_terms import gate_terms
 from edgeagent.update.trial_runner import PrepareSettings, TrialRunner
 from edgeagent.update.tuning_cache import (
     TuningRequest,
@@ -79,7 +79,7 @@ class PreparationContext:
     gates): a stage is reached, or a gate has found something on it. refused: digests that this node won't serve; what
     the cache holds of them is not the last word. backend: what the version will likely be tried in, "" when nobody
     knows. on_backend: what it is going to be loaded in, as soon as that is known. names_in_force: the class names by
-    the ids that the records have.
+    the ids that the records have. interval_ms: between two frames of the fastest live pipeline, 0 without one.
     """
 
     active_contract: Contract | None
@@ -90,6 +90,7 @@ class PreparationContext:
     backend: str = ""
     on_backend: Callable[[str], None] = lambda backend: None
     names_in_force: Names = ()
+    interval_ms: Callable[[], float] = lambda: 0.0
     active_plan: LoadPlan | None = None
 
 
@@ -166,18 +167,14 @@ class Preparation:
     @cached_property
     def _terms(self) -> GateTerms:
         """What the gates judge by. Reads the disk when it is first asked for in the life of the process."""
-        asked, settings, active = self._goal.directive, self._settings, self._context.active_contract
-        return GateTerms(
-            active,
-            asked.allow_new_contract,
-            plug_ins.installed(),
-            ClassTerms(asked.classes or "same", asked.add_classes, asked.drop_classes),
-            settings.confidence,
-            settings.iou,
-            settings.gates.limits(asked.gates),
-            settings.golden,
-            self._context.names_in_force if active and self._context.names_in_force != active.names else (),
-            settings.replay if self._mode is PrepareMode.UPDATE else (),
+        c = self._context
+        return gate_terms(
+            self._goal.directive,
+            self._mode,
+            self._settings,
+            c.active_contract,
+            c.names_in_force,
+            c.interval_ms(),
         )
 
     # -- what was prepared before --------------------------------------------------------------------

@@ -237,6 +237,7 @@ class Updater:
                 backend="" if is_rebuild else self._backend,
                 on_backend=expect,
                 names_in_force=self.slot.classes.names,
+                interval_ms=self.router.shortest_interval_ms,
                 active_plan=engine.artifact.plan if engine else None,
             ),
         )

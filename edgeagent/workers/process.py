@@ -18,13 +18,13 @@ import structlog
 
 from edgeagent.core.text import clean, cut
 from edgeagent.util.liveness import liveness_clock
+from edgeagent.util.processor_time import Starvation
 from edgeagent.workers.bootstrap import lower_priority
 from edgeagent.workers.channel import channel_pair
 from edgeagent.workers.environment import worker_environment
 from edgeagent.workers.limits import WATCH_S, WorkerLimits, WorkerUsage
 from edgeagent.workers.messages import Message
 from edgeagent.workers.node_channel import NodeChannel
-from edgeagent.workers.processor_time import Starvation
 from edgeagent.workers.system_calls import exit_fd
 
 _log = structlog.get_logger(__name__)

@@ -18,10 +18,10 @@ from edgeagent.runtimes.convert import convert, product
 from edgeagent.runtimes.detection.detector import Detector
 from edgeagent.runtimes.registry import conversions
 from edgeagent.runtimes.variants import Variant
+from edgeagent.util.processor_time import ProcessorTime
 from edgeagent.workers.channel import WorkerChannel
 from edgeagent.workers.options import engine_options, load_plan
 from edgeagent.workers.pictures import LineFrames, pattern, pictures_as_they_come, read_golden
-from edgeagent.workers.processor_time import ProcessorTime
 from edgeagent.workers.tasks.engine import LoadPlan
 from edgeagent.workers.tasks.prepare import BenchmarkResult, Proven, TrialSetup, TrialStarted
 

@@ -4,12 +4,14 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from edgeagent.core.events import StageReached
 from edgeagent.core.form import Form
 from edgeagent.core.lifecycle import Stage
 from edgeagent.core.model import Contract
-from edgeagent.core.pace import Pace
+from edgeagent.core.pace import Latency, Pace, p95
 from edgeagent.core.tuning import Tuning
 from tests.support.playbook import UNPROVEN, Act, Playbook, digest_of, intent, ref
 
@@ -45,6 +47,47 @@ def test_the_reason_says_the_figures_and_the_way_out() -> None:
     assert "every 33 ms" in why
     assert "takes 8 ms" in why
     assert "allow_slow" in why
+
+
+@pytest.mark.parametrize(
+    ("found", "budget_ms", "max_ratio", "said"),
+    [
+        (Latency(30.0, 10.0, 100.0), None, 2.0, "3.0 times"),  # three times slower, and yet fast enough
+        (Latency(18.0, 10.0, 100.0), None, 2.0, ""),
+        (Latency(3.0, 1.0, 100.0), None, 2.0, ""),  # too little to be felt, or told
+        (Latency(60.0, 30.0, 33.0), None, 4.0, "a pipeline sends one every 33 ms"),
+        (
+            Latency(60.0, 50.0, 33.0),
+            None,
+            4.0,
+            "",
+        ),  # the line drops frames already, and no more with this one
+        (Latency(60.0, 30.0, 0.0), None, 4.0, ""),  # films, which wait
+        (Latency(60.0, 50.0, 33.0), 55.0, 4.0, "budget_ms is 55"),  # the operator's word, whatever serves
+        (Latency(60.0, 30.0, 33.0), 80.0, 4.0, ""),  # in the place of the interval
+        (Latency(60.0, 0.0, 33.0), None, 2.0, ""),  # nothing to compare with
+        (Latency(60.0, 0.0, 33.0), 50.0, 2.0, "budget_ms is 50"),
+    ],
+)
+def test_a_version_keeps_to_its_budget_and_near_what_serves(
+    found: Latency, budget_ms: float | None, max_ratio: float, said: str
+) -> None:
+    """The same rule as for the loaded engine, where the operator has no budget of his own."""
+    reasons = found.reasons(budget_ms, max_ratio)
+    assert [said in reason for reason in reasons] == ([True] if said else [])
+
+
+def test_the_same_version_is_never_too_slow() -> None:
+    """Whatever the interval."""
+    assert Latency(500.0, 500.0, 10.0).reasons(None, 1.0) == []
+
+
+@given(st.lists(st.floats(0, 1e6), min_size=1, max_size=60))
+def test_p95_is_one_of_the_values_and_few_are_above(values: list[float]) -> None:
+    """At most one in twenty."""
+    found = p95(values)
+    assert found in values
+    assert sum(value > found for value in values) <= len(values) // 20
 
 
 def ready(node: Playbook, version: str, form: Form | None = None) -> list[Act]:

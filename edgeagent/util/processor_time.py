@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from time import perf_counter
 
 _TASKS = Path("/proc/self/task")
 _LOOK_AFTER_S = 1.0
@@ -27,6 +29,28 @@ class ProcessorTime:
         return _counted(self._tasks)
 
 
+class OwnTime:
+    """Times what a process does, without the waits for a processor: beside a line that is at work at a higher priority,
+    a clock on the wall measures the line.
+
+    From what the clock says goes the longest wait of any of its threads, for those that work on one thing wait for each
+    other; what a thread sleeps, or waits for a device, counts. tasks: as the kernel shows them.
+    """
+
+    def __init__(self, tasks: Path = _TASKS) -> None:
+        self._tasks = tasks
+
+    def of(self, work: Callable[[], object]) -> float:
+        """Seconds that `work` takes of its own."""
+        before = _waits(self._tasks)
+        begun = perf_counter()
+        work()
+        took = perf_counter() - begun
+        after = _waits(self._tasks)
+        waited = max((after[task] - before.get(task, 0) for task in after), default=0) / 1e9
+        return max(took - waited, 0.0)
+
+
 class Starvation:
     """How long a process that says nothing has waited for a processor meanwhile. Asked again and again."""
 
@@ -46,6 +70,17 @@ class Starvation:
         if self._before is None:
             self._before = waited
         return min(max(waited - self._before, 0) / 1e9, silent_s)
+
+
+def _waits(tasks: Path) -> dict[str, int]:
+    """Nanoseconds that each thread waited for a processor, by its number."""
+    waits = {}
+    for stat in tasks.glob("*/schedstat"):
+        try:
+            waits[stat.parent.name] = int(stat.read_text().split()[1])
+        except (OSError, ValueError, IndexError):
+            continue  # the thread has just ended
+    return waits
 
 
 def _counted(tasks: Path) -> tuple[int, int]:

@@ -3,11 +3,12 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 
 import pytest
 
-from edgeagent.workers.processor_time import ProcessorTime, Starvation
+from edgeagent.util.processor_time import OwnTime, ProcessorTime, Starvation
 
 
 def thread(tasks: Path, number: int, ran_ms: int, waited_ms: int) -> None:
@@ -50,6 +51,24 @@ def test_starved_is_who_waits_while_it_says_nothing(tmp_path: Path) -> None:
     assert starvation.since(0.1) == 0.0
     assert starvation.since(2.0) == 0.0
     assert Starvation(8, tmp_path).since(9.0) == 0.0
+
+
+def test_time_of_its_own_is_without_the_waits(tmp_path: Path) -> None:
+    """The longest wait of any thread goes off what the clock says; what it waited before is none of it."""
+    thread(tmp_path, 1, 10, 5000)
+
+    def starved() -> None:
+        thread(tmp_path, 1, 10, 3_600_000)
+        thread(tmp_path, 2, 10, 20)
+
+    assert OwnTime(tmp_path).of(starved) == 0.0
+    assert OwnTime(tmp_path).of(lambda: None) > 0.0
+    assert OwnTime(tmp_path / "nothing").of(lambda: None) > 0.0
+
+
+def test_what_sleeps_takes_time_of_its_own() -> None:
+    """A network that waits for something else is slow all the same."""
+    assert OwnTime().of(lambda: threading.Event().wait(0.02)) > 0.01
 
 
 def test_this_machine_tells_something() -> None:

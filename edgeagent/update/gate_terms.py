@@ -1,0 +1,45 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""What the gates judge a version by: of the configuration, of the directive, and of what serves."""
+
+from __future__ import annotations
+
+from edgeagent.core.contract import Names
+from edgeagent.core.directive import Directive
+from edgeagent.core.gating import ClassTerms, GateTerms
+from edgeagent.core.model import Contract
+from edgeagent.core.state import PrepareMode
+from edgeagent.gates import plug_ins
+from edgeagent.update.trial_runner import PrepareSettings
+
+
+def gate_terms(
+    asked: Directive,
+    mode: PrepareMode,
+    settings: PrepareSettings,
+    active: Contract | None,
+    names_in_force: Names,
+    interval_ms: float,
+) -> GateTerms:
+    """The terms for a version that is asked for, or rebuilt. active: the contract of what serves; names_in_force: class
+    names by their ids in the records; interval_ms: between two frames of the fastest live pipeline, 0 without one.
+
+    Reads the disk when it is first called in the life of the process. Raises UsageError for a threshold that there is
+    none of.
+    """
+    limits = dict(settings.gates.limits(asked.gates))
+    if asked.allow_slow or mode is PrepareMode.REBUILD:
+        # What may be slow; what serves already, and is made for frames that may be larger.
+        limits["latency"] = {}
+    return GateTerms(
+        active_contract=active,
+        allow_new_contract=asked.allow_new_contract,
+        plug_ins=plug_ins.installed(),
+        classes=ClassTerms(asked.classes or "same", asked.add_classes, asked.drop_classes),
+        confidence=settings.confidence,
+        iou=settings.iou,
+        limits=limits,
+        golden=settings.golden,
+        names_in_force=names_in_force if active and names_in_force != active.names else (),
+        replay=settings.replay if mode is PrepareMode.UPDATE else (),
+        interval_ms=interval_ms,
+    )
