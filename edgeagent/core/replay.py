@@ -141,19 +141,20 @@ class ReplayTally:
         return figures
 
     def limits(self) -> dict[str, Figure]:
-        """What the figures are held against, under the same names: how many frames and objects there must be; of the
-        objects the shares that may be lost, moved, renamed, weaker; how many times as many may be found."""
-        limits = self._limits
-        return {
-            "frames": limits.min_frames,
-            "objects": limits.min_objects,
+        """What the figures are held against, under the same names and as numbers of the same kind: the least frames and
+        objects; how many objects may be found; how many may be lost whatever is gained, moved, renamed, weaker; how
+        many frames may be emptied. They are of all objects: each class has its own."""
+        limits, counts = self._limits, total(self._differences.classes.values())
+        most = {
             "candidate_objects": limits.max_more * self._active,
-            "lost": limits.lost,
-            "moved": limits.moved,
-            "renamed": limits.renamed,
-            "weaker": limits.weaker,
-            "emptied": limits.max_empty,
+            "lost": limits.lost_anyway * counts.found,
+            "moved": limits.moved * counts.shared,
+            "renamed": limits.renamed * counts.shared,
+            "weaker": limits.weaker * counts.shared,
+            "emptied": limits.max_empty * self._seen + self._filled,
         }
+        least = {"frames": limits.min_frames, "objects": limits.min_objects}
+        return {**least, **{name: round(value, 1) for name, value in most.items()}}
 
     def _is_emptier(self) -> bool:
         more = self._emptied - self._filled

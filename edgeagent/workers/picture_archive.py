@@ -50,6 +50,8 @@ class Archive:
             self._scanned_at = now
             self._remove_empty()
         self.remove(over_quota(self._pictures.values(), self.quota, now, self._free_bytes(self.root)))
+        if not self.quota.max_pictures and not os.listdir(self.root):
+            self.root.rmdir()
 
     def write(self, path: str, files: Sequence[tuple[str, bytes]], leave: Iterable[Picture] = ()) -> bool:
         """Write a picture's files, of which the last is the picture itself, at `path`; each appears whole or not at

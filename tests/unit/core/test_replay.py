@@ -68,6 +68,9 @@ def test_the_same_version_passes() -> None:
     assert (figures["agreement"], figures["lost"], figures["gained"]) == (1.0, 0, 0)
     assert figures["objects scratch"] == 66
     assert figures["too few to tell"] == "stain"
+    limits = tally.limits()
+    assert limits.keys() <= figures.keys()
+    assert (limits["frames"], limits["lost"], limits["moved"], limits["emptied"]) == (50, 26.4, 33.0, 6.6)
 
 
 @pytest.mark.parametrize("seed", range(20))

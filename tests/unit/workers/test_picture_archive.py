@@ -83,6 +83,16 @@ def test_what_is_no_picture_stays(tmp_path: Path) -> None:
     assert there(tmp_path) == ["notes/readme.txt"]
 
 
+def test_where_none_is_kept_any_more_the_folder_goes(tmp_path: Path) -> None:
+    """So that a node has nothing to look after at its next start."""
+    root = tmp_path / "replay"
+    write(Archive(root, DAY), 0, 1)
+    none = Archive(root, PictureQuota(1000, 86_400.0, 0, 0))
+    none.sweep(NOW)
+    assert not root.exists()
+    none.sweep(NOW)
+
+
 def test_what_a_killed_worker_left_goes(tmp_path: Path) -> None:
     """Half a picture is under no picture's name; a label without its picture is of no use."""
     images = tmp_path / "yolo" / "v2" / "images"
