@@ -32,9 +32,8 @@ class KeptPictures:
         )
 
     def start(self) -> None:
-        """Look after what lies there. To be called once, when what is urgent has been started."""
-        if self.replay_root.exists() or self.disagreements_root.exists():
-            self.writer.start()
+        """Look after what lies there from now on. To be called once, when what is urgent has been started."""
+        self.writer.start()
 
     async def close(self) -> None:
         """Return when the worker is gone."""

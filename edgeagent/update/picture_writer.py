@@ -7,6 +7,7 @@ dies is one frame, which comes back when that process is gone.
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -31,6 +32,9 @@ PROGRAM = WorkerProgram("pictures", "edgeagent.workers.picture_writer", low_prio
 LIMITS = WorkerLimits(memory_bytes=2 << 30, silence_s=20.0, start_s=60.0)
 """A frame of 256 MB, a copy to draw on and its JPEG fit; a disk may take some seconds over a picture."""
 _RESPAWN_S = (1.0, 60.0)
+_IDLE_S = 60.0
+_SWEEP_S = 300.0
+"""How often the archives are looked at while no picture comes, by a worker that is started for that."""
 
 
 @dataclass
@@ -55,15 +59,19 @@ class PictureWriter:
         archives: tuple[ArchiveAccess, ...],
         limits: WorkerLimits = LIMITS,
         backoff_s: tuple[float, float] = _RESPAWN_S,
+        idle_s: float = _IDLE_S,
     ) -> None:
+        """backoff_s: first and longest pause after a worker that died; idle_s: after so long without a picture it
+        ends, and is started again with the next one."""
         self.worker: WorkerProcess | None = None
         self._archives = archives
-        self._limits = limits
+        self._limits, self._idle_s = limits, idle_s
         self._backoff = Backoff(*backoff_s, jitter=0.0)
         self._start_at = 0.0  # monotonic seconds
         self._job: _Job | None = None
         self._tickets = 0
         self._trouble = ""
+        self._timer: asyncio.TimerHandle | None = None
         self._closed = False
 
     @property
@@ -71,9 +79,11 @@ class PictureWriter:
         """Whether a picture that is offered now would be taken."""
         return self._job is None and not self._closed and (self.worker is not None or self._may_start())
 
-    def start(self) -> None:
-        """Have the worker run, so that what lies in the archives doesn't outstay its time while no picture comes."""
-        if self.idle and self.worker is None:
+    def start(self, sweep_s: float = _SWEEP_S) -> None:
+        """Have a worker look at the archives that are there, now and every `sweep_s` seconds, so that nothing outstays
+        its time while no picture comes."""
+        self._timer = asyncio.get_running_loop().call_later(sweep_s, self.start, sweep_s)
+        if self.worker is None and self.idle and any(access.root.exists() for access in self._archives):
             self._spawn()
 
     def offer(
@@ -104,6 +114,8 @@ class PictureWriter:
     async def close(self) -> None:
         """Return when the worker is gone, and its frame given back. Idempotent."""
         self._closed = True
+        if self._timer:
+            self._timer.cancel()
         if self.worker:
             await self.worker.end("the node stops")
 
@@ -113,7 +125,7 @@ class PictureWriter:
     def _spawn(self) -> bool:
         try:
             self.worker = WorkerProcess(
-                PROGRAM, KeepPictures(self._archives), self._heard, self._ended, self._limits
+                PROGRAM, KeepPictures(self._archives, self._idle_s), self._heard, self._ended, self._limits
             )
         except OSError as e:
             self._start_at = time.monotonic() + self._backoff.next_s()
@@ -140,7 +152,7 @@ class PictureWriter:
     def _ended(self, how: Exit) -> None:
         self.worker = None
         self._give_back()
-        if not self._closed:
+        if not self._closed and how.code:  # else it had nothing to do
             self._start_at = time.monotonic() + self._backoff.next_s()
             _log.warning("pictures.worker_ended", how=str(how))
 

@@ -63,8 +63,8 @@ def _legend(picture: Image, comparison: Comparison, scale: float, thick: int) ->
     """Which line is whose, at the upper left, on a dark ground."""
     step = round(30 * scale)
     rows = (
-        (comparison.incumbent, _ORANGE, f"serves: {comparison.incumbent.version}"),
-        (comparison.candidate, _BLUE, f"on trial: {comparison.candidate.version}"),
+        (comparison.incumbent, _ORANGE, f"before: {comparison.incumbent.version}"),
+        (comparison.candidate, _BLUE, f"new: {comparison.candidate.version}"),
     )
     texts = [f"{text} ({len(version.boxes)})" for version, _, text in rows]
     width = max(cv2.getTextSize(text, _FONT, scale, 1)[0][0] for text in texts)
@@ -79,8 +79,11 @@ def _legend(picture: Image, comparison: Comparison, scale: float, thick: int) ->
 
 
 def _text(picture: Image, text: str, at: tuple[int, int], colour: Colour, scale: float) -> None:
-    """OpenCV's letters are those of ASCII; others become question marks. A dark edge keeps them readable."""
+    """As far to the left, down or up as it takes to be inside the picture. OpenCV's letters are those of ASCII; others
+    become question marks. Dark ones below, to the right, keep them readable on anything."""
     shown = text.encode("ascii", "replace").decode()
-    x, y = at[0], int(np.clip(at[1], round(20 * scale), picture.shape[0] - 4))
-    cv2.putText(picture, shown, (x, y), _FONT, scale, _DARK, 3, cv2.LINE_AA)
+    height, width = picture.shape[:2]
+    x = max(0, min(at[0], width - cv2.getTextSize(shown, _FONT, scale, 1)[0][0] - 4))
+    y = int(np.clip(at[1], round(20 * scale), height - 4))
+    cv2.putText(picture, shown, (x + 1, y + 1), _FONT, scale, _DARK, 1, cv2.LINE_AA)
     cv2.putText(picture, shown, (x, y), _FONT, scale, colour, 1, cv2.LINE_AA)

@@ -2,8 +2,8 @@
 """The worker that writes pictures: frames of the line as JPEG, whole or not at all, into folders that it keeps small.
 
 Its task is KeepPictures. Each WritePicture comes after the ring in which the frame stands, and is answered with
-PictureDone when the frame isn't needed any more. OpenCV is imported for the first picture: until then, and on a node
-that only sweeps its folders, this process is a few megabytes.
+PictureDone when the frame isn't needed any more. It ends when it has had nothing to write for a while: its memory is
+that of OpenCV, which is imported for the first picture.
 """
 
 from __future__ import annotations
@@ -39,19 +39,21 @@ Outcome = Literal["kept", "outdone", "no space", "failed"]
 
 
 def serve(channel: WorkerChannel, task: KeepPictures) -> None:
-    """Write what is asked for, and sweep, until the node is gone."""
+    """Write what is asked for, and sweep, until the node is gone or there is nothing to do."""
     archives = {access.root: Archive(access.root, access.quota) for access in task.archives}
     view: RingView | None = None
-    turn, swept_at = 0, 0.0
+    turn, swept_at, asked_at = 0, -_SWEEP_S, time.monotonic()
     channel.send(Heartbeat(turn))
     while True:
-        if not 0 <= time.monotonic() - swept_at < _SWEEP_S:
+        if time.monotonic() - swept_at >= _SWEEP_S:
             for archive in archives.values():
                 _sweep(archive)
             swept_at = time.monotonic()
         message = channel.receive(_HEARTBEAT_S)
         match message:
             case None:
+                if time.monotonic() - asked_at > task.idle_s:
+                    return
                 turn += 1
                 channel.send(Heartbeat(turn))
             case Ring(_, slots, slot_bytes):
@@ -62,6 +64,7 @@ def serve(channel: WorkerChannel, task: KeepPictures) -> None:
                 view.close()
                 view = None
                 _sweep(archive)
+                asked_at = time.monotonic()
                 least = _least(archive, order.path, order.comparison) if order.comparison else 0
                 channel.send(PictureDone(ticket, outcome, why, least))
             case _:

@@ -89,12 +89,13 @@ def run(
     test: Callable[[PictureWriter], Awaitable[None]],
     quota: PictureQuota = PLENTY,
     silence_s: float = 20.0,
+    idle_s: float = 60.0,
 ) -> None:
     """A test with a writer for one archive, which is closed at the end."""
 
     async def run() -> None:
         limits = WorkerLimits(None, silence_s, start_s=60.0)
-        writer = PictureWriter((ArchiveAccess(root, quota),), limits, backoff_s=(0.01, 0.1))
+        writer = PictureWriter((ArchiveAccess(root, quota),), limits, backoff_s=(0.01, 0.1), idle_s=idle_s)
         try:
             await test(writer)
         finally:
@@ -233,6 +234,26 @@ def test_old_pictures_go_without_any_new_one(tmp_path: Path) -> None:
         await until(lambda: not old.exists(), "its end")
 
     run(tmp_path, test, PictureQuota(1 << 30, 60.0, 1000, 0))
+
+
+def test_it_ends_when_there_is_nothing_to_do(tmp_path: Path) -> None:
+    """Its memory with it. The next picture starts another, as does the next look at the archive."""
+    (tmp_path / "line-1").mkdir()
+
+    async def test(writer: PictureWriter) -> None:
+        camera = Camera()
+        for _ in range(2):
+            frame = camera.takes()
+            assert writer.offer(frame, order(tmp_path, frame))
+            await until(lambda: writer.idle, "an answer")
+            await until(lambda: writer.worker is None, "its end")
+            assert writer.idle
+        assert len(pictures(tmp_path)) == 2
+        writer.start(sweep_s=0.1)
+        await until(lambda: writer.worker is None, "its end")
+        await until(lambda: writer.worker, "the next look")
+
+    run(tmp_path, test, idle_s=0.0)
 
 
 def compared(score: int, frame: Frame, root: Path, keep: int) -> PictureOrder:

@@ -21,9 +21,11 @@ class ArchiveAccess:
 
 @dataclass(frozen=True)
 class KeepPictures:
-    """Write pictures into these archives, and keep each within its quota, until the node is gone."""
+    """Write pictures into these archives, and keep each within its quota, until the node is gone, or nothing has been
+    asked for `idle_s` seconds."""
 
     archives: tuple[ArchiveAccess, ...]
+    idle_s: float
 
 
 @dataclass(frozen=True)
