@@ -48,8 +48,10 @@ from edgeagent.status.node_status import NodeStatus
 from edgeagent.status.schema import ConfigStoreStatus, HistoryCheck, ModelStoreStatus, Outcome, Status
 from edgeagent.status.summary import status_url, summarize
 from edgeagent.store.pace import Pace
+from edgeagent.update.background import for_ever
 from edgeagent.update.journal import Journal
 from edgeagent.update.kept_pictures import KeptPictures
+from edgeagent.update.sentinel import sentinels
 from edgeagent.update.state_dir import StateDir
 from edgeagent.update.state_file import load_state
 from edgeagent.update.trial_runner import PrepareSettings
@@ -137,9 +139,12 @@ class Node:
             partial(self._housekeeping, watcher, journal),
             self.api.keep_trying,
         ]
+        told = self.metrics.sentinel_replayed
+        self._node_status.sentinels = sentinels(self.config, self.updaters, journal.record, told)
+        tasks += [sentinel.run for sentinel in self._node_status.sentinels.values()]
         if self._announcer:
             tasks.append(partial(self._announcer.run, lambda: watcher.connection.connected))
-        self._background_tasks = [asyncio.create_task(_for_ever(task)) for task in tasks]
+        self._background_tasks = [asyncio.create_task(for_ever(task)) for task in tasks]
         self._notifier.ready("starting")
         _log.info("node.started", node=self.config.node.id, api=self.api.url, pid=os.getpid())
 
@@ -382,13 +387,3 @@ class Node:
             active=status.active.version if status.active else None,
             held=status.held,
         )
-
-
-async def _for_ever(task: Callable[[], Awaitable[None]]) -> None:
-    """A fault in a background task is logged, and the task begun again: operators depend on it, the line doesn't."""
-    while True:
-        try:
-            await task()
-        except Exception:  # noqa: BLE001  (whatever it is, the watchdog must go on being fed)
-            _log.exception("task.failed", task=str(task))
-            await asyncio.sleep(_HOUSEKEEPING_S)

@@ -143,9 +143,17 @@ class ProbationConfig(Section):
 
 
 class SentinelConfig(Section):
-    """The watch over a stable version. roll_back: one that keeps failing goes back by itself to the version before."""
+    """The watch over a stable version. roll_back: one that keeps failing goes back by itself to the version before.
+
+    golden_hours: between two replays of the golden pictures through the engine that serves, 0: none; without golden
+    pictures there is none. golden_differing: share of the pictures on which it may find something else than when it was
+    proved, beyond `engine.parity`. on_breach: what comes of more.
+    """
 
     roll_back: bool = True
+    golden_hours: float = Field(default=24.0, ge=0, le=8760, allow_inf_nan=False)
+    golden_differing: Fraction = 0.05
+    on_breach: Literal["report", "rollback"] = "report"
 
 
 class SwitchConfig(Section):

@@ -132,6 +132,13 @@ class Metrics:
             registry=r,
         )
 
+        self._drift = Gauge(
+            "edgeagent_sentinel_differing",
+            "Share of the golden pictures on which what serves finds something else than when it was proved.",
+            ["model"],
+            registry=r,
+        )
+
     def render(self) -> bytes:
         """The text that Prometheus scrapes (`content_type`). Thread-safe; it asks the GPU's driver, which may wait."""
         return generate_latest(self.registry)
@@ -150,7 +157,8 @@ class Metrics:
         record = event.record
         if record.event == "intent":
             self._invalid.labels(record.model).inc()
-        if record.event in ("intent", "rebuild"):  # neither is about another version
+        # Not about another version, or the log's own.
+        if record.event in ("intent", "rebuild", "audit") or record.result in ("drifted", "agrees"):
             return
         self._swaps.labels(record.model, record.result).inc()
         for stage, seconds in record.stages.items():
@@ -183,6 +191,10 @@ class Metrics:
     def intent_source_connected(self, url: str, connected: bool) -> None:
         """Whether one of the sources of intent can be reached now."""
         self._source_connected.labels(url).set(connected)
+
+    def sentinel_replayed(self, model: str, differing: float) -> None:
+        """The golden pictures went through the engine that serves; `differing`: share of them that differ."""
+        self._drift.labels(model).set(differing)
 
     def hook_delivery(self, hook: str, result: str) -> None:
         """A configured webhook was called; `result` is that of web/hooks.py."""

@@ -9,6 +9,7 @@ from edgeagent.core.goal import goal, rejection_of
 from edgeagent.core.lifecycle import Stage
 from edgeagent.core.probation import keeps_failing
 from edgeagent.core.rollback import rollback_target
+from edgeagent.core.sentinel import SentinelState
 from edgeagent.core.state import Candidate, Override, State
 from edgeagent.serving.engine_process import Engine
 from edgeagent.status.schema import (
@@ -19,11 +20,13 @@ from edgeagent.status.schema import (
     LoadedEngine,
     ModelStatus,
     RejectedVersion,
+    SentinelStatus,
 )
+from edgeagent.update.sentinel import GoldenSentinel
 from edgeagent.update.updater import Updater
 
 
-def model_status(updater: Updater) -> ModelStatus:
+def model_status(updater: Updater, sentinel: GoldenSentinel | None = None) -> ModelStatus:
     """What should serve, what does, what waits, and why."""
     s = updater.state
     wanted = goal(s) or s.directive
@@ -45,6 +48,15 @@ def model_status(updater: Updater) -> ModelStatus:
         ],
         last_error=s.last_error or None,
         failing=failing(updater) or None,
+        sentinel=_sentinel(sentinel.state) if sentinel else None,
+    )
+
+
+def _sentinel(seen: SentinelState) -> SentinelStatus | None:
+    if seen == SentinelState():
+        return None
+    return SentinelStatus(
+        at=seen.at, first_at=seen.first_at, figures=dict(seen.figures), why=seen.why or None
     )
 
 

@@ -12,6 +12,7 @@ from edgeagent.status.model_status import failing, model_status, state_name
 from edgeagent.status.pipeline_status import pipeline_status
 from edgeagent.status.schema import ModelStatus, PipelineStatus, WorkerStatus
 from edgeagent.update.picture_writer import PictureWriter
+from edgeagent.update.sentinel import GoldenSentinel
 from edgeagent.update.updater import Updater
 from edgeagent.workers.process import WorkerProcess
 
@@ -30,12 +31,13 @@ class NodeStatus:
         self._pipelines = pipelines
         self._metrics = metrics
         self._pictures = pictures
+        self.sentinels: Mapping[str, GoldenSentinel] = {}
         self._shown_models: set[tuple[str, str, str, str, str]] = set()
         self._last_look: dict[str, tuple[int, int]] = {}
 
     def models(self) -> dict[str, ModelStatus]:
         """Each model's part of `/api/status`."""
-        return {m: model_status(u) for m, u in self._updaters.items()}
+        return {m: model_status(u, self.sentinels.get(m)) for m, u in self._updaters.items()}
 
     def pipelines(self) -> dict[str, PipelineStatus]:
         """Each pipeline's part of `/api/status`."""

@@ -139,6 +139,19 @@ class RejectedVersion(StatusPart):
     why: str
 
 
+class SentinelStatus(StatusPart):
+    """The golden pictures through the engine that serves, now and then."""
+
+    at: float | None
+    """Of the last replay, Unix seconds; null before the first."""
+    first_at: float | None
+    """Of the one that it is compared with."""
+    figures: dict[str, float]
+    """Of the last comparison: pictures, objects, missing, extra, most_score, differing (pictures); empty before."""
+    why: str | None
+    """The drift, or why no replay came about; null for neither."""
+
+
 class ModelStatus(StatusPart):
     """One model: what should serve, what does, what waits, and why."""
 
@@ -159,6 +172,8 @@ class ModelStatus(StatusPart):
     last_error: str | None
     failing: str | None = None
     """Why the version that serves keeps failing, while it does."""
+    sentinel: SentinelStatus | None = None
+    """Whether this machine still gives the results that it gave; null while nobody looks."""
 
 
 class LatencyStatus(StatusPart):

@@ -4,12 +4,23 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
 import structlog
 
+PAUSE_S = 1.0
 _log = structlog.get_logger(__name__)
+
+
+async def for_ever(task: Callable[[], Awaitable[None]]) -> None:
+    """A fault in a task is logged, and the task begun again: operators depend on it, the line doesn't."""
+    while True:
+        try:
+            await task()
+        except Exception:  # noqa: BLE001  (whatever it is, the watchdog must go on being fed)
+            _log.exception("task.failed", task=str(task))
+            await asyncio.sleep(PAUSE_S)
 
 
 class BackgroundTasks:
