@@ -21,6 +21,7 @@ from pydantic import (
 )
 
 from edgeagent.config.hooks import HookConfig
+from edgeagent.config.judge import JudgeConfig
 from edgeagent.config.source import SourceConfig
 from edgeagent.config.verdict import (
     DisagreementsConfig,
@@ -250,6 +251,7 @@ class UpdateConfig(Section):
     probation: ProbationConfig = ProbationConfig()
     sentinel: SentinelConfig = SentinelConfig()
     switch: SwitchConfig = SwitchConfig()
+    judge: JudgeConfig = JudgeConfig()
     keep_versions: int = Field(default=3, ge=1, le=1000)
     fetch_seconds: Seconds = 60.0
     gate_seconds: Seconds = 60.0

@@ -45,12 +45,12 @@ class PairLimits:
     least_frames: int = 3
     judge_frames: int = 20
     least_loss: float = 0.02
-    lost: float = 0.05
+    lost: float = 0.04
     lost_anyway: float = 0.3
     moved: float = 0.25
     renamed: float = 0.1
     weaker: float = 0.25
-    agreement: float = 0.05
+    agreement: float = 0.1
     flood_boxes: int = 8
     flood_times: float = 3.0
     blind_frames: int = 100
@@ -101,53 +101,58 @@ class Counts:
 class _Kind:
     """One kind of difference.
 
-    hits, misses: what is counted; most: the probability of a hit that is no reason; applies: what must hold beside the
-    evidence; text: what is said of it.
+    weight: in the mean; hits, misses: what is counted; most: the probability of a hit that is no reason; applies: what
+    must hold beside the evidence, of which the last argument is the chance of error that may be; text: what is said.
     """
 
+    weight: float
     hits: Callable[[Counts], int]
     misses: Callable[[Counts], int]
     most: Callable[[PairLimits], float]
     text: str
-    applies: Callable[[Counts, PairLimits], bool] = lambda counts, limits: True
+    applies: Callable[[Counts, PairLimits, float], bool] = lambda counts, limits, error: True
 
 
-def _loses_on_balance(counts: Counts, limits: PairLimits, least: float) -> bool:
+def _loses_on_balance(counts: Counts, least: float) -> bool:
     return counts.lost - counts.gained >= least * counts.found
 
 
-def _surely_loses(counts: Counts, limits: PairLimits) -> bool:
-    more_lost = log_evidence(counts.lost, counts.gained, 0.5) >= -log(limits.agreement)
-    return more_lost and _loses_on_balance(counts, limits, limits.lost)
+def _surely_loses(counts: Counts, limits: PairLimits, error: float) -> bool:
+    more_lost = log_evidence(counts.lost, counts.gained, 0.5) >= -log(error)
+    return more_lost and _loses_on_balance(counts, limits.lost)
 
 
 _LOST = "lost {hits} of {found} {what} and found {gained} others"
 _KINDS = (
     # Small and sure: of the objects that only one of the two found, too many are the incumbent's.
     _Kind(
+        0.15,
         lambda c: c.lost,
         lambda c: c.gained,
         lambda limits: 0.5,
         _LOST,
-        lambda c, limits: _loses_on_balance(c, limits, limits.least_loss),
+        lambda c, limits, error: _loses_on_balance(c, limits.least_loss),
     ),
     # Large and soon: more are lost than happens between equal versions, and more than are gained.
-    _Kind(lambda c: c.lost, lambda c: c.shared, lambda limits: limits.lost, _LOST, _surely_loses),
+    _Kind(0.45, lambda c: c.lost, lambda c: c.shared, lambda limits: limits.lost, _LOST, _surely_loses),
     # Something else altogether: what it finds instead doesn't make up for it.
-    _Kind(lambda c: c.lost, lambda c: c.shared, lambda limits: limits.lost_anyway, _LOST),
+    _Kind(0.1, lambda c: c.lost, lambda c: c.shared, lambda limits: limits.lost_anyway, _LOST),
     _Kind(
+        0.1,
         lambda c: c.moved,
         lambda c: c.agreed,
         lambda limits: limits.moved,
         "has {hits} of {shared} {what} in another place",
     ),
     _Kind(
+        0.1,
         lambda c: c.renamed,
         lambda c: c.agreed + c.moved,
         lambda limits: limits.renamed,
         "calls {hits} of {shared} {what} something else",
     ),
     _Kind(
+        0.1,
         lambda c: c.weaker,
         lambda c: c.shared - c.weaker,
         lambda limits: limits.weaker,
@@ -161,6 +166,8 @@ _BEGINNING_EVERY = 50
 """Objects after which there is a further beginning: what fails later isn't made up for by what went well before."""
 _MOST_BEGINNINGS = 16
 _FIRST_WEIGHT = 0.8
+_LATER_ERROR = 0.1
+"""Of the chance of error that `agreement` allows: there are many later beginnings, and each is a further try."""
 
 
 @dataclass(frozen=True)
@@ -208,8 +215,9 @@ class Differences:
 
     def _terms(self, frames: int) -> Iterator[tuple[float, float, Callable[[], str]]]:
         """weight, logarithm of the evidence, what to say of it."""
-        share = 1 / len(_KINDS) / (max(len(self._names), len(self.classes)) + 1)
+        share = 1 / (max(len(self._names), len(self.classes)) + 1)
         for beginning in self._beginnings:
+            error = self._limits.agreement * (1 if beginning.weight == _FIRST_WEIGHT else _LATER_ERROR)
             since = {c: n.minus(beginning.classes.get(c, Counts())) for c, n in self.classes.items()}
             groups = [(self.name(cls), counts) for cls, counts in since.items()]
             for what, counts in [("objects", total(since.values())), *groups]:
@@ -217,10 +225,10 @@ class Differences:
                     hits, misses, most = kind.hits(counts), kind.misses(counts), kind.most(self._limits)
                     if hits < _LEAST_HITS or hits <= most * (hits + misses):
                         continue
-                    if kind.applies(counts, self._limits):
+                    if kind.applies(counts, self._limits, error):
                         evidence = log_evidence(hits, misses, most)
                         text = partial(_text, kind, what, counts, frames - beginning.frames)
-                        yield beginning.weight * share, evidence, text
+                        yield beginning.weight * kind.weight * share, evidence, text
 
     def name(self, cls: int) -> str:
         """Of a class."""

@@ -216,9 +216,10 @@ class PairTally:
                 also = ["weaker"]
             elif track.incumbent_score < limits.score_share * track.candidate_score:
                 also = ["stronger"]
-            count, shift = self._shifts.get(track.cls, (0, 0.0))
-            mean = (track.candidate_score - track.incumbent_score) / track.both
-            self._shifts[track.cls] = count + 1, shift + mean
+            if track.both:  # else they saw it by turns
+                count, shift = self._shifts.get(track.cls, (0, 0.0))
+                mean = (track.candidate_score - track.incumbent_score) / track.both
+                self._shifts[track.cls] = count + 1, shift + mean
         self._differences.add(track.cls, outcome, *also, frames=self._frames)
 
     def _weigh(self) -> None:
