@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from time import perf_counter
+from time import perf_counter, thread_time
 
 _TASKS = Path("/proc/self/task")
 _LOOK_AFTER_S = 1.0
@@ -34,7 +34,8 @@ class OwnTime:
     a clock on the wall measures the line.
 
     From what the clock says goes the longest wait of any of its threads, for those that work on one thing wait for each
-    other; what a thread sleeps, or waits for a device, counts. tasks: as the kernel shows them.
+    other; what a thread sleeps, or waits for a device, counts. It is no less than what the busiest thread ran: a thread
+    may wait beside the work, too. tasks: as the kernel shows them.
     """
 
     def __init__(self, tasks: Path = _TASKS) -> None:
@@ -42,13 +43,15 @@ class OwnTime:
 
     def of(self, work: Callable[[], object]) -> float:
         """Seconds that `work` takes of its own."""
-        before = _waits(self._tasks)
-        begun = perf_counter()
+        before = _by_thread(self._tasks)
+        begun, ran_by_then = perf_counter(), thread_time()
         work()
-        took = perf_counter() - begun
-        after = _waits(self._tasks)
-        waited = max((after[task] - before.get(task, 0) for task in after), default=0) / 1e9
-        return max(took - waited, 0.0)
+        took, ran = perf_counter() - begun, thread_time() - ran_by_then  # of this thread, which runs just now
+        after = _by_thread(self._tasks)
+        threads = [(after[task], before.get(task, (0, 0))) for task in after]
+        waited = max((now[1] - then[1] for now, then in threads), default=0) / 1e9
+        busiest = max((now[0] - then[0] for now, then in threads), default=0) / 1e9
+        return min(took, max(took - waited, busiest, ran))
 
 
 class Starvation:
@@ -72,24 +75,19 @@ class Starvation:
         return min(max(waited - self._before, 0) / 1e9, silent_s)
 
 
-def _waits(tasks: Path) -> dict[str, int]:
-    """Nanoseconds that each thread waited for a processor, by its number."""
-    waits = {}
-    for stat in tasks.glob("*/schedstat"):
-        try:
-            waits[stat.parent.name] = int(stat.read_text().split()[1])
-        except (OSError, ValueError, IndexError):
-            continue  # the thread has just ended
-    return waits
-
-
 def _counted(tasks: Path) -> tuple[int, int]:
     """Nanoseconds that all threads ran, and waited for a processor."""
-    ran = waited = 0
+    threads = _by_thread(tasks).values()
+    return sum(ran for ran, _ in threads), sum(waited for _, waited in threads)
+
+
+def _by_thread(tasks: Path) -> dict[str, tuple[int, int]]:
+    """The same of each thread, by its number."""
+    found = {}
     for stat in tasks.glob("*/schedstat"):
         try:
-            on, off, _ = map(int, stat.read_text().split())
+            ran, waited, _ = map(int, stat.read_text().split())
         except (OSError, ValueError):
             continue  # the thread has just ended
-        ran, waited = ran + on, waited + off
-    return ran, waited
+        found[stat.parent.name] = ran, waited
+    return found

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import threading
 from pathlib import Path
+from time import perf_counter
 
 import pytest
 
@@ -57,13 +58,33 @@ def test_time_of_its_own_is_without_the_waits(tmp_path: Path) -> None:
     """The longest wait of any thread goes off what the clock says; what it waited before is none of it."""
     thread(tmp_path, 1, 10, 5000)
 
-    def starved() -> None:
-        thread(tmp_path, 1, 10, 3_600_000)
-        thread(tmp_path, 2, 10, 20)
+    def waits() -> None:
+        threading.Event().wait(0.05)
+        thread(tmp_path, 1, 10, 5040)
+        thread(tmp_path, 2, 0, 20)
 
-    assert OwnTime(tmp_path).of(starved) == 0.0
-    assert OwnTime(tmp_path).of(lambda: None) > 0.0
-    assert OwnTime(tmp_path / "nothing").of(lambda: None) > 0.0
+    assert OwnTime(tmp_path / "nothing").of(waits) >= 0.05
+    thread(tmp_path, 1, 10, 5000)
+    begun = perf_counter()
+    own = OwnTime(tmp_path).of(waits)
+    assert own <= perf_counter() - begun - 0.04
+
+
+def test_it_is_no_less_than_what_the_busiest_thread_ran(tmp_path: Path) -> None:
+    """A thread may have waited beside the work: nothing takes no time at all."""
+    thread(tmp_path, 1, 10, 0)
+
+    def works() -> None:
+        threading.Event().wait(0.03)
+        thread(tmp_path, 1, 30, 3_600_000)
+
+    assert OwnTime(tmp_path).of(works) == pytest.approx(0.02)
+
+    def calculates() -> None:
+        assert sum(range(10_000))
+        thread(tmp_path, 1, 30, 9_000_000)
+
+    assert OwnTime(tmp_path).of(calculates) > 0.0
 
 
 def test_what_sleeps_takes_time_of_its_own() -> None:
