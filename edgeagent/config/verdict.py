@@ -37,7 +37,14 @@ class LatencyGateConfig(Section):
 
 
 class MemoryGateConfig(Section):
-    """How much of the machine's memory a version may take."""
+    """Whether a version has room beside the one that serves: in memory, and on the GPU that it runs on.
+
+    reserve_mb: megabytes that must stay free when both are loaded. margin: of how many times what loading it took in
+    the preparing worker there has to be room.
+    """
+
+    reserve_mb: float = Field(default=64.0, ge=0, le=1 << 24, allow_inf_nan=False)
+    margin: float = Field(default=1.2, ge=1, le=100, allow_inf_nan=False)
 
 
 class ReplayGateConfig(Section):

@@ -38,10 +38,11 @@ class GateTerms:
     """What gates judge by beside the version itself.
 
     active_contract: of what serves, None: nothing does; names_in_force: the class names by their ids in the records
-    (see `core.contract`), () where these are the active version's own; interval_ms: between two frames of the fastest
-    live pipeline, 0 without one; allow_new_contract, classes: the operator's
-    leave to change that;
-    plug_ins: the gates of other packages. confidence, iou: the pipelines' own, the lowest confidence where they differ.
+    (see `core.contract`), () where these are the active version's own; allow_new_contract, classes: the operator's
+    leave to change that. interval_ms: between two frames of the fastest live pipeline, 0 without one. may_stop: what
+    serves may be stopped first where there is no room for two; freed_by_stop: bytes of memory, and of GPU memory, that
+    this gives back. plug_ins: the gates of other packages.
+    confidence, iou: the pipelines' own, the lowest confidence where they differ.
     limits: thresholds by gate and name, as configured, or as the directive says. golden: the labelled pictures of this
     site, a data.yaml or a folder; None: it has none. replay: folders with the line's recent frames; none: they aren't
     kept.
@@ -58,6 +59,8 @@ class GateTerms:
     names_in_force: tuple[str, ...] = ()
     replay: tuple[Path, ...] = ()
     interval_ms: float = 0.0
+    may_stop: bool = False
+    freed_by_stop: tuple[int, int] = (0, 0)
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgeagent.core.gating import GateResult, GateTerms
+from edgeagent.core.memory import Loading
 from edgeagent.core.tuning import Parity, Tolerance
 from edgeagent.core.verified import VerifiedVersion
 from edgeagent.errors import MissingExtraError
@@ -41,6 +42,11 @@ class ActiveVersion:
         return self.load()
 
 
+def _not_measured() -> Loading | None:
+    """Where nobody measures."""
+    return None
+
+
 def _nobody_waits(done: int, total: int) -> None:
     """Where nobody watches."""
 
@@ -53,6 +59,7 @@ class GateContext:
     it is the source that is to serve. load: the version as it is to serve. see_frames: the line's recent frames.
     active: what serves, None: nothing does. on_progress(done, total): to be called now and then by a gate that takes
     more than some seconds, else its silence is taken for a hang. folder: where a gate may keep what it has measured.
+    loading: what loading the version took, once it was.
     """
 
     version: VerifiedVersion
@@ -64,6 +71,7 @@ class GateContext:
     active: ActiveVersion | None = None
     on_progress: Callable[[int, int], None] = _nobody_waits
     folder: Path | None = None
+    loading: Callable[[], Loading | None] = _not_measured
 
     @cached_property
     def metadata(self) -> ModelMetadata:

@@ -146,20 +146,21 @@ def _try_fingerprint(task: FetchVersion) -> str:
 
 def _run_gates(channel: WorkerChannel, task: RunGates) -> GatesRun:
     from edgeagent.gates.port import GateContext
-    from edgeagent.runtimes.detection.detector import Detector
-    from edgeagent.workers.options import load_plan
+    from edgeagent.workers.loading import MeasuredLoad
 
     _check_still_there(task.version)
+    loader = MeasuredLoad()
     context = GateContext(
         version=task.version,
         terms=task.terms,
         parity=task.parity,
         tolerance=task.tolerance,
-        load=lambda: Detector(load_plan(task.plan)),
+        load=lambda: loader.load(task.plan),
         see_frames=lambda: _line_frames(channel),
         active=_active(task.active),
         on_progress=lambda done, total: channel.send(GateProgress(done, total)),
         folder=task.measured,
+        loading=lambda: loader.last,
     )
     return GatesRun(_judge(channel, context))
 
@@ -185,6 +186,7 @@ def _validate_similar(channel: WorkerChannel, task: ValidateSimilar) -> SimilarR
         active=_active(task.active),
         on_progress=lambda done, total: channel.send(GateProgress(done, total)),
         folder=task.measured,
+        loading=lambda: trials.loader.last,
     )
     return SimilarResult(tuple(results), _judge(channel, context))
 

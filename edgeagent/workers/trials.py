@@ -20,7 +20,8 @@ from edgeagent.runtimes.registry import conversions
 from edgeagent.runtimes.variants import Variant
 from edgeagent.util.processor_time import ProcessorTime
 from edgeagent.workers.channel import WorkerChannel
-from edgeagent.workers.options import engine_options, load_plan
+from edgeagent.workers.loading import MeasuredLoad
+from edgeagent.workers.options import engine_options
 from edgeagent.workers.pictures import LineFrames, pattern, pictures_as_they_come, read_golden
 from edgeagent.workers.tasks.engine import LoadPlan
 from edgeagent.workers.tasks.prepare import BenchmarkResult, Proven, TrialSetup, TrialStarted
@@ -39,6 +40,7 @@ class Trials:
         self._channel = channel
         self._setup = setup
         self._folder = folder
+        self.loader = MeasuredLoad()
 
     def run(
         self, variant: Variant, compares: bool = True, rounds: int = _BENCHMARK_ROUNDS
@@ -82,7 +84,7 @@ class Trials:
         self._channel.send(TrialStarted(variant.name))
         compiled = self._folder / f"{variant.name}.compiled" if variant.keeps_compiled else None
         plan = self._plan(variant, self._weights(variant), compiled)
-        return plan, Detector(load_plan(plan))
+        return plan, self.loader.load(plan)
 
     def _plan(self, variant: Variant, weights: Path, compiled: Path | None) -> LoadPlan:
         s = self._setup
