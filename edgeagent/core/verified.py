@@ -15,7 +15,8 @@ class VerifiedVersion:
     """One version of a model, and where its files lie.
 
     weights: the file that holds the network, in `format`; alternates: the same network in further formats, by format;
-    companions: what belongs to an OpenVINO graph among them, by format; golden: the golden pictures.
+    companions: what belongs to an OpenVINO graph among them, by format; golden: pictures of its golden set, to compare
+    forms of the weights on; manifest: in the cache, where all files of the golden set stand (`Cache.golden_files`).
     """
 
     model: str
@@ -27,6 +28,7 @@ class VerifiedVersion:
     alternates: Mapping[str, Path] = field(default_factory=dict)
     companions: Mapping[str, Path] = field(default_factory=dict)
     golden: tuple[Path, ...] = ()
+    manifest: Path | None = None
 
     @property
     def files(self) -> Mapping[str, Path]:

@@ -35,16 +35,21 @@ from edgeagent.util.hashing import hash_file
 RESERVE_BYTES = 64 << 20  # left free for logs, state and the other users of the disk
 PARTIAL_MAX_AGE_S = 7 * 24 * 3600.0
 CHUNK = 1 << 20
+BLOBS = "blobs"
+MAX_TRIAL_PICTURES = 64
+_TEXTS = frozenset(("txt", "yaml", "yml"))
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 @dataclass(frozen=True)
 class CachedVersion:
-    """A version whose files are all here. files: the manifest's path of each file → where it lies."""
+    """A version whose files are all here. files: the manifest's path of each file → where it lies; path: of the
+    manifest."""
 
     manifest: Manifest
     weights: Path
     files: Mapping[str, Path]
+    path: Path
 
     @property
     def verified(self) -> VerifiedVersion:
@@ -61,8 +66,29 @@ class CachedVersion:
             weights=self.weights,
             alternates={f.format: self.files[f.path] for f in m.alternates},
             companions={f.format: self.files[f.path] for f in companions},
-            golden=tuple(self.files[path] for path in m.golden),
+            golden=tuple(self.files[path] for path in _pictures(m)),
+            manifest=self.path,
         )
+
+
+def _pictures(manifest: Manifest) -> list[str]:
+    """Of the golden set, as many as a message between the node and a worker holds; not what describes them."""
+    described = {f.path for f in manifest.files if f.format in _TEXTS}
+    return [path for path in manifest.golden if path not in described][:MAX_TRIAL_PICTURES]
+
+
+def golden_files(version: VerifiedVersion) -> dict[str, Path]:
+    """The files of its golden set, by their path in it. Raises UnavailableError when it isn't in the cache any more."""
+    if version.manifest is None:
+        return {}
+    try:
+        manifest = parse_manifest(version.manifest.read_bytes(), version.model, version.version)
+    except (OSError, IntegrityError) as e:
+        what = f"version {version.model}/{version.version}"
+        raise UnavailableError(what, f"is not in the cache any more ({e})", "it is fetched again") from e
+    blobs = version.manifest.parents[2] / BLOBS
+    content = {file.path: blobs / file.sha256 for file in manifest.files}
+    return {path.partition("/")[2]: content[path] for path in manifest.golden}
 
 
 class Cache:
@@ -71,7 +97,7 @@ class Cache:
     def __init__(self, root: Path) -> None:
         """Create what isn't there yet; where all is, nothing is written. Raises UnavailableError."""
         self.root = root
-        self._blobs, self._partial, self._versions = root / "blobs", root / "partial", root / "versions"
+        self._blobs, self._partial, self._versions = root / BLOBS, root / "partial", root / "versions"
         folders, lock = (self._blobs, self._partial, self._versions), root / "lock"
         try:
             if all(folder.is_dir() for folder in folders) and lock.exists():
@@ -294,7 +320,7 @@ class Cache:
 
     def _cached(self, manifest: Manifest) -> CachedVersion:
         files = {file.path: self._blobs / file.sha256 for file in manifest.files}
-        return CachedVersion(manifest, files[manifest.weights.path], files)
+        return CachedVersion(manifest, files[manifest.weights.path], files, self._manifest_path(manifest))
 
     def _is_complete(self, cached: CachedVersion) -> bool:
         for file in cached.manifest.files:

@@ -11,7 +11,8 @@ from __future__ import annotations
 import hashlib
 import os
 import reprlib
-from collections.abc import Mapping, Sequence
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -28,6 +29,7 @@ from edgeagent.core.model import (
 )
 from edgeagent.errors import IntegrityError, UsageError
 from edgeagent.runtimes.openvino.ir import companions_beside
+from edgeagent.store.golden_set import golden_set
 from edgeagent.store.remote import RemoteStore, already_published
 from edgeagent.util.hashing import hash_file
 
@@ -63,13 +65,18 @@ def publish(
     source: Mapping[str, str] | None = None,
     created: str = "",
     storage_options: Mapping[str, object] | None = None,
+    on_progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Manifest:
-    """Publish `weights`, and the files under the folder `golden`, as `<store>/<model>/<version>`.
+    """Publish `weights`, and the golden set, as `<store>/<model>/<version>`.
+
+    golden: labelled pictures in the YOLO layout, a data.yaml or a folder, whose classes are those of the weights; or a
+    folder of pictures without labels, which say nothing of a version, and forms of the weights are compared on.
 
     metadata: what the weights say of themselves. alternates: the same network in further formats, each with what it
     says of itself: task, class names and stride must be those of `metadata`, the input size may be another. created:
     ISO 8601 in UTC; now by default. Returns the manifest as it stands in the store; its sequence is one more than the
     highest there. (Two versions of a model that are published at the same instant may get the same one.)
+    on_progress(done, total): files that are in the store.
 
     Raises UsageError (names, no such file, too many, ready files that don't go with `weights`, a read-only store),
     ConflictError (the version exists), UnavailableError, MissingExtraError.
@@ -82,31 +89,46 @@ def publish(
         raise already_published(model, version, store.name)
     networks = [(weights, metadata), *alternates]
     _check_alike(networks)
-    sources = _sources(networks, golden)
-    manifest = Manifest(
-        model=model,
-        version=version,
-        sequence=1 + max((_sequence(store, model, v) for v in store.versions(model)), default=0),
-        created=created or datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
-        contract=metadata.contract,
-        files=tuple(WeightFile(path, s.sha256, s.size, s.format) for path, s in sources.items()),
-        golden=tuple(path for path in sources if "/" in path),  # only they lie in a folder
-        metrics=dict(metrics or {}),
-        source=dict(source or {}),
-        note=note,
-    )
-    try:
-        parse_manifest(manifest.to_json(), model, version)  # no node would take what fails here
-    except IntegrityError as e:
-        raise UsageError(f"version {model}/{version}", f"can't be published: {e.why}") from e
-    for path, s in sources.items():
-        store.put_file(model, version, path, s.path)
+    with tempfile.TemporaryDirectory(prefix="edgeagent-publish-") as scratch:
+        sources = _sources(
+            networks, golden_set(golden, metadata.contract.names, Path(scratch)) if golden else {}
+        )
+        manifest = Manifest(
+            model=model,
+            version=version,
+            sequence=1 + max((_sequence(store, model, v) for v in store.versions(model)), default=0),
+            created=created or datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
+            contract=metadata.contract,
+            files=tuple(WeightFile(path, s.sha256, s.size, s.format) for path, s in sources.items()),
+            golden=tuple(path for path in sources if "/" in path),  # only they lie in a folder
+            metrics=dict(metrics or {}),
+            source=dict(source or {}),
+            note=note,
+        )
+        try:
+            parse_manifest(manifest.to_json(), model, version)  # no node would take what fails here
+        except IntegrityError as e:
+            raise UsageError(f"version {model}/{version}", f"can't be published: {e.why}") from e
+        _put(store, manifest, sources, on_progress)
+    return manifest
+
+
+def _put(
+    store: RemoteStore,
+    manifest: Manifest,
+    sources: Mapping[str, _Source],
+    on_progress: Callable[[int, int], None],
+) -> None:
+    """All files, then the manifest."""
+    for done, (path, s) in enumerate(sources.items()):
+        on_progress(done, len(sources))
+        store.put_file(manifest.model, manifest.version, path, s.path)
         if _stamp(s.path) != (s.size, s.mtime_ns):
             raise UsageError(
                 f"file {s.path}", "changed while it was published", "publish again when it is at rest"
             )
-    store.put_manifest(model, version, manifest.to_json())
-    return manifest
+    store.put_manifest(manifest.model, manifest.version, manifest.to_json())
+    on_progress(len(sources), len(sources))
 
 
 def _check_alike(networks: Sequence[tuple[Path, ModelMetadata]]) -> None:
@@ -135,8 +157,11 @@ def _check_alike(networks: Sequence[tuple[Path, ModelMetadata]]) -> None:
                 )
 
 
-def _sources(networks: Sequence[tuple[Path, ModelMetadata]], golden: Path | None) -> dict[str, _Source]:
-    """Path in the version's folder → local file; the networks first, each with what belongs to it."""
+def _sources(
+    networks: Sequence[tuple[Path, ModelMetadata]], golden: Mapping[str, Path]
+) -> dict[str, _Source]:
+    """Path in the version's folder → local file; the networks first, each with what belongs to it. golden: the files of
+    the golden set by their path in it."""
     files: dict[str, Path] = {}
     for weights, metadata in networks:
         files[metadata.format] = weights
@@ -148,18 +173,12 @@ def _sources(networks: Sequence[tuple[Path, ModelMetadata]], golden: Path | None
             raise UsageError(f"file {path}", f"its name {fault}", "rename it, and publish again")
         hashed = _hash(path, fmt)
         sources[f"{path.stem}-{hashed.sha256[:12]}{path.suffix}"] = hashed
-    if golden is None:
+    if not golden:
         return sources
-    if not golden.is_dir():
-        raise UsageError(f"golden set {golden}", "is not a folder", "name the folder that holds its files")
-    found = sorted(path for path in golden.rglob("[!.]*") if path.is_file())
-    if not 1 <= len(found) <= MAX_FILES - len(sources):
-        raise UsageError(
-            f"golden set {golden}",
-            f"holds {len(found)} files",
-            f"allowed are 1 to {MAX_FILES - len(sources)}",
-        )
-    pictures = {path.relative_to(golden).as_posix(): _hash(path, _format(path)) for path in found}
+    if len(golden) > MAX_FILES - len(sources):
+        why = f"has {len(golden)} files, allowed are {MAX_FILES - len(sources)}"
+        raise UsageError("golden set", why, "publish a part of it")
+    pictures = {name: _hash(path, _format(path)) for name, path in golden.items()}
     whole = hashlib.sha256(
         "".join(f"{name}\0{s.sha256}\0" for name, s in pictures.items()).encode()
     ).hexdigest()

@@ -234,11 +234,11 @@ def test_files_that_cannot_be_published(weights: Path, store: Path, tmp_path: Pa
     odd.rename(weights)
     assert "format" in refused(weights, metadata=replace(METADATA, format="pickle"))
     assert "names" in refused(weights, metadata=unreadable)
-    assert "is not a folder" in refused(weights, golden=weights)
+    assert "is neither a folder nor a data.yaml" in refused(weights, golden=weights)
     assert "holds 0 files" in refused(weights, golden=golden)
     for i in range(MAX_FILES):
         (golden / f"{i}.png").write_bytes(b"x")
-    assert "holds 64 files" in refused(weights, golden=golden)
+    assert f"has {MAX_FILES} files" in refused(weights, golden=golden)
     assert RemoteStore(str(store)).versions("yolo") == []
 
 

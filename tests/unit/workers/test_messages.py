@@ -12,10 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgeagent.core.gating import GateResult, GateTerms
-from edgeagent.core.model import MAX_FILES, MAX_NAMES_BYTES, Contract
+from edgeagent.core.model import MAX_NAMES_BYTES, Contract
 from edgeagent.core.tuning import Tolerance
 from edgeagent.core.verified import VerifiedVersion
 from edgeagent.runtimes.variants import Variant
+from edgeagent.store.cache import MAX_TRIAL_PICTURES
 from edgeagent.workers.channel import channel_pair, send_whole
 from edgeagent.workers.messages import (
     MAX_MESSAGE_BYTES,
@@ -61,7 +62,7 @@ def test_the_largest_task_fits() -> None:
     names = tuple(f"{n:012d}" for n in range(MAX_NAMES_BYTES // 16))
     assert len(json.dumps(names)) == MAX_NAMES_BYTES
     contract = Contract("detect", names, (640, 640), 32)
-    golden = tuple(Path(f"/var/lib/edgeagent/cache/{'f' * 64}/{n}.png") for n in range(MAX_FILES))
+    golden = tuple(Path(f"/var/lib/edgeagent/cache/{'f' * 64}/{n}.png") for n in range(MAX_TRIAL_PICTURES))
     version = VerifiedVersion("yolo", "v2", "f" * 64, contract, "onnx", Path("/w.onnx"), golden=golden)
     plan = LoadPlan(VARIANT, Path("/w.onnx"), {}, 2, 1, (384, 640))
     task = RunGates(version, plan, GateTerms(contract), None, Tolerance())
