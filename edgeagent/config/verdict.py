@@ -13,6 +13,7 @@ from typing import Annotated, Literal
 from pydantic import Field, ValidationError
 
 from edgeagent.core.directive_fields import Thresholds
+from edgeagent.core.golden import GoldenLimits
 from edgeagent.errors import UsageError
 from edgeagent.util.settings import Fraction, Seconds, Section
 
@@ -21,7 +22,24 @@ Share = Annotated[float, Field(gt=0, lt=1, allow_inf_nan=False)]
 
 
 class GoldenGateConfig(Section):
-    """Thresholds on labelled pictures, at the pipelines' own confidence and IoU."""
+    """Thresholds on labelled pictures, at the pipelines' own confidence and IoU.
+
+    What each means, and how to choose it: `core.golden.GoldenLimits`, and docs/operating.md.
+    """
+
+    min_recall: Fraction = GoldenLimits.min_recall
+    max_false_boxes: float = Field(default=GoldenLimits.max_false_boxes, ge=0, le=300, allow_inf_nan=False)
+    overlap: float = Field(default=GoldenLimits.overlap, ge=0.1, le=0.95, allow_inf_nan=False)
+    drop: float = Field(default=GoldenLimits.drop, ge=0.005, le=1, allow_inf_nan=False)
+    p_value: float = Field(default=GoldenLimits.p_value, ge=0, le=0.5, allow_inf_nan=False)
+    min_lost: int = Field(default=int(GoldenLimits.min_lost), ge=1, le=1_000_000)
+    max_overlap_drop: Fraction = GoldenLimits.max_overlap_drop
+    max_score_drop: Fraction = GoldenLimits.max_score_drop
+    max_more_false: float = Field(default=GoldenLimits.max_more_false, ge=0, le=300, allow_inf_nan=False)
+    min_map50: Fraction | None = None
+    min_map50_95: Fraction | None = None
+    max_pictures: int = Field(default=int(GoldenLimits.max_pictures), ge=1, le=100_000)
+    max_seconds: Seconds = GoldenLimits.max_seconds
 
 
 class LatencyGateConfig(Section):

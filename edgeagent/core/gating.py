@@ -44,8 +44,9 @@ class GateTerms:
     this gives back. plug_ins: the gates of other packages.
     confidence, iou: the pipelines' own, the lowest confidence where they differ.
     limits: thresholds by gate and name, as configured, or as the directive says. golden: the labelled pictures of this
-    site, a data.yaml or a folder; None: it has none. replay: folders with the line's recent frames; none: they aren't
-    kept.
+    site, a data.yaml or a folder; None: it has none; golden_digest: what tells them as they were when the preparation
+    began. replay: folders with the line's recent frames; none: they aren't kept. asked: the gates that the directive
+    names. active_digest: of what serves, "" when nothing does.
     """
 
     active_contract: Contract | None = None
@@ -61,6 +62,9 @@ class GateTerms:
     interval_ms: float = 0.0
     may_stop: bool = False
     freed_by_stop: tuple[int, int] = (0, 0)
+    golden_digest: str = ""
+    asked: tuple[str, ...] = ()
+    active_digest: str = ""
 
 
 @dataclass(frozen=True)

@@ -13,11 +13,19 @@ from dataclasses import replace
 
 from edgeagent.core.gating import GateResult, GateTerms
 from edgeagent.errors import EdgeAgentError, WeightsError
-from edgeagent.gates import contract, latency, memory, parity, replay, smoke
+from edgeagent.gates import contract, golden, latency, memory, parity, replay, smoke
 from edgeagent.gates.port import Gate, GateContext
 from edgeagent.util.codec import to_json
 
-GATES: tuple[Gate, ...] = (contract.GATE, parity.GATE, smoke.GATE, memory.GATE, latency.GATE, replay.GATE)
+GATES: tuple[Gate, ...] = (
+    contract.GATE,
+    parity.GATE,
+    smoke.GATE,
+    memory.GATE,
+    golden.GATE,
+    latency.GATE,
+    replay.GATE,
+)
 
 _MAX_WORDS = 100  # of what a gate fails with
 

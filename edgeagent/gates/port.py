@@ -8,9 +8,9 @@ judge by: a module of a gate imports numpy, OpenCV and runtimes inside its funct
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -60,6 +60,7 @@ class GateContext:
     active: what serves, None: nothing does. on_progress(done, total): to be called now and then by a gate that takes
     more than some seconds, else its silence is taken for a hang. folder: where a gate may keep what it has measured.
     loading: what loading the version took, once it was.
+    golden: the files of the golden set that came with the version, by their path in it.
     """
 
     version: VerifiedVersion
@@ -72,6 +73,7 @@ class GateContext:
     on_progress: Callable[[int, int], None] = _nobody_waits
     folder: Path | None = None
     loading: Callable[[], Loading | None] = _not_measured
+    golden: Mapping[str, Path] = field(default_factory=dict)
 
     @cached_property
     def metadata(self) -> ModelMetadata:

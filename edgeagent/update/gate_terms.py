@@ -8,7 +8,7 @@ from edgeagent.core.directive import Directive
 from edgeagent.core.gating import ClassTerms, GateTerms
 from edgeagent.core.model import Contract
 from edgeagent.core.state import PrepareMode
-from edgeagent.gates import plug_ins
+from edgeagent.gates import golden, plug_ins
 from edgeagent.update.trial_runner import PrepareSettings
 
 
@@ -19,11 +19,13 @@ def gate_terms(
     active: Contract | None,
     names_in_force: Names,
     interval_ms: float,
+    active_digest: str = "",
 ) -> GateTerms:
-    """The terms for a version that is asked for, or rebuilt. active: the contract of what serves; names_in_force: class
-    names by their ids in the records; interval_ms: between two frames of the fastest live pipeline, 0 without one.
+    """The terms for a version that is asked for, or rebuilt. active, active_digest: of what serves; names_in_force:
+    class names by their ids in the records; interval_ms: between two frames of the fastest live pipeline, 0 without
+    one.
 
-    Reads the disk when it is first called in the life of the process. Raises UsageError for a threshold that there is
+    Reads the disk: not for the event loop. Raises UsageError for a threshold that there is
     none of.
     """
     limits = dict(settings.gates.limits(asked.gates))
@@ -42,4 +44,7 @@ def gate_terms(
         names_in_force=names_in_force if active and names_in_force != active.names else (),
         replay=settings.replay if mode is PrepareMode.UPDATE else (),
         interval_ms=interval_ms,
+        golden_digest=golden.digest_of(settings.golden),
+        asked=tuple(asked.gates),
+        active_digest=active_digest,
     )

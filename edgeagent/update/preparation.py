@@ -75,11 +75,12 @@ class RefusedError(Exception):
 class PreparationContext:
     """What a preparation sees of the node, and says to it; all on the event loop's thread.
 
-    active_contract, active_plan: of what serves; recent_frames: of the line, lent for a while; on_stage(stage, digest,
-    gates): a stage is reached, or a gate has found something on it. refused: digests that this node won't serve; what
-    the cache holds of them is not the last word. backend: what the version will likely be tried in, "" when nobody
-    knows. on_backend: what it is going to be loaded in, as soon as that is known. names_in_force: the class names by
-    the ids that the records have. interval_ms: between two frames of the fastest live pipeline, 0 without one.
+    active_contract, active_digest, active_plan: of what serves; recent_frames: of the line, lent for a while;
+    on_stage(stage, digest, gates): a stage is reached, or a gate has found something on it. refused: digests that
+    this node won't serve; what the cache holds of them is not the last word. backend: what the version will likely be
+    tried in, "" when nobody knows. on_backend: what it is going to be loaded in, as soon as that is known.
+    names_in_force: the class names by the ids that the records have. interval_ms: between two frames of the fastest
+    live pipeline, 0 without one.
     """
 
     active_contract: Contract | None
@@ -92,6 +93,7 @@ class PreparationContext:
     names_in_force: Names = ()
     interval_ms: Callable[[], float] = lambda: 0.0
     active_plan: LoadPlan | None = None
+    active_digest: str = ""
 
 
 @dataclass
@@ -142,7 +144,7 @@ class Preparation:
         memory to be had.
         """
         try:
-            self._settings.gates.limits(self._goal.directive.gates)
+            await asyncio.to_thread(lambda: self._terms)
             self._check_configured()
             known = await asyncio.to_thread(self._load_known, self._context.frame_sizes())
             is_answer = known and (self._mode is not PrepareMode.REBUILD or known.tuning is Tuning.SETTLED)
@@ -166,7 +168,7 @@ class Preparation:
 
     @cached_property
     def _terms(self) -> GateTerms:
-        """What the gates judge by. Reads the disk when it is first asked for in the life of the process."""
+        """What the gates judge by. Reads the disk when it is first asked for: not on the event loop."""
         c = self._context
         return gate_terms(
             self._goal.directive,
@@ -175,6 +177,7 @@ class Preparation:
             c.active_contract,
             c.names_in_force,
             c.interval_ms(),
+            c.active_digest,
         )
 
     # -- what was prepared before --------------------------------------------------------------------

@@ -239,6 +239,7 @@ class Updater:
                 names_in_force=self.slot.classes.names,
                 interval_ms=self.router.shortest_interval_ms,
                 active_plan=engine.artifact.plan if engine else None,
+                active_digest=engine.ref.digest if engine else "",
             ),
         )
         return CandidateWork(

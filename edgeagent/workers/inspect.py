@@ -3,16 +3,14 @@
 
 from __future__ import annotations
 
-import asyncio
 from pathlib import Path
 
-from edgeagent.errors import WeightsError
 from edgeagent.runtimes.port import ModelMetadata
+from edgeagent.workers.ask import ask_worker
 from edgeagent.workers.environment import RUNTIMES
 from edgeagent.workers.limits import WorkerLimits
-from edgeagent.workers.messages import Message
-from edgeagent.workers.process import Exit, WorkerProcess, WorkerProgram
-from edgeagent.workers.tasks.prepare import InspectWeights, TaskFailed, WeightsInspected
+from edgeagent.workers.process import WorkerProgram
+from edgeagent.workers.tasks.prepare import InspectWeights, WeightsInspected
 
 _PROGRAM = WorkerProgram("inspect", "edgeagent.workers.prepare", variables=RUNTIMES)
 _TIMEOUT_S = 120.0
@@ -27,35 +25,11 @@ def inspect_weights(path: Path) -> ModelMetadata:
     Raises WeightsError when the file can't be read, or kills or outlasts the process that reads it, or takes it more
     memory than such a file should.
     """
-    answer = asyncio.run(_ask(path))
-    if isinstance(answer, TaskFailed):
-        raise WeightsError(answer.what, answer.why, answer.todo)
-    return ModelMetadata(answer.contract, answer.format)
-
-
-async def _ask(path: Path) -> WeightsInspected | TaskFailed:
-    answer: asyncio.Future[WeightsInspected | TaskFailed] = asyncio.get_running_loop().create_future()
-
-    def settle(found: WeightsInspected | TaskFailed) -> None:
-        if not answer.done():
-            answer.set_result(found)
-
-    def heard(message: Message) -> None:
-        if isinstance(message, WeightsInspected | TaskFailed):
-            settle(message)
-
-    def ended(how: Exit) -> None:
-        why = f"the process that read it ended: {how}"
-        settle(TaskFailed(f"weights {path}", why, "export them again", transient=False))
-
     limits = WorkerLimits(
         _MEMORY_BYTES + _TIMES_ITS_SIZE * _size(path), silence_s=_TIMEOUT_S, start_s=_TIMEOUT_S
     )
-    worker = WorkerProcess(_PROGRAM, InspectWeights(path.resolve()), heard, ended, limits)
-    try:
-        return await answer
-    finally:
-        await worker.end()
+    found = ask_worker(_PROGRAM, InspectWeights(path.resolve()), WeightsInspected, limits, f"weights {path}")
+    return ModelMetadata(found.contract, found.format)
 
 
 def _size(path: Path) -> int:

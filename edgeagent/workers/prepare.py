@@ -17,7 +17,7 @@ from edgeagent.core.gating import GateResult
 from edgeagent.core.lifecycle import Stage
 from edgeagent.core.model import MAX_NAMES_BYTES
 from edgeagent.core.verified import VerifiedVersion
-from edgeagent.errors import EdgeAgentError, IntegrityError, UnavailableError, WeightsError
+from edgeagent.errors import EdgeAgentError, IntegrityError, UnavailableError, UsageError, WeightsError
 from edgeagent.util.codec import to_json
 from edgeagent.workers.bootstrap import worker_main
 from edgeagent.workers.channel import WorkerChannel
@@ -25,6 +25,7 @@ from edgeagent.workers.tasks.engine import LoadPlan
 from edgeagent.workers.tasks.prepare import (
     Answer,
     Benchmark,
+    Evaluate,
     Fetched,
     FetchProgress,
     FetchVersion,
@@ -82,13 +83,17 @@ def _perform(channel: WorkerChannel, task: Task) -> Answer:
             return _run_gates(channel, task)
         case InspectWeights(weights):
             return _inspect(weights)
+        case Evaluate():
+            from edgeagent.workers.evaluate import evaluate
+
+            return evaluate(channel, task)
 
 
 def _failure(task: Task, e: EdgeAgentError) -> TaskFailed:
     transient, fingerprint = isinstance(e, UnavailableError), ""
     if isinstance(task, FetchVersion) and not transient:
         fingerprint = _try_fingerprint(task)
-    return TaskFailed(e.what, e.why, e.todo, transient, fingerprint)
+    return TaskFailed(e.what, e.why, e.todo, transient, fingerprint, isinstance(e, UsageError))
 
 
 # -- fetch -------------------------------------------------------------------------------------------
@@ -147,6 +152,7 @@ def _try_fingerprint(task: FetchVersion) -> str:
 def _run_gates(channel: WorkerChannel, task: RunGates) -> GatesRun:
     from edgeagent.gates.port import GateContext
     from edgeagent.workers.loading import MeasuredLoad
+    from edgeagent.store.cache import golden_files
 
     _check_still_there(task.version)
     loader = MeasuredLoad()
@@ -161,12 +167,14 @@ def _run_gates(channel: WorkerChannel, task: RunGates) -> GatesRun:
         on_progress=lambda done, total: channel.send(GateProgress(done, total)),
         folder=task.measured,
         loading=lambda: loader.last,
+        golden=golden_files(task.version),
     )
     return GatesRun(_judge(channel, context))
 
 
 def _validate_similar(channel: WorkerChannel, task: ValidateSimilar) -> SimilarResult:
     from edgeagent.gates.port import GateContext
+    from edgeagent.store.cache import golden_files
     from edgeagent.workers.trials import VALIDATION_ROUNDS, Trials
 
     _check_still_there(task.setup.version)
@@ -187,6 +195,7 @@ def _validate_similar(channel: WorkerChannel, task: ValidateSimilar) -> SimilarR
         on_progress=lambda done, total: channel.send(GateProgress(done, total)),
         folder=task.measured,
         loading=lambda: trials.loader.last,
+        golden=golden_files(task.setup.version),
     )
     return SimilarResult(tuple(results), _judge(channel, context))
 

@@ -3,11 +3,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
 
 from edgeagent.core.gating import GateResult, GateTerms
+from edgeagent.core.golden import GoldenReport
 from edgeagent.core.lifecycle import Stage
 from edgeagent.core.model import Contract
 from edgeagent.core.text import FreeText, cut
@@ -123,6 +125,23 @@ class InspectWeights:
     """Read what a weights file says of itself. Answer: WeightsInspected."""
 
     weights: Path
+
+
+@dataclass(frozen=True)
+class Evaluate:
+    """Judge weights by the labelled pictures of the set `golden`, and beside the weights `against`, if there are any.
+
+    confidence, iou: as a pipeline has them; limits: thresholds of the golden gate, by name; threads: to infer with.
+    Reports GateProgress. Answer: Evaluated.
+    """
+
+    weights: Path
+    against: Path | None
+    golden: Path
+    confidence: float
+    iou: float
+    limits: Mapping[str, float]
+    threads: int
 
 
 # -- reports -----------------------------------------------------------------------------------------
@@ -261,22 +280,34 @@ class WeightsInspected:
 
 
 @dataclass(frozen=True)
+class Evaluated:
+    """What the pictures say of the weights. reasons: what speaks against them, none when they pass; unlabelled:
+    pictures without a label file, which count as showing nothing."""
+
+    report: GoldenReport
+    reasons: tuple[FreeText, ...]
+    unlabelled: int
+
+
+@dataclass(frozen=True)
 class TaskFailed:
     """The task can't be done: an error in its three parts (see `EdgeAgentError`). transient: through network or disk;
-    fingerprint: of what the store holds, if that was refused."""
+    fingerprint: of what the store holds, if that was refused; wrong_input: what the task names is wrong, by UsageError.
+    """
 
     what: FreeText
     why: FreeText
     todo: FreeText
     transient: bool
     fingerprint: str = ""
+    wrong_input: bool = False
 
     def __str__(self) -> str:
         """In one line, as the error says it."""
         return cut(str(EdgeAgentError(self.what, self.why, self.todo)))
 
 
-Task = FetchVersion | Fingerprint | Benchmark | Prove | ValidateSimilar | RunGates | InspectWeights
+Task = FetchVersion | Fingerprint | Benchmark | Prove | ValidateSimilar | RunGates | InspectWeights | Evaluate
 Report = StageEntered | FetchProgress | TrialStarted | GateStarted | GateProgress | GateFinished
 Answer = (
     Fetched
@@ -286,6 +317,7 @@ Answer = (
     | SimilarResult
     | GatesRun
     | WeightsInspected
+    | Evaluated
     | TaskFailed
 )
 PrepareMessage = Task | Report | Answer | FramesWanted | FramesLent

@@ -68,7 +68,15 @@ def test_they_run_in_order_up_to_the_first_that_refuses() -> None:
 
 def test_a_gate_that_does_not_apply_is_left_out() -> None:
     """Parity, where the source itself serves."""
-    assert [g.name for g in gates.GATES] == ["contract", "parity", "smoke", "memory", "latency", "replay"]
+    assert [g.name for g in gates.GATES] == [
+        "contract",
+        "parity",
+        "smoke",
+        "memory",
+        "golden",
+        "latency",
+        "replay",
+    ]
     parity = gates.GATES[1]
     assert not parity.applies(context())
     assert parity.applies(context(Parity(1, 1, 0, 0, 1.0, 0.0)))
