@@ -81,7 +81,7 @@ def show_status(status: Status) -> None:
         _line(f"further source {source.url} {state}{decides}{why}", colour)
     if status.disk_error:
         _line(f"not written to disk: {status.disk_error}", "red")
-    _table(
+    show_table(
         ("model", "aspired", "active", "engine", "epoch", "standby", "state"),
         [
             (
@@ -99,7 +99,7 @@ def show_status(status: Status) -> None:
     for name, m in status.models.items():
         for note, colour in _notes(m):
             _line(f"{name}: {note}", colour)
-    _table(
+    show_table(
         ("pipeline", "state", "fps", "frames", "dropped", "p50 ms", "p99 ms"),
         [
             (name, p.state, p.fps, p.frames, p.dropped, p.latency_ms.p50, p.latency_ms.p99)
@@ -111,7 +111,7 @@ def show_status(status: Status) -> None:
             _line(f"{name}: {why}", "yellow")
         for sink, why in p.sinks.errors.items():
             _line(f"{name}: sink {sink}: {why}", "red")
-    _table(
+    show_table(
         ("pid", "worker", "of", "version"),
         [(w.pid, w.kind, w.pipeline or w.model, w.version) for w in status.workers],
     )
@@ -131,7 +131,7 @@ def show_history(records: Sequence[AuditRecord]) -> None:
         )
         for r in records
     ]
-    _table(("when", "event", "model", "versions", "result", "who", "why"), rows)
+    show_table(("when", "event", "model", "versions", "result", "who", "why"), rows)
 
 
 def show_check(check: HistoryCheck) -> None:
@@ -181,7 +181,8 @@ def _line(text: str, colour: str | None = None) -> None:
     _console().print(_sayable(text), style=colour, soft_wrap=True)
 
 
-def _table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+def show_table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+    """Rows under names; where there are none, that is said."""
     from rich import box
     from rich.table import Table
     from rich.text import Text

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -35,7 +36,11 @@ def publish(
     ] = None,
     golden: Annotated[
         Path | None,
-        typer.Option(metavar="DIR", help="Images that say what it must find.", show_default=False),
+        typer.Option(
+            metavar="DATA",
+            help="Labelled pictures: a data.yaml, or a folder with images/ and labels/.",
+            show_default=False,
+        ),
     ] = None,
     sign: Annotated[
         Path | None, typer.Option(metavar="KEY", help="Not in this release.", show_default=False)
@@ -56,22 +61,41 @@ def publish(
         if path.suffix.lower() == ".engine":
             why = "a TensorRT engine fits only the machine that built it"
             raise UsageError(f"weights {path}", why, "give the .onnx or .pt: a node builds its own engine")
-    if golden is not None and not golden.is_dir():
-        raise UsageError(f"golden {golden}", "no such folder", "give a folder of images")
-
+    from edgeagent.cli.progress import Progress
     from edgeagent.store.publish import publish as put_into_store
     from edgeagent.workers.inspect import inspect_weights
 
+    metadata = inspect_weights(weights)
+    if golden is not None:
+        _check_golden(golden, metadata.contract.names)
+    progress = Progress("files published")
     manifest = put_into_store(
         weights,
         model,
         version,
         store,
-        metadata=inspect_weights(weights),
+        metadata=metadata,
         alternates=[(path, inspect_weights(path)) for path in alternates],
         golden=golden,
         note=note,
+        on_progress=progress,
     )
+    progress.end()
     contract = manifest.contract
     size = "x".join(str(n) for n in contract.imgsz)
     typer.echo(f"published {model}/{version}: {len(contract.names)} classes, {size} px, {manifest.digest}")
+
+
+def _check_golden(golden: Path, names: Sequence[str]) -> None:
+    """Every label and every picture, before anything is in the store. Raises UsageError."""
+    from edgeagent.cli.progress import Progress
+    from edgeagent.datasets.publishable import check_pictures, check_size
+    from edgeagent.store.golden_set import read_labelled
+
+    found = read_labelled(golden, names)
+    check_size(found)
+    progress = Progress("pictures opened")
+    check_pictures(found, progress)
+    progress.end()
+    of = f", {found.unlabelled} of them without a label file" if found.unlabelled else ""
+    typer.echo(f"golden set: {len(found.pictures)} pictures{of}, {found.objects} objects")

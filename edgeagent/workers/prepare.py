@@ -151,8 +151,8 @@ def _try_fingerprint(task: FetchVersion) -> str:
 
 def _run_gates(channel: WorkerChannel, task: RunGates) -> GatesRun:
     from edgeagent.gates.port import GateContext
-    from edgeagent.workers.loading import MeasuredLoad
     from edgeagent.store.cache import golden_files
+    from edgeagent.workers.loading import MeasuredLoad
 
     _check_still_there(task.version)
     loader = MeasuredLoad()

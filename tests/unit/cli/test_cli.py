@@ -143,7 +143,8 @@ def test_publish(tmp_path: Path, replace: Replace, capsys: pytest.CaptureFixture
     manifest = Manifest("yolo", "v1", 1, "now", contract, (WeightFile("w.pt", "0" * 64, 1, "pt"),))
     seen: list[Any] = []
 
-    def publish(*args: Any, **kwargs: Any) -> Manifest:
+    def publish(*args: Any, on_progress: Callable[[int, int], None], **kwargs: Any) -> Manifest:
+        on_progress(1, 1)
         seen.append((args, kwargs))
         return manifest
 
