@@ -13,16 +13,15 @@ from typing import Any
 
 import numpy as np
 
-import edgeagent.demo
 from bench.etcd_server import Etcd
 from bench.fault_node import FaultNode, Setting
 from bench.fault_outcome import decision, done, lost_frames
+from bench.fault_versions import V1
 from bench.report import table
 from edgeagent.core.directive import Directive
 from edgeagent.core.directive_fields import ProbationTerms, ShadowTerms
 from edgeagent.testing import MODEL, wait_for
 
-V1 = Path(edgeagent.demo.__file__).parent / "weights" / "v1.onnx"
 PATIENCE_S = 300.0
 ROUNDS, PHASE_S = 3, 36.0
 """Of the measurement of what guards cost: 36 s are over a thousand frames at 30 a second."""

@@ -28,7 +28,7 @@ from edgeagent.demo.scoring import match
 from edgeagent.runtimes.port import Image
 from edgeagent.scenes.conveyor import CLASSES, Conveyor, Truth
 
-GOOD = Path(edgeagent.demo.__file__).parent / "weights" / "v2.onnx"
+GOOD, V1 = (Path(edgeagent.demo.__file__).parent / "weights" / f"{version}.onnx" for version in ("v2", "v1"))
 CONFIDENCE, IOU = 0.25, 0.45
 """Of a pipeline, unless it says otherwise."""
 SCRATCH, DENT = 0, 1
