@@ -63,7 +63,8 @@ class PairLimits:
 class Counts:
     """Objects, each counted once. agreed: found by both, in one place and under one name; lost: by the incumbent only;
     gained: by the candidate only; moved, renamed: by both, but elsewhere, as another class. weaker, stronger: of those
-    found by both, with a much lower, a much higher score."""
+    found by both, with a much lower, a much higher score. missed: of those lost, the ones that the incumbent saw all
+    the time, and the candidate never."""
 
     agreed: int = 0
     lost: int = 0
@@ -72,6 +73,7 @@ class Counts:
     renamed: int = 0
     weaker: int = 0
     stronger: int = 0
+    missed: int = 0
 
     @property
     def shared(self) -> int:
@@ -122,6 +124,9 @@ def _surely_loses(counts: Counts, limits: PairLimits, error: float) -> bool:
     return more_lost and _loses_on_balance(counts, limits.lost)
 
 
+_MISSED = 0.002
+"""Of the objects that the incumbent found: so many a version that is as good may miss altogether. Between the same
+weights in two runtimes it was none."""
 _LOST = "lost {hits} of {found} {what} and found {gained} others"
 _KINDS = (
     # Small and sure: of the objects that only one of the two found, too many are the incumbent's.
@@ -134,7 +139,16 @@ _KINDS = (
         lambda c, limits, error: _loses_on_balance(c, limits.least_loss),
     ),
     # Large and soon: more are lost than happens between equal versions, and more than are gained.
-    _Kind(0.45, lambda c: c.lost, lambda c: c.shared, lambda limits: limits.lost, _LOST, _surely_loses),
+    _Kind(0.25, lambda c: c.lost, lambda c: c.shared, lambda limits: limits.lost, _LOST, _surely_loses),
+    # Few and certain: what one sees all the time, and the other never, doesn't come of chance.
+    _Kind(
+        0.2,
+        lambda c: c.missed,
+        lambda c: c.found - c.missed,
+        lambda limits: _MISSED,
+        "never saw {hits} of {found} {what} that were seen all the time, and found {gained} others",
+        lambda c, limits, error: _loses_on_balance(c, limits.lost),
+    ),
     # Something else altogether: what it finds instead doesn't make up for it.
     _Kind(0.1, lambda c: c.lost, lambda c: c.shared, lambda limits: limits.lost_anyway, _LOST),
     _Kind(

@@ -25,6 +25,9 @@ _MOST_BOXES = 100
 _TIMES = 1000
 """Of how many last pairs the latency is told."""
 _LEAST_UNANSWERED = 5
+_MISSED_SHARE, _MISSED_FRAMES = 0.1, 10
+"""An object is missed altogether when one version saw it on all but this share of at least so many frames, and the
+other on no more than this share."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,6 +207,7 @@ class PairTally:
         also: list[str] = []
         if track.candidate <= limits.found_share * track.incumbent:
             outcome = "lost"
+            also = ["missed"] if _is_missed(track) else []
         elif track.incumbent <= limits.found_share * track.candidate:
             outcome = "gained"
         else:
@@ -266,6 +270,12 @@ class PairTally:
             if tally.finding(found).log_evidence >= -log(self._limits.alpha):
                 return found
         return 10_000
+
+
+def _is_missed(track: Track) -> bool:
+    """Whether the incumbent saw it all the time, and the candidate never."""
+    few = _MISSED_SHARE * track.frames
+    return track.frames >= _MISSED_FRAMES and track.candidate <= few and track.incumbent >= track.frames - few
 
 
 def _surest(boxes: Sequence[Box], count: int) -> Sequence[Box]:

@@ -99,11 +99,11 @@ def every_second_frame(part: Part, box: Box) -> Box | None:
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (lambda part, box: None, "lost"),
+        (lambda part, box: None, "never saw"),
         (shifted, "another place"),
         (permuted, "something else"),
         (unsure, "less sure"),
-        (every_second_dent, "lost"),
+        (every_second_dent, "never saw"),
         (every_second_frame, "lost"),
     ],
 )
@@ -153,6 +153,32 @@ def test_what_only_flickers_differs_for_both_alike() -> None:
     assert tally.breach() == ""
 
 
+def half_blind(part: Part, box: Box) -> Box | None:
+    """Every second scratch is never seen."""
+    return None if box[5] == 0 and part.number % 2 else box
+
+
+def test_what_is_never_seen_tells_more_than_what_flickers() -> None:
+    """Half of one class: a few objects that were in plain view all the time are enough."""
+    tally = run(half_blind)
+    assert "never saw" in tally.breach()
+    assert "scratch" in tally.breach()
+    [scratch] = [c for c in tally.summary().classes if c.name == "scratch"]
+    assert scratch.lost <= 8
+    assert scratch.agreed > 0
+
+
+def test_objects_that_are_never_seen_are_no_reason_where_more_are_found_instead() -> None:
+    """It tells a difference, and not which is right."""
+    tally = PairTally(PairLimits(), NAMES)
+    for now, parts in belt(120.0):
+        ours = tuple(box for part, box in parts if part.number % 10)
+        theirs = tuple(box for part, box in parts if part.number % 20 != 5)
+        tally.observe(FramePair("line", int(now * FPS), now, WIDTH, HEIGHT, ours, theirs, 5.0, 9.0))
+    assert tally.breach() == ""
+    assert sum(c.lost for c in tally.summary().classes) > 0
+
+
 def test_a_fault_that_comes_late_is_found_as_soon() -> None:
     """What went well before doesn't make up for it."""
     tally = PairTally(PairLimits(), NAMES)
@@ -197,7 +223,7 @@ def test_a_box_that_is_no_number_is_a_breach() -> None:
 
 def test_a_version_that_is_blind_to_what_stands_still_is_a_breach() -> None:
     """Nothing moves, so that no object is ever counted twice."""
-    tally = PairTally(PairLimits(), NAMES)
+    tally = PairTally(PairLimits(judge_frames=150), NAMES)
     still: Seen = tuple((x, 50.0, x + 40, 90.0, 0.9, 0) for x in (0.0, 200.0, 400.0))
     for seq in range(200):
         tally.observe(FramePair("line", seq, seq / FPS, WIDTH, HEIGHT, still, ()))
