@@ -25,7 +25,7 @@ from edgeagent.workers.limits import WorkerLimits
 from edgeagent.workers.messages import Detected, Message
 from edgeagent.workers.process import Exit, WorkerProgram
 from edgeagent.workers.ring import Ring
-from edgeagent.workers.tasks.engine import EngineReady, LoadEngine, LoadPlan
+from edgeagent.workers.tasks.engine import EngineReady, FrameFailed, LoadEngine, LoadPlan
 
 CONTRACT = Contract("detect", ("scratch",), (64, 64), 32)
 ARTIFACT = Artifact(
@@ -338,3 +338,42 @@ def test_a_candidate_has_other_limits_than_what_serves(monkeypatch: pytest.Monke
         await engine.retire()
 
     asyncio.run(run())
+
+
+def test_whoever_asks_gets_the_answer(now: list[float]) -> None:
+    """Also that the worker ended before it came; the user hears of what nobody else asked for."""
+    heard: list[tuple[str, str, int]] = []
+
+    class Asks:
+        def __init__(self, name: str) -> None:
+            self.name = name
+
+        def detected(self, engine: Engine, result: Detected) -> None:
+            heard.append((self.name, "detected", result.ticket))
+
+        def fault(self, engine: Engine, ticket: int, why: str) -> None:
+            heard.append((self.name, "fault", ticket))
+
+        def __getattr__(self, name: str) -> Callable[..., None]:
+            return lambda *args: None
+
+    async def run() -> None:
+        engine = Engine(ARTIFACT, SETTINGS, cast(EngineUser, Asks("user")), lambda: None, SpareEngine())
+        await engine.load()
+        worker, other = FakeWorker.started[0], Asks("other")
+        for ticket, asker in ((1, None), (2, other), (3, other), (4, other), (5, None)):
+            engine.infer(ticket, FRAME, 0.25, 0.45, asker)
+        for ticket in (1, 2):
+            worker.on_message(Detected(ticket, 1.0, 1.0, 1.0, b""))
+        worker.on_message(FrameFailed(3, "NaN"))
+        worker.die()
+        engine.worker = None
+        await engine.retire()
+
+    asyncio.run(run())
+    assert heard == [
+        ("user", "detected", 1),
+        ("other", "detected", 2),
+        ("other", "fault", 3),
+        ("other", "fault", 4),
+    ]

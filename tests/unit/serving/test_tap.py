@@ -192,3 +192,17 @@ def test_one_may_go_while_it_looks() -> None:
     onlooker = Onlooker(tap)
     camera.gives_a_result(0.0)
     assert (onlooker.seen, camera.in_use) == ([0], 1)
+
+
+def test_who_listens_gets_every_record_and_takes_no_slot() -> None:
+    """Until it has enough; a second end is none."""
+    tap = Tap()
+    camera = Camera(tap)
+    heard: list[int] = []
+    end = tap.listen(lambda record: heard.append(record.seq))
+    for seconds in range(3):
+        camera.gives_a_result(float(seconds))
+    end()
+    end()
+    camera.gives_a_result(3.0)
+    assert len(heard) == 3
