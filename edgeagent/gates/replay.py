@@ -110,7 +110,11 @@ def _applies(context: GateContext) -> bool:
 
 
 def _inputs(terms: GateTerms) -> object:
-    return [list(map(str, terms.replay)), terms.limits.get(NAME), terms.confidence, terms.iou]
+    """Nothing where it doesn't apply; the frames change all the time, and are no part of it."""
+    if not terms.replay:
+        return None
+    folders, limits = list(map(str, terms.replay)), dict(terms.limits.get(NAME, {}))
+    return [folders, limits, terms.confidence, terms.iou, terms.active_digest]
 
 
 GATE = Gate(NAME, _run, applies=_applies, inputs=_inputs)

@@ -153,8 +153,10 @@ class Preparation:
             await self.runner.close()
 
     def _check_configured(self) -> None:
-        """Raises UsageError for a gate that the directive has thresholds for, and this node nothing to judge by."""
-        if "replay" in self._goal.directive.gates and not self._settings.replay:
+        """Raises UsageError for a gate that the directive has thresholds for, and this node nothing to judge by. What
+        served well before serves, whatever the configuration says by now."""
+        asked = self._mode is PrepareMode.UPDATE and "replay" in self._goal.directive.gates
+        if asked and not self._settings.replay:
             raise UsageError(
                 "gates.replay of the intent",
                 "this node keeps no recent frames",

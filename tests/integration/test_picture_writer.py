@@ -17,6 +17,8 @@ import pytest
 import yaml
 
 from edgeagent.core.pictures import PictureQuota, picture_stem
+from edgeagent.datasets.labelled import read_set
+from edgeagent.datasets.layout import layout_of
 from edgeagent.serving.frame import Frame
 from edgeagent.serving.tap import Tap
 from edgeagent.sinks.port import Record
@@ -304,6 +306,8 @@ def test_the_worst_disagreements_stay_over_a_restart(tmp_path: Path) -> None:
     ]
     described = yaml.safe_load((folder / "data.yaml").read_text())
     assert described == {"train": "images", "val": "images", "names": {0: "scratch", 1: "dent"}}
+    found = read_set(layout_of(folder), NAMES)
+    assert [[label.cls for label in picture.labels] for picture in found.pictures] == [[1, 0], [1, 0]]
     plain, drawn = (cv2.imread(str(folder / of / f"{stems[0]}.jpg")) for of in ("images", "drawn"))
     changed = np.abs(plain.astype(int) - drawn.astype(int)).max(axis=2) > 60
     assert np.abs(plain.astype(int) - 40).max() < 8

@@ -154,3 +154,6 @@ def test_what_it_judges_by_is_part_of_what_is_remembered() -> None:
     other = replace(terms, limits=GatesConfig().limits({"replay": {"lost": 0.1}}))
     assert GATE.inputs(terms) != GATE.inputs(other)
     assert GATE.inputs(terms) != GATE.inputs(replace(terms, replay=()))
+    assert GATE.inputs(terms) != GATE.inputs(replace(terms, active_digest="sha256:1"))
+    none = replace(terms, replay=())
+    assert GATE.inputs(none) == GATE.inputs(replace(none, active_digest="sha256:1"))

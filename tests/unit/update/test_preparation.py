@@ -20,6 +20,7 @@ from edgeagent.core.lifecycle import Stage
 from edgeagent.core.model import Contract
 from edgeagent.core.state import Goal, PrepareMode
 from edgeagent.core.tuning import Parity, Tolerance, Tuning
+from edgeagent.errors import UsageError
 from edgeagent.gates import plug_ins
 from edgeagent.runtimes.variants import Variant
 from edgeagent.serving.artifact import Artifact
@@ -581,3 +582,17 @@ def test_a_backend_that_can_not_be_proved_is_refused(shop: TrialRunner) -> None:
     shop.fail = {"openvino-cpu": CRASH}
     with pytest.raises(RefusedError, match="openvino-cpu: the preparing worker ended"):
         shop.prepare()
+
+
+def test_thresholds_for_a_gate_that_is_not_configured_are_an_error(shop: TrialRunner) -> None:
+    """Before anything is fetched. With recent frames there is the gate; and what served well before is brought back at
+    a start, whatever the configuration says by now."""
+    goal = Goal(replace(INTENT.directive, gates={"replay": {"lost": 0.1}}), INTENT.digest)
+    with pytest.raises(UsageError, match=r"keeps no recent frames; set update\.recent_frames\.keep"):
+        shop.prepare(goal)
+    assert shop.asked == []
+    digest = shop.prepare().version.digest
+    shop.prepare(replace(goal, digest=digest), PrepareMode.BOOT)
+    shop.settings = replace(shop.settings, replay=(Path("/replay/line-1"),))
+    shop.prepare(goal)
+    assert "gates" in shop.asked
