@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from edgeagent.cli.golden_check import examine_set
 from edgeagent.config import (
     Config,
     EngineConfig,
@@ -65,6 +66,13 @@ def examine(config: Config) -> Iterator[Finding]:
     yield from _sources(config, intents)
     yield from _model_store(config, intents)
     yield from _runtimes(config)
+    for model, data in config.update.golden.items():
+        subject = f"golden set of {model}"
+        try:
+            level, text = examine_set(config, model, data)
+            yield Finding(level, subject, text)
+        except EdgeAgentError as e:
+            yield Finding("FAIL", subject, str(e))
     for pipeline in config.pipelines:
         yield _try(f"source of {pipeline.name}", partial(probe_source, pipeline.source))
         yield from _sinks(pipeline)

@@ -132,6 +132,13 @@ def check(config: ConfigOption) -> None:
         for problem in e.problems:
             typer.echo(f"error: {config}: {printable(problem)}", err=True)
         raise typer.Exit(WRONG) from e
+    from edgeagent.cli.golden_check import problems
+
+    wrong = list(problems(found))
+    for problem in wrong:
+        typer.echo(f"error: {config}: {printable(problem)}", err=True)
+    if wrong:
+        raise typer.Exit(WRONG)
     pipelines = ", ".join(f"{p.name} ({p.model})" for p in found.pipelines) or "none"
     typer.echo(f"{config} is right; node {found.node.id}, pipelines: {pipelines}")
 

@@ -18,10 +18,11 @@ import pytest
 
 from edgeagent.core.model import MAX_MANIFEST_BYTES, Manifest, parse_manifest
 from edgeagent.errors import ConflictError, IntegrityError, NotFoundError, UnavailableError, UsageError
-from edgeagent.store.cache import Cache
-from edgeagent.store.fetch import fetch_version
+from edgeagent.store.cache import Cache, golden_files
+from edgeagent.store.fetch import Progress, fetch_version
 from edgeagent.store.publish import publish
 from edgeagent.store.remote import RemoteStore
+from tests.support.golden import golden_set, labels
 from tests.support.http_store import http_store
 from tests.support.published import METADATA, publish_bytes, some_bytes
 from tests.support.s3_store import s3_server, s3_store
@@ -277,3 +278,29 @@ def test_one_of_many_publishers_wins(store: Store, tmp_path: Path) -> None:
         (winner,) = [manifest for manifest in pool.map(attempt, range(3)) if manifest]
     cached = fetch_version(store.remote, Cache(tmp_path / "cache"), "yolo", "v1", lambda _: None)
     assert cached.manifest == winner
+
+
+def test_a_golden_set_of_hundreds_of_files_is_fetched_and_resumed(store: Store, tmp_path: Path) -> None:
+    """Every file by its path; what is there already isn't asked for again, and the manifest stays within its limit."""
+    golden = golden_set(tmp_path / "set", 150, 0, names=("scratch",))
+    manifest = store.publish("v1", WEIGHTS, tmp_path, golden)
+    assert len(manifest.golden) == 301
+    assert len(manifest.to_json()) < MAX_MANIFEST_BYTES / 4
+    cache = Cache(tmp_path / "cache")
+
+    class Cut(Exception):
+        """The process is killed."""
+
+    def cut(progress: Progress) -> None:
+        if progress.file == manifest.golden[200]:
+            raise Cut
+
+    with pytest.raises(Cut):
+        fetch_version(store.remote, cache, "yolo", "v1", cut)
+    seen: list[str] = []
+    cached = fetch_version(store.remote, cache, "yolo", "v1", lambda progress: seen.append(progress.file))
+    assert len(set(seen)) <= 120  # 150 pictures differ, their labels don't
+    files = golden_files(cached.verified)
+    assert (len(files), files["labels/0149.txt"].read_text()) == (301, labels(0))
+    assert files["images/0149.png"].read_bytes() == (golden / "images/0149.png").read_bytes()
+    assert store.remote.fingerprint("yolo", "v1") == store.remote.fingerprint("yolo", "v1")

@@ -18,6 +18,7 @@ from edgeagent.config import Config, parse_config
 from edgeagent.core.model import Contract, Manifest, WeightFile
 from edgeagent.errors import UnavailableError
 from edgeagent.runtimes.registry import RuntimeRow
+from tests.support.golden import golden_set
 
 
 @pytest.fixture
@@ -235,3 +236,21 @@ def test_a_runtime_that_can_not_be_imported_says_why(tmp_path: Path, monkeypatch
     level, text = runtime_lines(tmp_path, backend="openvino")["openvino"]
     assert level == "FAIL"
     assert "libtbb.so.12" in text
+
+
+def test_golden_sets_are_opened(tmp_path: Path) -> None:
+    """Labels and pictures; and whether there are enough of them to tell anything."""
+    good, few = golden_set(tmp_path / "good", 20, 0), golden_set(tmp_path / "few", 3, 0)
+    broken = golden_set(tmp_path / "broken", 20, 0)
+    (broken / "images/0004.png").write_text("no picture")
+
+    def said(data: Path) -> tuple[str, str]:
+        return levels(config(tmp_path, update={"golden": {"yolo": str(data)}}))["golden set of yolo"]
+
+    assert said(good) == ("ok", "20 pictures, 20 objects")
+    level, text = said(few)
+    assert level == "warn"
+    assert "too few objects to tell in scratch (3): 12 are needed to see a drop of recall by 0.5" in text
+    level, text = said(broken)
+    assert level == "FAIL"
+    assert "0004.png: can't be opened" in text
