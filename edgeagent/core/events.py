@@ -11,6 +11,7 @@ from edgeagent.core.form import Form, FrameSizes
 from edgeagent.core.gating import GateResult
 from edgeagent.core.lifecycle import Stage
 from edgeagent.core.pace import Pace
+from edgeagent.core.pairs import PairSummary
 from edgeagent.core.state import Goal, PrepareMode, State, VersionRef
 from edgeagent.core.update_facts import UpdateFacts
 
@@ -201,8 +202,7 @@ class AppendAudit:
 
     digest: of `to_version`; from_digest: of `from_version`. epoch: number of the swap that it is about, 0 for none.
     moment: how the moment of the swap was chosen, and how long it was waited for. shadow, probation: what these saw of
-    pairs, a dataclass that has a JSON form, None where they saw none. facts: what the update cost the line; those who
-    perform the command know it.
+    pairs, None where they saw none. facts: what the update cost the line; those who perform the command know it.
     """
 
     event: str
@@ -217,8 +217,8 @@ class AppendAudit:
     from_digest: str = ""
     epoch: int = 0
     moment: str = ""
-    shadow: object | None = None
-    probation: object | None = None
+    shadow: PairSummary | None = None
+    probation: PairSummary | None = None
     facts: UpdateFacts | None = None
 
 

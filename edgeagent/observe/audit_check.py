@@ -45,6 +45,6 @@ def _gently(lines: Iterator[Line]) -> Iterator[Line]:
     begin = time.thread_time()
     for line in lines:
         yield line
-        if (used := time.thread_time() - begin) > 0.001:
+        if (used := time.thread_time() - begin) > 0.0005:
             time.sleep(3 * used)
             begin = time.thread_time()

@@ -25,7 +25,7 @@ RECENT_BYTES = 2 << 20
 """So much of the newest files is looked through for the end of a chain, before all of them are."""
 MAX_LINE = 4 << 20
 """Bytes of a line; of a longer one, which is none of ours, the beginning is looked at."""
-_BLOCK = 1 << 20
+_BLOCK = 1 << 16
 _log = structlog.get_logger(__name__)
 
 

@@ -111,6 +111,7 @@ def test_node_killed(harness: NodeHarness, stage: str) -> None:
     found = harness.wait_more(10)
     assert {r["version"] for r in found[:5]} == {"v1"}
     wait_for(lambda: harness.history("swapped")[-1]["event"] == "boot", "recorded as a boot")
+    assert node.get("/api/history/check")["intact"]
     status = node.status()
     assert not status["config_store"]["connected"]
     assert status["config_store"]["why"]

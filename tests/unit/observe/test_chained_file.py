@@ -182,3 +182,26 @@ def test_a_line_without_an_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     snapshot = open_chain(path, KEEP)
     assert max(len(line.data) for line in snapshot.lines()) <= 1000
     assert how(check_snapshot(snapshot)) == ""
+
+
+def test_a_file_cut_off_anywhere(tmp_path: Path) -> None:
+    """A power cut may cut what the head doesn't name yet, at any byte; what it names, nobody cuts unseen."""
+    file = a_file(tmp_path)
+    write(file, 1, 2)
+    path = tmp_path / "log.jsonl"
+    named = path.stat().st_size - 1  # without the newline the record is whole
+    file.append(['{"event": "e3"}'])
+    data = path.read_bytes()
+    for size in range(len(data) + 1):
+        path.write_bytes(data[:size])
+        assert (how(check(tmp_path)) == "") == (size >= named), size
+
+
+def test_a_byte_changed_anywhere(tmp_path: Path) -> None:
+    """In whatever field, in a seal, or between two lines."""
+    write(a_file(tmp_path), 1, 2, 3)
+    path = tmp_path / "log.jsonl"
+    data = path.read_bytes()
+    for place in range(len(data) - 1):
+        path.write_bytes(data[:place] + bytes([data[place] ^ 1]) + data[place + 1 :])
+        assert how(check(tmp_path)), place

@@ -4,10 +4,12 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import cast
@@ -15,7 +17,9 @@ from typing import cast
 import pytest
 
 from edgeagent.core.events import AppendAudit
+from edgeagent.core.pairs import PairSummary
 from edgeagent.core.state import State, VersionRef
+from edgeagent.core.update_facts import UpdateFacts
 from edgeagent.observe.bus import Bus
 from edgeagent.store.cache import Cache
 from edgeagent.update.journal import RETRY_S, Journal
@@ -153,3 +157,17 @@ def _wait(condition: Callable[[], bool]) -> None:
     while not condition():
         assert time.monotonic() < give_up
         time.sleep(0.01)
+
+
+def test_a_receipt_has_what_was_seen(tmp_path: Path) -> None:
+    """What shadow and probation saw, by their names, and what the update cost, as JSON."""
+    (tmp_path / "models").mkdir()
+    journal = Journal(tmp_path, "/store", 3, {}, Bus())
+    facts = UpdateFacts(2.0, 60, 0, {}, 40.0, 1, 2)
+    journal.record("yolo", replace(SWAPPED, epoch=3, shadow=PairSummary(frames=7), facts=facts, moment="now"))
+    journal.close()
+    [line] = (tmp_path / "audit.jsonl").read_text().splitlines()
+    doc = json.loads(line)
+    assert (doc["watches"]["shadow"]["frames"], list(doc["watches"])) == (7, ["shadow"])
+    assert (doc["facts"]["longest_gap_ms"], doc["epoch"], doc["moment"]) == (40.0, 3, "now")
+    assert asyncio.run(journal.check())["audit.jsonl"].records == 1
