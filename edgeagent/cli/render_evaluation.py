@@ -69,9 +69,9 @@ def _lines(report: GoldenReport, unlabelled: int) -> list[str]:
         lines.append(f"{report.must - len(report.missed)} of {report.must} objects that must be found")
     if beside := report.compared:
         lines.append(
-            f"beside the other: {beside.lost} lost, {beside.gained} gained (p = {beside.p_value:.2g}), boxes"
-            f" {beside.overlap_drop:+.3f} worse in IoU, scores {beside.score_drop:+.3f} lower over {beside.both}"
-            f" objects, {beside.more_false:+.3f} false boxes per picture"
+            f"beside the other: {beside.lost} lost, {beside.gained} gained (p = {beside.p_value:.2g}); over the"
+            f" {beside.both} objects that both find, IoU of the boxes {-beside.overlap_drop:+.3f}, scores"
+            f" {-beside.score_drop:+.3f}; {beside.more_false:+.3f} false boxes per picture"
         )
     if report.precision:
         lines.append(", ".join(f"{name} {value:.4f}" for name, value in report.precision.items()))

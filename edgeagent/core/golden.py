@@ -71,7 +71,7 @@ class GoldenLimits:
     max_pictures: of a larger set a sample of so many is judged, always the same. max_seconds: for one set.
     """
 
-    min_recall: float = 0.5
+    min_recall: float = 0.3
     max_false_boxes: float = 1.0
     overlap: float = 0.5
     drop: float = 0.5

@@ -26,6 +26,11 @@ def edgeagent(*args: object) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, check=False, timeout=300, env=environment)
 
 
+def errors(done: subprocess.CompletedProcess[str]) -> list[str]:
+    """Beside how far it is, which is said where it takes long."""
+    return [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+
+
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A set whose object the weights find; made once."""
@@ -36,7 +41,7 @@ def test_good_weights_pass_with_all_figures(data: Path, tmp_path: Path) -> None:
     """As JSON for a pipeline."""
     weights = detection_onnx(tmp_path / "w.onnx")
     done = edgeagent("evaluate", weights, "--golden", data, "--against", weights, "--json")
-    assert (done.returncode, done.stderr) == (0, "")
+    assert (done.returncode, errors(done)) == (0, [])
     found = json.loads(done.stdout)
     assert (found["passed"], found["reasons"], found["pictures"]) == (True, [], 20)
     assert found["classes"][0] | {"recall": 1.0} == found["classes"][0]
@@ -45,7 +50,7 @@ def test_good_weights_pass_with_all_figures(data: Path, tmp_path: Path) -> None:
     assert (found["objects_needed"], found["unseen"], found["limits"]["min_recall"]) == (
         12,
         ["dent", "label"],
-        0.5,
+        0.3,
     )
 
 
@@ -55,7 +60,7 @@ def test_blind_weights_are_refused_in_words(data: Path, tmp_path: Path) -> None:
     done = edgeagent("evaluate", blind, "--golden", data / "data.yaml", "--against", good)
     assert done.returncode == 1
     assert "scratch" in done.stdout
-    assert "refused: class 'scratch': 0 of 20 objects found, recall 0 is below min_recall 0.5" in done.stdout
+    assert "refused: class 'scratch': 0 of 20 objects found, recall 0 is below min_recall 0.3" in done.stdout
     assert "20 of 20 objects lost that the active version finds" in done.stdout
 
 
@@ -77,15 +82,15 @@ def test_thresholds_confidence_and_what_is_wrong(data: Path, tmp_path: Path) -> 
     ):
         done = edgeagent("evaluate", weights, *args)
         assert (done.returncode, done.stdout) == (2, ""), done.stderr
-        assert why in done.stderr
-        assert done.stderr.count("\n") == 1
+        (error,) = errors(done)
+        assert why in error
 
 
 def test_weights_that_give_no_numbers(data: Path, tmp_path: Path) -> None:
     """They fail: nothing is wrong with what was typed."""
     done = edgeagent("evaluate", nan_onnx(tmp_path / "nan.onnx"), "--golden", data)
     assert done.returncode == 1
-    assert done.stderr.startswith("error: ")
+    assert len(errors(done)) == 1
 
 
 def test_what_is_published_is_what_a_node_has(data: Path, tmp_path: Path) -> None:

@@ -109,7 +109,7 @@ def test_a_good_version_passes_with_its_figures(tmp_path: Path) -> None:
     figures = result.figures
     assert (figures["pictures"], figures["objects"], figures["recall.scratch"]) == (20, 20, 1)
     assert (figures["lost"], figures["gained"], figures["classes_not_shown"]) == (0, 0, 2)
-    assert (result.limits["recall.scratch"], result.limits["objects_of_a_class"]) == (0.5, 12)
+    assert (result.limits["recall.scratch"], result.limits["objects_of_a_class"]) == (0.3, 12)
 
 
 def test_a_blind_version_is_refused_by_both_sets(tmp_path: Path) -> None:
@@ -120,7 +120,7 @@ def test_a_blind_version_is_refused_by_both_sets(tmp_path: Path) -> None:
     assert result.reasons[0].startswith("class 'scratch': 0 of 20 objects found")
     assert any(why.startswith("on this site's pictures: class 'scratch': 0 of 30") for why in result.reasons)
     assert (result.figures["recall.scratch"], result.figures["site.recall.scratch"]) == (0, 0)
-    assert result.limits["site.recall.scratch"] == 0.5
+    assert result.limits["site.recall.scratch"] == 0.3
 
 
 def test_site_set_refuses_what_its_maker_passes(tmp_path: Path) -> None:
