@@ -8,23 +8,26 @@ import os
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import closing, suppress
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 import structlog
 
 from edgeagent.config import Config, load_config, read_secret
+from edgeagent.config.policy import policy_of
 from edgeagent.core.directive import Directive, current_key, encode_directive
 from edgeagent.core.events import (
     AppendAudit,
+    ApproveRequested,
     IntentChanged,
     IntentInvalid,
     PromoteRequested,
+    RefuseRequested,
     RollbackRequested,
     Tick,
 )
 from edgeagent.core.model import check_name
-from edgeagent.core.policy import Policy
 from edgeagent.core.probation_count import ended_in_order
 from edgeagent.core.state import State, VersionRef
 from edgeagent.core.text import redact
@@ -50,12 +53,13 @@ from edgeagent.status.summary import status_url, summarize
 from edgeagent.store.pace import Pace
 from edgeagent.update.background import for_ever
 from edgeagent.update.journal import Journal
+from edgeagent.update.judge import judge_settings
 from edgeagent.update.kept_pictures import KeptPictures
 from edgeagent.update.sentinel import sentinels
 from edgeagent.update.state_dir import StateDir
 from edgeagent.update.state_file import load_state
 from edgeagent.update.trial_runner import PrepareSettings
-from edgeagent.update.updater import Updater
+from edgeagent.update.updater import Updater, UpdaterSettings
 from edgeagent.web.app import create_app
 from edgeagent.web.hooks import Hooks
 from edgeagent.web.server import ApiServer, listen
@@ -204,16 +208,8 @@ class Node:
             loading=WorkerLimits(c.update.candidate_memory_mb * _MB, **times),
             serving=WorkerLimits(c.engine.memory_limit_mb * _MB, **times),
         )
-        policy = Policy(
-            probation_s=c.update.probation.seconds,
-            retry_max_s=c.update.retry_seconds,
-            settle_after_s=c.update.settle_seconds,
-            store_check_max_s=c.update.retry_seconds,
-            leave_failing=c.update.sentinel.roll_back,
-            # A worker that hangs each time fails as seldom as that.
-            failure_window_s=max(Policy.failure_window_s, 2 * c.engine.hang_seconds),
-        )
-        return Updater(state, policy, prepare, engine, journal, self.bus, c.update.spare_worker)
+        settings = UpdaterSettings(c.update.spare_worker, judge_settings(c.update))
+        return Updater(state, policy_of(c), prepare, engine, journal, self.bus, settings)
 
     def _build_api(self) -> ApiServer:
         """Reads the token anew: whoever puts it right need restart nothing. What may be in the way comes first."""
@@ -242,7 +238,7 @@ class Node:
             if pipeline:
                 pipeline.route.confidence, pipeline.route.iou = new.confidence, new.iou
         for updater in self.updaters.values():
-            updater.set_probation(config.update.probation.seconds)
+            updater.policy = replace(updater.policy, probation_s=config.update.probation.seconds)
         _log.info("config.reloaded", note="log, confidence, iou and probation; the rest needs a restart")
         self._notifier.ready()
 
@@ -354,6 +350,14 @@ class Node:
         before = updater.state.active
         check_name("version", version)
         updater.handle(PromoteRequested(Directive(version, f"api@{time.time_ns()}", by, reason)))
+        await self._kept(model)
+        return self._outcome(model, before)
+
+    async def decide(self, model: str, event: ApproveRequested | RefuseRequested) -> Outcome:
+        """Let the version that waits in SHADOW come in, or refuse it. Raises ConflictError when it doesn't wait."""
+        updater = self._updater(model)
+        before = updater.state.active
+        updater.handle(event)
         await self._kept(model)
         return self._outcome(model, before)
 

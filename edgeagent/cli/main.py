@@ -115,6 +115,8 @@ for command in (
     evaluate_command.evaluate,
     intent_commands.promote,
     node_commands.rollback,
+    node_commands.approve,
+    node_commands.refuse,
     node_commands.status,
     node_commands.history,
 ):

@@ -26,6 +26,14 @@ from edgeagent.cli.render import show_check, show_history, show_json, show_statu
 from edgeagent.errors import UsageError
 from edgeagent.intent.port import Tls
 
+ThisVersion = Annotated[
+    str, typer.Option("--version", metavar="V", help="Only if it is this one.", show_default=False)
+]
+ThisDigest = Annotated[
+    str,
+    typer.Option("--if-digest", metavar="DIGEST", help="Only if its content is this.", show_default=False),
+]
+
 
 def rollback(
     model: Annotated[str | None, typer.Argument(metavar="[M]", show_default=False)] = None,
@@ -45,6 +53,46 @@ def rollback(
     path = "/rollback" if model is None else f"/api/models/{check_name('model', model)}/rollback"
     body = {"by": by or user()} | ({} if if_epoch is None else {"if_epoch": if_epoch})
     answer = ask(url, path, token_file, body, Tls(ca_file, cert_file, key_file))
+    typer.echo(json.dumps(answer, ensure_ascii=False))
+
+
+def approve(
+    model: Annotated[str, typer.Argument(metavar="M", show_default=False)],
+    url: UrlOption = DEFAULT_URL,
+    token_file: TokenOption = None,
+    ca_file: CaOption = None,
+    cert_file: CertOption = None,
+    key_file: KeyOption = None,
+    by: ByOption = None,
+    version: ThisVersion = "",
+    if_digest: ThisDigest = "",
+) -> None:
+    """Let the version that waits in SHADOW on one node come in."""
+    body = {"by": by or user(), "version": version, "if_digest": if_digest}
+    _decide("approve", model, url, token_file, body, Tls(ca_file, cert_file, key_file))
+
+
+def refuse(
+    model: Annotated[str, typer.Argument(metavar="M", show_default=False)],
+    reason: Annotated[str, typer.Option(metavar="TEXT", help="Why.", show_default=False)],
+    url: UrlOption = DEFAULT_URL,
+    token_file: TokenOption = None,
+    ca_file: CaOption = None,
+    cert_file: CertOption = None,
+    key_file: KeyOption = None,
+    by: ByOption = None,
+    version: ThisVersion = "",
+    if_digest: ThisDigest = "",
+) -> None:
+    """Refuse the version that waits in SHADOW on one node."""
+    body = {"by": by or user(), "reason": reason, "version": version, "if_digest": if_digest}
+    _decide("refuse", model, url, token_file, body, Tls(ca_file, cert_file, key_file))
+
+
+def _decide(verb: str, model: str, url: str, token_file: Path | None, body: dict[str, str], tls: Tls) -> None:
+    from edgeagent.core.model import check_name
+
+    answer = ask(url, f"/api/models/{check_name('model', model)}/{verb}", token_file, body, tls)
     typer.echo(json.dumps(answer, ensure_ascii=False))
 
 

@@ -8,12 +8,16 @@ value); `update.shadow`, `update.probation`, `update.sentinel` the watches; `upd
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime, tzinfo
 from typing import Annotated, Literal
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import Field, ValidationError
+from pydantic import AfterValidator, Field, ValidationError, ValidationInfo, field_validator
 
+from edgeagent.core.between_parts import Region
 from edgeagent.core.directive_fields import Thresholds
 from edgeagent.core.golden import GoldenLimits
+from edgeagent.core.schedule import parse_window
 from edgeagent.errors import UsageError
 from edgeagent.util.settings import Fraction, Seconds, Section
 
@@ -154,17 +158,23 @@ class DisagreementsConfig(Section):
 class ShadowConfig(Section):
     """A new version beside the one that serves, on the same frames, before the swap. Off when both are 0.
 
-    seconds, frames: it is over after so many, whichever comes first; 0: not limited by that.
+    seconds, frames: it is over after so many, whichever comes first; 0: not limited by that. needs_evidence: not before
+    enough objects were seen to tell that it does no worse; false: the time alone counts, where objects are rare.
     """
 
     seconds: float = Field(default=0.0, ge=0, le=2_592_000, allow_inf_nan=False)
     frames: int = Field(default=0, ge=0, le=100_000_000)
+    needs_evidence: bool = True
 
 
 class ProbationConfig(Section):
-    """The watch after a swap, during which the version before stays warm."""
+    """The watch after a swap, during which the version before stays warm.
+
+    longest: so many times as long at most, while too little was seen to tell whether it does no worse.
+    """
 
     seconds: float = Field(default=60.0, ge=0, le=86_400, allow_inf_nan=False)
+    longest: float = Field(default=2.0, ge=1, le=1000, allow_inf_nan=False)
 
 
 class SentinelConfig(Section):
@@ -181,8 +191,60 @@ class SentinelConfig(Section):
     on_breach: Literal["report", "rollback"] = "report"
 
 
-class SwitchConfig(Section):
-    """When a version that has proved itself takes over. approval: manual waits for `edgeagent approve`."""
+def _window(text: str) -> str:
+    parse_window(text)
+    return text
 
+
+def _region(region: Region) -> Region:
+    left, top, right, bottom = region
+    if not (0 <= left < right <= 1 and 0 <= top < bottom <= 1):
+        raise ValueError(
+            f"{list(region)} is no region; allowed: [left, top, right, bottom], shares from 0 to 1 of the frame"
+        )
+    return region
+
+
+def _zone(name: str) -> str:
+    try:
+        zone_of(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError) as e:
+        raise ValueError(
+            f"{name!r} is no time zone of this machine; allowed: names such as Europe/Berlin"
+        ) from e
+    return name
+
+
+def zone_of(name: str) -> tzinfo:
+    """The time zone of this name; "": the machine's. Raises ZoneInfoNotFoundError, ValueError, OSError."""
+    if name:
+        return ZoneInfo(name)
+    local = datetime.now().astimezone().tzinfo
+    assert local is not None
+    return local
+
+
+class SwitchConfig(Section):
+    """When a version that has proved itself takes over. approval: manual waits for `edgeagent approve`.
+
+    between-parts: when no pipeline of the model has a detection in its region for `empty_frames` frames in a row, or
+    after max_wait_seconds all the same. regions: by pipeline, [left, top, right, bottom] as shares of the frame; the
+    whole frame where none is named. window: in the times of day of `windows`, in the time zone of the site.
+    """
+
+    windows: list[Annotated[str, AfterValidator(_window)]] = Field(default=[])  # before at, which needs one
+    time_zone: Annotated[str, AfterValidator(_zone)] = ""
     at: Literal["now", "between-parts", "window"] = "now"
     approval: Literal["auto", "manual"] = "auto"
+    max_wait_seconds: float = Field(default=300.0, ge=0, le=86_400, allow_inf_nan=False)
+    empty_frames: int = Field(default=3, ge=1, le=100_000)
+    regions: dict[str, Annotated[Region, AfterValidator(_region)]] = Field(default={})
+
+    @field_validator("at")
+    @classmethod
+    def _needs_a_window(cls, at: str, info: ValidationInfo) -> str:
+        if at == "window" and not info.data.get("windows", "wrong"):
+            raise ValueError(
+                "window needs a time of day in windows; allowed: now, between-parts, or give one"
+            )
+        return at

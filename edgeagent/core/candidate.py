@@ -6,6 +6,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from edgeagent.core import probation_count
+from edgeagent.core.entry import missing_setting
 from edgeagent.core.events import (
     AppendAudit,
     Cancel,
@@ -20,7 +21,6 @@ from edgeagent.core.lifecycle import Stage, advance
 from edgeagent.core.policy import Policy
 from edgeagent.core.state import MAX_REJECTIONS, Candidate, Goal, Rejection, State
 from edgeagent.core.store_watch import watch_again
-from edgeagent.core.swap import swap_in
 from edgeagent.core.tuning import Tuning
 
 
@@ -40,7 +40,7 @@ def enter(c: Candidate, stage: Stage, now: float) -> Candidate:
 
 def wait(c: Candidate, until: float, why: str, now: float) -> Candidate:
     """The candidate after a failure: it is tried again at `until` (monotonic seconds)."""
-    return replace(enter(c, Stage.ASPIRED, now), retry_at=until, error=why)
+    return replace(enter(c, Stage.ASPIRED, now), retry_at=until, error=why, shadow=None)
 
 
 def begin_later(state: State, wanted: Goal, until: float, why: str, now: float) -> State:
@@ -56,20 +56,20 @@ def stage_reached(state: State, c: Candidate, event: StageReached, now: float, p
     c = replace(enter(c, event.stage, now), gates=event.gates or c.gates)
     if event.digest and event.digest != c.digest:
         c = replace(c, digest=event.digest)
-        why = _rejection_reason(state, c)
+        why = _rejection_reason(state, c, policy)
         if why:
-            state, commands = _reject(state, c, CandidateFailed(c.id, why), now, policy)
+            state, commands = reject(state, c, CandidateFailed(c.id, why), now, policy)
             return state, [Cancel(c.id), *commands]
     if event.stage is Stage.READY:
         if why := _pace_reason(c, event):
-            return _reject(state, c, CandidateFailed(c.id, why), now, policy)
-        return swap_in(state, c, event.form, now, policy)
+            return reject(state, c, CandidateFailed(c.id, why), now, policy)
+        c = replace(c, form=event.form)
     if begins_to_warm:
         return replace(probation_count.count(state, c), candidate=c), [PersistState()]
     return replace(state, candidate=c), []
 
 
-def _rejection_reason(state: State, c: Candidate) -> str:
+def _rejection_reason(state: State, c: Candidate, policy: Policy) -> str:
     """What speaks against the candidate, now that its content is known; "" if nothing does."""
     if c.goal.known_good and c.digest != c.goal.digest:
         return f"its content is no longer what served well here ({c.goal.digest})"
@@ -78,6 +78,8 @@ def _rejection_reason(state: State, c: Candidate) -> str:
     )
     if refused:
         return f"quarantined: {refused.why.removeprefix('quarantined: ')}"
+    if not probation_count.is_trusted(state, c) and (missing := missing_setting(c.goal.directive, policy)):
+        return missing
     return probation_count.rejection_reason(state, c)
 
 
@@ -92,16 +94,23 @@ def _pace_reason(c: Candidate, event: StageReached) -> str:
 
 def failed(state: State, c: Candidate, event: CandidateFailed, now: float, policy: Policy) -> Step:
     """The candidate is refused, or tried again later when it is not to blame."""
+    ended: list[Command] = (
+        [Cancel(c.id)] if c.stage is Stage.SHADOW else []
+    )  # else its work has ended with that
     # At boot the known good version before serves sooner than a retry; and nothing waits for a stop-gap.
     if not event.transient or c.goal.intent_id == "boot" or c.goal == state.run.stop_gap:
-        return _reject(state, c, event, now, policy)
-    saved: list[Command] = [PersistState()] if c.stage is Stage.WARMING else []
+        state, commands = reject(state, c, event, now, policy)
+        return state, [*ended, *commands]
+    saved: list[Command] = [PersistState()] if c.stage is Stage.WARMING else ended
     state = probation_count.uncount(state, c)
     delay = min(policy.retry_max_s, policy.retry_min_s * 2 ** min(c.attempt - 1, 16))
     return replace(state, candidate=wait(c, now + delay, event.why, now), last_error=event.why), saved
 
 
-def _reject(state: State, c: Candidate, event: CandidateFailed, now: float, policy: Policy) -> Step:
+def reject(
+    state: State, c: Candidate, event: CandidateFailed, now: float, policy: Policy, by: str = ""
+) -> Step:
+    """It isn't tried again under its intent. by: who refuses it, if that is a person."""
     advance(c.stage, Stage.REJECTED)
     state = probation_count.uncount(state, c)
     rejection = Rejection(c.goal.version, c.digest, c.goal.intent_id, c.stage, event.why)
@@ -112,12 +121,13 @@ def _reject(state: State, c: Candidate, event: CandidateFailed, now: float, poli
     if c.goal.intent_id == "boot":
         run = replace(run, boot_failed=run.boot_failed | {c.goal.version})
     record = _told(state, c, "rejected", event.why, now)
+    record = replace(record, by=by) if by else record
     state = replace(
         state,
         candidate=None,
         rejections=(*others, rejection)[-MAX_REJECTIONS:],
         run=run,
-        last_error=f"{c.goal.version} refused while {c.stage.lower()}: {event.why}",
+        last_error=f"{c.goal.version} refused {_when(c.stage)}: {event.why}",
     )
     state = watch_again(state, c.goal.version, event.fingerprint, now, policy)
     return state, [record, PersistState()]
@@ -129,6 +139,10 @@ def superseded(state: State, c: Candidate, now: float) -> Step:
     cancel = [Cancel(c.id)] if c.attempt else []  # else it was never begun
     record = _told(state, c, "superseded", "the intent changed", now)
     return replace(probation_count.uncount(state, c), candidate=None), [*cancel, record]
+
+
+def _when(stage: Stage) -> str:
+    return "in shadow" if stage is Stage.SHADOW else f"while {stage.lower()}"
 
 
 def _told(state: State, c: Candidate, result: str, why: str, now: float) -> AppendAudit:
@@ -143,4 +157,5 @@ def _told(state: State, c: Candidate, result: str, why: str, now: float) -> Appe
         stages=c.durations(now),
         gates=c.gates,
         from_digest=state.active.digest if state.active else "",
+        shadow=c.pairs,
     )

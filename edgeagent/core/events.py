@@ -49,6 +49,25 @@ class PromoteRequested:
 
 
 @dataclass(frozen=True)
+class ApproveRequested:
+    """The operator lets the version that waits in SHADOW come in. version, digest: only this one, "" for any."""
+
+    by: str
+    version: str = ""
+    digest: str = ""
+
+
+@dataclass(frozen=True)
+class RefuseRequested:
+    """The operator refuses the version that waits in SHADOW. version, digest: only this one, "" for any."""
+
+    by: str
+    reason: str
+    version: str = ""
+    digest: str = ""
+
+
+@dataclass(frozen=True)
 class StageReached:
     """The candidate, or the rebuild, is in a stage, mostly a new one.
 
@@ -111,6 +130,43 @@ class WorkerFailed:
 
 
 @dataclass(frozen=True)
+class PairsJudged:
+    """What the frames say until now that the version in SHADOW, or on probation, and the one before have both seen.
+    shortfall: what they don't suffice for, "" when they do."""
+
+    ref: VersionRef
+    summary: PairSummary
+    shortfall: str = ""
+
+
+@dataclass(frozen=True)
+class ShadowFinished:
+    """What the candidate's shadow has seen speaks against it: which figure, over what, against what."""
+
+    id: int
+    why: str
+    summary: PairSummary
+
+
+@dataclass(frozen=True)
+class ProbationBreached:
+    """The version that serves does worse than it may on probation. summary: None where no pairs were needed to see
+    that."""
+
+    ref: VersionRef
+    why: str
+    summary: PairSummary | None = None
+
+
+@dataclass(frozen=True)
+class MomentCame:
+    """The moment for the swap is there."""
+
+    id: int
+    why: str
+
+
+@dataclass(frozen=True)
 class EngineRetired:
     """An engine that was swapped out has finished its frames, and its worker is gone."""
 
@@ -127,12 +183,18 @@ Event = (
     | IntentInvalid
     | RollbackRequested
     | PromoteRequested
+    | ApproveRequested
+    | RefuseRequested
     | StageReached
     | CandidateFailed
     | FormConfirmed
     | FramesSeen
     | StoreChecked
     | WorkerFailed
+    | PairsJudged
+    | ShadowFinished
+    | ProbationBreached
+    | MomentCame
     | EngineRetired
     | Tick
 )
@@ -154,9 +216,26 @@ class PrepareCandidate:
 
 @dataclass(frozen=True)
 class Cancel:
-    """Stop whatever is done for this candidate, and free it."""
+    """Stop whatever is done for this candidate, its shadow and its wait for a moment too, and free it."""
 
     id: int
+
+
+@dataclass(frozen=True)
+class StartShadow:
+    """Let the candidate's engine infer frames beside the one that serves, anew; report with PairsJudged and
+    ShadowFinished until it is swapped in or cancelled."""
+
+    id: int
+    ref: VersionRef
+
+
+@dataclass(frozen=True)
+class AwaitMoment:
+    """Report with MomentCame when it comes. at: between-parts or window."""
+
+    id: int
+    at: str
 
 
 @dataclass(frozen=True)
@@ -223,7 +302,16 @@ class AppendAudit:
 
 
 Command = (
-    PrepareCandidate | Cancel | Swap | ReplaceEngine | RetireEngine | CheckStore | PersistState | AppendAudit
+    PrepareCandidate
+    | Cancel
+    | StartShadow
+    | AwaitMoment
+    | Swap
+    | ReplaceEngine
+    | RetireEngine
+    | CheckStore
+    | PersistState
+    | AppendAudit
 )
 
 Step = tuple[State, list[Command]]

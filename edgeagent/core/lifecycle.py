@@ -17,7 +17,7 @@ class Stage(StrEnum):
     GATING = "GATING"  # contract, smoke, …, in the preparing worker
     WARMING = "WARMING"  # its serving worker loads and infers once
     READY = "READY"  # could serve the next frame: a candidate about to be swapped in, or the standby
-    SHADOW = "SHADOW"  # infers beside the active version, its results unused
+    SHADOW = "SHADOW"  # infers beside the active version, its results unused, until it may take its place
     PROBATION = "PROBATION"  # serves, watched; the version before stays warm
     STABLE = "STABLE"  # has earned its place
     DRAINING = "DRAINING"  # takes no more frames, finishes those it has
@@ -39,7 +39,8 @@ TRANSITIONS: Mapping[Stage, frozenset[Stage]] = {
     _S.WARMING: frozenset({_S.READY, _S.ASPIRED, _S.RETIRED, _S.REJECTED}),
     # A standby drains when the version after it is stable.
     _S.READY: frozenset({_S.SHADOW, _S.PROBATION, _S.STABLE, _S.DRAINING, _S.REJECTED}),
-    _S.SHADOW: frozenset({_S.PROBATION, _S.RETIRED, _S.REJECTED}),
+    # Back to ASPIRED: somebody else's signal ended its worker.
+    _S.SHADOW: frozenset({_S.PROBATION, _S.ASPIRED, _S.RETIRED, _S.REJECTED}),
     # Back to READY: it stays warm as the standby of a version on probation. On probation itself it can only be the last
     # known good, which failed at the start of the node and was brought in by its gates.
     _S.PROBATION: frozenset({_S.STABLE, _S.READY, _S.DRAINING, _S.REJECTED}),

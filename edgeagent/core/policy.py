@@ -7,6 +7,27 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
+class EntryTerms:
+    """How a version is to come in. seconds, frames: of the shadow, 0: none, or not limited by that; approval: auto or
+    manual; at: now, between-parts or window."""
+
+    seconds: float = 0.0
+    frames: int = 0
+    approval: str = "auto"
+    at: str = "now"
+
+    @property
+    def has_shadow(self) -> bool:
+        """Whether it is to be seen beside what serves."""
+        return self.seconds > 0 or self.frames > 0
+
+    @property
+    def at_once(self) -> bool:
+        """Whether nothing stands between READY and the swap."""
+        return not self.has_shadow and self.approval == "auto" and self.at == "now"
+
+
+@dataclass(frozen=True)
 class Policy:
     """The operator's settings for updates, and what isn't set by anyone. Times in seconds.
 
@@ -17,9 +38,19 @@ class Policy:
     what the store holds under a refused version. leave_failing: a stable version that keeps failing goes back to the
     one before. failure_window_s: failures further apart are separate mishaps. again_*: the least and the most time
     until a version that was rolled back by itself is tried again when the same value is written once more.
+
+    probation_*: how long the watch after a swap takes, and so many times as long at most while too little was seen to
+    tell. entry: how versions come in where the operator says nothing of it. shadow_needs_evidence: a shadow goes on
+    while too little was seen to tell. switch_max_wait_s: how long the moment between two parts is waited for.
+    has_windows: the node knows the times of day at which it may switch.
     """
 
     probation_s: float = 60.0
+    probation_longest: float = 1.0
+    entry: EntryTerms = EntryTerms()
+    shadow_needs_evidence: bool = True
+    switch_max_wait_s: float = 300.0
+    has_windows: bool = False
     retry_min_s: float = 1.0
     retry_max_s: float = 30.0
     keep_stable: int = 3

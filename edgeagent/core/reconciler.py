@@ -10,9 +10,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from edgeagent.core import candidate, rebuild
+from edgeagent.core import candidate, probation_watch, rebuild, shadow
 from edgeagent.core.comeback import WAITS, comeback_at, still_counts
 from edgeagent.core.events import (
+    ApproveRequested,
     CandidateFailed,
     Command,
     EngineRetired,
@@ -21,10 +22,15 @@ from edgeagent.core.events import (
     FramesSeen,
     IntentChanged,
     IntentInvalid,
+    MomentCame,
+    PairsJudged,
     PersistState,
     PrepareCandidate,
+    ProbationBreached,
     PromoteRequested,
+    RefuseRequested,
     RollbackRequested,
+    ShadowFinished,
     StageReached,
     Step,
     StoreChecked,
@@ -35,20 +41,21 @@ from edgeagent.core.goal import goal, rejection_of
 from edgeagent.core.lifecycle import Stage
 from edgeagent.core.policy import Policy
 from edgeagent.core.probation_count import asked_again
-from edgeagent.core.rollback import roll_back, worker_failed
+from edgeagent.core.rollback import probation_breached, roll_back, worker_failed
 from edgeagent.core.state import Candidate, Goal, Override, State
 from edgeagent.core.store_watch import store_checked, watch_refused
-from edgeagent.core.swap import end_probation, retired, swap_in
+from edgeagent.core.swap import retired, swap_in
 
 
 def react(state: State, event: Event, now: float, policy: Policy) -> Step:
     """The state after `event` at monotonic time `now`, and the commands to perform.
 
-    Raises ConflictError for a roll-back that isn't possible (state unchanged), IllegalTransitionError for a
-    report that the lifecycle doesn't know.
+    Raises ConflictError for a roll-back, an approval or a refusal that isn't possible (state unchanged),
+    IllegalTransitionError for a report that the lifecycle doesn't know.
     """
     state, commands = _apply(state, event, now, policy)
-    for compare in (_reconcile, rebuild.rebuild_if_needed, watch_refused):
+    # What has come in may not be what should serve any more: after a start the last known good comes first.
+    for compare in (_reconcile, shadow.bring_in, _reconcile, rebuild.rebuild_if_needed, watch_refused):
         state, more = compare(state, now, policy)
         commands = [*commands, *more]
     return state, commands
@@ -59,6 +66,7 @@ def next_deadline(state: State) -> float | None:
     times = [
         state.probation_until,
         state.candidate.retry_at if state.candidate else None,
+        state.candidate.shadow.due if state.candidate and state.candidate.shadow else None,
         state.rebuild.retry_at if state.rebuild else None,
         state.run.store_watch.due if state.run.store_watch else None,
     ]
@@ -102,6 +110,18 @@ def _apply(state: State, event: Event, now: float, policy: Policy) -> Step:
             return state, [PersistState()]
         case StageReached() | CandidateFailed() | FormConfirmed():
             return _report(state, event, now, policy)
+        case ApproveRequested():
+            return shadow.approve(state, event, now)
+        case RefuseRequested():
+            return shadow.refuse(state, event, now, policy)
+        case PairsJudged():
+            return probation_watch.pairs_judged(shadow.pairs_judged(state, event), event, policy)
+        case ShadowFinished():
+            return shadow.finished(state, event, now, policy)
+        case MomentCame():
+            return shadow.moment_came(state, event, now, policy)
+        case ProbationBreached():
+            return probation_breached(state, event, now, policy)
         case FramesSeen():
             return rebuild.frames_seen(state, event, now)
         case StoreChecked():
@@ -120,7 +140,7 @@ def _report(
     """What is told of the candidate or the rebuild. An outdated report, of one that is no more, changes nothing."""
     c, r = _reporting(state.candidate, event.id), _reporting(state.rebuild, event.id)
     match event:
-        case StageReached() if c:
+        case StageReached() if c and c.stage is not Stage.SHADOW:  # told again after it was READY
             return candidate.stage_reached(state, c, event, now, policy)
         case CandidateFailed() if c:
             return candidate.failed(state, c, event, now, policy)
@@ -138,9 +158,7 @@ def _reporting(c: Candidate | None, id: int) -> Candidate | None:
 
 
 def _tick(state: State, now: float, policy: Policy) -> Step:
-    commands: list[Command] = []
-    if state.active and state.probation_until is not None and now >= state.probation_until:
-        state, commands = end_probation(state, policy)
+    state, commands = probation_watch.end_if_due(state, now, policy)
     c = state.candidate
     if c and c.retry_at is not None and now >= c.retry_at:
         state, again = candidate.begin(state, c.goal, now, c.attempt + 1)
@@ -168,7 +186,7 @@ def _reconcile(state: State, now: float, policy: Policy) -> Step:
         # Still warm: a swap, not a load. The standby is the last known good by construction.
         known_good = replace(wanted, digest=state.standby.digest)
         ready = Candidate(state.next_id, known_good, Stage.READY, ((Stage.READY, now),), state.standby.digest)
-        state, more = swap_in(replace(state, next_id=state.next_id + 1), ready, None, now, policy)
+        state, more = swap_in(replace(state, next_id=state.next_id + 1), ready, now, policy)
         return state, [*commands, *more]
     state, until = comeback_at(state, wanted, now, policy)
     if until is not None:

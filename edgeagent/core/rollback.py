@@ -10,6 +10,7 @@ from edgeagent.core.directive import Directive
 from edgeagent.core.events import (
     AppendAudit,
     PersistState,
+    ProbationBreached,
     RetireEngine,
     RollbackRequested,
     Step,
@@ -78,21 +79,31 @@ def worker_failed(state: State, event: WorkerFailed, now: float, policy: Policy)
     failures = count_failure(state.run.failures, now, event.why, event.from_outside, window_s)
     state = replace(state, run=replace(state.run, failures=failures))
     if state.stage is Stage.PROBATION and exceeds_failure_budget(failures):
-        return _end_probation_badly(state, event, now, policy)
+        return _end_probation_badly(state, event.why, now, policy)
     if state.stage is Stage.STABLE and policy.leave_failing and keeps_failing(failures):
         return _leave_stable(state, event, now, policy)
     return state, []
 
 
-def _end_probation_badly(state: State, event: WorkerFailed, now: float, policy: Policy) -> Step:
+def probation_breached(state: State, event: ProbationBreached, now: float, policy: Policy) -> Step:
+    """The version on probation does worse than the one before; go back."""
+    watch = state.run.probation
+    if event.ref != state.active or watch is None:
+        return state, []
+    watch = replace(watch, pairs=event.summary or watch.pairs)
+    state = replace(state, run=replace(state.run, probation=watch))
+    return _end_probation_badly(state, event.why, now, policy)
+
+
+def _end_probation_badly(state: State, why: str, now: float, policy: Policy) -> Step:
     """A version on probation is refused, and the standby serves again at once. Without a standby it goes on: its worker
     is started again, and that is better than nothing."""
-    ref, back = event.ref, state.standby
-    if back is None:
+    ref, back, watch = state.active, state.standby, state.run.probation
+    if ref is None or back is None:
         return state, []
     advance(Stage.PROBATION, Stage.REJECTED)
     advance(Stage.READY, Stage.STABLE)
-    state = went_back(_reject_active(state, event.why), now, policy)
+    state = went_back(_reject_active(state, why), now, policy)
     state = replace(
         serving(retire(state, ref), back), standby=None, probation_until=None, begun_probations=None
     )
@@ -103,9 +114,10 @@ def _end_probation_badly(state: State, event: WorkerFailed, now: float, policy: 
         ref.version,
         back.version,
         back.digest,
-        event.why,
+        why,
         from_digest=ref.digest,
         epoch=state.epoch,
+        probation=watch.pairs if watch else None,
     )
     return state, [swap_to(state, back, state.epoch), RetireEngine(ref), record, PersistState()]
 
@@ -123,8 +135,8 @@ def _leave_stable(state: State, event: WorkerFailed, now: float, policy: Policy)
         return state, []
     asked, c = goal(state), state.candidate
     asks_for_another = asked is not None and asked.version != event.ref.version
-    if asks_for_another and c and c.retry_at is None:
-        return state, []
+    if asks_for_another and c and c.retry_at is None and c.stage is not Stage.SHADOW:
+        return state, []  # it comes soon; out of SHADOW, who knows when
     why = f"{event.ref.version} keeps failing: {event.why}"
     state = went_back(_reject_active(state, event.why), now, policy)
     wanted = Goal(Directive(target.version, intent_id, "edgeagent", why), target.digest)

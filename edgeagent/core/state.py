@@ -14,11 +14,15 @@ from edgeagent.core.form import Form, FrameSizes
 from edgeagent.core.gating import GateResult
 from edgeagent.core.lifecycle import Stage
 from edgeagent.core.model import MAX_NUMBER
+from edgeagent.core.pairs import PairSummary
 from edgeagent.core.probation import Failures
 from edgeagent.core.text import clean
 
 MAX_REJECTIONS = 32
 STATE_SCHEMA = 1
+
+NOT_SEEN = "too little was seen to tell: no frame by both versions"
+"""Of what was compared with nothing yet."""
 
 
 @dataclass(frozen=True)
@@ -70,11 +74,32 @@ class Goal:
 
 
 @dataclass(frozen=True)
+class Shadow:
+    """How far a candidate is in SHADOW. All times are monotonic seconds.
+
+    against: the version that serves, with which it is compared; since: when that began; pairs: what they say until now;
+    shortfall: what they don't suffice for. approved_by: whoever let it come in. awaits: the moment that is watched for,
+    since when, and why it has come. due: when the next Tick changes something.
+    """
+
+    against: VersionRef
+    since: float
+    pairs: PairSummary | None = None
+    shortfall: str = NOT_SEEN
+    approved_by: str = ""
+    awaits: str = ""
+    awaits_since: float = 0.0
+    moment: str = ""
+    due: float | None = None
+
+
+@dataclass(frozen=True)
 class Candidate:
     """A version on its way in, or the version that serves on its way to a better form.
 
     times: (stage, when it was entered), monotonic seconds. retry_at: when it is tried again, None while it is worked
-    on. error: what the last try failed of. gates: what they have found so far.
+    on. error: what the last try failed of. gates: what they have found so far. form: once it is READY. shadow: while it
+    is in SHADOW.
     """
 
     id: int
@@ -86,6 +111,18 @@ class Candidate:
     retry_at: float | None = None
     error: str = ""
     gates: tuple[GateResult, ...] = ()
+    form: Form | None = None
+    shadow: Shadow | None = None
+
+    @property
+    def ref(self) -> VersionRef:
+        """Its name, and the digest of its content as far as that is known."""
+        return VersionRef(self.goal.version, self.digest)
+
+    @property
+    def pairs(self) -> PairSummary | None:
+        """What its shadow has seen."""
+        return self.shadow.pairs if self.shadow else None
 
     def durations(self, now: float) -> dict[str, float]:
         """Seconds spent in each stage up to `now`."""
@@ -144,6 +181,19 @@ class BegunProbations:
 
 
 @dataclass(frozen=True)
+class Probation:
+    """The watch over the version that serves. since: when it began, monotonic seconds; seconds: how long it takes;
+    longer: it goes on, for too little was seen; pairs: what they say until now; shortfall: what they don't suffice
+    for."""
+
+    since: float
+    seconds: float
+    longer: bool = False
+    pairs: PairSummary | None = None
+    shortfall: str = NOT_SEEN
+
+
+@dataclass(frozen=True)
 class ThisRun:
     """What counts for this run of the node only.
 
@@ -151,7 +201,7 @@ class ThisRun:
     boot_failed: versions that were known to be good, and yet couldn't serve at this start. epoch_floor: no swap takes
     this number or one below: another run may have given it to another version. failures: of the active version, since
     the swap. stop_gap: what is to serve in the place of a failing version until what is asked for can. store_watch:
-    over a version that was refused.
+    over a version that was refused. probation: of the active version, None when it is stable.
     """
 
     intent_synced: bool = False
@@ -160,6 +210,7 @@ class ThisRun:
     failures: Failures | None = None
     stop_gap: Goal | None = None
     store_watch: StoreWatch | None = None
+    probation: Probation | None = None
 
 
 @dataclass(frozen=True)

@@ -6,18 +6,18 @@ from __future__ import annotations
 from dataclasses import replace
 
 from edgeagent.core.contract import Names, continues, names_after
+from edgeagent.core.entry import probation_seconds
 from edgeagent.core.events import AppendAudit, Command, PersistState, RetireEngine, Step, Swap
-from edgeagent.core.form import Form
 from edgeagent.core.goal import event_name
 from edgeagent.core.lifecycle import Stage, advance
 from edgeagent.core.policy import Policy
 from edgeagent.core.probation_count import is_trusted, uncount_active
-from edgeagent.core.state import Candidate, Override, State, VersionRef
+from edgeagent.core.state import Candidate, Override, Probation, State, VersionRef
 
 
-def swap_in(state: State, c: Candidate, form: Form | None, now: float, policy: Policy) -> Step:
+def swap_in(state: State, c: Candidate, now: float, policy: Policy) -> Step:
     """The candidate takes the slot; what it replaces stays warm if it has earned that."""
-    new, old = VersionRef(c.goal.version, c.digest), state.active
+    new, old, form = c.ref, state.active, c.form
     trusted = is_trusted(state, c)
     advance(c.stage, Stage.STABLE if trusted else Stage.PROBATION)
     if trusted:
@@ -37,7 +37,10 @@ def swap_in(state: State, c: Candidate, form: Form | None, now: float, policy: P
         gates=c.gates,
         from_digest=old.digest if old else "",
         epoch=state.next_epoch,
+        shadow=c.pairs,
+        moment=_moment(c, now),
     )
+    watch = Probation(now, probation_seconds(c.goal.directive, policy))
     standby = None
     for ref, stage in ((state.standby, Stage.READY), (old, state.stage)):
         if ref is None or ref == new:
@@ -58,8 +61,9 @@ def swap_in(state: State, c: Candidate, form: Form | None, now: float, policy: P
         standby=standby,
         candidate=None,
         override=state.override and _done(state.override, new, now),
-        probation_until=now + policy.probation_s,
+        probation_until=now + watch.seconds,
     )
+    state = replace(state, run=replace(state.run, probation=watch))
     if trusted:
         # Going back to an earlier version forgets those after it.
         at = state.stable_versions.index(new) if new in state.stable_versions else len(state.stable_versions)
@@ -114,6 +118,12 @@ def _warm(state: State) -> tuple[VersionRef, ...]:
     return tuple(ref for ref in (state.active, state.standby) if ref)
 
 
+def _moment(c: Candidate, now: float) -> str:
+    """For which moment it has waited, and how long; "" when for none."""
+    s = c.shadow
+    return f"{s.awaits}: {s.moment}, after {now - s.awaits_since:.1f} s" if s and s.moment else ""
+
+
 def _done(override: Override, new: VersionRef, now: float) -> Override:
     is_done = override.kind == "rollback" and override.goal.version == new.version
     return replace(override, done_at=now) if is_done else override
@@ -122,7 +132,10 @@ def _done(override: Override, new: VersionRef, now: float) -> Override:
 def serving(state: State, ref: VersionRef) -> State:
     """This version serves from the next frame on, and nothing is held against it yet."""
     return replace(
-        state, active=ref, epoch=state.next_epoch, run=replace(state.run, failures=None, stop_gap=None)
+        state,
+        active=ref,
+        epoch=state.next_epoch,
+        run=replace(state.run, failures=None, stop_gap=None, probation=None),
     )
 
 
@@ -135,19 +148,27 @@ def stable(state: State, policy: Policy) -> State:
         state,
         stable_versions=stable_versions[-policy.keep_stable :],
         probation_until=None,
-        run=replace(state.run, boot_failed=frozenset()),
+        run=replace(state.run, boot_failed=frozenset(), probation=None),
         comeback=None if c and c.directive.version == state.active.version else c,
     )
 
 
-def end_probation(state: State, policy: Policy) -> Step:
-    """The active version has served well for long enough: the standby can go."""
+def end_probation(state: State, policy: Policy, why: str = "") -> Step:
+    """The active version has served well for long enough: the standby can go. why: what couldn't be judged of it."""
     assert state.active is not None
     advance(Stage.PROBATION, Stage.STABLE)
     commands: list[Command] = []
-    active = state.active
+    ref, watch = state.active, state.run.probation
     record = AppendAudit(
-        "probation", "stable", "edgeagent", "", active.version, active.digest, epoch=state.epoch
+        "probation",
+        "stable",
+        "edgeagent",
+        "",
+        ref.version,
+        ref.digest,
+        why,
+        epoch=state.epoch,
+        probation=watch.pairs if watch else None,
     )
     if state.standby:
         advance(Stage.READY, Stage.DRAINING)

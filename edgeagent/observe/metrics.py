@@ -158,7 +158,10 @@ class Metrics:
         if record.event == "intent":
             self._invalid.labels(record.model).inc()
         # Not about another version, or the log's own.
-        if record.event in ("intent", "rebuild", "audit") or record.result in ("drifted", "agrees"):
+        if record.event in ("intent", "rebuild", "approval", "audit") or record.result in (
+            "drifted",
+            "agrees",
+        ):
             return
         self._swaps.labels(record.model, record.result).inc()
         for stage, seconds in record.stages.items():

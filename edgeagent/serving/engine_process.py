@@ -8,7 +8,7 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Protocol
 
@@ -116,6 +116,7 @@ class Engine:
         self._retired = False
         self._backoff = Backoff(_RESPAWN_MIN_S, _RESPAWN_MAX_S, jitter=0.0)
         self._ready_at = 0.0
+        self._answer_s: float | None = None
 
     async def load(self, urgent: bool = False) -> None:
         """Start the worker, or take the spare one, and wait until it has loaded and inferred once. urgent: nothing
@@ -159,6 +160,12 @@ class Engine:
             self._rings.discard(ring)
             self.worker.send(UnmapRing(ring))
 
+    def answer_within(self, seconds: float | None) -> None:
+        """From now on it must answer in so many seconds, or is taken for hung; None: within its `silence_s`."""
+        self._answer_s = seconds
+        if self.ready and self.worker:
+            self.worker.limits = replace(self._settings.serving, answer_s=seconds)
+
     async def retire(self) -> None:
         """Kill the worker and return when it is gone, its memory with it. Idempotent."""
         self._retired = True
@@ -194,7 +201,7 @@ class Engine:
                 self.frame_ms = message.frame_ms
                 self.ready = self._loaded_once = True
                 assert self.worker is not None
-                self.worker.limits = self._settings.serving
+                self.worker.limits = replace(self._settings.serving, answer_s=self._answer_s)
                 self._ready_at = time.monotonic()
                 if self._loading and not self._loading.done():
                     self._loading.set_result(None)

@@ -195,14 +195,23 @@ class Router:
         self.dispatch()
 
     def fault(self, engine: Engine, ticket: int, why: str) -> None:
-        """An engine can't infer this frame: it is counted, and the pipeline goes on."""
+        """An engine can't infer this frame: it is counted, and the pipeline goes on. When another engine serves by now,
+        the frame is tried once more, by that."""
         job = self._take(engine, ticket)
-        if job:
+        if job is None:
+            self.dispatch()
+            return
+        if job.route.faults.failed(engine):
+            self._failing(engine, f"frames of {job.route.name} keep failing: {why}")
+        if engine is not self._slot.engine and job.frame.attempts + 1 < MAX_ATTEMPTS:
+            assert job.lease is not None
+            job.frame.attempts += 1
+            job.lease.release()
+            job.lease = None
+        else:
             job.dropped = "failed"
             self._flush(job.route)
         self.dispatch()
-        if job and job.route.faults.failed(engine):
-            self._failing(engine, f"frames of {job.route.name} keep failing: {why}")
 
     def lost(self, engine: Engine) -> None:
         """An engine's worker died: what it had is leased anew, in order, or given up after MAX_ATTEMPTS.

@@ -32,7 +32,8 @@ _log = structlog.get_logger(__name__)
 
 
 class CandidateWork:
-    """From FETCHING to READY. Cancelled when it is superseded; no worker of it is left then, nor when it fails."""
+    """From FETCHING to READY, and through SHADOW. Cancelled when it is superseded; no worker of it is left then, nor if
+    it fails."""
 
     def __init__(
         self,
@@ -97,6 +98,7 @@ class CandidateWork:
             form, pace = form_of(artifact), self._pace(engine)
             ready = StageReached(self.command.id, Stage.READY, artifact.ref.digest, form=form, pace=pace)
             self._report(ready)
+            await self._engines.out_of_shadow(engine)
         finally:
             await self._engines.end_unless_taken(engine)
 

@@ -14,14 +14,17 @@ from edgeagent.serving.slot import Slot
 class EngineSet:
     """Every engine that has a worker, and the slot that one of them is in.
 
-    An engine `comes` while it loads; once it is `offered` it can be taken into the slot; then it is held under its
-    version until it is given up, and drains.
+    An engine `comes` while it loads; once it is `offered` it can be taken into the slot, at once or out of the shadow;
+    then it is held under its version until it is given up, and drains.
     """
 
     def __init__(self, slot: Slot) -> None:
         self._slot = slot
         self._coming: set[Engine] = set()
         self._offered: dict[VersionRef, Engine] = {}
+        self._shadows: dict[
+            Engine, asyncio.Event
+        ] = {}  # offered, and to be waited for; set when they are taken
         self._held: dict[VersionRef, Engine] = {}  # active and standby
         self._draining: set[Engine] = set()
 
@@ -35,6 +38,11 @@ class EngineSet:
         """The engine in the slot; None: a line waits."""
         return self._slot.engine
 
+    @property
+    def names(self) -> Names:
+        """Of the classes in the records."""
+        return self._slot.classes.names
+
     def held(self, ref: VersionRef) -> Engine | None:
         """The engine of a version that serves or stays warm."""
         return self._held.get(ref)
@@ -47,12 +55,28 @@ class EngineSet:
         """It has loaded, and can be taken by `swap` or `replace`."""
         self._offered[engine.ref] = engine
 
+    def shadow(self, ref: VersionRef) -> Engine:
+        """The engine that was offered for this version: it isn't taken yet, and stays until it is."""
+        engine = self._offered[ref]
+        self._shadows.setdefault(engine, asyncio.Event())
+        return engine
+
+    def is_shadow(self, engine: Engine) -> bool:
+        """Whether it is loaded beside what serves, and waits to be taken."""
+        return engine in self._shadows
+
+    async def out_of_shadow(self, engine: Engine) -> None:
+        """Return when an engine that waits in the shadow was taken; at once for any other."""
+        if engine in self._shadows:
+            await self._shadows[engine].wait()
+
     async def end_unless_taken(self, engine: Engine) -> None:
         """End an engine that came in vain; nothing happens to one that was taken."""
         if engine not in self._coming:
             return
         if self._offered.get(engine.ref) is engine:
             del self._offered[engine.ref]
+        self._shadows.pop(engine, None)
         # Counted until its worker is gone.
         try:
             await asyncio.shield(engine.retire())
@@ -89,4 +113,6 @@ class EngineSet:
     def _take(self, ref: VersionRef) -> Engine:
         engine = self._offered.pop(ref)
         self._coming.discard(engine)
+        if engine in self._shadows:
+            self._shadows.pop(engine).set()
         return engine

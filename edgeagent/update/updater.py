@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Protocol
 
@@ -12,6 +12,7 @@ import structlog
 
 from edgeagent.core.events import (
     AppendAudit,
+    AwaitMoment,
     Cancel,
     CandidateFailed,
     CheckStore,
@@ -24,6 +25,7 @@ from edgeagent.core.events import (
     ReplaceEngine,
     RetireEngine,
     StageReached,
+    StartShadow,
     StoreChecked,
     Swap,
     Tick,
@@ -42,6 +44,7 @@ from edgeagent.serving.slot import Slot
 from edgeagent.update.background import BackgroundTasks
 from edgeagent.update.candidate_work import CandidateWork
 from edgeagent.update.engine_set import EngineSet
+from edgeagent.update.judge import Judge, JudgeSettings
 from edgeagent.update.preparation import Preparation, PreparationContext, store_fingerprint
 from edgeagent.update.recent_frames import RecentFrames
 from edgeagent.update.trial_runner import PrepareSettings
@@ -68,6 +71,15 @@ class UpdaterObserver(Protocol):
         """Something for the audit log."""
 
 
+@dataclass(frozen=True)
+class UpdaterSettings:
+    """keep_spare: an engine worker waits for the next version all the time, not only while there is an update. judge:
+    how versions are compared on live frames."""
+
+    keep_spare: bool = True
+    judge: JudgeSettings = field(default_factory=JudgeSettings)
+
+
 class Updater:
     """One model on this node. Everything happens on the event loop's thread.
 
@@ -83,9 +95,8 @@ class Updater:
         engine: EngineSettings,
         observer: UpdaterObserver,
         bus: Bus,
-        keep_spare: bool = True,
+        settings: UpdaterSettings = UpdaterSettings(),
     ) -> None:
-        """keep_spare: an engine worker waits for the next version all the time, not only while there is an update."""
         self.state = state
         self.slot = Slot()
         self.slot.epoch = state.epoch
@@ -97,8 +108,9 @@ class Updater:
         self._engine_settings = engine
         self._observer = observer
         self._bus = bus
-        self._keep_spare = keep_spare
+        self._keep_spare = settings.keep_spare
         self._engines = EngineSet(self.slot)
+        self.judge = Judge(self.router, self._engines, settings.judge, self.handle)
         self._works: dict[int, tuple[CandidateWork, asyncio.Task[None]]] = {}
         self._tasks = BackgroundTasks(model=state.model)
         self.clock = liveness_clock()
@@ -120,11 +132,8 @@ class Updater:
             self._perform(command)
         if entered := _entered(self.state.model, before, self.state.candidate):
             self._bus.publish(entered)
+        self.judge.follow(self.state)
         self._arm_timer()
-
-    def set_probation(self, seconds: float) -> None:
-        """How long the versions that come from now on are watched."""
-        self.policy = replace(self.policy, probation_s=seconds)
 
     @property
     def engines(self) -> list[Engine]:
@@ -155,6 +164,7 @@ class Updater:
         self._closed = True
         if self._timer:
             self._timer.cancel()
+        self.judge.close()
         self._tasks.cancel()
         await asyncio.gather(self.spare.end(), *(e.retire() for e in self.engines))
         await self._tasks.ended()
@@ -166,8 +176,11 @@ class Updater:
         self.router.detected(engine, result)
 
     def fault(self, engine: Engine, ticket: int, why: str) -> None:
-        """To the router, and into the log."""
+        """To the router, and into the log. On probation it counts for the version: the one before takes over, and has
+        this frame too."""
         _log.warning("frame.failed", model=self.state.model, version=engine.ref.version, why=why)
+        if self.state.stage is Stage.PROBATION and self.state.standby:
+            self.failed(engine, f"a frame can't be inferred: {why}")
         self.router.fault(engine, ticket, why)
 
     def lost(self, engine: Engine) -> None:
@@ -181,9 +194,14 @@ class Updater:
             self._have_spare()
 
     def failed(self, engine: Engine, why: str, from_outside: bool = False) -> None:
-        """Counts for the version that serves; an engine that drains, even of the same version, has no say."""
+        """Counts for the version that serves, and for the one in SHADOW; an engine that drains has no say, even of the
+        same version."""
+        c = self.state.candidate
         if engine is self.slot.engine:
             self.handle(WorkerFailed(engine.ref, why, from_outside))
+        elif c and self._engines.is_shadow(engine):
+            why = f"its engine worker ended beside what serves: {why}"
+            self.handle(CandidateFailed(c.id, why, transient=from_outside))
 
     # -- commands ------------------------------------------------------------------------------------
 
@@ -197,6 +215,11 @@ class Updater:
             case Cancel(id):
                 if id in self._works:
                     self._works.pop(id)[1].cancel()
+            case StartShadow(id, ref):
+                self.judge.start_shadow(id, ref)
+                self._have_spare()  # it may stay there for long
+            case AwaitMoment(id, at):
+                self.judge.await_moment(id, at)
             case Swap(ref, epoch, names):
                 self._engines.swap(ref, epoch, names)
                 self._bus.publish(Swapped(self.state.model, ref.version, ref.digest, epoch))

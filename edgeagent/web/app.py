@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from starlette.exceptions import HTTPException
 
 from edgeagent import __version__
+from edgeagent.core.events import ApproveRequested, RefuseRequested
 from edgeagent.core.text import MAX_BY, clean, cut
 from edgeagent.errors import (
     ConflictError,
@@ -93,6 +94,20 @@ class PromoteRequest(_Body):
     version: Text
     by: Text = ""
     reason: Text = ""
+
+
+class ApproveRequest(_Body):
+    """Body of an approval; may be left out. version, if_digest: only this one, else 409."""
+
+    by: Text = ""
+    version: Text = ""
+    if_digest: Text = ""
+
+
+class RefuseRequest(ApproveRequest):
+    """Body of a refusal."""
+
+    reason: Annotated[str, Field(min_length=1, max_length=MAX_BY)]
 
 
 class ErrorText(BaseModel):
@@ -234,6 +249,28 @@ def _add_acting(app: FastAPI, node: NodeApi) -> None:
     async def rollback(request: Request, model: ModelName, body: RollbackRequest | None = None) -> Response:
         asked = body or RollbackRequest()
         return _json(await node.rollback(model, _who(request, asked.by), asked.if_epoch))
+
+    @app.post(
+        "/api/models/{model}/approve",
+        summary="Let the version that waits in SHADOW come in",
+        response_model=Outcome,
+        responses=_ACT_ERRORS,
+    )
+    async def approve(request: Request, model: ModelName, body: ApproveRequest | None = None) -> Response:
+        asked = body or ApproveRequest()
+        event = ApproveRequested(_who(request, asked.by), asked.version, asked.if_digest)
+        return _json(await node.decide(model, event))
+
+    @app.post(
+        "/api/models/{model}/refuse",
+        summary="Refuse the version that waits in SHADOW",
+        response_model=Outcome,
+        responses=_ACT_ERRORS,
+    )
+    async def refuse(request: Request, model: ModelName, body: RefuseRequest) -> Response:
+        reason = clean(" ".join(body.reason.split()), MAX_BY)
+        event = RefuseRequested(_who(request, body.by), reason, body.version, body.if_digest)
+        return _json(await node.decide(model, event))
 
     @app.post(
         "/api/models/{model}/promote",

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from edgeagent.core.events import ApproveRequested, RefuseRequested
 from edgeagent.status.schema import HistoryCheck, Outcome, Status
 
 
@@ -40,6 +41,12 @@ class NodeApi(Protocol):
         """Write the intent of all nodes into the config store. Returns when it is written.
 
         Raises UsageError when the config store can't be written.
+        """
+
+    async def decide(self, model: str, event: ApproveRequested | RefuseRequested) -> Outcome:
+        """Let the version that waits in SHADOW come in, or refuse it. Returns what it did, once that is on disk.
+
+        Raises ConflictError when no version waits there, or not the one that is meant.
         """
 
     async def promote(self, model: str, version: str, by: str, reason: str) -> Outcome:

@@ -32,20 +32,25 @@ class WorkerLimits:
     memory_bytes: resident, None: whatever it takes. silence_s: seconds without a word, or without an answer that it
     owes. start_s: seconds until its first word. Time in which it waited for a processor isn't silence, up to four times
     the limit: a trial at the lowest priority, on a machine that is busy with other things, says nothing for long.
+    answer_s: seconds within which an answer that it owes must come, where that is sooner than silence_s.
     """
 
     memory_bytes: int | None
     silence_s: float
     start_s: float
+    answer_s: float | None = None
 
     def exceeded(self, usage: WorkerUsage) -> str:
         """Which limit it is over, in words; "" while it is within all."""
         limit = self.memory_bytes
         if limit is not None and usage.memory_bytes > limit:
             return f"it took {usage.memory_bytes >> 20} MB of memory, the limit is {limit >> 20} MB"
-        start_s, silence_s = (s + min(usage.starved_s, _PATIENCE * s) for s in (self.start_s, self.silence_s))
+        answer_s = min(self.silence_s, self.answer_s or self.silence_s)
+        start_s, silence_s, owing_s = (
+            s + min(usage.starved_s, _PATIENCE * s) for s in (self.start_s, self.silence_s, answer_s)
+        )
         if not usage.heard:
             return f"no sign of life within {self.start_s:g} s" if usage.silent_s > start_s else ""
         if usage.silent_s > silence_s:
             return f"no sign of life for {self.silence_s:g} s"
-        return f"it hung: no answer for {self.silence_s:g} s" if usage.owing_s > silence_s else ""
+        return f"it hung: no answer for {answer_s:g} s" if usage.owing_s > owing_s else ""

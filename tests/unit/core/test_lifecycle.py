@@ -9,7 +9,14 @@ from typing import Any
 import pytest
 
 from edgeagent.core import lifecycle
-from edgeagent.core.events import EngineRetired, RollbackRequested, StageReached
+from edgeagent.core.directive_fields import ShadowTerms
+from edgeagent.core.events import (
+    CandidateFailed,
+    EngineRetired,
+    RefuseRequested,
+    RollbackRequested,
+    StageReached,
+)
 from edgeagent.core.lifecycle import TRANSITIONS, IllegalTransitionError, Stage, advance
 from tests.support.playbook import UNPROVEN, Playbook, digest_of, intent, ref
 
@@ -42,7 +49,7 @@ def test_shadow_stands_between_ready_and_probation() -> None:
     assert advance(advance(Stage.READY, Stage.SHADOW), Stage.PROBATION) is Stage.PROBATION
 
 
-@pytest.mark.parametrize("stage", PREPARATION)
+@pytest.mark.parametrize("stage", [*PREPARATION, Stage.SHADOW])
 def test_whatever_is_prepared_can_wait_for_another_try(stage: Stage) -> None:
     """A network or a disk can fail at any time, through no fault of the version."""
     assert advance(stage, Stage.ASPIRED) is Stage.ASPIRED
@@ -99,7 +106,6 @@ def test_only_what_is_ready_may_serve(to: Stage) -> None:
 
 Step = tuple[Stage, Stage]
 LISTED = {(stage, to) for stage, ahead in TRANSITIONS.items() for to in ahead}
-RESERVED = {step for step in LISTED if Stage.SHADOW in step}
 
 
 class _Taken(dict[Stage, frozenset[Stage]]):
@@ -191,6 +197,26 @@ def known_good_watched_again() -> None:
     assert node.state.active == ref("v1")
 
 
+def shadow() -> None:
+    """Beside what serves: it comes in, is refused, superseded, or loses its worker to somebody else's signal."""
+    for end in ("time", "refused", "superseded", "killed"):
+        node = Playbook().serves("v1")
+        node.on(intent("v2", 2, approval="manual"))
+        node.passes()
+        c = node.state.candidate
+        assert c is not None
+        match end:
+            case "time":
+                node.on(intent("v2", 3, shadow=ShadowTerms(0)))
+                assert node.state.stage is Stage.PROBATION
+            case "refused":
+                node.on(RefuseRequested("Ada", "scratches"))
+            case "superseded":
+                node.on(intent("v3", 3))
+            case "killed":
+                node.on(CandidateFailed(c.id, "killed from outside", transient=True))
+
+
 def content_known_late() -> None:
     """That it was refused before shows when it is ready only."""
     node = Playbook().serves("v1")
@@ -206,13 +232,14 @@ def content_known_late() -> None:
 
 
 def test_every_listed_step_is_taken(taken: set[Step]) -> None:
-    """By some course of events; nothing stands in the table for show, but what is reserved."""
+    """By some course of events; nothing stands in the table for show."""
     updates()
     roll_back()
     roll_back_by_probation()
     known_good_watched_again()
     content_known_late()
+    shadow()
     for end in ("waits", "is superseded while it waits", "is refused", "is superseded"):
         for count in range(len(UNPROVEN) + 1):
             ends_at(end, UNPROVEN[:count])
-    assert taken == LISTED - RESERVED
+    assert taken == LISTED

@@ -18,8 +18,11 @@ from hypothesis.stateful import (
 )
 
 from edgeagent.core.directive import Directive
+from edgeagent.core.directive_fields import ProbationTerms, ShadowTerms
 from edgeagent.core.events import (
     AppendAudit,
+    ApproveRequested,
+    AwaitMoment,
     Cancel,
     CandidateFailed,
     CheckStore,
@@ -29,13 +32,19 @@ from edgeagent.core.events import (
     FramesSeen,
     IntentChanged,
     IntentInvalid,
+    MomentCame,
+    PairsJudged,
     PersistState,
     PrepareCandidate,
+    ProbationBreached,
     PromoteRequested,
+    RefuseRequested,
     ReplaceEngine,
     RetireEngine,
     RollbackRequested,
+    ShadowFinished,
     StageReached,
+    StartShadow,
     StoreChecked,
     Swap,
     Tick,
@@ -45,6 +54,7 @@ from edgeagent.core.form import Form, FrameSizes
 from edgeagent.core.goal import goal, rejection_of
 from edgeagent.core.lifecycle import Stage
 from edgeagent.core.model import Contract
+from edgeagent.core.pairs import PairSummary
 from edgeagent.core.policy import Policy
 from edgeagent.core.probation import MAX_STABLE_FAILURES, MIN_FAILING_S
 from edgeagent.core.reconciler import next_deadline, react
@@ -60,8 +70,29 @@ from edgeagent.core.state import (
 )
 from edgeagent.core.tuning import Tuning
 from edgeagent.errors import ConflictError
+from tests.support.playbook import summary
 
-POLICY = Policy(probation_s=10.0, retry_min_s=1.0, retry_max_s=4.0, keep_stable=3)
+POLICY = Policy(
+    probation_s=10.0,
+    probation_longest=2.0,
+    switch_max_wait_s=3.0,
+    has_windows=True,
+    retry_min_s=1.0,
+    retry_max_s=4.0,
+    keep_stable=3,
+)
+SUMMARIES = st.builds(summary, st.sampled_from([0, 50, 100]), st.just(4))
+SHORTFALLS = st.sampled_from(["", "too little was seen"])
+TERMS = st.fixed_dictionaries(
+    {},
+    optional={
+        "shadow": st.sampled_from([ShadowTerms(0), ShadowTerms(seconds=4), ShadowTerms(frames=100)]),
+        "probation": st.sampled_from([ProbationTerms(4), ProbationTerms(20)]),
+        "approval": st.sampled_from(["auto", "manual"]),
+        "at": st.sampled_from(["now", "between-parts", "window"]),
+    },
+)
+"""How a version is to come in."""
 CONTRACT = Contract("detect", ("scratch",), (320, 320), 32)
 SIZES = st.sampled_from([(720, 1280), (1280, 720), (480, 640), (360, 640)])
 VERSIONS = st.sampled_from(["v1", "v2", "v3", "v4"])
@@ -93,6 +124,10 @@ class Node(RuleBasedStateMachine):
         self.active: VersionRef | None = None
         self.epoch = 0
         self.work: Work | None = None
+        self.shadow: tuple[int, VersionRef] | None = (
+            None  # id and version of the engine that sees frames, too
+        )
+        self.awaited = 0  # id of the candidate whose moment is watched for
         self.rebuild: Work | None = None
         self.rebuilt: VersionRef | None = None  # of the engine that is ready to take over
         self.draining: Counter[VersionRef] = Counter()
@@ -116,7 +151,8 @@ class Node(RuleBasedStateMachine):
         self.state, commands = react(self.state, event, self.now, POLICY)
         for command in commands:
             self.perform(command)
-        counts = isinstance(event, RollbackRequested | WorkerFailed | EngineRetired)
+        once = RollbackRequested | WorkerFailed | EngineRetired | ApproveRequested | RefuseRequested
+        counts = isinstance(event, once)
         again = [Tick()] if counts else [event, Tick()]
         for repeated in again:
             state, commands = react(self.state, repeated, self.now, POLICY)
@@ -144,11 +180,27 @@ class Node(RuleBasedStateMachine):
                 assert id <= self.last_id
                 self.work = None if self.work and self.work.id == id else self.work  # unless it waited only
                 self.rebuild = None if self.rebuild and self.rebuild.id == id else self.rebuild
+                if self.shadow and self.shadow[0] == id:
+                    self.live.remove(self.shadow[1])
+                    self.shadow = None
+            case StartShadow(id, ref):
+                assert self.state.candidate
+                assert id == self.state.candidate.id
+                assert ref in self.live
+                assert ref != self.state.active
+                self.shadow = id, ref
+            case AwaitMoment(id, at):
+                assert self.shadow
+                assert self.shadow[0] == id
+                assert at in ("between-parts", "window")
+                self.awaited = id
             case Swap(ref, epoch):
                 assert ref in self.live, "not warm"
                 assert epoch == self.epoch + 1
                 assert ref != self.active
                 self.active, self.epoch = ref, epoch
+                if self.shadow and self.shadow[1] == ref:
+                    self.shadow = None
                 if self.state.probation_until is None:
                     assert self.first or ref in self.earned, "trusted without having earned it"
             case ReplaceEngine(ref):
@@ -167,16 +219,17 @@ class Node(RuleBasedStateMachine):
 
     # -- what can happen -----------------------------------------------------------------------------
 
-    @rule(version=VERSIONS, allow=st.booleans())
-    def write_the_key(self, version: str, allow: bool) -> None:
+    @rule(version=VERSIONS, allow=st.booleans(), terms=TERMS)
+    def write_the_key(self, version: str, allow: bool, terms: dict[str, Any]) -> None:
         self.revision += 1
-        self.intents.append(Directive(version, f"key@{self.revision}", "etcd", allow_new_contract=allow))
+        key = f"key@{self.revision}"
+        self.intents.append(Directive(version, key, "etcd", allow_new_contract=allow, **terms))
         self.handle(IntentChanged(self.intents[-1]))
 
-    @rule(version=VERSIONS, unconverted=st.booleans())
-    def an_update_goes_through(self, version: str, unconverted: bool) -> None:
+    @rule(version=VERSIONS, unconverted=st.booleans(), terms=TERMS)
+    def an_update_goes_through(self, version: str, unconverted: bool, terms: dict[str, Any]) -> None:
         """As it mostly does: nothing happens meanwhile."""
-        self.write_the_key(version, False)
+        self.write_the_key(version, False, terms)
         for _ in range(2):  # after a start what was good comes first
             while self.work:
                 self.the_candidate_advances(1, unconverted)
@@ -229,6 +282,58 @@ class Node(RuleBasedStateMachine):
         work, self.work = self.work, None
         assert work is not None
         self.handle(CandidateFailed(work.id, "bad", transient, f"touch {self.touched}"))
+
+    @precondition(lambda self: self.shadow)
+    @rule(summary=SUMMARIES, shortfall=SHORTFALLS)
+    def the_shadow_sees_frames(self, summary: PairSummary, shortfall: str) -> None:
+        assert self.shadow
+        self.handle(PairsJudged(self.shadow[1], summary, shortfall))
+
+    @precondition(lambda self: self.shadow)
+    @rule(summary=SUMMARIES)
+    def the_shadow_does_worse(self, summary: PairSummary) -> None:
+        assert self.shadow
+        id, ref = self.shadow
+        self.handle(ShadowFinished(id, "it finds fewer scratches", summary))
+        assert self.active != ref
+
+    @precondition(lambda self: self.shadow)
+    @rule(from_outside=st.booleans())
+    def the_shadow_dies(self, from_outside: bool) -> None:
+        assert self.shadow
+        self.handle(CandidateFailed(self.shadow[0], "crashed", from_outside))
+        assert self.shadow is None
+
+    @precondition(lambda self: self.awaited)
+    @rule()
+    def the_moment_comes(self) -> None:
+        self.handle(MomentCame(self.awaited, "nothing lies before the cameras"))
+
+    @rule(version=st.sampled_from(["", "v1", "v2", "v3", "v4"]), refuse=st.booleans())
+    def the_operator_looks_at_the_shadow(self, version: str, refuse: bool) -> None:
+        before, shadow = self.state, self.shadow
+        try:
+            if refuse:
+                self.handle(RefuseRequested("Ada", "misses dents", version))
+            else:
+                self.handle(ApproveRequested("Ada", version))
+        except ConflictError:
+            assert self.state == before
+            assert shadow is None or version not in ("", shadow[1].version)
+            return
+        assert shadow is not None
+        assert not refuse or self.shadow is None
+
+    @precondition(lambda self: self.active)
+    @rule(summary=SUMMARIES, shortfall=SHORTFALLS, breach=st.booleans())
+    def probation_sees_frames(self, summary: PairSummary, shortfall: str, breach: bool) -> None:
+        assert self.active
+        ref, back = self.active, self.state.standby
+        if breach:
+            self.handle(ProbationBreached(ref, "it finds fewer scratches", summary))
+            assert self.active == (back or ref)
+        else:
+            self.handle(PairsJudged(ref, summary, shortfall))
 
     @precondition(lambda self: self.rebuild)
     @rule(steps=st.sampled_from([1, 2, 4]), confirmed=st.booleans())
@@ -284,6 +389,7 @@ class Node(RuleBasedStateMachine):
     @rule(data=st.data(), stage=st.sampled_from(Stage))
     def an_outdated_candidate_reports(self, data: st.DataObject, stage: Stage) -> None:
         under_way = {work.id for work in (self.work, self.rebuild) if work}
+        under_way |= {self.shadow[0]} if self.shadow else set()
         id = data.draw(st.integers(1, self.last_id).filter(lambda id: id not in under_way))
         before = self.state
         for report in (
@@ -332,9 +438,9 @@ class Node(RuleBasedStateMachine):
         self.draining.clear()
         self.asked.clear()
         self.frames = FrameSizes()
-        self.active = self.work = self.rebuild = None
+        self.active = self.work = self.rebuild = self.shadow = None
         self.proven = False
-        self.last_id = 0
+        self.last_id = self.awaited = 0
         self.now += 100.0
         self.state = from_json("yolo", self.saved)
         assert self.state.epoch == self.epoch
@@ -347,7 +453,8 @@ class Node(RuleBasedStateMachine):
 
     @invariant()
     def no_engine_is_forgotten_and_none_is_missing(self) -> None:
-        assert self.live == {ref for ref in (self.state.active, self.state.standby) if ref}
+        shadow = self.shadow[1] if self.shadow else None
+        assert self.live == {ref for ref in (self.state.active, self.state.standby, shadow) if ref}
 
     @invariant()
     def what_serves_is_what_the_state_says(self) -> None:
@@ -358,7 +465,15 @@ class Node(RuleBasedStateMachine):
     @invariant()
     def the_candidate_is_being_worked_on_or_waits(self) -> None:
         c = self.state.candidate
-        assert _under_way(c) == (self.work.id if self.work else None)
+        shadow = self.shadow[0] if self.shadow else None
+        assert _under_way(c) == (self.work.id if self.work else shadow)
+
+    @invariant()
+    def only_what_is_in_shadow_sees_frames(self) -> None:
+        c = self.state.candidate
+        assert (self.shadow is not None) == (c is not None and c.stage is Stage.SHADOW)
+        assert c is None or (c.shadow is not None) == (c.stage is Stage.SHADOW)
+        assert c is None or c.shadow is None or c.shadow.against == self.active
 
     @invariant()
     def what_serves_has_its_form_or_is_rebuilt_or_waits_for_that(self) -> None:
@@ -400,7 +515,7 @@ class Node(RuleBasedStateMachine):
         elif self.proven:
             assert self.state.standby == self.state.last_known_good
         else:  # no good version has started since the boot, unless the last one came by its gates after all
-            warm = self.live - {self.active}
+            warm = self.live - {self.active, self.shadow[1] if self.shadow else None}
             assert self.state.standby == (self.state.last_known_good if warm else None)
 
     @invariant()

@@ -233,7 +233,6 @@ def test_a_roll_back_by_probation_during_a_rebuild() -> None:
     node = serving(made_for(WIDE, HIGH), WIDE, HIGH)
     node.on(intent("v2", 2))
     swap_in(node, AS_PUBLISHED)
-    node.on(WorkerFailed(ref("v2"), "crashed"))
     assert node.on(WorkerFailed(ref("v2"), "crashed")) == [
         Swap(ref("v1"), epoch=3),
         RetireEngine(ref("v2")),

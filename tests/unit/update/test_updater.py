@@ -15,7 +15,7 @@ import pytest
 
 from edgeagent.core import interruption
 from edgeagent.core.directive import Directive
-from edgeagent.core.events import AppendAudit, IntentChanged, Tick
+from edgeagent.core.events import AppendAudit, ApproveRequested, IntentChanged, RefuseRequested, Tick
 from edgeagent.core.lifecycle import Stage
 from edgeagent.core.model import Contract
 from edgeagent.core.policy import Policy
@@ -29,7 +29,7 @@ from edgeagent.serving.router import Route
 from edgeagent.status.model_status import failing, model_status
 from edgeagent.update import preparation, updater
 from edgeagent.update.preparation import PreparationContext, RefusedError, store_fingerprint
-from edgeagent.update.updater import Updater
+from edgeagent.update.updater import Updater, UpdaterSettings
 from edgeagent.workers.tasks.engine import LoadPlan
 
 POLICY = Policy()
@@ -54,6 +54,7 @@ class Node:
         self.kills = 0  # of the workers that load
         self.frame_ms: dict[str, float] = {}  # of versions that aren't as fast as most
         self.floor = 0
+        self.patience: float | None = None  # of the version that serves
         self.urgent: list[bool] = []  # of each engine that was loaded
         self.expected: list[
             tuple[str, bool]
@@ -142,6 +143,9 @@ class Node:
                     node.kills -= 1
                     raise WorkerKilledError("version", "killed by SIGKILL from outside")
 
+            def answer_within(self, seconds: float | None) -> None:
+                node.patience = seconds
+
             async def retire(self) -> None:
                 node.retired.append(artifact.ref.version)
 
@@ -165,7 +169,8 @@ def run(
         bus = Bus()
         bus.subscribe(StageEntered, node.events.append)
         bus.subscribe(Swapped, node.events.append)
-        u = Updater(State("yolo"), policy, cast("Any", None), cast("Any", None), node, bus, keep_spare)
+        settings = UpdaterSettings(keep_spare)
+        u = Updater(State("yolo"), policy, cast("Any", None), cast("Any", None), node, bus, settings)
         for number, version in enumerate(versions):
             u.handle(IntentChanged(Directive(version, f"key@{number}", "test")))
             await asyncio.sleep(0)
@@ -411,7 +416,7 @@ def test_what_is_swapped_out_drains_and_is_gone(monkeypatch: pytest.MonkeyPatch)
     run(monkeypatch, node, scenario, "v1", "v2")
 
 
-def test_two_failures_on_probation_bring_the_standby_back(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failure_on_probation_brings_the_standby_back(monkeypatch: pytest.MonkeyPatch) -> None:
     """Those of the engine that serves; one that drains has no say."""
     node = Node({"v1": None, "v2": None})
 
@@ -419,15 +424,69 @@ def test_two_failures_on_probation_bring_the_standby_back(monkeypatch: pytest.Mo
         first, serving = u.standby, u.slot.engine
         assert first is not None
         assert serving is not None
-        for engine in (first, first, serving):
-            u.failed(engine, "crashed")
+        assert node.patience == 1.5
+        for _ in range(3):
+            u.failed(first, "crashed")
+        u.failed(serving, "killed", from_outside=True)
         assert u.slot.engine is serving
-        u.failed(serving, "crashed twice")
+        u.failed(serving, "crashed")
         assert u.slot.engine is first
+        assert node.patience is None
         assert u.state.active == VersionRef("v1", "sha256:v1")
 
     run(monkeypatch, node, scenario, "v1", "v2")
     assert [r.result for r in node.records][-1] == "rolled_back"
+
+
+@pytest.mark.parametrize("end", ["approved", "refused", "crashed", "killed", "superseded", "closed"])
+def test_a_candidate_in_shadow_is_loaded_until_that_ends(monkeypatch: pytest.MonkeyPatch, end: str) -> None:
+    """It serves, or its worker is gone. What serves is the same all the time."""
+    node = Node({"v1": None, "v2": None, "v3": "wait"})
+
+    async def scenario(u: Updater) -> None:
+        u.handle(IntentChanged(Directive("v2", "key@2", "test", approval="manual")))
+        while u.state.candidate is None or u.state.candidate.stage is not Stage.SHADOW:
+            await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        (shadow,) = (e for e in u.engines if e.ref.version == "v2")
+        assert u.state.active == VersionRef("v1", "sha256:v1")
+        assert node.retired == []
+        assert node.waits  # a spare worker, for a start after a crash
+        match end:
+            case "approved":
+                u.handle(ApproveRequested("Ada"))
+                assert u.slot.engine is shadow
+            case "refused":
+                u.handle(RefuseRequested("Ada", "misses dents"))
+            case "crashed" | "killed":
+                u.failed(shadow, end, from_outside=end == "killed")
+                assert bool(u.state.rejections) == (end == "crashed")
+            case "superseded":
+                u.handle(IntentChanged(Directive("v3", "key@3", "test")))
+        if end not in ("approved", "closed"):
+            assert u.state.active == VersionRef("v1", "sha256:v1")
+            while shadow in u.engines:
+                await asyncio.sleep(0)
+            assert node.retired == ["v2"]
+
+    run(monkeypatch, node, scenario, "v1")
+    assert "v2" in node.retired  # at the latest when the updater is closed
+
+
+def test_a_frame_that_a_version_on_probation_can_not_infer_goes_to_the_one_before(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """And so does the line: one NaN is enough."""
+    node = Node({"v1": None, "v2": None})
+
+    async def scenario(u: Updater) -> None:
+        first, serving = u.standby, u.slot.engine
+        assert serving is not None
+        u.fault(serving, 7, "NaN")
+        assert u.slot.engine is first
+        assert "a frame can't be inferred: NaN" in u.state.last_error
+
+    run(monkeypatch, node, scenario, "v1", "v2")
 
 
 def fails_on_all_frames(u: Updater, line: Route, seconds: int) -> None:

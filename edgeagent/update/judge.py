@@ -1,0 +1,171 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""Has versions judged by live frames: a candidate in SHADOW beside what serves, what serves on probation beside the
+version before; and watches for the moment of the swap. It performs and reports; the reconciler decides."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import structlog
+
+from edgeagent.config import UpdateConfig
+from edgeagent.config.verdict import zone_of
+from edgeagent.core.events import Event, MomentCame, PairsJudged, ProbationBreached, ShadowFinished
+from edgeagent.core.lifecycle import Stage
+from edgeagent.core.pairs import FramePair, PairLimits, PairTally
+from edgeagent.core.schedule import parse_window
+from edgeagent.core.state import State, VersionRef
+from edgeagent.serving.engine_process import Engine
+from edgeagent.serving.frame import Frame
+from edgeagent.serving.router import Router
+from edgeagent.update.engine_set import EngineSet
+from edgeagent.update.moment import MomentWatch, SwitchSettings
+from edgeagent.update.pair_watch import PairWatch
+from edgeagent.update.paired_run import PairedRun, PairedSettings, Second
+
+_log = structlog.get_logger(__name__)
+
+LEAST_PATIENCE_S, PATIENCE_FRAMES = 1.5, 50
+"""On probation an engine owes its answer within so many times the time that a frame takes, and within so many seconds
+at least: the version before is warm, and a line that waits for ten seconds has lost them."""
+
+
+@dataclass(frozen=True)
+class JudgeSettings:
+    """limits: from when on two versions differ too much; paired: how often they are compared; switch: see
+    `MomentWatch`."""
+
+    limits: PairLimits = field(default_factory=PairLimits)
+    paired: PairedSettings = field(default_factory=PairedSettings)
+    switch: SwitchSettings = field(default_factory=SwitchSettings)
+
+
+def judge_settings(update: UpdateConfig) -> JudgeSettings:
+    """From the configuration."""
+    switch, judge = update.switch, update.judge
+    windows = tuple(map(parse_window, switch.windows))
+    return JudgeSettings(
+        judge.pairs.limits(),
+        PairedSettings(judge.pace.limits(), judge.patience_seconds),
+        switch=SwitchSettings(switch.empty_frames, switch.regions, windows, zone_of(switch.time_zone)),
+    )
+
+
+class Judge:
+    """Of one model. On the event loop's thread.
+
+    on_pair: is shown each pair with its frame, of which it must `retain` what it goes on using.
+    """
+
+    def __init__(
+        self, router: Router, engines: EngineSet, settings: JudgeSettings, report: Callable[[Event], None]
+    ) -> None:
+        self.on_pair: Callable[[FramePair, Frame], None] = lambda pair, frame: None
+        self._router = router
+        self._engines = engines
+        self._settings = settings
+        self._report = report
+        self._shadow_of: tuple[int, VersionRef] | None = None  # id and version of the candidate in SHADOW
+        self._shadow: PairWatch | None = None
+        self._moment: MomentWatch | None = None
+        self._probation_of: tuple[VersionRef, VersionRef] | None = None  # what serves, and the version before
+        self._probation: PairWatch | None = None
+
+    def start_shadow(self, id: int, ref: VersionRef) -> None:
+        """Compare the candidate with what serves from now on. What serves comes first: while it is on probation itself,
+        the line has nothing left for another."""
+        self._end_shadow()
+        self._engines.shadow(ref)
+        self._shadow_of = id, ref
+
+    def await_moment(self, id: int, at: str) -> None:
+        """Watch for the moment of the candidate's swap, and for no other any more."""
+        if self._moment:
+            self._moment.close()
+        self._moment = MomentWatch(
+            at, self._settings.switch, self._router, lambda why: self._report(MomentCame(id, why))
+        )
+
+    def follow(self, state: State) -> None:
+        """To be called after each decision: end what is no longer asked for, begin what can be."""
+        c = state.candidate
+        if self._shadow_of and (c is None or c.stage is not Stage.SHADOW or c.id != self._shadow_of[0]):
+            self._end_shadow()
+            if self._moment:
+                self._moment.close()
+                self._moment = None
+        active, standby = state.active, state.standby
+        watched = (active, standby) if active and standby and state.stage is Stage.PROBATION else None
+        if watched != self._probation_of:
+            self._end_probation()
+            self._probation_of = watched
+            if watched:
+                self._begin_probation(*watched)
+        self._have_answers_in_time()
+        if self._shadow_of and self._shadow is None and self._probation is None:
+            self._begin_shadow(*self._shadow_of)
+
+    def close(self) -> None:
+        """End everything."""
+        self._end_shadow()
+        self._end_probation()
+        if self._moment:
+            self._moment.close()
+
+    # -- the two watches -------------------------------------------------------------------------------
+
+    def _begin_shadow(self, id: int, ref: VersionRef) -> None:
+        serving = self._engines.serving
+        if serving is None:
+            return
+        watch = PairWatch(
+            PairTally(self._settings.limits, self._engines.names),
+            lambda summary, shortfall: self._report(PairsJudged(ref, summary, shortfall)),
+            lambda why, summary: self._report(ShadowFinished(id, why, summary)),
+        )
+        self._shadow = watch
+        self._run(watch, self._engines.shadow(ref), Second.CANDIDATE)
+
+    def _begin_probation(self, active: VersionRef, standby: VersionRef) -> None:
+        engine = self._engines.held(standby)
+        if engine is None:
+            return
+        watch = PairWatch(
+            PairTally(self._settings.limits, engine.artifact.contract.names),
+            lambda summary, shortfall: self._report(PairsJudged(active, summary, shortfall)),
+            lambda why, summary: self._report(ProbationBreached(active, why, summary)),
+        )
+        self._probation = watch
+        self._run(watch, engine, Second.INCUMBENT)
+
+    def _run(self, watch: PairWatch, engine: Engine, second: Second) -> None:
+        def on_pair(pair: FramePair, frame: Frame) -> None:
+            watch.observe(pair)
+            self.on_pair(pair, frame)
+
+        run = PairedRun(self._router, engine, second, on_pair, self._settings.paired)
+        try:
+            run.start()
+        except ValueError as e:  # the rings have no slots for it; status says that nothing was seen
+            _log.error("pairs.not_begun", version=engine.ref.version, why=str(e))
+            return
+        watch.on_end = run.stop
+
+    def _end_shadow(self) -> None:
+        if self._shadow:
+            self._shadow.close()
+        self._shadow = self._shadow_of = None
+
+    def _end_probation(self) -> None:
+        if self._probation:
+            self._probation.close()
+        self._probation = self._probation_of = None
+
+    def _have_answers_in_time(self) -> None:
+        """Of what serves: on probation with less patience than else."""
+        serving = self._engines.serving
+        if serving is None:
+            return
+        patience_s = max(LEAST_PATIENCE_S, PATIENCE_FRAMES * serving.frame_ms / 1000)
+        serving.answer_within(patience_s if self._probation_of else None)
