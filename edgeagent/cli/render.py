@@ -13,8 +13,9 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # who only wants a line of help doesn't wait for the schema
+    from edgeagent.core.pairs import PairSummary
     from edgeagent.observe.audit import AuditRecord
-    from edgeagent.status.schema import HistoryCheck, ModelStatus, Status
+    from edgeagent.status.schema import HistoryCheck, ModelStatus, ShadowStatus, Status
 
 PLAIN = "edgeagent.plain"
 """Error handler of encodings, for streams that don't speak Unicode: a likeness for what they lack, else `?`."""
@@ -163,6 +164,16 @@ def _notes(model: ModelStatus) -> Iterable[tuple[str, str]]:
         yield f"held on {held.version} by {held.by or '?'} until {held.until}", "yellow"
     if candidate := model.candidate:
         yield f"{candidate.version} is at {candidate.stage} {candidate.error or ''}".strip(), "yellow"
+        if shadow := candidate.shadow:
+            yield (
+                f"{candidate.version} beside {shadow.against}: {_seen(shadow.pairs)}; {_waits(shadow)}",
+                "yellow",
+            )
+    if watch := model.probation:
+        against = f" beside {watch.against}" if watch.against else ""
+        left = f"{watch.seconds_left:.0f} s left"
+        why = f", longer than planned: {watch.shortfall}" if watch.longer and watch.shortfall else ""
+        yield f"probation{against}: {_seen(watch.pairs)}; {left}{why}", "yellow"
     if (active := model.active) and active.tuning == "unconverted":
         trial = f" ({trial} now)" if (trial := model.rebuild and model.rebuild.trial) else ""
         yield (
@@ -175,6 +186,30 @@ def _notes(model: ModelStatus) -> Iterable[tuple[str, str]]:
         yield f"{rejected.version} rejected: {rejected.why}", "red"
     if model.last_error:
         yield f"last error: {model.last_error}", "red"
+
+
+def _seen(pairs: PairSummary | None) -> str:
+    """What two versions saw on the same frames."""
+    if pairs is None:
+        return "no frame seen by both yet"
+    kinds = ("lost", "gained", "moved", "renamed")
+    found = []
+    for c in pairs.classes:
+        differs = ", ".join(f"{count} {kind}" for kind in kinds if (count := getattr(c, kind)))
+        found.append(f"{c.name} {c.agreed} agreed" + (f", {differs}" if differs else ""))
+    evidence = f"evidence 10^{pairs.evidence:g} of 10^{pairs.needed:g}"
+    return f"{pairs.frames} frames, {pairs.objects} objects ({'; '.join(found) or 'none'}), {evidence}"
+
+
+def _waits(shadow: ShadowStatus) -> str:
+    """What it waits for, and for how long."""
+    left = f", {shadow.seconds_left:.0f} s left" if shadow.seconds_left is not None else ""
+    match shadow.waits_for:
+        case "approval":
+            return "waits for an approval (edgeagent approve)"
+        case "moment":
+            return f"waits for its moment, {shadow.at}{left}"
+    return f"has to see more{left}" + (f": {shadow.shortfall}" if shadow.shortfall and not left else "")
 
 
 def _line(text: str, colour: str | None = None) -> None:

@@ -5,12 +5,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from edgeagent.core.entry import entry_terms
 from edgeagent.core.goal import goal, rejection_of
 from edgeagent.core.lifecycle import Stage
 from edgeagent.core.probation import keeps_failing
 from edgeagent.core.rollback import rollback_target
 from edgeagent.core.sentinel import SentinelState
-from edgeagent.core.state import Candidate, Override, State
+from edgeagent.core.shadow import waits_for
+from edgeagent.core.state import Candidate, Override, Shadow, State
 from edgeagent.serving.engine_process import Engine
 from edgeagent.status.schema import (
     ActiveEngine,
@@ -19,8 +21,10 @@ from edgeagent.status.schema import (
     Held,
     LoadedEngine,
     ModelStatus,
+    ProbationStatus,
     RejectedVersion,
     SentinelStatus,
+    ShadowStatus,
 )
 from edgeagent.update.sentinel import GoldenSentinel
 from edgeagent.update.updater import Updater
@@ -39,6 +43,7 @@ def model_status(updater: Updater, sentinel: GoldenSentinel | None = None) -> Mo
         state=state_name(s),
         candidate=_candidate(s.candidate, updater) if s.candidate else None,
         rebuild=_candidate(s.rebuild, updater) if s.rebuild else None,
+        probation=_probation(s, updater),
         draining=list(s.draining),
         previous=[r for r in s.stable_versions if r != s.active],
         rejected=[
@@ -104,6 +109,33 @@ def _candidate(c: Candidate, updater: Updater) -> CandidateStatus:
         if report and report.file
         else None,
         gates=list(c.gates),
+        shadow=_shadow(c, c.shadow, updater) if c.shadow else None,
+    )
+
+
+def _shadow(c: Candidate, s: Shadow, updater: Updater) -> ShadowStatus:
+    now = updater.clock.now()
+    return ShadowStatus(
+        against=s.against.version,
+        waits_for=waits_for(c, now, updater.policy),
+        at=entry_terms(c.goal.directive, updater.policy).at,
+        approved_by=s.approved_by or None,
+        seconds_left=None if s.due is None else round(max(0.0, s.due - now), 1),
+        shortfall=s.shortfall or None,
+        pairs=s.pairs,
+    )
+
+
+def _probation(s: State, updater: Updater) -> ProbationStatus | None:
+    watch, until = s.run.probation, s.probation_until
+    if watch is None or until is None:
+        return None
+    return ProbationStatus(
+        against=s.standby.version if s.standby else None,
+        seconds_left=round(max(0.0, until - updater.clock.now()), 1),
+        longer=watch.longer,
+        shortfall=(watch.shortfall or None) if s.standby else None,
+        pairs=watch.pairs,
     )
 
 

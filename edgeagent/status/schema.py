@@ -15,6 +15,7 @@ from typing import Annotated, TypeVar
 from pydantic import BaseModel, ConfigDict, Field
 
 from edgeagent.core.gating import GateResult
+from edgeagent.core.pairs import PairSummary
 from edgeagent.core.receipts import ChainReport
 from edgeagent.core.state import VersionRef
 from edgeagent.core.tuning import Trial
@@ -108,6 +109,36 @@ class FetchProgress(StatusPart):
     resumed_from: int
 
 
+class ShadowStatus(StatusPart):
+    """A version that is loaded beside the one that serves."""
+
+    against: str
+    """The version that it is compared with."""
+    waits_for: str
+    """approval, frames (it has not seen enough) or moment."""
+    at: str
+    """The moment at which it is to come in: now, between-parts or window."""
+    approved_by: str | None
+    seconds_left: float | None
+    """Until it waits no longer, where that is known."""
+    shortfall: str | None
+    """What the pairs don't suffice for."""
+    pairs: PairSummary | None
+    """What both versions saw until now."""
+
+
+class ProbationStatus(StatusPart):
+    """The watch over a version that was swapped in."""
+
+    against: str | None
+    """The version before, which is warm; null: there is none."""
+    seconds_left: float
+    longer: bool
+    """It goes on, for too little was seen."""
+    shortfall: str | None
+    pairs: PairSummary | None
+
+
 class CandidateStatus(StatusPart):
     """A version on its way in."""
 
@@ -128,6 +159,7 @@ class CandidateStatus(StatusPart):
     fetch: _Sometimes[FetchProgress] = None
     gates: list[GateResult] = []
     """What the gates have found so far."""
+    shadow: _Sometimes[ShadowStatus] = None
 
 
 class RejectedVersion(StatusPart):
@@ -164,6 +196,7 @@ class ModelStatus(StatusPart):
     candidate: CandidateStatus | None
     rebuild: CandidateStatus | None = None
     """The version that serves on its way to a better form, beside it; version, digest and epoch stay."""
+    probation: ProbationStatus | None = None
     draining: list[VersionRef] = []
     """Engines that were swapped out and finish the frames that they have."""
     previous: list[VersionRef]

@@ -14,6 +14,7 @@ import pytest
 from pydantic import BaseModel
 
 from edgeagent.core.gating import GateResult
+from edgeagent.core.pairs import PairSummary
 from edgeagent.core.tuning import Trial
 from edgeagent.status.schema import (
     CandidateStatus,
@@ -95,7 +96,7 @@ def compare(kind: type, page: dict[str, Any], where: str) -> None:
 def test_the_page_and_the_schema_name_the_same_fields(before: str, kind: type) -> None:
     """In each table of docs/interface.md, "Status", and within the braces there."""
     page = rows_after(before)
-    for part in ("tried", "gates"):
+    for part in ("tried", "gates", "pairs"):
         page.pop(part, None)
     compare(kind, {name: spelled(text) for name, text in page.items()}, kind.__name__)
 
@@ -103,6 +104,11 @@ def test_the_page_and_the_schema_name_the_same_fields(before: str, kind: type) -
 def test_the_page_and_the_schema_name_the_same_fields_of_a_trial() -> None:
     """They have a row of their own."""
     compare(Trial, spelled(rows_after("`models.<m>`:\n")["tried"]), "tried")
+
+
+def test_the_page_and_the_schema_name_the_same_fields_of_pairs() -> None:
+    """They have a row of their own, too."""
+    compare(PairSummary, spelled(rows_after("`models.<m>`:\n")["pairs"]), "pairs")
 
 
 def test_the_page_and_the_schema_name_the_same_fields_of_a_gate() -> None:
