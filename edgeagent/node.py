@@ -116,6 +116,7 @@ class Node:
             state = load_state(self._state_dir.models, model, partial(journal.known_good, model))
             self.updaters[model] = self._build_updater(state, journal)
             self.pictures.follow(self.updaters[model].router.tap)
+            self.pictures.follow_pairs(self.updaters[model])
         for config in self.config.pipelines:
             updater = self.updaters[config.model]
             on_gpu = self.config.engine.device.startswith("cuda")

@@ -12,6 +12,7 @@ import structlog
 from edgeagent.config import UpdateConfig
 from edgeagent.config.verdict import zone_of
 from edgeagent.core.events import Event, MomentCame, PairsJudged, ProbationBreached, ShadowFinished
+from edgeagent.core.health import HealthLimits
 from edgeagent.core.lifecycle import Stage
 from edgeagent.core.pairs import FramePair, PairLimits, PairTally
 from edgeagent.core.schedule import parse_window
@@ -20,9 +21,11 @@ from edgeagent.serving.engine_process import Engine
 from edgeagent.serving.frame import Frame
 from edgeagent.serving.router import Router
 from edgeagent.update.engine_set import EngineSet
+from edgeagent.update.health_watch import HealthWatch
 from edgeagent.update.moment import MomentWatch, SwitchSettings
 from edgeagent.update.pair_watch import PairWatch
 from edgeagent.update.paired_run import PairedRun, PairedSettings, Second
+from edgeagent.util.liveness import liveness_clock
 
 _log = structlog.get_logger(__name__)
 
@@ -34,11 +37,12 @@ at least: the version before is warm, and a line that waits for ten seconds has 
 @dataclass(frozen=True)
 class JudgeSettings:
     """limits: from when on two versions differ too much; paired: how often they are compared; switch: see
-    `MomentWatch`."""
+    `MomentWatch`; health: see `HealthWatch`."""
 
     limits: PairLimits = field(default_factory=PairLimits)
     paired: PairedSettings = field(default_factory=PairedSettings)
     switch: SwitchSettings = field(default_factory=SwitchSettings)
+    health: HealthLimits = field(default_factory=HealthLimits)
 
 
 def judge_settings(update: UpdateConfig) -> JudgeSettings:
@@ -49,6 +53,7 @@ def judge_settings(update: UpdateConfig) -> JudgeSettings:
         judge.pairs.limits(),
         PairedSettings(judge.pace.limits(), judge.patience_seconds),
         switch=SwitchSettings(switch.empty_frames, switch.regions, windows, zone_of(switch.time_zone)),
+        health=judge.health.limits(),
     )
 
 
@@ -71,6 +76,12 @@ class Judge:
         self._moment: MomentWatch | None = None
         self._probation_of: tuple[VersionRef, VersionRef] | None = None  # what serves, and the version before
         self._probation: PairWatch | None = None
+        self._health = HealthWatch(
+            router,
+            settings.health,
+            lambda ref, why: report(ProbationBreached(ref, why)),
+            liveness_clock().now,
+        )
 
     def start_shadow(self, id: int, ref: VersionRef) -> None:
         """Compare the candidate with what serves from now on. What serves comes first: while it is on probation itself,
@@ -103,6 +114,7 @@ class Judge:
             if watched:
                 self._begin_probation(*watched)
         self._have_answers_in_time()
+        self._health.follow(self._engines.serving, watched[1] if watched else None)
         if self._shadow_of and self._shadow is None and self._probation is None:
             self._begin_shadow(*self._shadow_of)
 
@@ -110,8 +122,17 @@ class Judge:
         """End everything."""
         self._end_shadow()
         self._end_probation()
+        self._health.close()
         if self._moment:
             self._moment.close()
+
+    def names_of(self, ref: VersionRef) -> tuple[str, ...]:
+        """The classes of a version that is loaded, as its boxes are numbered in the pairs; none when it isn't."""
+        serving = self._engines.serving
+        if serving and serving.ref == ref:
+            return self._engines.names
+        engine = next((e for e in self._engines.all if e.ref == ref), None)
+        return engine.artifact.contract.names if engine else ()
 
     # -- the two watches -------------------------------------------------------------------------------
 

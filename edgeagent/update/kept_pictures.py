@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 from edgeagent.config.schema import UpdateConfig
@@ -10,8 +11,10 @@ from edgeagent.config.verdict import DisagreementsConfig, RecentFramesConfig
 from edgeagent.core.pictures import PictureQuota
 from edgeagent.serving.tap import Tap
 from edgeagent.update.disagreements import ComparedVersion, Disagreements, DisagreementSettings
+from edgeagent.update.pair_pictures import PairPictures
 from edgeagent.update.picture_writer import PictureWriter
 from edgeagent.update.stored_frames import StoredFrames
+from edgeagent.update.updater import Updater
 from edgeagent.workers.tasks.pictures import ArchiveAccess
 
 _ANY_NUMBER = 1_000_000
@@ -49,6 +52,14 @@ class KeptPictures:
     def replay_folders(self, pipelines: list[str]) -> tuple[Path, ...]:
         """Where recent frames of these pipelines are; empty when none are kept."""
         return tuple(self.replay_root / name for name in pipelines) if self._recent.keep else ()
+
+    def follow_pairs(self, updater: Updater) -> None:
+        """Keep the frames on which two versions of a model differ most, if that is wanted."""
+        if self._differ.frames:
+            folder_of = partial(self.disagreements, updater.state.model)
+            updater.judge.on_pair = PairPictures(
+                lambda: updater.state, updater.judge.names_of, folder_of
+            ).offer
 
     def disagreements(
         self, model: str, incumbent: ComparedVersion, candidate: ComparedVersion

@@ -33,7 +33,7 @@ class PairPictures:
         self,
         state: Callable[[], State],
         names_of: Callable[[VersionRef], tuple[str, ...]],
-        folder_of: Callable[[ComparedVersion, ComparedVersion], Disagreements],
+        folder_of: Callable[[ComparedVersion, ComparedVersion], Disagreements | None],
     ) -> None:
         """names_of: the classes of a version that is loaded, as its boxes are numbered; folder_of: where pictures of a
         comparison go, incumbent first."""
@@ -49,7 +49,7 @@ class PairPictures:
         if self._folder:
             self._folder.offer(pair, frame)
 
-    def _open(self, trial: Trial) -> Disagreements:
+    def _open(self, trial: Trial) -> Disagreements | None:
         incumbent, candidate = trial
         names = self._names_of(incumbent)
         # What the incumbent doesn't know is numbered behind its last (`core.pairs`).

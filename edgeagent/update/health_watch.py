@@ -1,0 +1,130 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""Sums up what a model's pipelines do, in windows of some seconds, and holds a version on probation against what the
+one before it did when it was stable. No second version need see anything for that."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from pathlib import Path
+
+from edgeagent.core.health import HealthLimits, HealthWindow, health_breach
+from edgeagent.core.state import VersionRef
+from edgeagent.serving.engine_process import Engine
+from edgeagent.serving.frame_tally import FrameWindow
+from edgeagent.serving.router import Router
+from edgeagent.sinks.port import Record
+from edgeagent.util.processor_time import ProcessorTime
+
+WINDOW_S = 5.0
+STABLE_WINDOWS, WINDOWS = 60, 720
+"""Of a stable version, and of one on probation, so many are kept: five minutes, an hour."""
+STARVED = 0.2
+"""A worker that waited for a processor for more than this share of its time isn't slow: the machine is busy."""
+_NO_ENGINE = ("busy", "no_engine", "stale")
+
+
+class HealthWatch:
+    """On the event loop's thread. Windows of a version begin with its swap."""
+
+    def __init__(
+        self,
+        router: Router,
+        limits: HealthLimits,
+        breached: Callable[[VersionRef, str], None],
+        clock: Callable[[], float],
+    ) -> None:
+        """breached: is told why a version must not go on serving. clock: seconds."""
+        self._router = router
+        self._limits = limits
+        self._breached = breached
+        self._clock = clock
+        self._windows: dict[VersionRef, deque[HealthWindow]] = {}
+        self._engine: Engine | None = None
+        self._pid = 0
+        self._before: VersionRef | None = None  # that which serves is held against
+        self._frames: FrameWindow | None = None
+        self._latencies: list[float] = []
+        self._since = self._found_at = clock()
+        self._silence = self._longest_silence = 0.0
+        self._processor: ProcessorTime | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._end_listening = router.tap.listen(self._served)
+
+    def follow(self, engine: Engine | None, before: VersionRef | None) -> None:
+        """This engine serves; before: the version that is warm, None when the one that serves isn't on probation."""
+        if engine is not self._engine:
+            self._engine = engine
+            self._open()
+        self._before = before
+        kept = (engine.ref if engine else None, before)
+        self._windows = {ref: windows for ref, windows in self._windows.items() if ref in kept}
+
+    def close(self) -> None:
+        """Watch no more."""
+        self._end_listening()
+        if self._timer:
+            self._timer.cancel()
+        if self._frames:
+            self._router.tally.close(self._frames)
+
+    def _served(self, record: Record) -> None:
+        self._latencies.append(record.latency_ms)
+        if record.boxes:
+            now = self._clock()
+            self._silence = max(self._silence, now - self._found_at)
+            self._found_at = now
+
+    def _open(self) -> None:
+        if self._frames:
+            self._router.tally.close(self._frames)
+        if self._timer:
+            self._timer.cancel()
+        worker = self._engine.worker if self._engine else None
+        self._frames = self._router.tally.open()
+        self._latencies = []
+        self._since, self._silence = self._clock(), 0.0
+        self._pid = worker.pid if worker else 0
+        self._processor = ProcessorTime(Path(f"/proc/{self._pid}/task")) if self._pid else None
+        self._timer = asyncio.get_running_loop().call_later(WINDOW_S, self._look)
+
+    def _look(self) -> None:
+        """A window is over."""
+        engine, window = self._engine, self._window()
+        self._longest_silence = max(self._longest_silence, window.silence_s)
+        self._open()
+        if engine is None:
+            return
+        most = STABLE_WINDOWS if self._before is None else WINDOWS
+        windows = deque(self._windows.get(engine.ref, ()), most)
+        windows.append(window)
+        self._windows[engine.ref] = windows
+        if self._before is None:
+            return
+        before = self._windows.get(self._before, deque())
+        usual = max((w.silence_s for w in before), default=0.0)
+        if why := health_breach(list(windows), list(before), self._limits, usual):
+            self._breached(engine.ref, why)
+
+    def _window(self) -> HealthWindow:
+        now = self._clock()
+        ordered, dropped = sorted(self._latencies), self._frames.dropped if self._frames else {}
+        worker = self._engine.worker if self._engine else None
+        starved = self._processor is not None and self._processor.waited() > STARVED
+        p95, p99 = (0.0, 0.0) if starved else (_quantile(ordered, 0.95), _quantile(ordered, 0.99))
+        return HealthWindow(
+            seconds=now - self._since,
+            frames=len(ordered),
+            dropped=sum(dropped.get(reason, 0) for reason in _NO_ENGINE),
+            failed=dropped.get("failed", 0),
+            restarts=int(worker is not None and worker.pid != self._pid),
+            p95_ms=p95,
+            p99_ms=p99,
+            memory_mb=worker.memory_bytes() / (1 << 20) if worker else 0.0,
+            silence_s=max(self._silence, now - self._found_at),
+        )
+
+
+def _quantile(ordered: list[float], share: float) -> float:
+    return ordered[min(len(ordered) - 1, int(share * len(ordered)))] if ordered else 0.0

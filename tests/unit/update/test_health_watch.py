@@ -1,0 +1,105 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""Windows of what a line does: of the version before when it was stable, and of the one on probation against them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+import pytest
+
+from edgeagent.core.health import HealthLimits
+from edgeagent.core.state import VersionRef
+from edgeagent.update import health_watch
+from edgeagent.update.health_watch import HealthWatch
+from tests.support.routing import FakeEngine, RouterHarness
+
+LIMITS = HealthLimits(least_frames=5)
+DENT = (2.0, 2.0, 9.0, 9.0, 0.9, 1.0)
+
+
+@pytest.fixture(autouse=True)
+def no_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A window is over when the test says so."""
+    monkeypatch.setattr(health_watch, "WINDOW_S", 1e6)
+
+
+class Line:
+    """A line of ten frames a window, and who watches it."""
+
+    def __init__(self) -> None:
+        self.node = RouterHarness()
+        self.line = self.node.line(live=True)
+        self.breaches: list[tuple[VersionRef, str]] = []
+        self.watch = HealthWatch(
+            self.node.router, LIMITS, lambda ref, why: self.breaches.append((ref, why)), lambda: self.node.now
+        )
+        self.before: VersionRef | None = None
+
+    def serves(self, version: str) -> FakeEngine:
+        """A version that serves from now on; the one before is warm."""
+        engine = self.node.slot.engine
+        self.before = engine.ref if engine else None
+        new = self.node.swap(version)
+        new.worker = None
+        self.watch.follow(new, self.before)
+        return new
+
+    def window(self, engine: FakeEngine, latency_s: float = 0.02, dropped: int = 0) -> None:
+        """Ten frames, of which each takes so long; so many more are dropped."""
+        for _ in range(10):
+            seq = self.line.captured
+            self.node.now = max(self.node.now, 100.0 + seq) + 0.5
+            self.line.captures()
+            self.node.now = 100.0 + seq + latency_s
+            engine.answers(DENT)
+        for _ in range(dropped):
+            self.line.route.dropped("busy", 1)
+            self.node.router.tally.drop("busy", 1)
+        self.watch._look()
+
+
+def live(scenario: Callable[[Line], None]) -> Line:
+    """In a running loop, which the watch's timer needs."""
+
+    async def run() -> Line:
+        line = Line()
+        scenario(line)
+        line.watch.close()
+        return line
+
+    return asyncio.run(run())
+
+
+@pytest.mark.parametrize(
+    ("latency_s", "dropped", "why"),
+    [(0.02, 0, ""), (0.06, 0, "p95 of the latency is 60 ms"), (0.02, 5, "of the frames are dropped")],
+)
+def test_a_version_on_probation_is_held_against_the_one_before(
+    latency_s: float, dropped: int, why: str
+) -> None:
+    """Three windows in a row; nothing is held against a stable one."""
+
+    def scenario(line: Line) -> None:
+        first = line.serves("v1")
+        for _ in range(4):
+            line.window(first)
+        second = line.serves("v2")
+        for count in range(3):
+            assert line.breaches == [], count
+            line.window(second, latency_s, dropped)
+
+    found = live(scenario).breaches
+    assert [ref.version for ref, _ in found] == (["v2"] if why else [])
+    assert not why or why in found[0][1]
+
+
+def test_a_stable_version_is_held_against_nothing() -> None:
+    """It has earned its place; whoever watches it is another."""
+
+    def scenario(line: Line) -> None:
+        first = line.serves("v1")
+        for slow in (0.02, 0.02, 0.02, 0.02, 0.3, 0.3, 0.3, 0.3):
+            line.window(first, slow)
+
+    assert live(scenario).breaches == []
