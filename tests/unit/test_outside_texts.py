@@ -114,7 +114,7 @@ ENTRIES: dict[str, Callable[[str], Any]] = {
     "redact": redact,
     "clean": clean,
     "a worker's answer": lambda t: decode(
-        message(10, "TaskFailed", what=t, why=t, todo=t, transient=False, fingerprint="")
+        message(10, "TaskFailed", what=t, why=t, todo=t, transient=False, fingerprint="", wrong_input=False)
     ),
     "a gate's reasons": lambda t: decode(
         message(
@@ -194,7 +194,16 @@ def test_what_stays_of_a_text_is_bounded() -> None:
     """Of what a worker, a key and the API say."""
     text = "word " * 5000
     failed: Any = decode(
-        message(10, "TaskFailed", what=text, why=text, todo=text, transient=True, fingerprint="")
+        message(
+            10,
+            "TaskFailed",
+            what=text,
+            why=text,
+            todo=text,
+            transient=True,
+            fingerprint="",
+            wrong_input=False,
+        )
     )
     assert len(failed.why) == MAX_TEXT
     assert len(str(failed)) == MAX_TEXT
@@ -209,7 +218,16 @@ def test_secrets_go_when_a_text_comes_in() -> None:
     """Where it comes in, so that whoever shows it later need not think of them."""
     text = "no rtsp://admin:pa55@cam/1?token=pa55"
     failed: Any = decode(
-        message(10, "TaskFailed", what=text, why=text, todo=text, transient=True, fingerprint="")
+        message(
+            10,
+            "TaskFailed",
+            what=text,
+            why=text,
+            todo=text,
+            transient=True,
+            fingerprint="",
+            wrong_input=False,
+        )
     )
     lost: Any = decode(message(8, "SourceState", state="lost", why=text, position=None, skipped=0))
     directive = decode_directive("k", key_value(reason=text, by=text), "1")
@@ -232,7 +250,9 @@ def _patterns() -> dict[str, str]:
                 and node.func.value.id == "re"
                 and isinstance(node.args[0], ast.Constant)
             ):
-                found[f"{path.relative_to(root)}:{node.lineno}"] = node.args[0].value
+                pattern = node.args[0].value
+                text = pattern.decode() if isinstance(pattern, bytes) else pattern
+                found[f"{path.relative_to(root)}:{node.lineno}"] = text
     return found
 
 
