@@ -99,12 +99,17 @@ class PairSummary:
 class PairTally:
     """Counts pairs, and says when the candidate has become worse than may be. Pairs of a pipeline come in their order.
 
-    names: of the incumbent's classes.
+    names: of the incumbent's classes; candidate_names: of the candidate's, where they may be others. What the candidate
+    has no name for is left out: that it can't find that was decided when it was let in.
     """
 
-    def __init__(self, limits: PairLimits, names: Sequence[str] = ()) -> None:
+    def __init__(
+        self, limits: PairLimits, names: Sequence[str] = (), candidate_names: Sequence[str] | None = None
+    ) -> None:
         self._limits = limits
         self._names = names
+        known = names if candidate_names is None else candidate_names
+        self._left_out = frozenset(cls for cls, name in enumerate(names) if name not in known)
         self._differences = Differences(limits, names)
         self._finding = Finding()
         self._followers: dict[str, Follower] = {}
@@ -135,7 +140,8 @@ class PairTally:
             self._breach = self._breach or f"it gave boxes that are no numbers, on frame {pair.seq}"
             return
         if are_numbers(pair.incumbent):
-            self._compare(pair, pair.incumbent, pair.candidate)
+            incumbent = [box for box in pair.incumbent if box[5] not in self._left_out]
+            self._compare(pair, incumbent, pair.candidate)
 
     def summary(self) -> PairSummary:
         """What was seen so far."""
@@ -162,6 +168,8 @@ class PairTally:
     def shortfall(self) -> str:
         """Why there is too little to say that the candidate is as good, "" when there is enough: an object that is
         found no more than every second time would have shown. No data is never taken for health."""
+        if self._names and len(self._left_out) == len(self._names):
+            return "there is nothing to compare: the two versions have no class in common"
         found = total(self._differences.classes.values()).found
         needed = self._objects_needed()
         if found >= needed:

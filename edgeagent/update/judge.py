@@ -137,23 +137,24 @@ class Judge:
     # -- the two watches -------------------------------------------------------------------------------
 
     def _begin_shadow(self, id: int, ref: VersionRef) -> None:
-        serving = self._engines.serving
-        if serving is None:
+        if self._engines.serving is None:
             return
+        engine = self._engines.shadow(ref)
         watch = PairWatch(
-            PairTally(self._settings.limits, self._engines.names),
+            PairTally(self._settings.limits, self._engines.names, engine.artifact.contract.names),
             lambda summary, shortfall: self._report(PairsJudged(ref, summary, shortfall)),
             lambda why, summary: self._report(ShadowFinished(id, why, summary)),
         )
         self._shadow = watch
-        self._run(watch, self._engines.shadow(ref), Second.CANDIDATE)
+        self._run(watch, engine, Second.CANDIDATE)
 
     def _begin_probation(self, active: VersionRef, standby: VersionRef) -> None:
-        engine = self._engines.held(standby)
-        if engine is None:
+        engine, serving = self._engines.held(standby), self._engines.held(active)
+        if engine is None or serving is None:
             return
+        names = engine.artifact.contract.names, serving.artifact.contract.names
         watch = PairWatch(
-            PairTally(self._settings.limits, engine.artifact.contract.names),
+            PairTally(self._settings.limits, *names),
             lambda summary, shortfall: self._report(PairsJudged(active, summary, shortfall)),
             lambda why, summary: self._report(ProbationBreached(active, why, summary)),
         )

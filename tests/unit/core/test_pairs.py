@@ -251,3 +251,26 @@ def test_the_summary_travels_as_json() -> None:
     """Into the receipt, and back."""
     summary = run(every_second_dent).summary()
     assert from_json(PairSummary, json.loads(json.dumps(to_json(summary)))) == summary
+
+
+@pytest.mark.parametrize("candidate", [("scratch", "dent"), ("dent", "tag", "scratch")])
+def test_a_class_that_the_candidate_does_not_have_is_not_lost(candidate: tuple[str, ...]) -> None:
+    """Who let it in has said so; a class that it does have, and is blind to, still counts."""
+    for blind, breaches in ((2, False), (0, True)):
+        tally = PairTally(PairLimits(), NAMES, candidate)
+        for now, parts in belt(120.0):
+            boxes = tuple(box for _, box in parts)
+            seen = tuple(box for box in boxes if box[5] not in (2, blind))
+            tally.observe(FramePair("line", int(now * FPS), now, WIDTH, HEIGHT, boxes, seen))
+        assert bool(tally.breach()) is breaches
+        assert "label" not in [c.name for c in tally.summary().classes]
+
+
+def test_versions_without_a_common_class_are_not_compared() -> None:
+    """That is said, and taken for nothing."""
+    tally = PairTally(PairLimits(), NAMES, ("crack",))
+    for now, parts in belt(60.0):
+        boxes = tuple(box for _, box in parts)
+        tally.observe(FramePair("line", int(now * FPS), now, WIDTH, HEIGHT, boxes, ()))
+    assert tally.breach() == ""
+    assert tally.shortfall() == "there is nothing to compare: the two versions have no class in common"
