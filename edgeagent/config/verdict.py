@@ -8,7 +8,7 @@ value); `update.shadow`, `update.probation`, `update.sentinel` the watches; `upd
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime, tzinfo
+from datetime import tzinfo
 from typing import Annotated, Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -215,13 +215,12 @@ def _zone(name: str) -> str:
     return name
 
 
-def zone_of(name: str) -> tzinfo:
-    """The time zone of this name; "": the machine's. Raises ZoneInfoNotFoundError, ValueError, OSError."""
-    if name:
-        return ZoneInfo(name)
-    local = datetime.now().astimezone().tzinfo
-    assert local is not None
-    return local
+def zone_of(name: str) -> tzinfo | None:
+    """The time zone of this name; None for "": the machine's, which has another offset in summer than in winter.
+
+    Raises ZoneInfoNotFoundError, ValueError, OSError.
+    """
+    return ZoneInfo(name) if name else None
 
 
 class SwitchConfig(Section):

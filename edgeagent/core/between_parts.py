@@ -31,6 +31,8 @@ class BetweenParts:
 
 
 def _touches(box: Sequence[float], region: Region, size: tuple[int, int]) -> bool:
+    if region == WHOLE:
+        return True  # whatever size is taken for that of the frame
     width, height = size
     left, top, right, bottom = region
     return (

@@ -19,12 +19,13 @@ LOOK_S = 30.0
 
 @dataclass(frozen=True)
 class SwitchSettings:
-    """empty_frames, regions: see `BetweenParts`. windows: times of day in `zone`, the time zone of the site."""
+    """empty_frames, regions: see `BetweenParts`. windows: times of day in `zone`, the time zone of the site,
+    None: the machine's."""
 
     empty_frames: int = 3
     regions: Mapping[str, Region] = field(default_factory=dict)
     windows: tuple[Window, ...] = ()
-    zone: tzinfo = UTC
+    zone: tzinfo | None = UTC
 
 
 class MomentWatch:
@@ -42,10 +43,10 @@ class MomentWatch:
         self._settings = settings
         self._came = came
         self._now = now
-        self._timer: asyncio.TimerHandle | None = None
+        self._timer: asyncio.Handle | None = None
         self._end_watch: Callable[[], None] = lambda: None
         if at == "window":
-            self._timer = asyncio.get_running_loop().call_soon(self._look_at_clock)  # type: ignore[assignment]
+            self._timer = asyncio.get_running_loop().call_soon(self._look_at_clock)
             return
         self._sizes = {route.name: route.sizes for route in router.routes}
         # In frames of more than one size a region can't be told from a record alone.
@@ -63,14 +64,17 @@ class MomentWatch:
         height, width = next(iter(self._sizes.get(record.pipeline, ())), (0, 0))
         if self._moment.observe(record.pipeline, (width, height), record.boxes):
             self.close()
-            self._came(f"nothing lies before the cameras, on {self._settings.empty_frames} frames in a row")
+            why = f"nothing lies before the cameras, on {self._settings.empty_frames} frames in a row"
+            # Not here: this record isn't out yet, and a swap would let those behind it out first.
+            self._timer = asyncio.get_running_loop().call_soon(self._came, why)
 
     def _look_at_clock(self) -> None:
-        now = self._now()
-        wait = seconds_until_open(self._settings.windows, now, self._settings.zone)
+        now = self._now().astimezone(self._settings.zone)  # the machine's offset anew each time: summer comes
+        assert now.tzinfo is not None
+        wait = seconds_until_open(self._settings.windows, now, now.tzinfo)
         if wait > 0:
             loop = asyncio.get_running_loop()
             self._timer = loop.call_later(min(wait, LOOK_S), self._look_at_clock)
             return
         self.close()
-        self._came(f"it is {now.astimezone(self._settings.zone):%a %H:%M}")
+        self._came(f"it is {now:%a %H:%M}")

@@ -34,3 +34,10 @@ def test_all_cameras_of_the_model_must_see_nothing() -> None:
     assert moment.observe("right", SIZE, [])
     assert not moment.observe("left", SIZE, PART)
     assert not moment.observe("right", SIZE, [])
+
+
+def test_without_a_region_a_part_is_seen_wherever_it_is() -> None:
+    """Also on a frame that is larger than others of its pipeline."""
+    moment = BetweenParts(["line"], 1, {})
+    assert not moment.observe("line", (640, 480), [(1500.0, 1500.0, 1600.0, 1600.0, 0.9, 0.0)])
+    assert moment.observe("line", (640, 480), [])
