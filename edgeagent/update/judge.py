@@ -4,6 +4,7 @@ version before; and watches for the moment of the swap. It performs and reports;
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -29,6 +30,8 @@ from edgeagent.util.liveness import liveness_clock
 
 _log = structlog.get_logger(__name__)
 
+AGAIN_S = 0.5
+"""Until a comparison that finds no slots in the rings begins anew."""
 LEAST_PATIENCE_S, PATIENCE_FRAMES = 1.5, 50
 """On probation an engine owes its answer within so many times the time that a frame takes, and within so many seconds
 at least: the version before is warm, and a line that waits for ten seconds has lost them."""
@@ -167,12 +170,17 @@ class Judge:
             self.on_pair(pair, frame)
 
         run = PairedRun(self._router, engine, second, on_pair, self._settings.paired)
-        try:
-            run.start()
-        except ValueError as e:  # the rings have no slots for it; status says that nothing was seen
-            _log.error("pairs.not_begun", version=engine.ref.version, why=str(e))
-            return
-        watch.on_end = run.stop
+
+        def begin() -> None:
+            try:
+                run.start()
+            except ValueError as e:  # the comparison before has a frame yet, which is being written as a picture
+                _log.info("pairs.wait", version=engine.ref.version, why=str(e))
+                watch.on_end = asyncio.get_running_loop().call_later(AGAIN_S, begin).cancel
+                return
+            watch.on_end = run.stop
+
+        begin()
 
     def _end_shadow(self) -> None:
         if self._shadow:
