@@ -183,11 +183,12 @@ class BegunProbations:
 @dataclass(frozen=True)
 class Probation:
     """The watch over the version that serves. since: when it began, monotonic seconds; seconds: how long it takes;
-    longer: it goes on, for too little was seen; pairs: what they say until now; shortfall: what they don't suffice
-    for."""
+    may_be_slow: the operator lets it be so; longer: it goes on, for too little was seen; pairs: what they say until
+    now; shortfall: what they don't suffice for."""
 
     since: float
     seconds: float
+    may_be_slow: bool = False
     longer: bool = False
     pairs: PairSummary | None = None
     shortfall: str = NOT_SEEN

@@ -40,7 +40,8 @@ def swap_in(state: State, c: Candidate, now: float, policy: Policy) -> Step:
         shadow=c.pairs,
         moment=_moment(c, now),
     )
-    watch = Probation(now, probation_seconds(c.goal.directive, policy))
+    asked = c.goal.directive
+    watch = Probation(now, probation_seconds(asked, policy), asked.allow_slow)
     standby = None
     for ref, stage in ((state.standby, Stage.READY), (old, state.stage)):
         if ref is None or ref == new:

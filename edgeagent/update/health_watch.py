@@ -7,6 +7,8 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable
+from dataclasses import replace
+from math import inf
 from pathlib import Path
 
 from edgeagent.core.health import HealthLimits, HealthWindow, health_breach
@@ -43,6 +45,7 @@ class HealthWatch:
         self._windows: dict[VersionRef, deque[HealthWindow]] = {}
         self._engine: Engine | None = None
         self._pid = 0
+        self._may_be_slow = False
         self._before: VersionRef | None = None  # that which serves is held against
         self._frames: FrameWindow | None = None
         self._latencies: list[float] = []
@@ -52,8 +55,10 @@ class HealthWatch:
         self._timer: asyncio.TimerHandle | None = None
         self._end_listening = router.tap.listen(self._served)
 
-    def follow(self, engine: Engine | None, before: VersionRef | None) -> None:
-        """This engine serves; before: the version that is warm, None when the one that serves isn't on probation."""
+    def follow(self, engine: Engine | None, before: VersionRef | None, may_be_slow: bool = False) -> None:
+        """This engine serves; before: the version that is warm, None when the one that serves isn't on probation.
+        may_be_slow: the operator lets it be slower, and drop the frames that it has no time for."""
+        self._may_be_slow = may_be_slow
         if engine is not self._engine:
             self._engine = engine
             self._open()
@@ -104,7 +109,8 @@ class HealthWatch:
             return
         before = self._windows.get(self._before, deque())
         usual = max((w.silence_s for w in before), default=0.0)
-        if why := health_breach(list(windows), list(before), self._limits, usual):
+        limits = replace(self._limits, slower_ms=inf, dropped=1.0) if self._may_be_slow else self._limits
+        if why := health_breach(list(windows), list(before), limits, usual):
             self._breached(engine.ref, why)
 
     def _window(self) -> HealthWindow:

@@ -117,7 +117,9 @@ class Judge:
             if watched:
                 self._begin_probation(*watched)
         self._have_answers_in_time()
-        self._health.follow(self._engines.serving, watched[1] if watched else None)
+        watch = state.run.probation
+        may_be_slow = watch is not None and watch.may_be_slow
+        self._health.follow(self._engines.serving, watched[1] if watched else None, may_be_slow)
         if self._shadow_of and self._shadow is None and self._probation is None:
             self._begin_shadow(*self._shadow_of)
 
@@ -174,7 +176,9 @@ class Judge:
         def begin() -> None:
             try:
                 run.start()
-            except ValueError as e:  # the comparison before has a frame yet, which is being written as a picture
+            except (
+                ValueError
+            ) as e:  # the comparison before has a frame yet, which is being written as a picture
                 _log.info("pairs.wait", version=engine.ref.version, why=str(e))
                 watch.on_end = asyncio.get_running_loop().call_later(AGAIN_S, begin).cancel
                 return

@@ -35,6 +35,7 @@ class Line:
             self.node.router, LIMITS, lambda ref, why: self.breaches.append((ref, why)), lambda: self.node.now
         )
         self.before: VersionRef | None = None
+        self.may_be_slow = False
 
     def serves(self, version: str) -> FakeEngine:
         """A version that serves from now on; the one before is warm."""
@@ -42,7 +43,7 @@ class Line:
         self.before = engine.ref if engine else None
         new = self.node.swap(version)
         new.worker = None
-        self.watch.follow(new, self.before)
+        self.watch.follow(new, self.before, self.may_be_slow)
         return new
 
     def window(self, engine: FakeEngine, latency_s: float = 0.02, dropped: int = 0) -> None:
@@ -101,5 +102,20 @@ def test_a_stable_version_is_held_against_nothing() -> None:
         first = line.serves("v1")
         for slow in (0.02, 0.02, 0.02, 0.02, 0.3, 0.3, 0.3, 0.3):
             line.window(first, slow)
+
+    assert live(scenario).breaches == []
+
+
+def test_one_that_may_be_slow_is_not_taken_back_for_it() -> None:
+    """The operator lets it in with `allow_slow`, and would have to do so again and again."""
+
+    def scenario(line: Line) -> None:
+        line.may_be_slow = True
+        first = line.serves("v1")
+        for _ in range(4):
+            line.window(first)
+        second = line.serves("v2")
+        for _ in range(4):
+            line.window(second, 0.3, 5)
 
     assert live(scenario).breaches == []
