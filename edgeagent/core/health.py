@@ -45,7 +45,7 @@ class HealthLimits:
     all frames, as a share, more; least_failed: fewer are no reason. restarts: that are one too many. growth_mb: memory
     that may be taken after warm_windows, megabytes; growth_windows: that are needed to tell; rising: share of pairs of
     windows of which the later takes more. silence_times: the longest silence ever seen; silence_s: shorter ones are no
-    reason, seconds.
+    reason, seconds, nor are those that the version before was not watched for as long.
     """
 
     windows: int = 3
@@ -167,7 +167,9 @@ def _silence(
     silence = max((w.silence_s for w in now), default=0.0)
     if not usual or not sum(w.frames for w in now):
         return ""
-    if silence <= max(limits.silence_times * usual, limits.silence_s):
+    # Who has watched a busy line for five minutes knows nothing of its breaks.
+    watched = sum(w.seconds for w in before)
+    if silence <= max(limits.silence_times * usual, limits.silence_s, watched):
         return ""
     return f"nothing was found for {silence:.0f} s, and for {usual:.0f} s at most before"
 

@@ -107,6 +107,12 @@ def test_silence_is_measured_by_the_longest_one_ever() -> None:
     assert breach(replace(USUAL, silence_s=61.0, frames=0)) == ""
 
 
+def test_a_break_that_is_longer_than_what_was_watched_is_no_breach() -> None:
+    """Five busy minutes before, and then the shift has its break."""
+    assert breach(replace(USUAL, silence_s=299.0), before=BEFORE * 5) == ""
+    assert breach(replace(USUAL, silence_s=301.0), before=BEFORE * 5)
+
+
 def block(hour: float, dents: int, scratches: int = 50) -> Block:
     """One of 900 frames."""
     return Block(hour, 900, {"dent": dents, "scratch": scratches})
