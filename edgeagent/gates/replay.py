@@ -3,7 +3,8 @@
 the active version finds.
 
 It doesn't know who is right; see `core.replay` for what counts against a candidate. Frames that are there too few of
-are a trouble that passes: more come. It applies where frames are kept (`update.recent_frames`) and a version serves.
+are a trouble that passes: more come. It applies where frames are kept (`update.recent_frames`) and a version serves,
+unless the operator lets the candidate have classes of which that has none.
 """
 
 from __future__ import annotations
@@ -76,18 +77,24 @@ def _compare(
     context: GateContext, active: ActiveVersion, paths: list[Path], limits: ReplayLimits
 ) -> ReplayTally:
     names = active.detector.runtime.metadata.contract.names
+    candidate_names = context.detector.runtime.metadata.contract.names
     known = {name: index for index, name in enumerate(names)}
+    may_go = {name for name in names if _may_go(name, context.terms)} - {*candidate_names}
+    left_out = {known[name] for name in may_go}
     # By name, for the order may be another where the directive lets it; what only the candidate knows comes after.
-    own = [
-        known.get(name, len(names) + index)
-        for index, name in enumerate(context.detector.runtime.metadata.contract.names)
-    ]
+    own = [known.get(name, len(names) + index) for index, name in enumerate(candidate_names)]
     tally = ReplayTally(limits, names)
     for done, image in enumerate(read_frames(paths), 1):
         found = [(*box[:5], own[box[5]]) for box in _boxes(context.detector, image, context)]
-        tally.observe(_boxes(active.detector, image, context), found, max(image.shape[:2]))
+        before = [box for box in _boxes(active.detector, image, context) if box[5] not in left_out]
+        tally.observe(before, found, max(image.shape[:2]))
         context.on_progress(done, len(paths))
     return tally
+
+
+def _may_go(name: str, terms: GateTerms) -> bool:
+    """Whether the operator lets the candidate lack this class: then its objects aren't lost."""
+    return terms.allow_new_contract or name in terms.classes.dropped
 
 
 def _boxes(detector: Detector, image: Image, context: GateContext) -> list[Box]:
@@ -106,7 +113,11 @@ def _check_enough(frames: int, limits: ReplayLimits) -> None:
 
 
 def _applies(context: GateContext) -> bool:
-    return bool(context.terms.replay) and context.active is not None
+    """Not to a version that may have other classes, and has only such: there is nothing to compare."""
+    terms = context.terms
+    serving = terms.active_contract.names if terms.active_contract else ()
+    is_comparable = not {*serving}.isdisjoint(context.version.contract.names) or not terms.allow_new_contract
+    return bool(terms.replay) and context.active is not None and is_comparable
 
 
 def _inputs(terms: GateTerms) -> object:

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from edgeagent.config.verdict import GatesConfig
-from edgeagent.core.gating import GateTerms
+from edgeagent.core.gating import ClassTerms, GateTerms
 from edgeagent.core.model import Contract
 from edgeagent.core.pictures import picture_stem
 from edgeagent.core.tuning import Tolerance
@@ -99,6 +99,26 @@ def test_classes_are_compared_by_name(tmp_path: Path) -> None:
     assert GATE.run(context(folder, FakeDetector(1, names=("dent", "scratch")))).passed
     assert not GATE.run(context(folder, FakeDetector(0, names=("dent", "scratch")))).passed
     assert "something else" in GATE.run(context(folder, FakeDetector(0, names=("crack", "dent")))).failure
+
+
+def test_a_class_that_may_go_is_not_lost(tmp_path: Path) -> None:
+    """Where the directive says so; nothing is told of a version that knows no other."""
+    asked = context(keep(tmp_path / "line-1", 40), FakeDetector(0, names=("dent",)))
+    assert "something else" in GATE.run(asked).failure
+    asked = context(tmp_path / "line-1", FakeDetector(0, from_grey=255, names=("dent",)), FakeDetector(1))
+    asked.terms = replace(asked.terms, classes=ClassTerms("extend", dropped=("scratch",)))
+    assert "lost 40 of 40" in GATE.run(asked).failure
+    asked.active = context(tmp_path, FakeDetector()).active
+    assert "0 objects on 40 frames, which are too few" in GATE.run(asked).failure
+
+
+def test_versions_without_a_common_class_are_not_compared(tmp_path: Path) -> None:
+    """Where the operator lets it have a contract of its own: else nothing new would ever come in."""
+    asked = context(tmp_path / "line-1", FakeDetector())
+    asked.version = replace(VERSION, contract=replace(CONTRACT, names=("crack",)))
+    assert GATE.applies(asked)
+    asked.terms = replace(asked.terms, allow_new_contract=True)
+    assert not GATE.applies(asked)
 
 
 def test_too_few_frames_are_a_trouble_that_passes(tmp_path: Path) -> None:
