@@ -152,6 +152,34 @@ def test_a_roll_back_if_that_is_asked_for(paper: Paper, target: bool) -> None:
     assert [(e.by, e.reason[:12]) for e in paper.asked] == [("edgeagent", "sentinel: on")] * target
 
 
+def test_what_came_meanwhile_is_not_taken_back(paper: Paper, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The last picture is answered, and then another version is swapped in: what drifted is no longer there."""
+    paper.roll_back = True
+    watch = paper.watch()
+    look(watch, 0.0, SETTLE_S)
+    paper.finds = {0: ()}
+
+    async def run(*_: Any) -> dict[int, tuple[Any, ...]]:
+        paper.digest = "sha256:v3"
+        return paper.finds
+
+    monkeypatch.setattr(paper, "run", run)
+    look(watch, SETTLE_S + DAY)
+    assert (paper.records, paper.asked) == ([], [])
+    assert "another version serves by now" in watch.state.why
+
+
+def test_a_fault_is_not_repeated_all_the_time(paper: Paper, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever begins the watch anew after one does so every second."""
+    watch = paper.watch()
+    monkeypatch.setattr(watch, "_first", lambda key: (0.0, {}))
+    look(watch, 0.0)
+    with pytest.raises(ZeroDivisionError):
+        look(watch, SETTLE_S)
+    look(watch, SETTLE_S + 1.0)
+    assert paper.replays == 1
+
+
 def test_a_replay_that_does_not_come_about_is_no_drift(paper: Paper) -> None:
     """It says why, and is tried again soon."""
     watch = paper.watch()
