@@ -20,7 +20,7 @@ class HealthWindow:
 
     seconds: how long it was; frames: with a result; dropped: left out because no engine was free; failed: that the
     engine could not infer, NaN included; restarts: of its worker. p95_ms, p99_ms: from capture to result, milliseconds,
-    0 without frames. memory_mb: of the worker at the end, 0: not known. silence_s: for how long nothing had been found
+    0: not told. memory_mb: of the worker at the end, 0: not known. silence_s: for how long nothing had been found
     at the end, or until something was, whichever is longer; windows before this one count.
     """
 
@@ -110,7 +110,8 @@ def _latency(
     times: float,
 ) -> str:
     told = [getattr(w, name) for w in now if w.frames >= limits.least_frames]
-    usual = [getattr(w, name) for w in before if w.frames >= limits.least_frames]
+    # 0 is no measure: the machine was too busy to tell.
+    usual = [ms for w in before if w.frames >= limits.least_frames and (ms := getattr(w, name)) > 0]
     if len(told) < limits.windows or len(usual) < limits.least_before:
         return ""
     slow = sorted(usual)[-1 - len(usual) // 10]

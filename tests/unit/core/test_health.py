@@ -98,6 +98,13 @@ def test_a_slow_leak_is_found_later() -> None:
     assert "6 MB a minute" in breach(*leak)
 
 
+def test_windows_that_tell_no_latency_are_no_measure() -> None:
+    """The machine was busy all the time under the version before, and isn't now."""
+    busy = (replace(USUAL, p95_ms=0.0, p99_ms=0.0),) * 12
+    assert breach(*windows(6), before=busy) == ""
+    assert breach(*windows(6, p95_ms=60.0), before=(*busy, *BEFORE[:3]))
+
+
 def test_silence_is_measured_by_the_longest_one_ever() -> None:
     """Three times of it, and a minute at least."""
     assert breach(replace(USUAL, silence_s=59.0)) == ""
