@@ -7,6 +7,7 @@ its frames on which each of them found it.
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import hypot
@@ -138,15 +139,23 @@ class Follower:
 
     def _assign(self, seen: Sequence[Sighting], mono: float, reach: float) -> dict[int, Track]:
         """By place in `seen`, the track that each belongs to: the nearest first."""
-        distances = sorted(
-            (
-                (distance, number, place)
-                for number, track in enumerate(self._tracks)
-                for place, sighting in enumerate(seen)
-                if sighting.cls == track.cls
-                and (distance := self._distance(track, sighting, mono)) <= reach + track.size / 2
-            ),
-        )
+        # In a crowded picture most are far away: who is too far to the side is not looked at.
+        order = sorted((*centre(sighting.box), place) for place, sighting in enumerate(seen))
+        lefts = [x for x, _, _ in order]
+        distances: list[tuple[float, int, int]] = []
+        for number, track in enumerate(self._tracks):
+            within = reach + track.size / 2
+            guesses = [track.velocity] if track.velocity else [self._drift, (0.0, 0.0)]
+            expected = [self._expected(track, guess, mono) for guess in guesses]
+            begin = bisect_left(lefts, min(x for x, _ in expected) - within)
+            end = bisect_right(lefts, max(x for x, _ in expected) + within)
+            for x, y, place in order[begin:end]:
+                if seen[place].cls != track.cls:
+                    continue
+                distance = min(hypot(x - px, y - py) for px, py in expected)
+                if distance <= within:
+                    distances.append((distance, number, place))
+        distances.sort()
         taken: dict[int, Track] = {}
         used: set[int] = set()
         for _, number, place in distances:
@@ -154,12 +163,6 @@ class Follower:
                 used.add(number)
                 taken[place] = self._tracks[number]
         return taken
-
-    def _distance(self, track: Track, sighting: Sighting, mono: float) -> float:
-        x, y = centre(sighting.box)
-        guesses = [track.velocity] if track.velocity else [self._drift, (0.0, 0.0)]
-        places = [self._expected(track, guess, mono) for guess in guesses]
-        return min(hypot(x - px, y - py) for px, py in places)
 
     @staticmethod
     def _expected(track: Track, velocity: tuple[float, float], mono: float) -> tuple[float, float]:
