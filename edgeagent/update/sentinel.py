@@ -26,7 +26,8 @@ from edgeagent.core.lifecycle import Stage
 from edgeagent.core.sentinel import DriftLimits, SentinelState, judge, spread
 from edgeagent.core.text import clean
 from edgeagent.core.tuning import Tolerance
-from edgeagent.errors import ConflictError, UnavailableError, WorkerError
+from edgeagent.datasets.layout import layout_of
+from edgeagent.errors import ConflictError, UnavailableError, UsageError, WorkerError
 from edgeagent.gates.parity import compare
 from edgeagent.update.golden_replay import Boxes, GoldenReplay, link_pictures
 from edgeagent.update.updater import Updater
@@ -38,7 +39,6 @@ LOOK_S = 1.0
 RETRY_S = 600.0
 """Until a replay that didn't come about is tried again."""
 _HOUR = 3600.0
-_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
 _log = structlog.get_logger(__name__)
 
 
@@ -98,7 +98,7 @@ class GoldenSentinel:
         )  # whatever happens, the line isn't shown pictures all the time
         try:
             await self._replay()
-        except (UnavailableError, WorkerError, OSError) as e:
+        except (UsageError, UnavailableError, WorkerError, OSError) as e:
             self.state = replace(self.state, why=clean(str(e)))
             # What the engine died of is not shown to it again soon.
             pause_s = pause_s if isinstance(e, WorkerError) else min(pause_s, RETRY_S)
@@ -179,8 +179,7 @@ class GoldenSentinel:
         engine = self._updater.slot.engine
         found: Sequence[Path] = engine.artifact.version.golden if engine else ()
         if site:
-            images = (site if site.is_dir() else site.parent) / "images"
-            found = sorted(p for p in images.rglob("*") if p.suffix.lower() in _SUFFIXES)
+            found = [picture.path for picture in layout_of(site).pictures]
         return [found[i] for i in spread(len(found))]
 
     @property

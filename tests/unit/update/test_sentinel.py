@@ -42,12 +42,14 @@ class Paper:
     def __post_init__(self) -> None:
         pictures = self.folder / "set" / "images"
         pictures.mkdir(parents=True, exist_ok=True)
+        (self.folder / "set" / "labels").mkdir(exist_ok=True)
         for n in range(3):
             (pictures / f"{n}.png").write_bytes(b"picture")
         self.state = State(
             "yolo", active=VersionRef("v2", self.digest), stable_versions=(VersionRef("v1", "a"),)
         )
         self.preparations: list[Any] = []
+        self.site = {"yolo": self.folder / "set"}
         self.router = SimpleNamespace(routes=[])
         self.forget_ring = None
 
@@ -76,8 +78,7 @@ class Paper:
     def watch(self) -> GoldenSentinel:
         """As a node makes it."""
         limits = DriftLimits(Tolerance(), 0.0)
-        site = {"yolo": self.folder / "set"}
-        settings = SentinelSettings(self.folder / "kept", 24.0, limits, self.roll_back, site)
+        settings = SentinelSettings(self.folder / "kept", 24.0, limits, self.roll_back, self.site)
         return GoldenSentinel(
             cast("Any", self),
             settings,
@@ -215,12 +216,17 @@ def test_what_was_kept_counts_for_the_same_content_and_pictures_only(paper: Pape
 
 
 def test_without_golden_pictures_nothing_happens(paper: Paper) -> None:
-    """And nothing is said."""
-    for picture in (paper.folder / "set" / "images").iterdir():
-        picture.unlink()
+    """And nothing is said; that a set is configured and has none is."""
+    paper.site = {}
     watch = paper.watch()
     look(watch, 0.0, SETTLE_S)
     assert (paper.replays, watch.state) == (0, SentinelState())
+    for picture in (paper.folder / "set" / "images").iterdir():
+        picture.unlink()
+    paper.site = {"yolo": paper.folder / "set"}
+    watch = paper.watch()
+    look(watch, 0.0, SETTLE_S)
+    assert "holds no picture" in watch.state.why
 
 
 def test_pictures_stand_in_their_order_whatever_they_are_called(tmp_path: Path) -> None:
