@@ -200,6 +200,7 @@ class Node:
             iou=pipelines[0].iou,
             gates=c.update.gates,
             golden=c.update.golden.get(state.model),
+            stop_start=c.update.mode == "stop-start",
             replay=self.pictures.replay_folders([p.name for p in pipelines]),
             tolerance=Tolerance(c.engine.parity.iou, c.engine.parity.score),
             memory_limit=c.update.candidate_memory_mb * _MB,

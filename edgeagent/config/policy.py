@@ -23,6 +23,7 @@ def policy_of(config: Config) -> Policy:
         settle_after_s=update.settle_seconds,
         store_check_max_s=update.retry_seconds,
         leave_failing=update.sentinel.roll_back,
+        stop_start=update.mode == "stop-start",
         # A worker that hangs each time fails as seldom as that.
         failure_window_s=max(Policy.failure_window_s, 2 * config.engine.hang_seconds),
     )

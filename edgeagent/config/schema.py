@@ -240,9 +240,12 @@ class UpdateConfig(Section):
     measuring one variant. gate_seconds, load_seconds: of the gates, of loading a candidate. retry_seconds: until a
     failure that may pass is tried again. settle_seconds: from when a tuning result of a short look is there until it is
     confirmed. spare_worker: an empty engine worker waits for the next version all the time.
+    mode: stop-start lets a version that has no room beside the one that serves come in its place: that one is stopped
+    first, and nothing serves until the other has loaded.
     golden: by model, the labelled pictures of this site: a data.yaml, or a folder with images/ and labels/.
     """
 
+    mode: Literal["beside", "stop-start"] = "beside"
     golden: dict[Name, Path] = Field(default={})
     gates: GatesConfig = GatesConfig()
     recent_frames: RecentFramesConfig = RecentFramesConfig()

@@ -16,10 +16,11 @@ from edgeagent.core.events import (
     StageReached,
     Step,
 )
-from edgeagent.core.goal import event_name
+from edgeagent.core.goal import event_name, is_awaited
 from edgeagent.core.lifecycle import Stage, advance
 from edgeagent.core.policy import Policy
 from edgeagent.core.state import MAX_REJECTIONS, Candidate, Goal, Rejection, State
+from edgeagent.core.stop_start import stop_for
 from edgeagent.core.store_watch import watch_again
 from edgeagent.core.tuning import Tuning
 
@@ -65,7 +66,9 @@ def stage_reached(state: State, c: Candidate, event: StageReached, now: float, p
             return reject(state, c, CandidateFailed(c.id, why), now, policy)
         c = replace(c, form=event.form)
     if begins_to_warm:
-        return replace(probation_count.count(state, c), candidate=c), [PersistState()]
+        state = replace(probation_count.count(state, c), candidate=c)
+        state, stopped = stop_for(state, c, now) if event.stops else (state, [])
+        return state, [*stopped, PersistState()]
     return replace(state, candidate=c), []
 
 
@@ -98,7 +101,9 @@ def failed(state: State, c: Candidate, event: CandidateFailed, now: float, polic
         [Cancel(c.id)] if c.stage is Stage.SHADOW else []
     )  # else its work has ended with that
     # At boot the known good version before serves sooner than a retry; and nothing waits for a stop-gap.
-    if not event.transient or c.goal.intent_id == "boot" or c.goal == state.run.stop_gap:
+    # What served was stopped for it: that is not done again and again.
+    alone = c.goal.intent_id == "boot" or c.goal == state.run.stop_gap or is_awaited(state)
+    if not event.transient or alone:
         state, commands = reject(state, c, event, now, policy)
         return state, [*ended, *commands]
     saved: list[Command] = [PersistState()] if c.stage is Stage.WARMING else ended

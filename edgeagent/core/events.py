@@ -72,7 +72,7 @@ class StageReached:
     """The candidate, or the rebuild, is in a stage, mostly a new one.
 
     digest: as soon as it is known. gates: what they have found so far. form: once it is READY; pace: then, if it could
-    be measured.
+    be measured. stops: it is WARMING, and has room only once what serves is stopped.
     """
 
     id: int
@@ -81,6 +81,7 @@ class StageReached:
     gates: tuple[GateResult, ...] = ()
     form: Form | None = None
     pace: Pace | None = None
+    stops: bool = False
 
 
 @dataclass(frozen=True)
@@ -250,6 +251,14 @@ class Swap:
 
 
 @dataclass(frozen=True)
+class StopServing:
+    """Let the engine of this version, which serves, finish what it has, then retire it; nothing serves from now on.
+    Report with EngineRetired."""
+
+    ref: VersionRef
+
+
+@dataclass(frozen=True)
 class ReplaceEngine:
     """Let the rebuilt engine of the version that serves take over; drain the one before, then retire it."""
 
@@ -307,6 +316,7 @@ Command = (
     | StartShadow
     | AwaitMoment
     | Swap
+    | StopServing
     | ReplaceEngine
     | RetireEngine
     | CheckStore

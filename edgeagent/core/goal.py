@@ -13,7 +13,7 @@ def goal(state: State) -> Goal | None:
     None: whatever serves is right. So it is after a start until the intent was read: what stood there before may be
     what made the node fail, or no longer stand there.
     """
-    if state.active is None:
+    if state.active is None and not is_awaited(state):
         for ref in reversed(state.stable_versions):
             if ref.version not in state.run.boot_failed:
                 return Goal(Directive(ref.version, "boot", "boot", "last known good"), ref.digest)
@@ -25,6 +25,12 @@ def goal(state: State) -> Goal | None:
     if state.active and not state.run.intent_synced:
         return None
     return Goal(state.directive) if state.directive else None
+
+
+def is_awaited(state: State) -> bool:
+    """Whether nothing serves for the candidate's sake: what served was stopped, for there was no room for two."""
+    gap, c = state.run.gap, state.candidate
+    return gap is not None and c is not None and c.id == gap.candidate_id
 
 
 def rejection_of(state: State, wanted: Goal) -> Rejection | None:

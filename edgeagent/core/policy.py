@@ -42,7 +42,8 @@ class Policy:
     probation_*: how long the watch after a swap takes, and so many times as long at most while too little was seen to
     tell. entry: how versions come in where the operator says nothing of it. shadow_needs_evidence: a shadow goes on
     while too little was seen to tell. switch_max_wait_s: how long the moment between two parts is waited for.
-    has_windows: the node knows the times of day at which it may switch.
+    has_windows: the node knows the times of day at which it may switch. stop_start: what serves may be stopped before
+    the next version is loaded.
     """
 
     probation_s: float = 60.0
@@ -60,6 +61,7 @@ class Policy:
     store_check_min_s: float = 2.0
     store_check_max_s: float = 30.0
     leave_failing: bool = True
+    stop_start: bool = False
     failure_window_s: float = 60.0
     again_min_s: float = 30.0
     again_max_s: float = 3600.0

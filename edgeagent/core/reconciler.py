@@ -179,7 +179,8 @@ def _reconcile(state: State, now: float, policy: Policy) -> Step:
         if not settled and wanted and (c.retry_at is None or waits_on) and _same_work(wanted, c.goal):
             return replace(state, candidate=replace(c, goal=wanted)), []
         state, commands = candidate.superseded(state, c, now)
-        c = None
+        # If what served was stopped for its sake, that comes first.
+        wanted, c = goal(state), None
     if settled or c or wanted is None or rejection_of(state, wanted):
         return state, commands
     if state.standby and state.standby.version == wanted.version:

@@ -48,6 +48,12 @@ def roll_back(state: State, event: RollbackRequested, now: float, policy: Policy
     if event.if_epoch is None and _has_just_been_done(state, now, policy):
         return state, []
     target = rollback_target(state)
+    if gap := state.run.gap:
+        raise ConflictError(
+            f"roll-back of {state.model}",
+            f"nothing serves just now: {gap.stopped.version} made room for the version that is being loaded",
+            "ask again when that serves, or write the version before into the key",
+        )
     if target is None:
         raise ConflictError(
             f"roll-back of {state.model}",
@@ -97,10 +103,13 @@ def probation_breached(state: State, event: ProbationBreached, now: float, polic
 
 def _end_probation_badly(state: State, why: str, now: float, policy: Policy) -> Step:
     """A version on probation is refused, and the standby serves again at once. Without a standby it goes on: its worker
-    is started again, and that is better than nothing."""
+    is started again, and that is better than nothing; where there was no room for one, the version before is loaded in
+    its place."""
     ref, back, watch = state.active, state.standby, state.run.probation
-    if ref is None or back is None:
+    if ref is None:
         return state, []
+    if back is None:
+        return _load_the_one_before(state, ref, why, now, policy) if policy.stop_start else (state, [])
     advance(Stage.PROBATION, Stage.REJECTED)
     advance(Stage.READY, Stage.STABLE)
     state = went_back(_reject_active(state, why), now, policy)
@@ -120,6 +129,17 @@ def _end_probation_badly(state: State, why: str, now: float, policy: Policy) -> 
         probation=watch.pairs if watch else None,
     )
     return state, [swap_to(state, back, state.epoch), RetireEngine(ref), record, PersistState()]
+
+
+def _load_the_one_before(state: State, ref: VersionRef, why: str, now: float, policy: Policy) -> Step:
+    target, intent_id, gap = rollback_target(state), f"sentinel@{state.epoch}", state.run.stop_gap
+    if target is None or (gap and gap.intent_id == intent_id):
+        return state, []
+    state = went_back(_reject_active(state, why), now, policy)
+    asked = Directive(target.version, intent_id, "edgeagent", f"{ref.version} refused on probation: {why}")
+    record = AppendAudit("probation", "rejected", "edgeagent", "", ref.version, ref.digest, why)
+    run = replace(state.run, stop_gap=Goal(asked, target.digest))
+    return replace(state, run=run), [record, PersistState()]
 
 
 def _leave_stable(state: State, event: WorkerFailed, now: float, policy: Policy) -> Step:

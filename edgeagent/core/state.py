@@ -195,6 +195,15 @@ class Probation:
 
 
 @dataclass(frozen=True)
+class Gap:
+    """Nothing serves: `stopped` made room for the candidate of this id, at `since` (monotonic seconds)."""
+
+    candidate_id: int
+    stopped: VersionRef
+    since: float
+
+
+@dataclass(frozen=True)
 class ThisRun:
     """What counts for this run of the node only.
 
@@ -202,7 +211,8 @@ class ThisRun:
     boot_failed: versions that were known to be good, and yet couldn't serve at this start. epoch_floor: no swap takes
     this number or one below: another run may have given it to another version. failures: of the active version, since
     the swap. stop_gap: what is to serve in the place of a failing version until what is asked for can. store_watch:
-    over a version that was refused. probation: of the active version, None when it is stable.
+    over a version that was refused. probation: of the active version, None when it is stable. gap: while nothing
+    serves, because there is no room for two.
     """
 
     intent_synced: bool = False
@@ -212,6 +222,7 @@ class ThisRun:
     stop_gap: Goal | None = None
     store_watch: StoreWatch | None = None
     probation: Probation | None = None
+    gap: Gap | None = None
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,8 @@ from edgeagent.core.state import Candidate, Override, Probation, State, VersionR
 
 def swap_in(state: State, c: Candidate, now: float, policy: Policy) -> Step:
     """The candidate takes the slot; what it replaces stays warm if it has earned that."""
-    new, old, form = c.ref, state.active, c.form
+    new, old, form, gap = c.ref, state.active, c.form, state.run.gap
+    before = old or (gap.stopped if gap else None)
     trusted = is_trusted(state, c)
     advance(c.stage, Stage.STABLE if trusted else Stage.PROBATION)
     if trusted:
@@ -29,13 +30,13 @@ def swap_in(state: State, c: Candidate, now: float, policy: Policy) -> Step:
         event=event_name(state, c.goal),
         result="swapped",
         by=c.goal.directive.by,
-        from_version=old.version if old else "",
+        from_version=before.version if before else "",
         to_version=new.version,
         digest=new.digest,
         why=c.goal.directive.reason,
-        stages=c.durations(now),
+        stages={**c.durations(now), **({"gap": now - gap.since} if gap else {})},
         gates=c.gates,
-        from_digest=old.digest if old else "",
+        from_digest=before.digest if before else "",
         epoch=state.next_epoch,
         shadow=c.pairs,
         moment=_moment(c, now),
@@ -105,8 +106,8 @@ def _under_contract(state: State, c: Candidate, new: VersionRef) -> State:
 def _in_force(state: State, own: Names) -> Names:
     """The contract that a version with the classes `own` comes under. While nothing serves, and a line waits, nothing
     was held against it: then the last known good version's, if it covers these classes."""
-    if state.active:
-        return _known(state, state.active)
+    if serves := state.active or (state.run.gap and state.run.gap.stopped):
+        return _known(state, serves)
     last = _known(state, state.last_known_good) if state.last_known_good else ()
     return last if set(own) <= set(last) else ()
 
@@ -116,7 +117,8 @@ def _known(state: State, ref: VersionRef) -> Names:
 
 
 def _warm(state: State) -> tuple[VersionRef, ...]:
-    return tuple(ref for ref in (state.active, state.standby) if ref)
+    gap = state.run.gap
+    return tuple(ref for ref in (state.active, state.standby, gap and gap.stopped) if ref)
 
 
 def _moment(c: Candidate, now: float) -> str:
@@ -136,7 +138,7 @@ def serving(state: State, ref: VersionRef) -> State:
         state,
         active=ref,
         epoch=state.next_epoch,
-        run=replace(state.run, failures=None, stop_gap=None, probation=None),
+        run=replace(state.run, failures=None, stop_gap=None, probation=None, gap=None),
     )
 
 

@@ -25,7 +25,8 @@ def judge(loading: Loading, terms: GateTerms) -> GateResult:
         f"{prefix}needs_mb": max(room.most(fit.reserve, fit.margin), 0) >> 20
         for room, prefix in zip(fit.rooms, PREFIXES, strict=False)
     }
-    return GateResult.judged("memory", fit.reasons(terms.may_stop), figures, held)
+    reasons = fit.reasons(terms.may_stop) if terms.active_contract else []
+    return GateResult.judged("memory", reasons, figures, held)
 
 
 def fit_of(loading: Loading, limits: Mapping[str, float], freed: tuple[int, int]) -> Fit:
@@ -51,8 +52,8 @@ def _run(context: GateContext) -> GateResult:
 
 
 def _applies(context: GateContext) -> bool:
-    """Something serves, beside which it needs room."""
-    return context.terms.active_contract is not None and bool(context.terms.limits.get("memory"))
+    """Also while nothing serves: then it is only measured, for the day when it is to come back beside another."""
+    return bool(context.terms.limits.get("memory"))
 
 
 def _inputs(terms: GateTerms) -> object:

@@ -62,6 +62,10 @@ class Slot:
         self.engine, self.epoch = engine, epoch
         self.classes = ClassMap.onto(names, own) if names else ClassMap.of(own)
 
+    def stop(self) -> None:
+        """From now on nothing serves; what was leased is finished, and frames wait, or are left out."""
+        self.engine = None
+
     async def drained(self, engine: Engine) -> None:
         """Return when the last lease of an engine that was swapped out is back."""
         assert engine is not self.engine

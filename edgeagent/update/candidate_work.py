@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
@@ -18,6 +19,7 @@ from edgeagent.core.events import (
 )
 from edgeagent.core.form import Form
 from edgeagent.core.lifecycle import Stage
+from edgeagent.core.memory import Place
 from edgeagent.core.pace import Pace
 from edgeagent.core.state import PrepareMode
 from edgeagent.errors import EdgeAgentError
@@ -27,6 +29,7 @@ from edgeagent.serving.router import Router
 from edgeagent.update.engine_set import EngineSet
 from edgeagent.update.interruption import repeat_when_killed
 from edgeagent.update.preparation import Preparation, RefusedError
+from edgeagent.update.room import fit_now, freed_by, was_measured
 
 _log = structlog.get_logger(__name__)
 
@@ -83,8 +86,28 @@ class CandidateWork:
         return True
 
     async def _load(self, artifact: Artifact) -> None:
-        self._report(StageReached(self.command.id, Stage.WARMING, artifact.ref.digest))
+        stops = await self._must_stop_first(artifact)
+        self._report(StageReached(self.command.id, Stage.WARMING, artifact.ref.digest, stops=stops))
+        if stops:
+            await self._engines.gone()
         await repeat_when_killed(lambda: self._load_engine(artifact), self.preparation.pauses)
+
+    async def _must_stop_first(self, artifact: Artifact) -> bool:
+        """Whether what serves has to make room for it. Raises RefusedError when it may not, and there is none just now;
+        a version that has served well is tried all the same."""
+        if self._engines.serving is None or not was_measured(artifact):
+            return False
+        limits, may_stop = self.preparation.room()
+        fit = await asyncio.to_thread(fit_now, artifact, limits, freed_by(self._engines.held_engines))
+        if fit is None or fit.place is Place.BESIDE:
+            return False
+        if may_stop and fit.place is Place.INSTEAD:
+            version = self.command.goal.version
+            _log.warning("line.stops_for_update", version=version, gap_s=fit.load_s, **fit.figures)
+            return True
+        if self.command.mode is PrepareMode.BOOT:
+            return False
+        raise RefusedError("; ".join(fit.reasons(may_stop)), transient=True)
 
     async def _load_engine(self, artifact: Artifact) -> None:
         engine = self._engine_for(artifact)

@@ -27,6 +27,7 @@ class EngineSet:
         ] = {}  # offered, and to be waited for; set when they are taken
         self._held: dict[VersionRef, Engine] = {}  # active and standby
         self._draining: set[Engine] = set()
+        self._ended = asyncio.Event()  # one that drained has ended
 
     @property
     def all(self) -> list[Engine]:
@@ -104,11 +105,28 @@ class EngineSet:
         self._draining.add(engine)
         return engine
 
+    @property
+    def held_engines(self) -> list[Engine]:
+        """Of what serves, and of what stays warm."""
+        return [*self._held.values()]
+
+    def stop(self, ref: VersionRef) -> Engine:
+        """What serves, this version, serves no more, and nothing does. Its engine, to drain."""
+        self._slot.stop()
+        return self.give_up(ref)
+
+    async def gone(self) -> None:
+        """Return when no engine drains any more: the memory of all that were given up is free."""
+        while self._draining:
+            self._ended.clear()
+            await self._ended.wait()
+
     async def drain(self, engine: Engine) -> None:
         """Return when an engine that was given up has finished its frames and its worker is gone."""
         await self._slot.drained(engine)
         await engine.retire()
         self._draining.discard(engine)
+        self._ended.set()
 
     def _take(self, ref: VersionRef) -> Engine:
         engine = self._offered.pop(ref)

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from edgeagent.core.contract import Names
 from edgeagent.core.directive import Directive
 from edgeagent.core.gating import ClassTerms, GateTerms
@@ -20,10 +22,11 @@ def gate_terms(
     names_in_force: Names,
     interval_ms: float,
     active_digest: str = "",
+    freed_by_stop: tuple[int, int] = (0, 0),
 ) -> GateTerms:
     """The terms for a version that is asked for, or rebuilt. active, active_digest: of what serves; names_in_force:
     class names by their ids in the records; interval_ms: between two frames of the fastest live pipeline, 0 without
-    one.
+    one; freed_by_stop: bytes of memory, and of GPU memory, that stopping what serves would give back.
 
     Reads the disk: not for the event loop. Raises UsageError for a threshold that there is
     none of.
@@ -47,4 +50,14 @@ def gate_terms(
         golden_digest=golden.digest_of(settings.golden),
         asked=tuple(asked.gates),
         active_digest=active_digest,
+        may_stop=room_terms(asked, mode, settings)[1],
+        freed_by_stop=freed_by_stop,
     )
+
+
+def room_terms(
+    asked: Directive, mode: PrepareMode, settings: PrepareSettings
+) -> tuple[Mapping[str, float], bool]:
+    """The thresholds of the gate `memory`, and whether what serves may be stopped first: not for a rebuild of it."""
+    limits = settings.gates.limits(asked.gates)
+    return limits["memory"], settings.stop_start and mode is not PrepareMode.REBUILD

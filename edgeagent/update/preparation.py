@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -28,7 +28,7 @@ from edgeagent.serving.frame import Frame
 from edgeagent.store.cache import Cache
 from edgeagent.update.autotune import can_serve_unconverted, tune, unconverted
 from edgeagent.update.confirm import confirm
-from edgeagent.update.gate_terms import gate_terms
+from edgeagent.update.gate_terms import gate_terms, room_terms
 from edgeagent.update.trial_runner import PrepareSettings, TrialRunner
 from edgeagent.update.tuning_cache import (
     TuningRequest,
@@ -37,20 +37,18 @@ from edgeagent.update.tuning_cache import (
     load_result,
     store_passed,
 )
-from edgeagent.update.worker_task import TaskFailedError, WorkerTask
+from edgeagent.update.worker_task import TaskFailedError
 from edgeagent.workers.tasks.engine import LoadPlan
 from edgeagent.workers.tasks.prepare import (
     Fetched,
     FetchProgress,
     FetchVersion,
-    Fingerprint,
     GateFinished,
     GateProgress,
     GateStarted,
     Report,
     RunGates,
     StageEntered,
-    StoreFingerprint,
     TrialSetup,
     TrialStarted,
 )
@@ -80,7 +78,7 @@ class PreparationContext:
     this node won't serve; what the cache holds of them is not the last word. backend: what the version will likely be
     tried in, "" when nobody knows. on_backend: what it is going to be loaded in, as soon as that is known.
     names_in_force: the class names by the ids that the records have. interval_ms: between two frames of the fastest
-    live pipeline, 0 without one.
+    live pipeline, 0 without one. freed_by_stop: bytes of memory, and of GPU memory, that its end gives back.
     """
 
     active_contract: Contract | None
@@ -92,6 +90,7 @@ class PreparationContext:
     on_backend: Callable[[str], None] = lambda backend: None
     names_in_force: Names = ()
     interval_ms: Callable[[], float] = lambda: 0.0
+    freed_by_stop: Callable[[], tuple[int, int]] = lambda: (0, 0)
     active_plan: LoadPlan | None = None
     active_digest: str = ""
 
@@ -168,6 +167,10 @@ class Preparation:
         self.report.pause = why
         self._gates = ()  # they run anew, too
 
+    def room(self) -> tuple[Mapping[str, float], bool]:
+        """The thresholds of the gate `memory`, and whether what serves may be stopped to make room for the version."""
+        return room_terms(self._goal.directive, self._mode, self._settings)
+
     @cached_property
     def _terms(self) -> GateTerms:
         """What the gates judge by. Reads the disk when it is first asked for: not on the event loop."""
@@ -180,6 +183,7 @@ class Preparation:
             c.names_in_force,
             c.interval_ms(),
             c.active_digest,
+            c.freed_by_stop(),
         )
 
     # -- what was prepared before --------------------------------------------------------------------
@@ -387,13 +391,3 @@ class Preparation:
             case FetchProgress(file, done, total, resumed):
                 r = self.report
                 r.file, r.done, r.total, r.resumed = file, done, total, resumed
-
-
-async def store_fingerprint(model: str, version: str, settings: PrepareSettings) -> str:
-    """What the store holds under a version now; "" when that can't be told just now."""
-    task = Fingerprint(settings.store, model, version)
-    try:
-        answer = await WorkerTask(task, settings.limits(settings.fetch_s)).run(StoreFingerprint)
-        return answer.value
-    except (TaskFailedError, OSError):
-        return ""

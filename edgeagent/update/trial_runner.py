@@ -15,7 +15,7 @@ from edgeagent.runtimes.variants import Variant
 from edgeagent.serving.frame import Frame
 from edgeagent.serving.spare_worker import SpareWorker, libraries_of
 from edgeagent.update.interruption import repeat_when_killed
-from edgeagent.update.worker_task import PROGRAM, WorkerTask
+from edgeagent.update.worker_task import PROGRAM, TaskFailedError, WorkerTask
 from edgeagent.workers.limits import WorkerLimits
 from edgeagent.workers.tasks.engine import LoadPlan
 from edgeagent.workers.tasks.prepare import (
@@ -23,6 +23,7 @@ from edgeagent.workers.tasks.prepare import (
     BenchmarkResult,
     Fetched,
     FetchVersion,
+    Fingerprint,
     GatesRun,
     Prove,
     Proven,
@@ -30,6 +31,7 @@ from edgeagent.workers.tasks.prepare import (
     RunGates,
     SimilarResult,
     StoreAccess,
+    StoreFingerprint,
     Task,
     TrialSetup,
     ValidateSimilar,
@@ -63,6 +65,7 @@ class PrepareSettings:
     iou: float = 0.45
     gates: GatesConfig = field(default_factory=GatesConfig)
     golden: Path | None = None
+    stop_start: bool = False
     replay: tuple[Path, ...] = ()
 
     @property
@@ -155,3 +158,13 @@ class TrialRunner:
             return await self.task.run(expected)
 
         return await repeat_when_killed(run, self._on_pause)
+
+
+async def store_fingerprint(model: str, version: str, settings: PrepareSettings) -> str:
+    """What the store holds under a version now; "" when that can't be told just now."""
+    task = Fingerprint(settings.store, model, version)
+    try:
+        answer = await WorkerTask(task, settings.limits(settings.fetch_s)).run(StoreFingerprint)
+        return answer.value
+    except (TaskFailedError, OSError):
+        return ""

@@ -26,6 +26,7 @@ from edgeagent.core.events import (
     RetireEngine,
     StageReached,
     StartShadow,
+    StopServing,
     StoreChecked,
     Swap,
     Tick,
@@ -45,9 +46,10 @@ from edgeagent.update.background import BackgroundTasks
 from edgeagent.update.candidate_work import CandidateWork
 from edgeagent.update.engine_set import EngineSet
 from edgeagent.update.judge import Judge, JudgeSettings
-from edgeagent.update.preparation import Preparation, PreparationContext, store_fingerprint
+from edgeagent.update.preparation import Preparation, PreparationContext
 from edgeagent.update.recent_frames import RecentFrames
-from edgeagent.update.trial_runner import PrepareSettings
+from edgeagent.update.room import freed_by
+from edgeagent.update.trial_runner import PrepareSettings, store_fingerprint
 from edgeagent.update.update_watch import UpdateWatch, memory_of
 from edgeagent.util.liveness import liveness_clock
 from edgeagent.workers.messages import Detected
@@ -224,6 +226,9 @@ class Updater:
                 self._engines.swap(ref, epoch, names)
                 self._bus.publish(Swapped(self.state.model, ref.version, ref.digest, epoch))
                 self.router.dispatch()
+            case StopServing(ref):
+                self._tasks.start(self._drain(self._engines.stop(ref)))
+                _log.warning("line.stopped", model=self.state.model, version=ref.version)
             case ReplaceEngine(ref):
                 self._tasks.start(self._drain(self._engines.replace(ref)))
                 _log.info("engine.rebuilt", model=self.state.model, version=ref.version)
@@ -261,6 +266,7 @@ class Updater:
                 on_backend=expect,
                 names_in_force=self.slot.classes.names,
                 interval_ms=self.router.shortest_interval_ms,
+                freed_by_stop=lambda: freed_by(self._engines.held_engines),
                 active_plan=engine.artifact.plan if engine else None,
                 active_digest=engine.ref.digest if engine else "",
             ),

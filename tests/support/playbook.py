@@ -26,6 +26,7 @@ from edgeagent.core.events import (
     RetireEngine,
     StageReached,
     StartShadow,
+    StopServing,
     StoreChecked,
     Swap,
     Tick,
@@ -40,7 +41,9 @@ from edgeagent.core.state import State, VersionRef, from_json, to_json
 POLICY = Policy(probation_s=60.0, retry_min_s=1.0, retry_max_s=30.0, keep_stable=3)
 UNPROVEN = (Stage.VERIFYING, Stage.PREPARING, Stage.GATING, Stage.WARMING)
 PROVEN = (Stage.VERIFYING, Stage.PREPARING, Stage.WARMING)
-Act = PrepareCandidate | Cancel | StartShadow | AwaitMoment | Swap | ReplaceEngine | RetireEngine
+Act = (
+    PrepareCandidate | Cancel | StartShadow | AwaitMoment | Swap | StopServing | ReplaceEngine | RetireEngine
+)
 
 
 def digest_of(version: str, content: str = "") -> str:

@@ -45,6 +45,7 @@ from edgeagent.core.events import (
     ShadowFinished,
     StageReached,
     StartShadow,
+    StopServing,
     StoreChecked,
     Swap,
     Tick,
@@ -203,6 +204,11 @@ class Node(RuleBasedStateMachine):
                     self.shadow = None
                 if self.state.probation_until is None:
                     assert self.first or ref in self.earned, "trusted without having earned it"
+            case StopServing(ref):
+                assert ref == self.active
+                self.live.remove(ref)
+                self.draining[ref] += 1
+                self.active, self.proven = None, False
             case ReplaceEngine(ref):
                 assert ref == self.active == self.rebuilt
                 self.draining[ref] += 1
@@ -261,8 +267,9 @@ class Node(RuleBasedStateMachine):
         self.handle(PromoteRequested(Directive(version, f"api@{self.revision}", "Ada")))
 
     @precondition(lambda self: self.work)
-    @rule(steps=st.integers(1, 5), unconverted=st.booleans())
-    def the_candidate_advances(self, steps: int, unconverted: bool) -> None:
+    @rule(steps=st.integers(1, 5), unconverted=st.booleans(), no_room=st.booleans())
+    def the_candidate_advances(self, steps: int, unconverted: bool, no_room: bool = False) -> None:
+        """no_room: what serves has to be stopped before it is loaded."""
         for _ in range(steps):
             work = self.work
             if work is None:
@@ -274,7 +281,8 @@ class Node(RuleBasedStateMachine):
                 self.work = None
                 if unconverted and work.mode is PrepareMode.BOOT:
                     work.form = Form(CONTRACT, None, tuning=Tuning.UNCONVERTED)
-            self.handle(StageReached(work.id, stage, work.digest, form=work.form))
+            stops = no_room and stage is Stage.WARMING and self.active is not None
+            self.handle(StageReached(work.id, stage, work.digest, form=work.form, stops=stops))
 
     @precondition(lambda self: self.work)
     @rule(transient=st.booleans())

@@ -68,9 +68,16 @@ def test_a_machine_that_does_not_tell_refuses_nothing() -> None:
     assert "unknown" in str(found.figures["place"])
 
 
-def test_it_applies_beside_something_that_serves() -> None:
-    """And is remembered by its limits, not by what is free."""
+def test_while_nothing_serves_it_is_only_measured() -> None:
+    """A line waits; and one day it may have to come back beside another version."""
+    found = memory.GATE.run(context(GateTerms(limits=TERMS.limits)))
+    assert found.passed
+    assert found.figures["needs_mb"] == 500
+
+
+def test_it_is_remembered_by_its_limits() -> None:
+    """Not by what is free."""
     assert memory.GATE.applies(context())
-    assert not memory.GATE.applies(context(GateTerms(limits=TERMS.limits)))
+    assert not memory.GATE.applies(context(GateTerms()))
     assert memory.GATE.inputs(TERMS) == memory.GATE.inputs(replace(TERMS, freed_by_stop=(1, 1)))
     assert memory.GATE.inputs(TERMS) != memory.GATE.inputs(replace(TERMS, may_stop=True))

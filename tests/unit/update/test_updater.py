@@ -16,7 +16,9 @@ import pytest
 from edgeagent.core import interruption
 from edgeagent.core.directive import Directive
 from edgeagent.core.events import AppendAudit, ApproveRequested, IntentChanged, RefuseRequested, Tick
+from edgeagent.core.gating import GateResult
 from edgeagent.core.lifecycle import Stage
+from edgeagent.core.memory import Fit, Room
 from edgeagent.core.model import Contract
 from edgeagent.core.policy import Policy
 from edgeagent.core.state import Goal, PrepareMode, State, VersionRef
@@ -27,8 +29,8 @@ from edgeagent.runtimes.variants import Variant
 from edgeagent.serving.artifact import Artifact
 from edgeagent.serving.router import Route
 from edgeagent.status.model_status import failing, model_status
-from edgeagent.update import preparation, updater
-from edgeagent.update.preparation import PreparationContext, RefusedError, store_fingerprint
+from edgeagent.update import candidate_work, trial_runner, updater
+from edgeagent.update.preparation import PreparationContext, RefusedError
 from edgeagent.update.updater import Updater, UpdaterSettings
 from edgeagent.workers.tasks.engine import LoadPlan
 
@@ -53,6 +55,8 @@ class Node:
         self.waits = False
         self.kills = 0  # of the workers that load
         self.frame_ms: dict[str, float] = {}  # of versions that aren't as fast as most
+        self.may_stop = False  # what serves, before the next is loaded
+        self.gone: dict[str, list[str]] = {}  # of each version that was loaded, which were retired by then
         self.floor = 0
         self.patience: float | None = None  # of the version that serves
         self.urgent: list[bool] = []  # of each engine that was loaded
@@ -82,6 +86,10 @@ class Node:
         self.asked.append(goal)
 
         class PaperPreparation:
+            def room(self) -> tuple[dict[str, float], bool]:
+                """What serves may be stopped first."""
+                return {}, node.may_stop
+
             def pauses(self, why: str) -> None:
                 """A step is begun anew."""
 
@@ -101,7 +109,8 @@ class Node:
                 contract, seen = node.contract, context.frame_sizes().seen
                 version = VerifiedVersion(model, goal.version, content, contract, "onnx", Path("w"))
                 imgsz = contract.fitted(seen) if contract is not CONTRACT else None
-                return Artifact(version, LoadPlan(VARIANT, version.weights, {}, 1, 1, imgsz))
+                plan = LoadPlan(VARIANT, version.weights, {}, 1, 1, imgsz)
+                return Artifact(version, plan, gates=(GateResult("memory", True, {"needs_mb": 100}),))
 
         return PaperPreparation()
 
@@ -137,6 +146,7 @@ class Node:
             async def load(self, urgent: bool) -> None:
                 node.waits = False
                 node.urgent.append(urgent)
+                node.gone[artifact.ref.version] = [*node.retired]
                 if artifact.ref.version == "bad":
                     raise RuntimeError("nobody thought of that")
                 if node.kills:
@@ -350,9 +360,9 @@ def test_a_fingerprint_that_can_not_be_asked_for_is_none(monkeypatch: pytest.Mon
         def __init__(self, *_: object) -> None:
             raise OSError(11, "no process")
 
-    monkeypatch.setattr(preparation, "WorkerTask", NoTask)
+    monkeypatch.setattr(trial_runner, "WorkerTask", NoTask)
     settings = MagicMock()
-    assert asyncio.run(store_fingerprint("yolo", "v1", settings)) == ""
+    assert asyncio.run(trial_runner.store_fingerprint("yolo", "v1", settings)) == ""
 
 
 @pytest.mark.parametrize("keep", [True, False])
@@ -615,3 +625,52 @@ def test_an_update_serves_when_what_was_decided_of_it_is_on_disk(monkeypatch: py
 
     run(monkeypatch, node, scenario, "v1", "v2")
     assert seen == ["yolo", "yolo"]
+
+
+def no_room(monkeypatch: pytest.MonkeyPatch, frees: int) -> None:
+    """The machine has no room for two, and stopping what serves gives back so many megabytes."""
+    room = Room("memory", 100 << 20, 50 << 20, frees << 20)
+    monkeypatch.setattr(candidate_work, "fit_now", lambda *_: Fit((room,), 0.0, 1.0, 1.5))
+
+
+@pytest.mark.parametrize("fate", [None, "bad"])
+def test_where_there_is_no_room_for_two_what_serves_goes_first(
+    monkeypatch: pytest.MonkeyPatch, fate: str | None
+) -> None:
+    """Its worker is gone before the next one loads; one that fails has it loaded again at once."""
+    version = fate or "v2"
+    node = Node({"v1": None, version: None})
+    node.may_stop = True
+    no_room(monkeypatch, frees=60)
+
+    async def scenario(u: Updater) -> None:
+        while u.state.active is None:
+            await asyncio.sleep(0)
+        assert node.gone[version] == ["v1"]
+        assert u.state.active.version == ("v1" if fate else version)
+        assert "gap" in node.records[-1].stages
+        assert u.slot.engine is not None
+        assert u.slot.engine.ref == u.state.active
+
+    run(monkeypatch, node, scenario, "v1", version)
+    assert node.urgent == ([True, True, True] if fate else [True, True])  # no line beside them
+
+
+@pytest.mark.parametrize(("may_stop", "frees"), [(False, 60), (True, 10)])
+def test_where_that_is_not_allowed_or_no_help_it_is_tried_again_later(
+    monkeypatch: pytest.MonkeyPatch, may_stop: bool, frees: int
+) -> None:
+    """What serves goes on: room may come."""
+    node = Node({"v1": None, "v2": None})
+    node.may_stop = may_stop
+
+    async def scenario(u: Updater) -> None:
+        no_room(monkeypatch, frees)
+        u.handle(IntentChanged(Directive("v2", "key@9", "test")))
+        while u.state.candidate is None or u.state.candidate.retry_at is None:
+            await asyncio.sleep(0)
+        assert "it needs 100 MB" in u.state.candidate.error
+        assert u.state.active == VersionRef("v1", "sha256:v1")
+
+    run(monkeypatch, node, scenario, "v1")
+    assert "v2" not in node.gone
