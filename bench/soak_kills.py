@@ -17,7 +17,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections import Counter
+from collections import Counter, deque
 from contextlib import suppress
 from dataclasses import dataclass, field
 from http.client import HTTPException
@@ -75,7 +75,8 @@ class KilledNode:
         self._disk = disk
         self._chance = chance
         self._digests = {version: self._publish(version) for version in _versions()}
-        self._aspired = ""
+        self._asked: deque[str] = deque([""], maxlen=3)  # the versions in the key, the last that of now
+        self._is_read = True  # whether the node was seen to have read the key as it is now
         self._hold = ""  # the version that an answer said is held, as long as that must stand
 
     def run(self) -> None:
@@ -124,17 +125,25 @@ class KilledNode:
         act()
         self.node.model()  # raises when the node is gone
 
+    @property
+    def _aspired(self) -> str:
+        return self._asked[-1]
+
     def _promote(self) -> None:
-        self._hold = ""
-        self._aspired = self._chance.choice([v for v in _versions() if v != self._aspired])
+        self._hold, self._is_read = "", False
+        # None of the last ones: what the node aspires to tells then which writing of the key it has read.
+        self._asked.append(self._chance.choice([v for v in _versions() if v not in self._asked]))
         self.node.promote(self._aspired)
 
     def _roll_back(self) -> None:
         model = self.node.model()
-        if not model["previous"] or (model["aspired"] != self._aspired and not model["held"]):
-            # There is nothing to go back to, or the key isn't read yet, which would end the hold.
+        self._is_read = self._is_read or bool(model["aspired"] == self._aspired and not model["held"])
+        if not self._is_read:  # read after the roll-back, the key would end the hold
+            return
+        if not model["previous"]:
             self._promote()
             wait_for(lambda: self._is_stable(self.node.model()), f"{self._aspired} stable")
+            self._is_read = True
         self._hold = ""
         code, answer = self.node.post("/rollback", {"by": "soak"})
         self.findings.counts[f"roll-backs answered {code}"] += 1
@@ -178,7 +187,14 @@ class KilledNode:
             held = self.node.model()["held"]
             self.findings.counts["holds looked at after a kill"] += 1
             if not held or held["version"] != self._hold:
-                self.findings.faults.append(f"{self._hold} was held, and after the kill {held} is")
+                said = [
+                    f"{r['event']} {r['result']} {r['to_version']} {r['why']}" for r in self.node.history()
+                ]
+                self.findings.faults.append(
+                    f"{self._hold} was held, and after the kill {held} is; the key says {self._aspired};"
+                    f" the history ends with {said[-6:]}"
+                )
+                self._hold = ""
 
     def _read_records(self) -> None:
         path = self.node.folder / f"{PIPELINE}.jsonl"
