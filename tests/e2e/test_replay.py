@@ -43,3 +43,22 @@ def test_recent_frames_judge_what_comes(tmp_path: Path) -> None:
         limits = {"replay": {"renamed": 0.999}}
         node.promote(json.dumps({"version": "v2", "gates": limits, "reason": "another paint"}))
         assert_seamless(node.wait_served("v2"))
+
+
+def test_what_two_versions_differ_on_is_kept(tmp_path: Path) -> None:
+    """A version that calls everything something else, in shadow beside the one that serves: frames that show it are
+    there, with labels of the one that serves, ready to be corrected. No frame is lost for them."""
+    with NodeHarness(tmp_path, disagreements={"min_free_bytes": 0}) as node:
+        node.publish("v1")
+        node.publish("v2")
+        node.promote("v1")
+        node.start("v1")
+        node.promote(json.dumps({"version": "v2", "shadow": {"seconds": 600}}))
+        folder = tmp_path / "state" / "disagreements" / "yolo" / "v2"
+        wait_for(lambda: (folder / "data.yaml").exists(), "the first of them")
+        (first, *_) = sorted((folder / "images").iterdir())
+        assert first.name.endswith(f"-{PIPELINE}-d2.jpg")
+        assert (folder / "drawn" / first.name).exists()
+        label = (folder / "labels" / f"{first.stem}.txt").read_text().split()
+        assert (label[0], len(label)) == ("0", 5)
+        assert_seamless(node.wait_more(3))
