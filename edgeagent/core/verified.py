@@ -16,7 +16,8 @@ class VerifiedVersion:
 
     weights: the file that holds the network, in `format`; alternates: the same network in further formats, by format;
     companions: what belongs to an OpenVINO graph among them, by format; golden: pictures of its golden set, to compare
-    forms of the weights on; manifest: in the cache, where all files of the golden set stand (`Cache.golden_files`).
+    forms of the weights on; manifest: in the cache, which names all files of that set: see
+    `store.cache.golden_files`.
     """
 
     model: str

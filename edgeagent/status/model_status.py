@@ -18,6 +18,7 @@ from edgeagent.status.schema import (
     ActiveEngine,
     CandidateStatus,
     FetchProgress,
+    GateProgress,
     Held,
     LoadedEngine,
     ModelStatus,
@@ -104,6 +105,9 @@ def _candidate(c: Candidate, updater: Updater) -> CandidateStatus:
         error=(report and report.pause) or c.error or None,
         retry_in_seconds=None if c.retry_at is None else round(max(0.0, c.retry_at - now), 1),
         gate=(report and report.gate) or None,
+        gate_progress=GateProgress(done=report.gate_done, of=report.gate_total)
+        if report and report.gate_total
+        else None,
         trial=(report and report.trial) or None,
         fetch=FetchProgress(file=report.file, bytes=report.done, of=report.total, resumed_from=report.resumed)
         if report and report.file

@@ -139,6 +139,13 @@ class ProbationStatus(StatusPart):
     pairs: PairSummary | None
 
 
+class GateProgress(StatusPart):
+    """How many of the pictures, or of what else it goes through, a gate has behind it."""
+
+    done: int
+    of: int
+
+
 class CandidateStatus(StatusPart):
     """A version on its way in."""
 
@@ -154,6 +161,7 @@ class CandidateStatus(StatusPart):
     retry_in_seconds: float | None
     gate: _Sometimes[str] = None
     """The gate that it is in."""
+    gate_progress: _Sometimes[GateProgress] = None
     trial: _Sometimes[str] = None
     """The way to run it that is being measured."""
     fetch: _Sometimes[FetchProgress] = None
