@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -46,7 +47,6 @@ def evaluate(
     from edgeagent.cli.progress import Progress
     from edgeagent.cli.render import show_json
     from edgeagent.cli.render_evaluation import evaluation_json, show_evaluation
-    from edgeagent.config.verdict import GatesConfig
     from edgeagent.datasets.layout import layout_of
     from edgeagent.workers.evaluation import evaluate_weights
     from edgeagent.workers.tasks.prepare import Evaluate
@@ -54,7 +54,7 @@ def evaluate(
     for path in (weights, *([against] if against else [])):
         if not path.is_file():
             raise UsageError(f"weights {path}", "no such file", "give a .pt or .onnx file")
-    limits = GatesConfig().limits({"golden": dict(_threshold(text) for text in threshold or [])})["golden"]
+    limits = _limits(threshold or [])
     layout_of(golden)  # what is wrong with it is known before anything is loaded
     progress = Progress("pictures judged")
     task = Evaluate(
@@ -73,6 +73,17 @@ def evaluate(
     else:
         show_evaluation(found, limits)
     raise typer.Exit(1 if found.reasons else 0)
+
+
+def _limits(thresholds: Sequence[str]) -> Mapping[str, float]:
+    from edgeagent.config.verdict import GatesConfig
+
+    asked = dict(_threshold(text) for text in thresholds)
+    try:
+        return GatesConfig().limits({"golden": asked})["golden"]
+    except UsageError as e:
+        what = e.what.removeprefix("gates.golden.").removesuffix(" of the intent")
+        raise UsageError(f"--threshold {what}", e.why, e.todo) from e
 
 
 def _threshold(text: str) -> tuple[str, float]:

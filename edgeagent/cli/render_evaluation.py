@@ -70,8 +70,8 @@ def _lines(report: GoldenReport, unlabelled: int) -> list[str]:
     if beside := report.compared:
         lines.append(
             f"beside the other: {beside.lost} lost, {beside.gained} gained (p = {beside.p_value:.2g}); over the"
-            f" {beside.both} objects that both find, IoU of the boxes {-beside.overlap_drop:+.3f}, scores"
-            f" {-beside.score_drop:+.3f}; {beside.more_false:+.3f} false boxes per picture"
+            f" {beside.both} objects that both find, IoU of the boxes {0 - beside.overlap_drop:+.3f}, scores"
+            f" {0 - beside.score_drop:+.3f}; {beside.more_false:+.3f} false boxes per picture"
         )
     if report.precision:
         lines.append(", ".join(f"{name} {value:.4f}" for name, value in report.precision.items()))

@@ -73,8 +73,8 @@ def test_thresholds_confidence_and_what_is_wrong(data: Path, tmp_path: Path) -> 
     for args, why in (
         (("--golden", tmp_path / "nowhere"), "is not there"),
         (("--golden", picture.parent.parent), "0007.png: can't be opened as a picture"),
-        (("--golden", data, "--threshold", "min_recal=0.9"), "gates.golden.min_recal"),
-        (("--golden", data, "--threshold", "min_recall=2"), "gates.golden.min_recall"),
+        (("--golden", data, "--threshold", "min_recal=0.9"), "--threshold min_recal:"),
+        (("--golden", data, "--threshold", "min_recall=2"), "--threshold min_recall:"),
         (
             ("--golden", golden_set(tmp_path / "other", 20, 0, names=("hole",))),
             "the set names 'hole', the version",
