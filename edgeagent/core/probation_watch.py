@@ -23,7 +23,7 @@ def end_if_due(state: State, now: float, policy: Policy) -> Step:
     watch, until = state.run.probation, state.probation_until
     if watch is None or until is None or now < until:
         return state, []
-    why = lacks(state)
+    why = lacks(state) if watch.seconds else ""  # none was asked for
     longest = watch.since + watch.seconds * policy.probation_longest
     if why and not watch.longer and now < longest:
         run = replace(state.run, probation=replace(watch, longer=True))

@@ -378,6 +378,13 @@ def test_the_directive_says_how_long_it_is_watched() -> None:
     )
 
 
+def test_no_probation_is_not_said_to_have_seen_too_little() -> None:
+    """None was asked for."""
+    node = on_probation(probation=ProbationTerms(0))
+    assert node.after(0) == [RetireEngine(ref("v1"))]
+    assert (node.records[-1].result, node.records[-1].why) == ("stable", "")
+
+
 def test_a_breach_goes_back_at_once() -> None:
     """The digest is refused under the intent, and the record says which figure, over what, against what."""
     node = on_probation()
