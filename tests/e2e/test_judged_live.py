@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 from typing import Any
 
 import pytest
@@ -97,3 +99,19 @@ def test_killed_while_a_version_is_judged(line: NodeHarness, stage: str) -> None
     assert found[0]["version"] == "good"
     assert not set(workers) & set(children(line.pid))
     line.wait_state(stage)  # what was asked for is tried again
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("sent", [signal.SIGSEGV, signal.SIGSTOP], ids=["crash", "hang"])
+def test_one_failure_on_probation_is_enough(line: NodeHarness, sent: signal.Signals) -> None:
+    """The version before serves again, has the frame that was in work, and none is lost."""
+    ask_for(line, "better")
+    line.wait_served("better")
+    pid = line.engine_pid("better")
+    assert pid is not None
+    os.kill(pid, sent)
+    record = line.wait_history("rolled_back", "good")
+    assert ("SIGSEGV" if sent is signal.SIGSEGV else "it hung") in record["why"]
+    found = line.wait_more(5)
+    assert_seamless(found)
+    assert line.status()["pipelines"]["line-1"]["dropped"] == 0
