@@ -47,7 +47,7 @@ class Conditions:
 
     rate: float = 0.9
     mix: tuple[float, float, float] = (0.45, 0.42, 0.13)
-    weak: float = 0.06
+    weak: float = 0.02
     flicker: float = 0.04
 
 
@@ -59,7 +59,7 @@ def conditions(hour: float) -> Conditions:
     if 3.0 <= hour < 3.0 + 1 / 6:
         return replace(USUAL, rate=0.0)  # an empty belt
     if 10.0 <= hour < 11.0:
-        return replace(USUAL, weak=0.12, flicker=0.12)  # other light
+        return replace(USUAL, weak=0.06, flicker=0.12)  # other light
     if hour >= 16.0:
         return replace(USUAL, rate=1.3, mix=(0.1, 0.3, 0.6))  # other products
     return USUAL

@@ -36,11 +36,13 @@ class PairsConfig(Section):
     judge_frames: Count = PairLimits.judge_frames
     least_loss: Fraction = PairLimits.least_loss
     lost: Share = PairLimits.lost
+    missed: Share = PairLimits.missed
     lost_anyway: Share = PairLimits.lost_anyway
     moved: Share = PairLimits.moved
     renamed: Share = PairLimits.renamed
     weaker: Share = PairLimits.weaker
     agreement: Share = PairLimits.agreement
+    missed_agreement: Share = PairLimits.missed_agreement
     flood_boxes: Count = PairLimits.flood_boxes
     flood_times: Times = PairLimits.flood_times
     blind_frames: Count = PairLimits.blind_frames

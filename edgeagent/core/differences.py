@@ -28,8 +28,9 @@ class PairLimits:
     that was seen on fewer is left out; judge_frames: it is judged after so many, or when it is gone.
 
     Shares of the objects that the incumbent found. least_loss: fewer lost on balance are no reason; lost, moved,
-    renamed, weaker: of how many that may be so; lost_anyway: how many may be lost however many are gained. agreement:
-    how surely (chance of error) more are lost than gained, before `lost` counts.
+    renamed, weaker: of how many that may be so; missed: how many it may never have seen that the incumbent saw all the
+    time; lost_anyway: how many may be lost however many are gained. agreement, missed_agreement: how surely (chance of
+    error) more are lost than gained, before `lost` and `missed` count.
 
     Limits without statistics. flood_boxes, flood_times: a frame on which the candidate has more boxes than the one
     plus the other times the incumbent's is flooded; more than half of `window` frames are too many. blind_frames: in a
@@ -46,11 +47,13 @@ class PairLimits:
     judge_frames: int = 20
     least_loss: float = 0.02
     lost: float = 0.04
+    missed: float = 0.005
     lost_anyway: float = 0.3
     moved: float = 0.25
     renamed: float = 0.1
     weaker: float = 0.25
     agreement: float = 0.1
+    missed_agreement: float = 0.25
     flood_boxes: int = 8
     flood_times: float = 3.0
     blind_frames: int = 100
@@ -124,9 +127,13 @@ def _surely_loses(counts: Counts, limits: PairLimits, error: float) -> bool:
     return more_lost and _loses_on_balance(counts, limits.lost)
 
 
-_MISSED = 0.002
-"""Of the objects that the incumbent found: so many a version that is as good may miss altogether. Between the same
-weights in two runtimes it was none."""
+def _surely_misses(counts: Counts, limits: PairLimits, error: float) -> bool:
+    """Equal versions that miss objects altogether, each now and then others, are not told apart by the first three."""
+    error = limits.missed_agreement if error == limits.agreement else error
+    more_missed = log_evidence(counts.missed, counts.gained, 0.5) >= -log(error)
+    return more_missed and _loses_on_balance(counts, limits.lost)
+
+
 _LOST = "lost {hits} of {found} {what} and found {gained} others"
 _KINDS = (
     # Small and sure: of the objects that only one of the two found, too many are the incumbent's.
@@ -145,9 +152,9 @@ _KINDS = (
         0.2,
         lambda c: c.missed,
         lambda c: c.found - c.missed,
-        lambda limits: _MISSED,
+        lambda limits: limits.missed,
         "never saw {hits} of {found} {what} that were seen all the time, and found {gained} others",
-        lambda c, limits, error: _loses_on_balance(c, limits.lost),
+        lambda c, limits, error: _surely_misses(c, limits, error),
     ),
     # Something else altogether: what it finds instead doesn't make up for it.
     _Kind(0.1, lambda c: c.lost, lambda c: c.shared, lambda limits: limits.lost_anyway, _LOST),

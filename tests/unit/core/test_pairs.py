@@ -274,3 +274,19 @@ def test_versions_without_a_common_class_are_not_compared() -> None:
         tally.observe(FramePair("line", int(now * FPS), now, WIDTH, HEIGHT, boxes, ()))
     assert tally.breach() == ""
     assert tally.shortfall() == "there is nothing to compare: the two versions have no class in common"
+
+
+def test_equal_versions_that_miss_other_objects_each_are_equal() -> None:
+    """Three of two hundred parts each: no alarm in twenty minutes, at any moment."""
+    rng = random.Random(11)
+    blind: dict[int, int] = {}
+    tally = PairTally(PairLimits(), NAMES)
+    for now, parts in belt(1200, seed=3):
+        for part, _ in parts:
+            blind.setdefault(part.number, rng.choice((0, 1)) if rng.random() < 0.03 else -1)
+        ours, theirs = (tuple(b for p, b in parts if blind[p.number] != side) for side in (0, 1))
+        tally.observe(FramePair("line", int(now * FPS), now, WIDTH, HEIGHT, ours, theirs))
+    classes = tally.summary().classes
+    assert sum(c.lost for c in classes) > 5
+    assert sum(c.gained for c in classes) > 5
+    assert tally.breach() == ""
