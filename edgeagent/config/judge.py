@@ -42,11 +42,9 @@ class PairsConfig(Section):
     renamed: Share = PairLimits.renamed
     weaker: Share = PairLimits.weaker
     agreement: Share = PairLimits.agreement
-    missed_agreement: Share = PairLimits.missed_agreement
     flood_boxes: Count = PairLimits.flood_boxes
     flood_times: Times = PairLimits.flood_times
     blind_frames: Count = PairLimits.blind_frames
-    blind_objects: Count = PairLimits.blind_objects
     window: Count = PairLimits.window
     unanswered: Share = PairLimits.unanswered
 

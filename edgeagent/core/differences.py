@@ -29,13 +29,13 @@ class PairLimits:
 
     Shares of the objects that the incumbent found. least_loss: fewer lost on balance are no reason; lost, moved,
     renamed, weaker: of how many that may be so; missed: how many it may never have seen that the incumbent saw all the
-    time; lost_anyway: how many may be lost however many are gained. agreement, missed_agreement: how surely (chance of
-    error) more are lost than gained, before `lost` and `missed` count.
+    time; lost_anyway: how many may be lost however many are gained. agreement: how surely (chance of error) more are
+    lost than gained, before `lost` counts.
 
     Limits without statistics. flood_boxes, flood_times: a frame on which the candidate has more boxes than the one
     plus the other times the incumbent's is flooded; more than half of `window` frames are too many. blind_frames: in a
-    row, on which the incumbent found something and the candidate nothing, with at least blind_objects different
-    objects. unanswered: the share of the last `window` frames on which the candidate may give no answer.
+    row, on which the incumbent found something and the candidate nothing. unanswered: the share of the last `window`
+    frames on which the candidate may give no answer.
     """
 
     alpha: float = 0.001
@@ -53,11 +53,9 @@ class PairLimits:
     renamed: float = 0.1
     weaker: float = 0.25
     agreement: float = 0.1
-    missed_agreement: float = 0.25
     flood_boxes: int = 8
     flood_times: float = 3.0
     blind_frames: int = 100
-    blind_objects: int = 3
     window: int = 50
     unanswered: float = 0.2
 
@@ -127,9 +125,14 @@ def _surely_loses(counts: Counts, limits: PairLimits, error: float) -> bool:
     return more_lost and _loses_on_balance(counts, limits.lost)
 
 
+_MISSED_ERROR = 2.5
+"""Times the chance of error that `agreement` allows: what was seen all the time by one and never by the other says more
+than what both see now and then."""
+
+
 def _surely_misses(counts: Counts, limits: PairLimits, error: float) -> bool:
     """Equal versions that miss objects altogether, each now and then others, are not told apart by the first three."""
-    error = limits.missed_agreement if error == limits.agreement else error
+    error *= _MISSED_ERROR if error == limits.agreement else 1
     more_missed = log_evidence(counts.missed, counts.gained, 0.5) >= -log(error)
     return more_missed and _loses_on_balance(counts, limits.lost)
 

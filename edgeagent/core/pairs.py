@@ -25,6 +25,8 @@ _MOST_BOXES = 100
 _TIMES = 1000
 """Of how many last pairs the latency is told."""
 _LEAST_UNANSWERED = 5
+_BLIND_OBJECTS = 3
+"""So many different ones a version must be blind to: one alone may be a false box of the other."""
 _MISSED_SHARE, _MISSED_FRAMES = 0.1, 10
 """An object is missed altogether when one version saw it on all but this share of at least so many frames, and the
 other on no more than this share."""
@@ -252,7 +254,7 @@ class PairTally:
         elif incumbent:
             self._blind_frames += 1
             self._blind |= {id(t): t for t in follower.tracks if t.frames >= self._limits.least_frames}
-        if self._blind_frames >= self._limits.blind_frames and len(self._blind) >= self._limits.blind_objects:
+        if self._blind_frames >= self._limits.blind_frames and len(self._blind) >= _BLIND_OBJECTS:
             self._breach = self._breach or (
                 f"it finds nothing: on {self._blind_frames} frames in a row on which the version before found some,"
                 f" {len(self._blind)} objects in all"
