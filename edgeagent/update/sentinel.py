@@ -38,6 +38,8 @@ SETTLE_S = 60.0
 LOOK_S = 1.0
 RETRY_S = 600.0
 """Until a replay that didn't come about is tried again."""
+MAX_KEPT = 8
+"""First replays of a model: of so many contents, forms and sets, so that a roll-back finds its own again."""
 _HOUR = 3600.0
 _log = structlog.get_logger(__name__)
 
@@ -140,7 +142,7 @@ class GoldenSentinel:
         self._found(found, first_at, time.time())
 
     async def _see(self, pictures: Sequence[Path], confidence: float, iou: float) -> Boxes:
-        folder = self._settings.folder / f"{self._model}.pictures"
+        folder = self._folder / "pictures"
         await asyncio.to_thread(link_pictures, pictures, folder)
         replay = GoldenReplay(self._updater.slot, self._updater.router, self._updater.forget_ring)
         return await replay.run(folder, len(pictures), confidence / 2, iou)
@@ -183,25 +185,31 @@ class GoldenSentinel:
         return [found[i] for i in spread(len(found))]
 
     @property
-    def _path(self) -> Path:
-        return self._settings.folder / f"{self._model}.json"
+    def _folder(self) -> Path:
+        return self._settings.folder / self._model
+
+    def _path(self, key: str) -> Path:
+        return self._folder / f"{sha256(key.encode()).hexdigest()[:16]}.json"
 
     def _first(self, key: str) -> tuple[float, Boxes] | None:
         """The first replay of what serves, on these pictures: when, and what was found; None when there is none."""
         try:
-            doc = json.loads(self._path.read_bytes())
+            doc = json.loads(self._path(key).read_bytes())
             if doc["key"] != key:
                 return None
             return float(doc["at"]), {int(n): tuple(map(_box, found)) for n, found in doc["boxes"].items()}
         except FileNotFoundError:
             return None
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as e:
-            _log.warning("sentinel.first_replay_unreadable", path=str(self._path), why=str(e))
+            _log.warning("sentinel.first_replay_unreadable", path=str(self._path(key)), why=str(e))
             return None
 
     def _keep(self, key: str, at: float, boxes: Boxes) -> None:
-        self._settings.folder.mkdir(parents=True, exist_ok=True)
-        write_durably(self._path, json.dumps({"key": key, "at": at, "boxes": boxes}).encode())
+        self._folder.mkdir(parents=True, exist_ok=True)
+        write_durably(self._path(key), json.dumps({"key": key, "at": at, "boxes": boxes}).encode())
+        kept = sorted(self._folder.glob("*.json"), key=lambda path: path.stat().st_mtime_ns)
+        for oldest in kept[:-MAX_KEPT]:
+            oldest.unlink()
 
 
 def _identity(pictures: Sequence[Path]) -> str:

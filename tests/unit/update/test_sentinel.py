@@ -18,7 +18,7 @@ from edgeagent.core.tuning import Tolerance
 from edgeagent.errors import ConflictError, UnavailableError
 from edgeagent.update import sentinel as module
 from edgeagent.update.golden_replay import link_pictures
-from edgeagent.update.sentinel import RETRY_S, SETTLE_S, GoldenSentinel, SentinelSettings
+from edgeagent.update.sentinel import MAX_KEPT, RETRY_S, SETTLE_S, GoldenSentinel, SentinelSettings
 
 DAY = 86_400.0
 BOX = (1.0, 1.0, 9.0, 9.0, 0.9, 0)
@@ -197,7 +197,7 @@ def test_a_replay_that_does_not_come_about_is_no_drift(paper: Paper) -> None:
 
 def test_what_was_kept_counts_for_the_same_content_and_pictures_only(paper: Paper) -> None:
     """Another version, other pictures, or a file that is damaged: a first replay anew."""
-    kept = paper.folder / "kept" / "yolo.json"
+    kept = paper.folder / "kept" / "yolo"
 
     def changed() -> None:
         paper.digest = "sha256:v3"
@@ -205,14 +205,29 @@ def test_what_was_kept_counts_for_the_same_content_and_pictures_only(paper: Pape
     def other_pictures() -> None:
         (paper.folder / "set" / "images" / "1.png").write_bytes(b"another")
 
-    for change in (changed, other_pictures, lambda: kept.write_bytes(b"{"), lambda: kept.write_bytes(b"[1]")):
+    def damaged() -> None:
+        for file in kept.glob("*.json"):
+            file.write_bytes(b"[1]")
+
+    for change in (changed, other_pictures, damaged):
         look(paper.watch(), 0.0, SETTLE_S)
-        before = kept.read_bytes()
         change()
         watch = paper.watch()
         look(watch, 0.0, SETTLE_S)
         assert (watch.state.found, watch.state.why) == (None, "")
-        assert kept.read_bytes() != before
+
+
+def test_a_roll_back_finds_what_was_kept_of_it(paper: Paper) -> None:
+    """Of the last few contents each has its own; older ones go."""
+    for digest in ("sha256:v1", "sha256:v2", "sha256:v1"):
+        paper.digest = digest
+        watch = paper.watch()
+        look(watch, 0.0, SETTLE_S)
+    assert watch.state.found
+    for n in range(2 * MAX_KEPT):
+        paper.digest = f"sha256:{n}"
+        look(paper.watch(), 0.0, SETTLE_S)
+    assert len(list((paper.folder / "kept" / "yolo").glob("*.json"))) == MAX_KEPT
 
 
 def test_without_golden_pictures_nothing_happens(paper: Paper) -> None:
