@@ -129,7 +129,12 @@ class Tap:
     def offer(self, frame: Frame, record: Record, now: float) -> None:
         """A frame has its result. now: monotonic seconds."""
         for listener in tuple(self._listeners):
-            listener(record)
+            try:
+                listener(record)
+            except Exception:  # noqa: BLE001  (whatever happens to an onlooker, the line goes on)
+                _log.exception("tap.listener_failed", pipeline=frame.pipeline)
+                if listener in self._listeners:
+                    self._listeners.remove(listener)
         for subscription in tuple(self._subscriptions):
             subscription.offer(frame, record, now)
 

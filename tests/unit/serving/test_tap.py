@@ -206,3 +206,20 @@ def test_who_listens_gets_every_record_and_takes_no_slot() -> None:
     end()
     camera.gives_a_result(3.0)
     assert len(heard) == 3
+
+
+def test_a_listener_that_fails_is_left_out() -> None:
+    """Else the frame's slot would never come back, and its record never go out."""
+    tap = Tap()
+    camera, onlooker = Camera(tap), Onlooker(tap)
+
+    def fail(record: Record) -> None:
+        raise RuntimeError("no memory")
+
+    tap.listen(fail)
+    with structlog.testing.capture_logs() as logs:
+        camera.gives_a_result(0.0)
+        onlooker.held.pop().release()
+        camera.gives_a_result(1.0)
+    assert [log["event"] for log in logs] == ["tap.listener_failed"]
+    assert onlooker.seen == [0, 1]
