@@ -80,7 +80,7 @@ class ReplayGateConfig(Section):
     """
 
     frames: int = Field(default=200, ge=1, le=10_000)
-    min_frames: int = Field(default=50, ge=1, le=10_000)
+    min_frames: int = Field(default=100, ge=1, le=10_000)
     min_objects: int = Field(default=30, ge=1, le=1_000_000)
     max_more: float = Field(default=3.0, ge=1, le=1000, allow_inf_nan=False)
     max_empty: Fraction = 0.1

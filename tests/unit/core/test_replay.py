@@ -70,7 +70,7 @@ def test_the_same_version_passes() -> None:
     assert figures["too few to tell"] == "stain"
     limits = tally.limits()
     assert limits.keys() <= figures.keys()
-    assert (limits["frames"], limits["lost"], limits["moved"], limits["emptied"]) == (50, 26.4, 33.0, 6.6)
+    assert (limits["frames"], limits["lost"], limits["moved"], limits["emptied"]) == (100, 26.4, 33.0, 6.6)
 
 
 @pytest.mark.parametrize("seed", range(20))
