@@ -17,6 +17,7 @@ from edgeagent.core.gating import Figure, GateResult, GateTerms
 from edgeagent.core.pace import Latency, p95
 from edgeagent.errors import EdgeAgentError
 from edgeagent.gates.port import Gate, GateContext
+from edgeagent.util.memory import free_bytes
 from edgeagent.util.processor_time import OwnTime
 
 if TYPE_CHECKING:
@@ -28,6 +29,9 @@ MEASURED_S = 3.0
 """After so many seconds it is measured no longer, if each had LEAST_TURNS."""
 
 _MAX_PICTURES = 8
+_ROOM = 1.2
+"""Of how many times what the candidate took there has to be room for what serves, to measure that beside it."""
+
 Work = Callable[["Image"], object]
 
 
@@ -90,6 +94,9 @@ def _entrants(context: GateContext) -> tuple[list[Detector], str]:
     """The candidate, and what serves; or why that can't be measured, which says nothing of the candidate."""
     if context.active is None:
         return [context.detector], ""
+    loading, free = context.loading(), free_bytes()
+    if loading and free is not None and free < loading.needs * _ROOM:
+        return [context.detector], "there is no room to load what serves a second time, beside it"
     try:
         return [context.detector, context.active.detector], ""
     except EdgeAgentError as e:

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from edgeagent.core.gating import GateResult, GateTerms
+from edgeagent.core.memory import Loading
 from edgeagent.core.model import Contract
 from edgeagent.core.pace import Latency
 from edgeagent.core.tuning import Tolerance
@@ -138,6 +139,22 @@ def test_what_serves_and_can_not_be_loaded_says_nothing_of_the_candidate(detecto
     assert found.passed
     assert "are gone" in str(found.figures["active_not_measured"])
     assert found.limits == {"p95_ms": 40.0}
+
+
+def test_a_machine_with_no_room_for_a_third_is_not_filled(
+    detector: Detector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What serves isn't loaded once more only to be measured; the line would pay for it."""
+    monkeypatch.setattr(latency, "free_bytes", lambda: 100 << 20)
+    terms = GateTerms(limits=LIMITS)
+    active = ActiveVersion("v1", lambda: pytest.fail("loaded"))
+    loading = Loading(needs=90 << 20, free=300 << 20, seconds=1.0)
+    context = GateContext(
+        VERSION, terms, None, Tolerance(), lambda: detector, list, active, loading=lambda: loading
+    )
+    found = latency.GATE.run(context)
+    assert found.passed
+    assert "no room" in str(found.figures["active_not_measured"])
 
 
 def test_what_has_passed_passes_again_at_another_rate() -> None:
