@@ -40,7 +40,7 @@ def good_versions(folder: Path, golden: Path, setting: Setting, times: int) -> d
             node.publish("v1", V1)
             node.publish_copy("v2")
             node.start("v1")
-            node.wait_settled()
+            node.wait_settled(setting.settled_frames)
             node.ask(Directive("v2", by="faults"))
             _decided(node, "v2", refused)
             for number in range(times):

@@ -22,8 +22,11 @@ from edgeagent.workers.inspect import inspect_weights
 SEED = 7
 FPS = 30.0
 SETTLED_FRAMES = 90
-"""Served before a version is asked for: the line is at its pace, and the ring of recent frames has some."""
-PROBATION_S = 60.0
+PROBATION_S, SHADOW_S = 45.0, 20.0
+KEEP_EVERY_S, REPLAY_FRAMES = 0.25, 80
+"""How often a frame is kept for the gate `replay`, and how many it finds: it needs 50, with 30 objects."""
+_ANY_LATENCY = {"budget_ms": 86_400_000.0, "max_ratio": 1000.0}
+_ANY_MEMORY = {"reserve_mb": 0.0, "margin": 1.0}
 GOLDEN_SEEDS, GOLDEN_FRAMES = range(3000, 3010), 15
 """No training saw these seeds, and no other part of the benchmarks uses them."""
 
@@ -43,7 +46,17 @@ class Setting:
         section: dict[str, Any] = {"probation": {"seconds": PROBATION_S}}
         if self.golden:
             section["golden"] = {MODEL: str(golden)}
+        if self.before:
+            section["shadow"] = {"seconds": SHADOW_S}
+            section["recent_frames"] = {"keep": True, "every_seconds": KEEP_EVERY_S}
+        else:
+            section["gates"] = {"latency": _ANY_LATENCY, "memory": _ANY_MEMORY}
         return section
+
+    @property
+    def settled_frames(self) -> int:
+        """Served before a version is asked for: the line is at its pace, and the ring of recent frames has enough."""
+        return round(REPLAY_FRAMES * KEEP_EVERY_S * FPS * 1.2) if self.before else SETTLED_FRAMES
 
 
 SETTINGS = (
@@ -101,9 +114,9 @@ class FaultNode(BenchNode):
         self._etcd.ctl("put", "--", key, value if isinstance(value, str) else value.decode())
         return now
 
-    def wait_settled(self) -> None:
-        """Until the line has served some frames. Raises AssertionError."""
-        wait_for(lambda: len(self.records()) >= SETTLED_FRAMES, f"{SETTLED_FRAMES} frames served")
+    def wait_settled(self, frames: int = SETTLED_FRAMES) -> None:
+        """Until the line has served so many frames. Raises AssertionError."""
+        wait_for(lambda: len(self.records()) >= frames, f"{frames} frames served")
 
     @property
     def last_seq(self) -> int:

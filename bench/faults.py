@@ -129,7 +129,7 @@ def try_fault(folder: Path, golden: Path, setting: Setting, fault: FaultVersion)
         node.publish_copy("good")
         node.publish(fault.name, weights)
         node.start("good")
-        node.wait_settled()
+        node.wait_settled(setting.settled_frames)
         asked = node.ask(Directive(fault.name, by="faults", reason=fault.what))
         decided = wait_for(
             lambda: decision(node.history(), fault.name), f"a decision on {fault.name}", PATIENCE_S

@@ -172,7 +172,7 @@ def _changes(axes: Any, changes: Sequence[Change], start: float) -> None:
         if not change.result:
             continue
         asked, at = max(0.0, change.asked - start), change.at - start
-        refused = change.result == "refused"
+        refused = change.result in ("refused", "taken back")
         colour = _BAD if refused else _COLOURS.get(change.version, _FAINT)
         line = 1.022
         axes.plot(
@@ -180,7 +180,7 @@ def _changes(axes: Any, changes: Sequence[Change], start: float) -> None:
             solid_capstyle="butt", clip_on=False,
         )  # fmt: skip
         if refused:
-            label = f"{change.version}\nrefused"
+            label = f"{change.version}\n{change.result}"
         elif change.kind == "roll back":
             label = f"roll back\n{change.serving_ms:.0f} ms"
         elif change.gap_ms is None:

@@ -21,17 +21,26 @@ from rich.table import Table
 from rich.text import Text
 
 from edgeagent.cli.render import printable
-from edgeagent.demo.bad_versions import copy_with_note, flip_bits, permute_names
+from edgeagent.demo.bad_versions import (
+    blind_in_white_light,
+    blind_to_half,
+    copy_with_note,
+    flip_bits,
+    permute_names,
+)
 from edgeagent.demo.charts import draw_before_after, draw_run, find_pair
 from edgeagent.demo.console import BAD, GOOD, Console
-from edgeagent.demo.demo_node import SEED, DemoNode, take_folder
+from edgeagent.demo.demo_node import GOLDEN, SEED, DemoNode, take_folder
+from edgeagent.demo.golden_set import write_golden_set
 from edgeagent.demo.judgement import judge
 from edgeagent.demo.machine import RATES, OtherLoad, choose_rate, measured_frame_s
 from edgeagent.demo.measurements import Measurements, latency_ms, longest_gap_ms
-from edgeagent.demo.scenario import CORRUPT, PERMUTED, Pace, Scenario
+from edgeagent.demo.scenario import CORRUPT, HALF_BLIND, LAB_ONLY, PERMUTED, Pace, Scenario
 from edgeagent.errors import EdgeAgentError, MissingExtraError
-from edgeagent.scenes.conveyor import Conveyor
+from edgeagent.scenes.conveyor import CLASSES, Conveyor
 
+GOLDEN_SEEDS, GOLDEN_FRAMES = range(3000, 3003), 9
+"""Of the golden pictures: lines that no training saw, and pictures of each."""
 WEIGHTS = Path(__file__).parent / "weights"
 FOLDER = Path("demo-run")
 
@@ -103,27 +112,37 @@ def _rate(console: Console) -> int:
 
 def _publish(node: DemoNode, console: Console) -> None:
     """Good and bad versions into the store, each through the product's own publishing."""
-    console.act("Set-up: four versions into a model store, which is a folder")
+    console.act("Set-up: six versions into a model store, which is a folder; and golden pictures")
     folder = node.folder / "weights"
     folder.mkdir()
     v1, v2 = WEIGHTS / "v1.onnx", WEIGHTS / "v2.onnx"
     permuted, corrupt = folder / f"{PERMUTED}.onnx", folder / f"{CORRUPT}.onnx"
     names = permute_names(v2, permuted)
     copy_with_note(v2, corrupt, "whole when it was published")
+    half_blind, lab_only = folder / f"{HALF_BLIND}.onnx", folder / f"{LAB_ONLY}.onnx"
+    blind_to_half(v2, half_blind, CLASSES.index("scratch"))
+    blind_in_white_light(v2, lab_only)
     manifests = {}
     for version, weights, note in (
         ("v1", v1, "without tiny defects"),
         ("v2", v2, "finds tiny defects"),
         (PERMUTED, permuted, "class names in another order"),
         (CORRUPT, corrupt, "a disk flips bits of it"),
+        (HALF_BLIND, half_blind, "never sees half of the scratches"),
+        (LAB_ONLY, lab_only, "sees only in the light of the lab"),
     ):
         shown = os.path.relpath(weights) if weights.is_relative_to(Path.cwd()) else weights
         console.command(f"edgeagent publish {shown} --model yolo --version {version} --store {node.store}")
         manifests[version] = node.publish(version, weights, note=note)
+    write_golden_set(node.folder / GOLDEN, GOLDEN_SEEDS, GOLDEN_FRAMES, lab=True)
     offsets = flip_bits(node.stored(manifests[CORRUPT]))
     console.tell(f"{PERMUTED} names its classes {', '.join(names)}: every shape is right, every label wrong")
     console.tell(
         f"{CORRUPT} has one bit flipped at bytes {', '.join(map(str, offsets))} of its stored weights"
+    )
+    console.tell(
+        f"{GOLDEN_FRAMES * len(GOLDEN_SEEDS)} golden pictures, labelled, photographed in the light of a lab: "
+        f"{HALF_BLIND} fails on them, {LAB_ONLY} doesn't"
     )
 
 

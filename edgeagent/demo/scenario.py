@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from edgeagent.core.directive import Directive, encode_directive
+from edgeagent.core.directive_fields import ProbationTerms
 from edgeagent.core.lifecycle import Stage
 from edgeagent.demo.console import BAD, GOOD, Console, View
 from edgeagent.demo.demo_node import OPERATOR, DemoNode
@@ -21,9 +22,12 @@ from edgeagent.testing import MODEL, PIPELINE
 T = TypeVar("T")
 
 PERMUTED, CORRUPT = "v3-permuted", "v4-corrupt"
-DEFAULT_SECONDS = 40.0
-_LOADING_S = 12.0  # of the whole, spent waiting for loads whatever the length
-_PATIENCE_S = 60.0
+HALF_BLIND, LAB_ONLY = "v5-half-blind", "v6-lab-light"
+DEFAULT_SECONDS = 45.0
+_LOADING_S = 18.0  # of the whole, spent waiting for loads whatever the length
+_PATIENCE_S = 240.0
+_WATCHED_S = 60.0
+"""How long a version is watched on whose roll-back the scenario waits."""
 _LOOK_S = 0.1
 _STATUS_EVERY_S = 0.4
 _SETTLE_S = 0.5  # frames still in flight when the line is stopped
@@ -112,25 +116,31 @@ class Scenario:
         self.started = time.time()
         console.act("v1 serves: it was trained without the tiny defects")
         self._first("v1", "first model")
-        self._watch(pace * 7)
+        self._watch(pace * 5)
         self._until(self._is_stable, "v1 stable")
         self._recall("v1")
 
         console.act("v2 finds the tiny ones too: swap it in under the running line")
         self._promote("v2", "finds tiny defects")
-        self._watch(pace * 7)
+        self._watch(pace * 5)
         self._until(self._is_stable, "v2 stable")
         self._recall("v2")
 
         console.act("Two versions that must not serve")
         self._refused(PERMUTED, {"GATING"}, "class names in another order")
-        self._watch(pace * 1.5)
+        self._watch(pace * 1)
         self._refused(CORRUPT, {"FETCHING", "VERIFYING"}, "bits flipped in the store")
-        self._watch(pace * 1.5)
+        self._watch(pace * 1)
+
+        console.act("Two that load well and see badly: golden pictures tell of one, live frames of the other")
+        self._refused(HALF_BLIND, {"GATING"}, "blind to half of the scratches", "gate golden")
+        self._watch(pace * 1)
+        self._taken_back(LAB_ONLY, "sees only in the light of the golden pictures")
+        self._watch(pace * 1)
 
         console.act("Roll back: v1 is loaded again from the local cache, and the node holds it")
         self._roll_back("v1")
-        self._watch(pace * 3)
+        self._watch(pace * 2)
 
         console.act("v2 once more, and roll back on probation, while v1 is still warm")
         self._promote("v2", "second try")
@@ -161,8 +171,8 @@ class Scenario:
         self.dropped_before = self._dropped_by()
         self._console.tell(f"node on {self._node.url}, {version} serves", GOOD)
 
-    def _promote(self, version: str, reason: str) -> Change:
-        change = self._ask(version, reason)
+    def _promote(self, version: str, reason: str, probation: float | None = None) -> Change:
+        change = self._ask(version, reason, probation)
         self._swapped(change)
         stages = ", ".join(f"{k} {v:.1f}" for k, v in change.stages.items() if v >= 0.05)
         self._console.tell(
@@ -171,10 +181,15 @@ class Scenario:
         )
         return change
 
-    def _ask(self, version: str, reason: str) -> Change:
+    def _ask(self, version: str, reason: str, probation: float | None = None) -> Change:
         url = self._node.intent.as_uri()
-        self._console.command(f'edgeagent promote {MODEL} {version} --config-store {url} --reason "{reason}"')
-        asked = self._node.promote(encode_directive(Directive(version, by=OPERATOR, reason=reason)))
+        terms = ProbationTerms(probation) if probation else None
+        watched = f""" --terms '{{"probation": {{"seconds": {probation:g}}}}}'""" if probation else ""
+        self._console.command(
+            f'edgeagent promote {MODEL} {version} --config-store {url}{watched} --reason "{reason}"'
+        )
+        directive = Directive(version, by=OPERATOR, reason=reason, probation=terms)
+        asked = self._node.promote(encode_directive(directive))
         change = Change("promote", version, asked)
         self.changes.append(change)
         return change
@@ -214,7 +229,23 @@ class Scenario:
             change.result, change.why = "refused", rejection.why
             raise MissedError(f"{change.version} serves", f"it was refused: {change.why}")
 
-    def _refused(self, version: str, stages: set[str], what: str) -> None:
+    def _taken_back(self, version: str, what: str) -> None:
+        """It is swapped in, and the node goes back from it by itself."""
+        change = self._promote(version, what, _WATCHED_S)
+        rejection = self._until(lambda: self._rejection_of(version), f"{version} taken back")
+        back = self._until(lambda: self._measurements.swap_to("v2", change.at), "v2 serves again")
+        self._watch(_SETTLE_S)
+        change.result, change.why, change.stage = "taken back", rejection.why, rejection.stage
+        first = next(f.seq for f in self._measurements.frames if f.version == version)
+        served = counted(back.seq - first, "frame")
+        self._console.tell(f"{version} taken back after {served}: {short(change.why)}", BAD)
+        self.expect(
+            f"{version} taken back on probation ({what})",
+            change.stage == Stage.PROBATION,
+            f"after {served}: {short(change.why)}; {self._swap_text(change)}",
+        )
+
+    def _refused(self, version: str, stages: set[str], what: str, by: str = "") -> None:
         change = self._ask(version, what)
         rejection = self._until(lambda: self._rejection_of(version), f"{version} refused")
         audit = self._audit("rejected", change)
@@ -227,7 +258,7 @@ class Scenario:
         active = model.active.version if model and model.active else None
         self.expect(
             f"{version} refused ({what})",
-            change.stage in stages and active == "v2",
+            change.stage in stages and active == "v2" and by in change.why,
             f"{change.stage.lower()}: {short(change.why)}; {active} kept serving",
         )
 

@@ -52,6 +52,8 @@ def test_demo_shows_all_and_leaves_its_report(tmp_path: Path) -> None:
         ("promote", "v2", "swapped"),
         ("promote", "v3-permuted", "refused"),
         ("promote", "v4-corrupt", "refused"),
+        ("promote", "v5-half-blind", "refused"),
+        ("promote", "v6-lab-light", "taken back"),
         ("roll back", "v1", "swapped"),
         ("promote", "v2", "swapped"),
         ("roll back", "v1", "swapped"),
@@ -59,7 +61,9 @@ def test_demo_shows_all_and_leaves_its_report(tmp_path: Path) -> None:
     ]
     assert "class names" in report["changes"][2]["why"]
     assert "sha256" in report["changes"][3]["why"]
-    assert [s["after"] for s in report["swaps"]] == ["v2", "v1", "v2", "v1", "v2"]
+    assert "gate golden: class 'scratch'" in report["changes"][4]["why"]
+    assert "never saw" in report["changes"][5]["why"]
+    assert [s["after"] for s in report["swaps"]] == ["v2", "v6-lab-light", "v2", "v1", "v2", "v1", "v2"]
     assert report["recall"]["v2"]["tiny"]["share"] > report["recall"]["v1"]["tiny"]["share"]
     assert (folder / "run.png").read_bytes().startswith(b"\x89PNG")
     assert "\x1b" not in done.stdout

@@ -42,7 +42,7 @@ def judged(records: list[Any], rollbacks: int = 2, busy: int = 0, other_load: fl
 
 def test_pace_follows_the_seconds_asked_for() -> None:
     """40 s by default; never without any watching, and always a probation."""
-    assert Pace.of(None).planned == Pace.of(40).planned == 40
+    assert Pace.of(None).planned == Pace.of(45).planned == 45
     assert Pace.of(80).planned == pytest.approx(80)
     assert Pace.of(1) * 7 > 0
     assert Pace.of(1).probation == 2
