@@ -21,7 +21,7 @@ from edgeagent.workers.inspect import inspect_weights
 
 SEED = 7
 FPS = 30.0
-SETTLED_FRAMES = 90
+SETTLED_FRAMES = 900
 PROBATION_S, SHADOW_S = 45.0, 20.0
 KEEP_EVERY_S, REPLAY_FRAMES = 0.25, 80
 """How often a frame is kept for the gate `replay`, and how many it finds: it needs 50, with 30 objects."""

@@ -15,6 +15,7 @@ from functools import cache
 from pathlib import Path
 
 from bench.detectors import Detector, load_detector
+from bench.fault_page import put
 from bench.fault_versions import CONFIDENCE, FAULTS, GOOD, IOU, MORE, V1, find_fault
 from bench.report import table
 from edgeagent.core.boxes import Box
@@ -34,10 +35,11 @@ def main() -> int:
     parser.add_argument("--every", type=int, nargs="+", default=[1, 3], help="n: each n-th is a pair")
     parser.add_argument("--only", nargs="*", help="faults by name")
     parser.add_argument("--seed", type=int, default=SEED, help="of the line")
+    parser.add_argument("--page", type=Path, help="a page that has a place for the table")
     arguments = parser.parse_args()
     line = Conveyor(seed=arguments.seed, fps=FPS)
     names = arguments.only or [f.name for f in (*FAULTS, *MORE) if not f.in_runtime]
-    rows: list[list[object]] = []
+    rows: list[tuple[str, int, str]] = []
     with tempfile.TemporaryDirectory(prefix="edgeagent-faults-") as temp:
         good, older = finder(GOOD, line), finder(V1, line)
         cases = [
@@ -52,10 +54,24 @@ def main() -> int:
         for name, incumbent, candidate in cases:
             for every in arguments.every:
                 frame, shown, why = told_apart(incumbent, candidate, line, every, arguments.frames)
-                rows.append([name, every, frame, shown, why or "–"])
-                print(*rows[-1], sep=" | ", file=sys.stderr, flush=True)
-    print(table(("candidate", "every", "frame", "with objects", "why"), rows))
+                rows.append((name, frame, why))
+                print(name, every, frame, shown, why, sep=" | ", file=sys.stderr, flush=True)
+    text = table(("candidate", *(f"every {n}." for n in arguments.every), "what told it"), shown_rows(rows))
+    print(text)
+    if arguments.page:
+        put(arguments.page, "pairs", text)
     return 0
+
+
+def shown_rows(rows: Sequence[tuple[str, int, str]]) -> list[list[str]]:
+    """A row a candidate: on which frame it was told, for each n; what told it first."""
+    found: dict[str, list[str]] = {}
+    said: dict[str, str] = {}
+    for name, frame, why in rows:
+        found.setdefault(name, []).append(str(frame) if why else f"not in {frame}")
+        said.setdefault(name, why)
+    what = {fault.name: fault.what for fault in (*FAULTS, *MORE)}
+    return [[what.get(name, name), *frames, said[name] or "–"] for name, frames in found.items()]
 
 
 def told_apart(

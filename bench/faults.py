@@ -32,6 +32,7 @@ from bench.fault_outcome import (
     served_by,
     wrong,
 )
+from bench.fault_page import put
 from bench.fault_runtime import install
 from bench.fault_versions import FAULTS, GOOD, MORE, FaultVersion, find_fault
 from bench.machine import describe
@@ -55,6 +56,9 @@ def main() -> int:
     parser.add_argument("--more", action="store_true", help="also further faults of these kinds")
     parser.add_argument("--quick", action="store_true", help="few repetitions: shows that it works")
     parser.add_argument("--part", action="append", choices=("matrix", "alarms", "cost"))
+    parser.add_argument(
+        "--page", type=Path, help="a page that has a place for each table, such as docs/safety.md"
+    )
     parser.add_argument("--out", type=Path, help="a folder for results.json and the nodes' folders")
     arguments = parser.parse_args()
     faults = [find_fault(n) for n in arguments.only] if arguments.only else list(FAULTS)
@@ -63,7 +67,7 @@ def main() -> int:
     parts = arguments.part or ("matrix", "alarms", "cost")
     results: dict[str, Any] = {"machine": describe()}
     print(", ".join(f"{key} {value}" for key, value in results["machine"].items()), flush=True)
-    held = True
+    held, tables = True, {}
     with _folder(arguments.out) as folder:
         lead_to(install(folder / "site"))
         golden = write_golden_set(folder / "golden", GOLDEN_SEEDS, GOLDEN_FRAMES)
@@ -71,15 +75,25 @@ def main() -> int:
             for setting in settings:
                 outcomes = list(_matrix(folder, golden, setting, faults))
                 results[f"matrix {setting.name}"] = [asdict(o) for o in outcomes]
+                tables[setting.name] = show(outcomes)
                 held &= all(o.lost == 0 for o in outcomes)
                 held &= setting.name == "no-golden" or all(o.caught_by != NOT_CAUGHT for o in outcomes)
         if "alarms" in parts:
+            alarms = []
             for setting in settings:
                 found = fault_alarms.good_versions(folder, golden, setting, 5 if arguments.quick else 200)
-                results[f"alarms {setting.name}"] = found
-                held &= not found["refused"]
+                alarms.append(found)
+                held &= not found.refused
+            results["alarms"] = [asdict(found) for found in alarms]
+            tables["alarms"] = fault_alarms.show_alarms(alarms)
+            print("\n" + tables["alarms"], flush=True)
         if "cost" in parts:
-            results["cost"] = fault_alarms.cost(folder, arguments.quick)
+            costs = fault_alarms.cost(folder, arguments.quick)
+            results["cost"] = [asdict(found) for found in costs]
+            tables["cost"] = fault_alarms.show_cost(costs)
+            print("\n" + tables["cost"], flush=True)
+        for name, text in tables.items() if arguments.page else ():
+            put(arguments.page, name, f"{text}\n<sub>{results['machine']['processor']}</sub>\n")
         if arguments.out:
             (folder / "results.json").write_text(json.dumps(results, indent=1, ensure_ascii=False) + "\n")
     return 0 if held else 1
