@@ -42,8 +42,13 @@ class Outcome:
 
 def decision(history: Sequence[Record], version: str) -> Record | None:
     """The first record that decides on a version for good: refused, taken back, or stable."""
-    decisive = ("rejected", "rolled_back", "stable")
-    return next((r for r in history if r["to_version"] == version and r["result"] in decisive), None)
+
+    def decides(record: Record) -> bool:
+        if record["result"] == "rolled_back":  # to the one before
+            return bool(record["from_version"] == version)
+        return bool(record["to_version"] == version and record["result"] in ("rejected", "stable"))
+
+    return next((record for record in history if decides(record)), None)
 
 
 def caught_by(record: Record) -> str:

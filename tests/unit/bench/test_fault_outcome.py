@@ -48,7 +48,8 @@ def test_a_swap_decides_nothing() -> None:
     history = [
         decided("swapped"),
         decided("stable") | {"to_version": "good"},
-        decided("rolled_back", "probation"),
+        decided("rolled_back", "probation") | {"from_version": "bad", "to_version": "good"},
+        decided("rejected", why="quarantined"),
     ]
     assert decision(history, "bad") == history[2]
     assert decision(history[:2], "bad") is None
