@@ -196,7 +196,7 @@ class Router:
 
     def fault(self, engine: Engine, ticket: int, why: str) -> None:
         """An engine can't infer this frame: it is counted, and the pipeline goes on. When another engine serves by now,
-        the frame is tried once more, by that."""
+        the frame is tried once more, by that; and what came after it, so that no later frame is of an earlier epoch."""
         job = self._take(engine, ticket)
         if job is None:
             self.dispatch()
@@ -208,6 +208,7 @@ class Router:
             job.frame.attempts += 1
             job.lease.release()
             job.lease = None
+            self._take_back(job, engine)
         else:
             job.dropped = "failed"
             self._flush(job.route)
@@ -232,6 +233,17 @@ class Router:
         for route in self._routes:
             self._flush(route)
         self.dispatch()
+
+    def _take_back(self, failed: _Job, engine: Engine) -> None:
+        """What an engine has of a pipeline behind a frame that it failed, or has answered already, is leased anew. An
+        answer that still comes is left alone."""
+        jobs = list(failed.route.jobs)
+        behind = jobs[jobs.index(failed) + 1 :]
+        for job in behind:
+            if job.lease and job.lease.engine is engine:
+                job.lease.release()
+                job.lease, job.result, job.boxes, job.dropped = None, None, (), ""
+        self._jobs = {ticket: job for ticket, job in self._jobs.items() if job.lease}
 
     def _room(self, engine: Engine) -> int:
         """How many frames it should have."""

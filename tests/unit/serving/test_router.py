@@ -591,3 +591,23 @@ def test_a_live_line_does_not_fill_batches_alone() -> None:
     assert engine.in_flight == DEPTH
     harness.line("file").captures(5)
     assert engine.in_flight == DEPTH + 5
+
+
+def test_what_came_after_a_frame_that_is_tried_again_is_of_the_same_epoch() -> None:
+    """Also what the engine before has answered already, or still answers; nothing is lost."""
+    harness = RouterHarness()
+    line = harness.line()
+    bad = harness.swap("bad", streams=2)
+    line.captures(5)
+    assert bad.seqs == [0, 1, 2, 3]
+    bad.answers(BOX_OF_A_DENT, place=1)
+    good = harness.swap("good")
+    bad.faults()
+    while good.has:
+        good.answers()
+    bad.answers()
+    bad.answers()
+    assert line.seqs == [0, 1, 2, 3, 4]
+    assert [record.epoch for record in line.out] == [2] * 5
+    assert line.dropped == {}
+    assert line.in_use == 0
