@@ -16,7 +16,7 @@ from edgeagent.testing import PIPELINE
 from tests.support.line import NodeHarness, assert_seamless
 
 METADATA = ModelMetadata(Contract("detect", CLASSES, (320, 320), 32), "onnx")
-LINE = {"url": "synthetic://conveyor?seed=7&fps=30", "live": False}
+LINE = {"url": "synthetic://conveyor?seed=7&fps=10", "live": False}
 
 
 @pytest.fixture
