@@ -51,7 +51,7 @@ class HealthLimits:
     windows: int = 3
     least_before: int = 3
     least_frames: int = 20
-    slower_p95: float = 1.5
+    slower_p95: float = 2.0
     slower_p99: float = 2.0
     slower_ms: float = 5.0
     dropped: float = 0.05

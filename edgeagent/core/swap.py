@@ -6,6 +6,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from edgeagent.core.contract import Names, continues, names_after
+from edgeagent.core.directive import Directive
 from edgeagent.core.entry import probation_seconds
 from edgeagent.core.events import AppendAudit, Command, PersistState, RetireEngine, Step, Swap
 from edgeagent.core.goal import event_name
@@ -42,7 +43,7 @@ def swap_in(state: State, c: Candidate, now: float, policy: Policy) -> Step:
         moment=_moment(c, now),
     )
     asked = c.goal.directive
-    watch = Probation(now, probation_seconds(asked, policy), asked.allow_slow)
+    watch = Probation(now, probation_seconds(asked, policy), _may_be_slow(asked))
     standby = None
     for ref, stage in ((state.standby, Stage.READY), (old, state.stage)):
         if ref is None or ref == new:
@@ -119,6 +120,11 @@ def _known(state: State, ref: VersionRef) -> Names:
 def _warm(state: State) -> tuple[VersionRef, ...]:
     gap = state.run.gap
     return tuple(ref for ref in (state.active, state.standby, gap and gap.stopped) if ref)
+
+
+def _may_be_slow(asked: Directive) -> bool:
+    """Whether the operator has said for this version how slow it may be: the gate has held it to that."""
+    return asked.allow_slow or bool(asked.gates.get("latency"))
 
 
 def _moment(c: Candidate, now: float) -> str:

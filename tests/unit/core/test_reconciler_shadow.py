@@ -378,6 +378,22 @@ def test_the_directive_says_how_long_it_is_watched() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("said", "may_be_slow"),
+    [
+        ({}, False),
+        ({"gates": {"golden": {"min_recall": 0.9}}}, False),
+        ({"gates": {"latency": {"max_ratio": 4.0}}}, True),
+        ({"allow_slow": True}, True),
+    ],
+)
+def test_how_slow_it_may_be_counts_on_probation_too(said: dict[str, Any], may_be_slow: bool) -> None:
+    """What the gate let in on the operator's word isn't taken back for it."""
+    node = on_probation(**said)
+    assert node.state.run.probation
+    assert node.state.run.probation.may_be_slow is may_be_slow
+
+
 def test_no_probation_is_not_said_to_have_seen_too_little() -> None:
     """None was asked for."""
     node = on_probation(probation=ProbationTerms(0))
