@@ -66,11 +66,11 @@ def test_a_gate_of_another_package_judges_and_is_seen(node: NodeHarness, hold: P
         return candidate if candidate and candidate.get("gate") == "daylight" else None
 
     candidate = wait_for(waits_at_the_gate, "the candidate at the gate")
-    assert [gate["name"] for gate in candidate["gates"]] == ["contract", "smoke"]  # type: ignore[attr-defined]
+    assert [gate["name"] for gate in candidate["gates"]] == ["contract", "smoke", "memory"]  # type: ignore[attr-defined]
     hold.unlink()
     node.wait_active("day-1")
     gates = node.model()["active"]["gates"]
-    assert [gate["name"] for gate in gates] == ["contract", "smoke", "daylight"]
+    assert [gate["name"] for gate in gates] == ["contract", "smoke", "memory", "daylight"]
     assert (gates[-1]["passed"], gates[-1]["limits"], gates[-1]["reasons"]) == (True, {"hour": 22}, [])
     assert node.wait_history("swapped", "day-1")["gates"] == gates
 
