@@ -14,18 +14,20 @@ from edgeagent.testing import children, wait_for
 from tests.support.line import NodeHarness, assert_seamless
 
 JUDGE = {
-    # The tiny networks see one object, always the same, where a line has many.
-    "pairs": {"blind_frames": 10, "blind_objects": 1},
+    "pairs": {"blind_frames": 10},
     "pace": {"least_fps": 10, "first_fps": 15, "most_fps": 20, "slower": 100},
 }
+
+OBJECTS = [(12.0, 12.0, 8.0, 8.0, 0.9, 0), (52.0, 12.0, 8.0, 8.0, 0.9, 0), (32.0, 52.0, 8.0, 8.0, 0.9, 0)]
+"""The tiny networks see these, always the same ones, where a line has many."""
 
 
 @pytest.fixture
 def line(harness: NodeHarness) -> NodeHarness:
     """`good` serves, `better` finds the same, `blind` loads well and finds nothing."""
     harness.config["update"] |= {"probation": {"seconds": 600}, "judge": JUDGE}
-    harness.publish("good")
-    harness.publish("better")
+    harness.publish("good", boxes=OBJECTS)
+    harness.publish("better", boxes=OBJECTS)
     harness.publish("blind", boxes=[])
     harness.promote("good")
     harness.start("good")
