@@ -48,6 +48,24 @@ def match_any_class(first: Sequence[Box], second: Sequence[Box], min_iou: float)
     return _match(first, second, lambda a, b: _overlap(a, b, min_iou, True))
 
 
+def without_split(
+    first: Sequence[Box], second: Sequence[Box], classes: int, min_iou: float
+) -> tuple[list[Box], list[Box]]:
+    """Both sides without the objects that the second calls by a class that the first doesn't know (its number is
+    `classes` or more), and sees in the same place: with a class that was split in two, neither is lost or gained. What
+    both call the same stays, whatever else is said of it."""
+    further = [j for j, b in enumerate(second) if b[5] >= classes]
+    if not further:
+        return list(first), list(second)
+    rest = match(first, second, min_iou).first
+    split = match_any_class([first[i] for i in rest], [second[j] for j in further], min_iou).pairs
+    ours, theirs = {rest[i] for i, _, _ in split}, {further[j] for _, j, _ in split}
+    return (
+        [a for i, a in enumerate(first) if i not in ours],
+        [b for j, b in enumerate(second) if j not in theirs],
+    )
+
+
 def match_nearby(first: Sequence[Box], second: Sequence[Box], reach: float) -> Matching:
     """Pair boxes of the same class whose centres lie within `reach` pixels, or within the diagonal of the smaller box,
     the nearest first. The third figure of a pair is the IoU, which may be 0: an object that is seen in another place.

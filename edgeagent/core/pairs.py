@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import ceil, inf, log, log10
 
-from edgeagent.core.boxes import Box, are_numbers
+from edgeagent.core.boxes import Box, are_numbers, without_split
 from edgeagent.core.differences import Counts, Differences, Finding, PairLimits, total
 from edgeagent.core.tracks import Follower, Track, sightings
 
@@ -82,8 +82,9 @@ class PairSummary:
     """What was seen so far.
 
     frames: that both answered; with_objects: of these, on which the incumbent found something. unanswered,
-    incumbent_unanswered: frames on which the candidate, the incumbent gave no answer. objects: judged. evidence: that
-    the candidate is worse, as a power of ten; `needed`: from which on that is a breach.
+    incumbent_unanswered: frames on which the candidate, the incumbent gave no answer. objects: judged. split: boxes
+    of the incumbent that were left out, for the candidate calls what they show by a class that the incumbent doesn't
+    know. evidence: that the candidate is worse, as a power of ten; `needed`: from which on that is a breach.
     """
 
     frames: int = 0
@@ -91,6 +92,7 @@ class PairSummary:
     unanswered: int = 0
     incumbent_unanswered: int = 0
     objects: int = 0
+    split: int = 0
     classes: tuple[ClassPairs, ...] = ()
     evidence: float = 0.0
     needed: float = 0.0
@@ -115,7 +117,7 @@ class PairTally:
         self._differences = Differences(limits, names)
         self._finding = Finding()
         self._followers: dict[str, Follower] = {}
-        self._frames = self._with_objects = self._unanswered = self._incumbent_unanswered = 0
+        self._frames = self._with_objects = self._unanswered = self._incumbent_unanswered = self._split = 0
         self._shifts: dict[int, tuple[int, float]] = {}  # by class: objects, sum of the differences of scores
         self._answers: deque[bool] = deque(maxlen=limits.window)
         self._floods: deque[bool] = deque(maxlen=limits.window)
@@ -155,6 +157,7 @@ class PairTally:
             unanswered=self._unanswered,
             incumbent_unanswered=self._incumbent_unanswered,
             objects=total(counts.values()).objects,
+            split=self._split,
             classes=tuple(self._of_class(cls, counts[cls]) for cls in sorted(counts)),
             evidence=0.0 if finding == -inf else round(finding / log(10), 2),
             needed=round(-log10(self._limits.alpha), 2),
@@ -192,6 +195,15 @@ class PairTally:
                 f" and {limits.flood_boxes} more, on {sum(self._floods)} of the last {len(self._floods)} frames"
             )
         self._with_objects += bool(incumbent)
+        if len(known) < len(candidate):
+            rest, _ = without_split(
+                _surest(incumbent, _MOST_BOXES),
+                _surest(candidate, _MOST_BOXES),
+                len(self._names),
+                limits.min_iou,
+            )
+            self._split += min(len(incumbent), _MOST_BOXES) - len(rest)
+            incumbent = rest
         seen = sightings(
             _surest(incumbent, _MOST_BOXES),
             _surest(known, min(_MOST_BOXES, ceil(room))),

@@ -8,11 +8,11 @@ before is a reason to refuse, more is not, unless it is absurd.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, fields
 from math import log, log10
 
-from edgeagent.core.boxes import Box
+from edgeagent.core.boxes import Box, without_split
 from edgeagent.core.differences import Counts, Differences, PairLimits, total
 from edgeagent.core.evidence import log_evidence
 from edgeagent.core.gating import Figure
@@ -58,10 +58,13 @@ class ReplayLimits:
 
 
 class ReplayTally:
-    """Both versions' boxes on some frames, counted. names: of the active version's classes, in order."""
+    """Both versions' boxes on some frames, counted. names: of the active version's classes, in order; gone: those of
+    them, by number, that the candidate doesn't have."""
 
-    def __init__(self, limits: ReplayLimits, names: Sequence[str]) -> None:
+    def __init__(self, limits: ReplayLimits, names: Sequence[str], gone: Collection[int] = ()) -> None:
         self.frames = 0
+        self._classes = len(names)
+        self._gone = frozenset(gone)
         self._limits = limits
         self._pairs = limits.of_pairs
         self._differences = Differences(self._pairs, names)
@@ -77,6 +80,11 @@ class ReplayTally:
         self._filled += bool(candidate) and not active
         self._active += len(active)
         self._candidate += len(candidate)
+        # A class that the candidate has no more wasn't split: another name for it is another name.
+        gone = [box for box in active if box[5] in self._gone]
+        had = [box for box in active if box[5] not in self._gone] if gone else active
+        had, candidate = without_split(had, candidate, self._classes, self._pairs.min_iou)
+        active = [*gone, *had]
         for seen in sightings(active, candidate, self._pairs.min_iou, longer_side):
             outcome, *also = outcomes(seen, self._pairs)
             self._differences.add(seen.cls, outcome, *also, frames=self.frames)

@@ -83,7 +83,7 @@ def _compare(
     left_out = {known[name] for name in may_go}
     # By name, for the order may be another where the directive lets it; what only the candidate knows comes after.
     own = [known.get(name, len(names) + index) for index, name in enumerate(candidate_names)]
-    tally = ReplayTally(limits, names)
+    tally = ReplayTally(limits, names, [known[name] for name in {*names} - {*candidate_names}])
     for done, image in enumerate(read_frames(paths), 1):
         found = [(*box[:5], own[box[5]]) for box in _boxes(context.detector, image, context)]
         before = [box for box in _boxes(active.detector, image, context) if box[5] not in left_out]

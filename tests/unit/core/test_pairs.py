@@ -237,6 +237,31 @@ def test_a_class_that_the_incumbent_does_not_know_is_left_out() -> None:
     assert all(c.gained == 0 for c in tally.summary().classes)
 
 
+def cracks(part: Part, box: Box) -> Box:
+    """Half of the scratches have a class of their own now."""
+    return (*box[:5], 3) if part.cls == 0 and part.number % 2 else box
+
+
+def test_a_class_that_was_split_is_not_lost() -> None:
+    """What is called a crack now was a scratch; what is in no place any more is lost all the same."""
+    tally = run(cracks)
+    summary = tally.summary()
+    assert tally.breach() == ""
+    assert sum(c.lost + c.gained + c.renamed for c in summary.classes) == 0
+    assert summary.split > 100
+    lost = run(lambda part, box: None if part.cls == 1 else cracks(part, box))
+    assert "dent" in lost.breach()
+
+
+def test_a_further_class_elsewhere_is_no_split() -> None:
+    """A crack beside each scratch that it no longer finds."""
+    tally = run(
+        lambda part, box: (box[0], box[1] + 100, box[2], box[3] + 100, 0.8, 3) if part.cls == 0 else box
+    )
+    assert "scratch" in tally.breach()
+    assert tally.summary().split == 0
+
+
 def test_lines_are_followed_apart() -> None:
     """Two cameras with parts in the same place."""
     tally = PairTally(PairLimits(), NAMES)

@@ -167,3 +167,15 @@ def test_the_score_of_a_difference() -> None:
     assert score([a], [(*a[:5], 1)]) == 2
     assert score([a], [b]) == 2
     assert score([a] * 100, [a] * 60) == 40
+
+
+def test_a_class_that_was_split_is_not_renamed() -> None:
+    """Every scratch is called by a class that the active version doesn't know; blindness to dents still shows."""
+    active = line()
+    split = changed(active, lambda box, random: (*box[:5], 3) if box[5] == 0 else box)
+    reasons, tally = judged(active, split)
+    assert reasons == []
+    figures = tally.figures()
+    assert (figures["lost"], figures["gained"], figures["renamed"]) == (0, 0, 0)
+    reasons, _ = judged(active, changed(split, lambda box, random: None if box[5] == 1 else box))
+    assert "dent" in reasons[0]
