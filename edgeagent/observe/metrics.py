@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache
 from typing import TypeVar
 
@@ -21,6 +21,7 @@ from prometheus_client import (
 from edgeagent import __version__
 from edgeagent.observe.bus import AuditAppended, Bus, SinkFailed, SourceFailed, WorkerRestarted
 from edgeagent.observe.gpu import GpuCollector
+from edgeagent.observe.scores import Box, ScoreHistograms
 
 LATENCY_BUCKETS = (
     0.001,
@@ -60,6 +61,8 @@ class Metrics:
         self.registry = r = CollectorRegistry()
         ProcessCollector(registry=r)
         r.register(GpuCollector())
+        self._scores = ScoreHistograms()
+        r.register(self._scores)
         Gauge("edgeagent_build_info", "This release.", ["version"], registry=r).labels(__version__).set(1)
         self._frames = _children(
             Counter(
@@ -170,6 +173,10 @@ class Metrics:
     def frame(self, pipeline: str, version: str) -> None:
         """A frame has its result, from this version."""
         self._frames(pipeline, version).inc()
+
+    def scores(self, model: str, version: str, names: Sequence[str], boxes: Sequence[Box]) -> None:
+        """What was found in a frame, by this version; names: of the classes, by their ids in `boxes`."""
+        self._scores.count(model, version, names, boxes)
 
     def dropped(self, pipeline: str, reason: str, count: int = 1) -> None:
         """Frames that get no result: `busy` (the engine was), `unreadable`, `failed`, ..."""

@@ -98,6 +98,8 @@ class Pipeline:
         self._router.tally.result(name, self.last_result)
         self._latencies.append(timing.total)
         metrics.frame(name, record.version)
+        if record.boxes:
+            metrics.scores(record.model, record.version, record.names, record.boxes)
         metrics.latency(name, "wait", timing.wait)
         metrics.latency(name, "pre", timing.pre)
         metrics.latency(name, "infer", timing.infer)

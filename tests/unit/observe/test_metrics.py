@@ -35,6 +35,7 @@ def test_the_names_of_the_interface() -> None:
     bus.publish(SourceFailed("line-1", "lost"))
     bus.publish(SinkFailed("line-1", "jsonl"))
     metrics.sink_lost("line-1", "jsonl", 3)
+    metrics.scores("yolo", "v1", ("scratch", "dent"), [(0.0, 0.0, 1.0, 1.0, 0.5, 1.0)])
     found = scraped(metrics)
     line, yolo = ("pipeline", "line-1"), ("model", "yolo")
     expected = {
@@ -61,6 +62,7 @@ def test_the_names_of_the_interface() -> None:
         ("edgeagent_source_errors_total", (line, ("reason", "lost"))): 1,
         ("edgeagent_sink_errors_total", (line, ("sink", "jsonl"))): 1,
         ("edgeagent_sink_lost_records_total", (line, ("sink", "jsonl"))): 3,
+        ("edgeagent_detection_score_count", (("class", "dent"), yolo, ("version", "v1"))): 1,
     }
     assert {k: found.get(k) for k in expected} == expected
     assert not [name for name, _ in found if name.endswith("_created")]
