@@ -210,7 +210,8 @@ class Node:
             loading=WorkerLimits(c.update.candidate_memory_mb * _MB, **times),
             serving=WorkerLimits(c.engine.memory_limit_mb * _MB, **times),
         )
-        settings = UpdaterSettings(c.update.spare_worker, judge_settings(c.update))
+        judge = judge_settings(c.update, pipelines, self._state_dir.path)
+        settings = UpdaterSettings(c.update.spare_worker, judge)
         return Updater(state, policy_of(c), prepare, engine, journal, self.bus, settings)
 
     def _build_api(self) -> ApiServer:

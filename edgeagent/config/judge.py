@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """From when on a version that runs beside another, or that serves, is taken for worse: `update.judge`.
 
-The defaults stand with what they mean, in `core.pairs`, `core.pair_pace` and `core.health`; docs/safety.md says how to
-choose them. A field here has the name, and the unit, of the one there.
+The defaults stand with what they mean, in `core.pairs`, `core.pair_pace`, `core.health` and `core.past`; docs/safety.md
+says how to choose them. A field here has the name, and the unit, of the one there.
 """
 
 from __future__ import annotations
@@ -12,8 +12,9 @@ from typing import Annotated
 from pydantic import Field
 
 from edgeagent.core.differences import PairLimits
-from edgeagent.core.health import HealthLimits, PastLimits
+from edgeagent.core.health import HealthLimits
 from edgeagent.core.pair_pace import PaceLimits
+from edgeagent.core.past import PastLimits
 from edgeagent.util.settings import Fraction, Section
 
 Share = Annotated[float, Field(gt=0, lt=1, allow_inf_nan=False)]
@@ -92,12 +93,14 @@ class HealthConfig(Section):
 
 
 class PastConfig(Section):
-    """A version that serves, against this node's past, where two engines don't fit; see `PastLimits`."""
+    """A version that serves, against this line's past, where two engines don't fit; see `PastLimits`."""
 
     drop: Fraction = PastLimits.drop
     blocks: Count = PastLimits.blocks
-    shift_hours: Annotated[float, Field(gt=0, le=12)] = PastLimits.shift_hours
+    block_seconds: Annotated[float, Field(ge=5, le=3600, allow_inf_nan=False)] = PastLimits.block_seconds
+    shift_hours: Annotated[float, Field(ge=1, le=12)] = PastLimits.shift_hours
     least_past: Count = PastLimits.least_past
+    least_days: Annotated[int, Field(ge=1, le=7)] = PastLimits.least_days
     least_frames: Count = PastLimits.least_frames
 
     def limits(self) -> PastLimits:

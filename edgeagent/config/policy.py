@@ -13,6 +13,7 @@ def policy_of(config: Config) -> Policy:
     return Policy(
         probation_s=update.probation.seconds,
         probation_longest=update.probation.longest,
+        past_s=2 * update.judge.past.blocks * update.judge.past.block_seconds,
         entry=EntryTerms(
             update.shadow.seconds, update.shadow.frames, update.switch.approval, update.switch.at
         ),

@@ -160,6 +160,16 @@ class ProbationBreached:
 
 
 @dataclass(frozen=True)
+class PastJudged:
+    """The version that serves was held against this line's past, and nothing speaks against it until now. shortfall:
+    what doesn't suffice for that, "" when it does; waits: time would change it."""
+
+    ref: VersionRef
+    shortfall: str = ""
+    waits: bool = False
+
+
+@dataclass(frozen=True)
 class MomentCame:
     """The moment for the swap is there."""
 
@@ -195,6 +205,7 @@ Event = (
     | PairsJudged
     | ShadowFinished
     | ProbationBreached
+    | PastJudged
     | MomentCame
     | EngineRetired
     | Tick

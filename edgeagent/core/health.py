@@ -8,8 +8,8 @@ windows, no verdict: what wasn't measured is never taken for health, and never f
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from itertools import combinations
 from statistics import median
 
@@ -188,75 +188,3 @@ def _thinned(points: list[tuple[float, float]]) -> list[tuple[float, float]]:
     """So few that all pairs of them can be looked at; the last one is among them."""
     step = -(-len(points) // _MOST_POINTS)
     return points[::-1][::step][::-1]
-
-
-# -- against the node's own past, where two engines don't fit -------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Block:
-    """Some minutes of one model. hour: of the day, local time, 0 to 24; frames: with a result; found: boxes, by class
-    name."""
-
-    hour: float
-    frames: int
-    found: Mapping[str, int] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class PastLimits:
-    """A large effect: in so many blocks in a row less than `drop` of the least that a block of the same shift had.
-
-    shift_hours: how far from the hour a block of the past may lie; least_past: blocks of the past that are needed;
-    least_frames: that a block needs. Lines have days without a defect: this sees what is broken, not what is worse.
-    """
-
-    drop: float = 0.5
-    blocks: int = 5
-    shift_hours: float = 2.0
-    least_past: int = 20
-    least_frames: int = 100
-
-
-def past_breach(now: Sequence[Block], past: Sequence[Block], limits: PastLimits) -> str:
-    """Why a version finds far less than this node ever found at this time of the day; "" so far, or when the past says
-    too little. now, past: blocks under this version, and under the versions before; the oldest first."""
-    last = [b for b in now if b.frames >= limits.least_frames][-limits.blocks :]
-    if len(last) < limits.blocks:
-        return ""
-    names = sorted({name for block in past for name in block.found})
-    for what in ("", *names):
-        verdict = _below_ever(what, last, past, limits)
-        if verdict:
-            return verdict
-    return ""
-
-
-def _below_ever(what: str, last: Sequence[Block], past: Sequence[Block], limits: PastLimits) -> str:
-    highest, least = 0.0, float("inf")
-    for block in last:
-        alike = [
-            _rate(b, what)
-            for b in past
-            if b.frames >= limits.least_frames and _apart(b.hour, block.hour) <= limits.shift_hours
-        ]
-        if len(alike) < limits.least_past:
-            return ""
-        least = min(least, min(alike))
-        highest = max(highest, _rate(block, what))
-    if highest >= limits.drop * least:
-        return ""
-    return (
-        f"it finds {100 * highest:.1f} {what or 'objects'} on 100 frames at most, in {len(last)} blocks in a row, and"
-        f" this line had {100 * least:.1f} at least at this time of the day"
-    )
-
-
-def _rate(block: Block, what: str) -> float:
-    found = block.found.get(what, 0) if what else sum(block.found.values())
-    return found / block.frames
-
-
-def _apart(a: float, b: float) -> float:
-    """Hours between two times of the day."""
-    return min(abs(a - b), 24 - abs(a - b))

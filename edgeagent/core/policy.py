@@ -40,14 +40,15 @@ class Policy:
     until a version that was rolled back by itself is tried again when the same value is written once more.
 
     probation_*: how long the watch after a swap takes, and so many times as long at most while too little was seen to
-    tell. entry: how versions come in where the operator says nothing of it. shadow_needs_evidence: a shadow goes on
-    while too little was seen to tell. switch_max_wait_s: how long the moment between two parts is waited for.
-    has_windows: the node knows the times of day at which it may switch. stop_start: what serves may be stopped before
-    the next version is loaded.
+    tell; past_s: or for so long, where nothing but this line's past is held against the version. entry: how versions
+    come in where the operator says nothing of it. shadow_needs_evidence: a shadow goes on while too little was seen to
+    tell. switch_max_wait_s: how long the moment between two parts is waited for. has_windows: the node knows the times
+    of day at which it may switch. stop_start: what serves may be stopped before the next version is loaded.
     """
 
     probation_s: float = 60.0
     probation_longest: float = 1.0
+    past_s: float = 600.0
     entry: EntryTerms = EntryTerms()
     shadow_needs_evidence: bool = True
     switch_max_wait_s: float = 300.0

@@ -24,6 +24,7 @@ from edgeagent.core.events import (
     IntentInvalid,
     MomentCame,
     PairsJudged,
+    PastJudged,
     PersistState,
     PrepareCandidate,
     ProbationBreached,
@@ -120,6 +121,8 @@ def _apply(state: State, event: Event, now: float, policy: Policy) -> Step:
             return shadow.finished(state, event, now, policy)
         case MomentCame():
             return shadow.moment_came(state, event, now, policy)
+        case PastJudged():
+            return probation_watch.past_judged(state, event, policy)
         case ProbationBreached():
             return probation_breached(state, event, now, policy)
         case FramesSeen():

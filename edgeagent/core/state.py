@@ -23,6 +23,7 @@ STATE_SCHEMA = 1
 
 NOT_SEEN = "too little was seen to tell: no frame by both versions"
 """Of what was compared with nothing yet."""
+NOT_HELD = "nothing was held against it"
 
 
 @dataclass(frozen=True)
@@ -184,7 +185,8 @@ class BegunProbations:
 class Probation:
     """The watch over the version that serves. since: when it began, monotonic seconds; seconds: how long it takes;
     may_be_slow: the operator lets it be so; longer: it goes on, for too little was seen; pairs: what they say until
-    now; shortfall: what they don't suffice for."""
+    now; shortfall: what they don't suffice for. Where nothing is compared with it, past: what this line's past doesn't
+    suffice for, "" when it does; past_waits: time would change that."""
 
     since: float
     seconds: float
@@ -192,6 +194,8 @@ class Probation:
     longer: bool = False
     pairs: PairSummary | None = None
     shortfall: str = NOT_SEEN
+    past: str = NOT_HELD
+    past_waits: bool = False
 
 
 @dataclass(frozen=True)

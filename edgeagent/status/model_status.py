@@ -9,6 +9,7 @@ from edgeagent.core.entry import entry_terms
 from edgeagent.core.goal import goal, rejection_of
 from edgeagent.core.lifecycle import Stage
 from edgeagent.core.probation import keeps_failing
+from edgeagent.core.probation_watch import lacks, lacks_past
 from edgeagent.core.rollback import rollback_target
 from edgeagent.core.sentinel import SentinelState
 from edgeagent.core.shadow import waits_for
@@ -138,7 +139,7 @@ def _probation(s: State, updater: Updater) -> ProbationStatus | None:
         against=s.standby.version if s.standby else None,
         seconds_left=round(max(0.0, until - updater.clock.now()), 1),
         longer=watch.longer,
-        shortfall=(watch.shortfall or None) if s.standby else None,
+        shortfall=(lacks(s) or lacks_past(s)) or None,
         pairs=watch.pairs,
     )
 

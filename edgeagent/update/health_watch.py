@@ -17,6 +17,7 @@ from edgeagent.serving.engine_process import Engine
 from edgeagent.serving.frame_tally import FrameWindow
 from edgeagent.serving.router import Router
 from edgeagent.sinks.port import Record
+from edgeagent.update.line_past import LinePast
 from edgeagent.util.processor_time import ProcessorTime
 
 WINDOW_S = 5.0
@@ -36,12 +37,14 @@ class HealthWatch:
         limits: HealthLimits,
         breached: Callable[[VersionRef, str], None],
         clock: Callable[[], float],
+        past: LinePast,
     ) -> None:
-        """breached: is told why a version must not go on serving. clock: seconds."""
+        """breached: is told why a version must not go on serving. clock: seconds. past: has the longest silence."""
         self._router = router
         self._limits = limits
         self._breached = breached
         self._clock = clock
+        self._past = past
         self._windows: dict[VersionRef, deque[HealthWindow]] = {}
         self._engine: Engine | None = None
         self._pid = 0
@@ -50,21 +53,30 @@ class HealthWatch:
         self._frames: FrameWindow | None = None
         self._latencies: list[float] = []
         self._since = self._found_at = clock()
-        self._silence = self._longest_silence = 0.0
+        self._silence = 0.0
+        self._stable = False
         self._processor: ProcessorTime | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._end_listening = router.tap.listen(self._served)
 
-    def follow(self, engine: Engine | None, before: VersionRef | None, may_be_slow: bool = False) -> None:
-        """This engine serves; before: the version that is warm, None when the one that serves isn't on probation.
-        may_be_slow: the operator lets it be slower, and drop the frames that it has no time for."""
-        self._may_be_slow = may_be_slow
+    def follow(
+        self,
+        engine: Engine | None,
+        before: VersionRef | None,
+        may_be_slow: bool = False,
+        stable: bool = False,
+    ) -> None:
+        """This engine serves; before: the version that was stable before it, None when the one that serves isn't on
+        probation. may_be_slow: the operator lets it be slower, and drop the frames that it has no time for. stable: it
+        has earned its place."""
+        self._may_be_slow, self._stable = may_be_slow, stable
         if engine is not self._engine:
             self._engine = engine
             self._open()
         self._before = before
-        kept = (engine.ref if engine else None, before)
-        self._windows = {ref: windows for ref, windows in self._windows.items() if ref in kept}
+        if engine:  # what was stopped to make room is what the next one is held against
+            kept = (engine.ref, before)
+            self._windows = {ref: windows for ref, windows in self._windows.items() if ref in kept}
 
     def close(self) -> None:
         """Watch no more."""
@@ -97,10 +109,11 @@ class HealthWatch:
     def _look(self) -> None:
         """A window is over."""
         engine, window = self._engine, self._window()
-        self._longest_silence = max(self._longest_silence, window.silence_s)
         self._open()
         if engine is None:
             return
+        if self._stable:
+            self._past.silent(window.silence_s)
         most = STABLE_WINDOWS if self._before is None else WINDOWS
         windows = deque(self._windows.get(engine.ref, ()), most)
         windows.append(window)
@@ -108,13 +121,15 @@ class HealthWatch:
         if self._before is None:
             return
         before = self._windows.get(self._before, deque())
-        usual = max((w.silence_s for w in before), default=0.0)
+        usual = self._past.value.longest_silence_s
         limits = replace(self._limits, slower_ms=inf, dropped=1.0) if self._may_be_slow else self._limits
         if why := health_breach(list(windows), list(before), limits, usual):
             self._breached(engine.ref, why)
 
     def _window(self) -> HealthWindow:
         now = self._clock()
+        if not self._latencies:
+            self._found_at += now - self._since  # without frames there is nothing to find
         ordered, dropped = sorted(self._latencies), self._frames.dropped if self._frames else {}
         worker = self._engine.worker if self._engine else None
         starved = self._processor is not None and self._processor.waited() > STARVED

@@ -5,17 +5,22 @@ version before; and watches for the moment of the swap. It performs and reports;
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
+from hashlib import sha256
+from pathlib import Path
 
 import structlog
 
-from edgeagent.config import UpdateConfig
+from edgeagent.config import PipelineConfig, UpdateConfig
 from edgeagent.config.verdict import zone_of
 from edgeagent.core.events import Event, MomentCame, PairsJudged, ProbationBreached, ShadowFinished
 from edgeagent.core.health import HealthLimits
 from edgeagent.core.lifecycle import Stage
 from edgeagent.core.pairs import FramePair, PairLimits, PairTally
+from edgeagent.core.past import PastLimits
+from edgeagent.core.rollback import rollback_target
 from edgeagent.core.schedule import parse_window
 from edgeagent.core.state import State, VersionRef
 from edgeagent.serving.engine_process import Engine
@@ -23,9 +28,11 @@ from edgeagent.serving.frame import Frame
 from edgeagent.serving.router import Router
 from edgeagent.update.engine_set import EngineSet
 from edgeagent.update.health_watch import HealthWatch
+from edgeagent.update.line_past import LinePast
 from edgeagent.update.moment import MomentWatch, SwitchSettings
 from edgeagent.update.pair_watch import PairWatch
 from edgeagent.update.paired_run import PairedRun, PairedSettings, Second
+from edgeagent.update.past_watch import PastWatch
 from edgeagent.util.liveness import liveness_clock
 
 _log = structlog.get_logger(__name__)
@@ -40,16 +47,19 @@ at least: the version before is warm, and a line that waits for ten seconds has 
 @dataclass(frozen=True)
 class JudgeSettings:
     """limits: from when on two versions differ too much; paired: how often they are compared; switch: see
-    `MomentWatch`; health: see `HealthWatch`."""
+    `MomentWatch`; health: see `HealthWatch`; past: see `PastWatch`; past_file, line: see `LinePast`."""
 
     limits: PairLimits = field(default_factory=PairLimits)
     paired: PairedSettings = field(default_factory=PairedSettings)
     switch: SwitchSettings = field(default_factory=SwitchSettings)
     health: HealthLimits = field(default_factory=HealthLimits)
+    past: PastLimits = field(default_factory=PastLimits)
+    past_file: Path | None = None
+    line: str = ""
 
 
-def judge_settings(update: UpdateConfig) -> JudgeSettings:
-    """From the configuration."""
+def judge_settings(update: UpdateConfig, pipelines: Sequence[PipelineConfig], folder: Path) -> JudgeSettings:
+    """From the configuration. pipelines: on the model; folder: of the node's state."""
     switch, judge = update.switch, update.judge
     windows = tuple(map(parse_window, switch.windows))
     return JudgeSettings(
@@ -57,7 +67,17 @@ def judge_settings(update: UpdateConfig) -> JudgeSettings:
         PairedSettings(judge.pace.limits(), judge.patience_seconds),
         switch=SwitchSettings(switch.empty_frames, switch.regions, windows, zone_of(switch.time_zone)),
         health=judge.health.limits(),
+        past=judge.past.limits(),
+        past_file=folder / "past" / f"{pipelines[0].model}.json",
+        line=_line_of(pipelines, judge.past.limits(), update.switch.time_zone),
     )
+
+
+def _line_of(pipelines: Sequence[PipelineConfig], limits: PastLimits, zone: str) -> str:
+    """What figures of the past are of."""
+    cameras = sorted(f"{p.name} {p.confidence} {p.iou}" for p in pipelines)
+    text = f"{cameras} {limits.blocks} {limits.block_seconds} {limits.least_frames} {zone}"
+    return sha256(text.encode()).hexdigest()
 
 
 class Judge:
@@ -79,12 +99,12 @@ class Judge:
         self._moment: MomentWatch | None = None
         self._probation_of: tuple[VersionRef, VersionRef] | None = None  # what serves, and the version before
         self._probation: PairWatch | None = None
+        clock, zone = liveness_clock().now, settings.switch.zone
+        past = LinePast(settings.past_file, settings.line, clock)
         self._health = HealthWatch(
-            router,
-            settings.health,
-            lambda ref, why: report(ProbationBreached(ref, why)),
-            liveness_clock().now,
+            router, settings.health, lambda ref, why: report(ProbationBreached(ref, why)), clock, past
         )
+        self._past = PastWatch(router, past, settings.past, report, clock, lambda: datetime.now(zone))
 
     def start_shadow(self, id: int, ref: VersionRef) -> None:
         """Compare the candidate with what serves from now on. What serves comes first: while it is on probation itself,
@@ -119,7 +139,12 @@ class Judge:
         self._have_answers_in_time()
         watch = state.run.probation
         may_be_slow = watch is not None and watch.may_be_slow
-        self._health.follow(self._engines.serving, watched[1] if watched else None, may_be_slow)
+        serving, stable = self._engines.serving, state.stage is Stage.STABLE
+        before = None if stable else standby or rollback_target(state)
+        self._health.follow(serving, before, may_be_slow, stable)
+        pairs = watch.pairs if watch else None
+        judged = watch is not None and (watched is None or pairs is None or not pairs.frames)
+        self._past.follow(serving, stable, judged)
         if self._shadow_of and self._shadow is None and self._probation is None:
             self._begin_shadow(*self._shadow_of)
 
@@ -128,6 +153,7 @@ class Judge:
         self._end_shadow()
         self._end_probation()
         self._health.close()
+        self._past.close()
         if self._moment:
             self._moment.close()
 

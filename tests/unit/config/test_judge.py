@@ -7,9 +7,10 @@ import pytest
 
 from edgeagent.config import ConfigError, parse_config
 from edgeagent.config.judge import JudgeConfig
-from edgeagent.core.health import HealthLimits, PastLimits
+from edgeagent.core.health import HealthLimits
 from edgeagent.core.pair_pace import PaceLimits
 from edgeagent.core.pairs import PairLimits
+from edgeagent.core.past import PastLimits
 
 
 def test_every_limit_has_its_field_and_its_default() -> None:

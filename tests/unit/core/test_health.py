@@ -8,16 +8,9 @@ from typing import Any
 
 import pytest
 
-from edgeagent.core.health import (
-    Block,
-    HealthLimits,
-    HealthWindow,
-    PastLimits,
-    health_breach,
-    past_breach,
-)
+from edgeagent.core.health import HealthLimits, HealthWindow, health_breach
 
-LIMITS, PAST = HealthLimits(), PastLimits()
+LIMITS = HealthLimits()
 USUAL = HealthWindow(5.0, frames=75, p95_ms=20.0, p99_ms=25.0, memory_mb=300.0, silence_s=8.0)
 BEFORE = (USUAL,) * 12
 
@@ -118,28 +111,3 @@ def test_a_break_that_is_longer_than_what_was_watched_is_no_breach() -> None:
     """Five busy minutes before, and then the shift has its break."""
     assert breach(replace(USUAL, silence_s=299.0), before=BEFORE * 5) == ""
     assert breach(replace(USUAL, silence_s=301.0), before=BEFORE * 5)
-
-
-def block(hour: float, dents: int, scratches: int = 50) -> Block:
-    """One of 900 frames."""
-    return Block(hour, 900, {"dent": dents, "scratch": scratches})
-
-
-DAYS = [block(hour % 24, 30 + hour % 7) for hour in range(24 * 7)]
-
-
-def test_far_less_than_ever_at_this_time_of_the_day_is_a_breach() -> None:
-    """In five blocks in a row; of one class, too."""
-    few = [block(9.5, 10)] * 5
-    assert past_breach(few[:4], DAYS, PAST) == ""
-    assert "dent" in past_breach(few, DAYS, PAST)
-    assert past_breach([*few[:4], block(9.5, 20)], DAYS, PAST) == ""
-    assert "objects" in past_breach([block(9.5, 5, 5)] * 5, DAYS, PAST)
-
-
-def test_a_past_that_says_too_little_says_nothing() -> None:
-    """Few blocks, another shift, or a quiet one among them."""
-    few = [block(9.5, 0)] * 5
-    assert past_breach(few, DAYS[:30], PAST) == ""
-    assert past_breach(few, [b for b in DAYS if 12 < b.hour < 22], PAST) == ""
-    assert past_breach(few, [*DAYS, block(9.0, 0)], PAST) == ""

@@ -34,6 +34,7 @@ from edgeagent.core.events import (
     IntentInvalid,
     MomentCame,
     PairsJudged,
+    PastJudged,
     PersistState,
     PrepareCandidate,
     ProbationBreached,
@@ -342,6 +343,14 @@ class Node(RuleBasedStateMachine):
             assert self.active == (back or ref)
         else:
             self.handle(PairsJudged(ref, summary, shortfall))
+
+    @precondition(lambda self: self.active)
+    @rule(shortfall=SHORTFALLS, waits=st.booleans())
+    def probation_is_held_against_the_past(self, shortfall: str, waits: bool) -> None:
+        assert self.active
+        ref = self.active
+        self.handle(PastJudged(ref, shortfall, waits))
+        assert self.active == ref
 
     @precondition(lambda self: self.rebuild)
     @rule(steps=st.sampled_from([1, 2, 4]), confirmed=st.booleans())

@@ -10,7 +10,9 @@ import pytest
 from edgeagent.core.events import (
     CandidateFailed,
     EngineRetired,
+    PastJudged,
     PrepareCandidate,
+    ProbationBreached,
     RetireEngine,
     RollbackRequested,
     StageReached,
@@ -139,3 +141,49 @@ def test_where_the_operator_did_not_allow_it_a_bad_version_without_a_standby_goe
     node.policy = POLICY
     assert node.crashes("v2") == []
     assert node.state.active == ref("v2")
+
+
+def on_probation() -> Playbook:
+    """v2 serves in the place of v1, and nothing can be compared with it."""
+    node = stopped()
+    node.reaches(Stage.READY)
+    return node
+
+
+def test_a_version_that_does_worse_than_the_past_has_the_one_before_loaded() -> None:
+    """The same way as one that fails; and it isn't tried again."""
+    node = on_probation()
+    (act,) = node.on(ProbationBreached(ref("v2"), "it finds 0.0 objects"))
+    assert isinstance(act, PrepareCandidate)
+    assert (act.goal.version, act.mode) == ("v1", PrepareMode.BOOT)
+    assert node.on(ProbationBreached(ref("v2"), "it finds 0.0 objects")) == []
+    assert "it finds 0.0 objects" in node.state.last_error
+
+
+def test_a_watch_waits_for_the_blocks_that_the_past_needs() -> None:
+    """It keeps no second version loaded; and ends with them."""
+    node = on_probation()
+    node.on(PastJudged(ref("v2"), "1 block", waits=True))
+    node.after(node.policy.probation_s)
+    assert node.state.stage is Stage.PROBATION
+    node.now += 60
+    node.on(PastJudged(ref("v2")))
+    assert node.state.last_known_good == ref("v2")
+    assert (node.records[-1].result, node.records[-1].why) == ("stable", "")
+
+
+def test_a_watch_without_data_ends_with_a_word_about_that() -> None:
+    """Whether no block ever comes, or the past says too little; missing data is not taken for health."""
+    waits = on_probation()
+    waits.on(PastJudged(ref("v2"), "0 blocks in a row", waits=True))
+    waits.after(waits.policy.probation_s)
+    waits.after(waits.policy.past_s - waits.policy.probation_s)
+    nothing = on_probation()
+    nothing.on(PastJudged(ref("v2"), "this line was watched for 0 blocks"))
+    nothing.after(nothing.policy.probation_s)
+    untold = on_probation()
+    untold.after(untold.policy.probation_s)
+    for node, why in ((waits, "0 blocks"), (nothing, "watched for 0 blocks"), (untold, "nothing was held")):
+        assert node.state.last_known_good == ref("v2")
+        assert "this line's past doesn't tell" in node.records[-1].why
+        assert why in node.records[-1].why

@@ -12,6 +12,7 @@ from edgeagent.core.health import HealthLimits
 from edgeagent.core.state import VersionRef
 from edgeagent.update import health_watch
 from edgeagent.update.health_watch import HealthWatch
+from edgeagent.update.line_past import LinePast
 from tests.support.routing import FakeEngine, RouterHarness
 
 LIMITS = HealthLimits(least_frames=5)
@@ -31,8 +32,13 @@ class Line:
         self.node = RouterHarness()
         self.line = self.node.line(live=True)
         self.breaches: list[tuple[VersionRef, str]] = []
+        self.past = LinePast(None, "", lambda: self.node.now)
         self.watch = HealthWatch(
-            self.node.router, LIMITS, lambda ref, why: self.breaches.append((ref, why)), lambda: self.node.now
+            self.node.router,
+            LIMITS,
+            lambda ref, why: self.breaches.append((ref, why)),
+            lambda: self.node.now,
+            self.past,
         )
         self.before: VersionRef | None = None
         self.may_be_slow = False
@@ -43,7 +49,7 @@ class Line:
         self.before = engine.ref if engine else None
         new = self.node.swap(version)
         new.worker = None
-        self.watch.follow(new, self.before, self.may_be_slow)
+        self.watch.follow(new, self.before, self.may_be_slow, stable=self.before is None)
         return new
 
     def window(self, engine: FakeEngine, latency_s: float = 0.02, dropped: int = 0) -> None:
@@ -119,3 +125,66 @@ def test_one_that_may_be_slow_is_not_taken_back_for_it() -> None:
             line.window(second, 0.3, 5)
 
     assert live(scenario).breaches == []
+
+
+def test_what_was_stopped_to_make_room_is_what_the_next_is_held_against() -> None:
+    """While nothing serves, its windows are kept."""
+
+    def scenario(line: Line) -> None:
+        first = line.serves("v1")
+        for _ in range(4):
+            line.window(first)
+        line.watch.follow(None, None)
+        line.watch._look()
+        second = line.serves("v2")
+        for _ in range(3):
+            line.window(second, 0.06)
+
+    assert [ref.version for ref, _ in live(scenario).breaches] == ["v2"]
+
+
+def silence(line: Line, engine: FakeEngine, seconds: float, frames: int = 10) -> None:
+    """A window in which nothing is found."""
+    for _ in range(frames):
+        line.line.captures()
+        engine.answers()
+    line.node.now += seconds
+    line.watch._look()
+
+
+def test_silence_is_measured_by_what_the_line_has_really_seen() -> None:
+    """The longest one under a stable version, however long ago; not what a version on probation makes itself."""
+
+    def scenario(line: Line) -> None:
+        first = line.serves("v1")
+        silence(line, first, 30.0)
+        assert line.past.value.longest_silence_s == 30.0
+        for _ in range(health_watch.STABLE_WINDOWS):
+            line.line.captures()
+            first.answers(DENT)
+            line.node.now += 1.0
+            line.watch._look()
+        second = line.serves("v2")
+        silence(line, second, 88.0)
+        assert line.breaches == []
+        silence(line, second, 5.0)
+
+    line = live(scenario)
+    assert line.past.value.longest_silence_s == 30.0
+    assert [why for _, why in line.breaches] == ["nothing was found for 94 s, and for 30 s at most before"]
+
+
+def test_without_frames_nothing_is_silent() -> None:
+    """A camera that was away for an hour says nothing of what it would have shown."""
+
+    def scenario(line: Line) -> None:
+        first = line.serves("v1")
+        silence(line, first, 3600.0, frames=0)
+        silence(line, first, 5.0)
+        second = line.serves("v2")
+        silence(line, second, 3600.0, frames=0)
+        silence(line, second, 5.0)
+
+    line = live(scenario)
+    assert line.past.value.longest_silence_s == 5.0
+    assert line.breaches == []

@@ -10,7 +10,10 @@ from typing import Any, cast
 
 import pytest
 
-from edgeagent.core.state import State
+from edgeagent.core.events import Event, PastJudged
+from edgeagent.core.pairs import PairSummary
+from edgeagent.core.state import Probation as Watch
+from edgeagent.core.state import State, ThisRun
 from edgeagent.serving.artifact import Artifact
 from edgeagent.update import judge as module
 from edgeagent.update.judge import Judge, JudgeSettings
@@ -29,7 +32,8 @@ class Probation:
             engine.frame_ms = 5.0
         held = {engine.ref: engine for engine in (self.before, self.serving)}
         engines: Any = SimpleNamespace(serving=self.serving, held=held.get, all=[*held.values()])
-        self.judge = Judge(self.node.router, engines, JudgeSettings(), lambda event: None)
+        self.told: list[Event] = []
+        self.judge = Judge(self.node.router, engines, JudgeSettings(), self.told.append)
         refs = {"active": self.serving.ref, "standby": self.before.ref}
         self.state = State("yolo", **refs, stable_versions=(self.before.ref,), probation_until=1e9)
 
@@ -90,3 +94,31 @@ def test_classes_that_a_version_may_lack_are_known_to_who_compares(monkeypatch: 
 
     asyncio.run(live())
     assert asked == [(("scratch", "dent"), ("scratch",))]
+
+
+@pytest.mark.parametrize(
+    ("has_standby", "pairs", "judged"),
+    [
+        (False, None, True),
+        (True, None, True),
+        (True, PairSummary(), True),
+        (True, PairSummary(frames=1), False),
+    ],
+)
+def test_what_nothing_is_compared_with_is_held_against_the_past(
+    has_standby: bool, pairs: PairSummary | None, judged: bool
+) -> None:
+    """Without a standby, or as long as no pair came; and what the past doesn't suffice for is told."""
+
+    async def live() -> list[Event]:
+        probation = Probation()
+        watch = Watch(0.0, 60.0, pairs=pairs)
+        standby = probation.state.standby if has_standby else None
+        state = replace(probation.state, standby=standby, run=ThisRun(probation=watch))
+        probation.judge.follow(state)
+        await asyncio.sleep(0)
+        probation.judge.close()
+        return probation.told
+
+    told = asyncio.run(live())
+    assert [type(event) for event in told] == [PastJudged] * judged
