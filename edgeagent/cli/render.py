@@ -166,14 +166,15 @@ def _notes(model: ModelStatus) -> Iterable[tuple[str, str]]:
         yield f"{candidate.version} is at {candidate.stage} {candidate.error or ''}".strip(), "yellow"
         if shadow := candidate.shadow:
             yield (
-                f"{candidate.version} beside {shadow.against}: {_seen(shadow.pairs)}; {_waits(shadow)}",
+                f"{candidate.version} beside {shadow.against}: {_seen(shadow.pairs)}; {_waits(shadow)}"
+                f"{_against(shadow.breach)}",
                 "yellow",
             )
     if watch := model.probation:
         against = f" beside {watch.against}" if watch.against else ""
         left = f"{watch.seconds_left:.0f} s left"
         why = f", longer than planned: {watch.shortfall}" if watch.longer and watch.shortfall else ""
-        yield f"probation{against}: {_seen(watch.pairs)}; {left}{why}", "yellow"
+        yield f"probation{against}: {_seen(watch.pairs)}; {left}{why}{_against(watch.breach)}", "yellow"
     if (active := model.active) and active.tuning == "unconverted":
         trial = f" ({trial} now)" if (trial := model.rebuild and model.rebuild.trial) else ""
         yield (
@@ -199,6 +200,10 @@ def _seen(pairs: PairSummary | None) -> str:
         found.append(f"{c.name} {c.agreed} agreed" + (f", {differs}" if differs else ""))
     evidence = f"evidence 10^{pairs.evidence:g} of 10^{pairs.needed:g}"
     return f"{pairs.frames} frames, {pairs.objects} objects ({'; '.join(found) or 'none'}), {evidence}"
+
+
+def _against(breach: str | None) -> str:
+    return f"; pairs speak against it: {breach}" if breach else ""
 
 
 def _waits(shadow: ShadowStatus) -> str:

@@ -4,12 +4,13 @@
 from __future__ import annotations
 
 from edgeagent.config.schema import Config
-from edgeagent.core.policy import EntryTerms, Policy
+from edgeagent.core.policy import EntryTerms, PairRules, Policy
 
 
 def policy_of(config: Config) -> Policy:
     """For each model of the node."""
     update = config.update
+    on_breach = {"shadow": update.shadow.on_breach, "probation": update.probation.on_breach}
     return Policy(
         probation_s=update.probation.seconds,
         probation_longest=update.probation.longest,
@@ -17,7 +18,10 @@ def policy_of(config: Config) -> Policy:
         entry=EntryTerms(
             update.shadow.seconds, update.shadow.frames, update.switch.approval, update.switch.at
         ),
-        shadow_needs_evidence=update.shadow.needs_evidence,
+        pairs=PairRules(
+            update.shadow.needs_evidence,
+            frozenset(watch for watch, what in on_breach.items() if what == "report"),
+        ),
         switch_max_wait_s=update.switch.max_wait_seconds,
         has_windows=bool(update.switch.windows),
         retry_max_s=update.retry_seconds,

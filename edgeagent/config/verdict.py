@@ -160,21 +160,25 @@ class ShadowConfig(Section):
 
     seconds, frames: it is over after so many, whichever comes first; 0: not limited by that. needs_evidence: not before
     enough objects were seen to tell that it does no worse; false: the time alone counts, where objects are rare.
+    on_breach: what comes of pairs that speak against it.
     """
 
     seconds: float = Field(default=0.0, ge=0, le=2_592_000, allow_inf_nan=False)
     frames: int = Field(default=0, ge=0, le=100_000_000)
     needs_evidence: bool = True
+    on_breach: Literal["refuse", "report"] = "refuse"
 
 
 class ProbationConfig(Section):
     """The watch after a swap, during which the version before stays warm.
 
-    longest: so many times as long at most, while too little was seen to tell whether it does no worse.
+    longest: so many times as long at most, while too little was seen to tell whether it does no worse. on_breach: what
+    comes of pairs that speak against it; crashes, hangs and the limits of `judge.health` act in any case.
     """
 
     seconds: float = Field(default=60.0, ge=0, le=86_400, allow_inf_nan=False)
     longest: float = Field(default=2.0, ge=1, le=1000, allow_inf_nan=False)
+    on_breach: Literal["rollback", "report"] = "rollback"
 
 
 class SentinelConfig(Section):

@@ -28,6 +28,15 @@ class EntryTerms:
 
 
 @dataclass(frozen=True)
+class PairRules:
+    """What comes of pairs of frames. shadow_needs_evidence: a shadow goes on while too little was seen to tell.
+    reports: the watches, shadow or probation, of which what pairs say against a version is only told."""
+
+    shadow_needs_evidence: bool = True
+    reports: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True)
 class Policy:
     """The operator's settings for updates, and what isn't set by anyone. Times in seconds.
 
@@ -41,16 +50,16 @@ class Policy:
 
     probation_*: how long the watch after a swap takes, and so many times as long at most while too little was seen to
     tell; past_s: or for so long, where nothing but this line's past is held against the version. entry: how versions
-    come in where the operator says nothing of it. shadow_needs_evidence: a shadow goes on while too little was seen to
-    tell. switch_max_wait_s: how long the moment between two parts is waited for. has_windows: the node knows the times
-    of day at which it may switch. stop_start: what serves may be stopped before the next version is loaded.
+    come in where the operator says nothing of it. pairs: what comes of pairs. switch_max_wait_s: how long the moment
+    between two parts is waited for. has_windows: the node knows the times of day at which it may switch. stop_start:
+    what serves may be stopped before the next version is loaded.
     """
 
     probation_s: float = 60.0
     probation_longest: float = 1.0
     past_s: float = 600.0
     entry: EntryTerms = EntryTerms()
-    shadow_needs_evidence: bool = True
+    pairs: PairRules = PairRules()
     switch_max_wait_s: float = 300.0
     has_windows: bool = False
     retry_min_s: float = 1.0

@@ -15,7 +15,7 @@ from edgeagent.core.swap import end_probation
 def lacks(state: State) -> str:
     """What the pairs of frames don't suffice for; "" when they do, or there is nothing to compare with."""
     watch = state.run.probation
-    return watch.shortfall if watch and state.standby else ""
+    return watch.shortfall if watch and state.standby and not watch.breach else ""
 
 
 def lacks_past(state: State) -> str:
@@ -40,6 +40,8 @@ def end_if_due(state: State, now: float, policy: Policy) -> Step:
     if (why or (past and watch.past_waits)) and not watch.longer and now < longest:
         run = replace(state.run, probation=replace(watch, longer=True))
         return replace(state, run=run, probation_until=longest), []
+    if watch.breach:
+        return end_probation(state, policy, f"pairs speak against it: {watch.breach}")
     if past:
         why = f"the version before isn't loaded, and this line's past doesn't tell: {past}"
     return end_probation(state, policy, f"not judged by pairs: {why}" if why else "")

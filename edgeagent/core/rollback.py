@@ -92,12 +92,29 @@ def worker_failed(state: State, event: WorkerFailed, now: float, policy: Policy)
 
 
 def probation_breached(state: State, event: ProbationBreached, now: float, policy: Policy) -> Step:
-    """The version on probation does worse than the one before; go back."""
+    """The version on probation does worse than the one before; go back, unless that was seen by pairs, and what they
+    say is only to be told."""
     watch = state.run.probation
     if event.ref != state.active or watch is None:
         return state, []
-    watch = replace(watch, pairs=event.summary or watch.pairs)
+    reported = "probation" in policy.pairs.reports and event.summary is not None
+    watch = replace(watch, pairs=event.summary or watch.pairs, breach=event.why if reported else "")
     state = replace(state, run=replace(state.run, probation=watch))
+    if reported:
+        ref, seen = event.ref, event.summary
+        return state, [
+            AppendAudit(
+                "probation",
+                "reported",
+                "edgeagent",
+                "",
+                ref.version,
+                ref.digest,
+                event.why,
+                epoch=state.epoch,
+                probation=seen,
+            )
+        ]
     return _end_probation_badly(state, event.why, now, policy)
 
 

@@ -49,7 +49,8 @@ def waits_for(c: Candidate, now: float, policy: Policy) -> str:
 
 def _has_seen_enough(s: Shadow, terms: EntryTerms, now: float, policy: Policy) -> bool:
     """Time alone proves nothing: without a frame it goes on, and without as much as it takes to tell."""
-    if s.pairs is None or not s.pairs.frames or (policy.shadow_needs_evidence and s.shortfall):
+    lacks = policy.pairs.shadow_needs_evidence and s.shortfall and not s.breach
+    if s.pairs is None or not s.pairs.frames or lacks:
         return False
     long_enough = terms.seconds > 0 and now >= s.since + terms.seconds
     return long_enough or 0 < terms.frames <= s.pairs.frames
@@ -134,12 +135,25 @@ def pairs_judged(state: State, event: PairsJudged) -> State:
 
 
 def finished(state: State, event: ShadowFinished, now: float, policy: Policy) -> Step:
-    """It does worse than what serves: it is refused."""
+    """It does worse than what serves: it is refused, unless that is only to be told."""
     c = in_shadow(state, event.id)
     if c is None or c.shadow is None:
         return state, []
-    c = replace(c, shadow=replace(c.shadow, pairs=event.summary))
-    return _refused(state, c, event.why, now, policy)
+    s = replace(c.shadow, pairs=event.summary)
+    if "shadow" in policy.pairs.reports:
+        record = AppendAudit(
+            event="shadow",
+            result="reported",
+            by="edgeagent",
+            from_version=s.against.version,
+            from_digest=s.against.digest,
+            to_version=c.goal.version,
+            digest=c.digest,
+            why=event.why,
+            shadow=event.summary,
+        )
+        return replace(state, candidate=replace(c, shadow=replace(s, breach=event.why))), [record]
+    return _refused(state, replace(c, shadow=s), event.why, now, policy)
 
 
 def moment_came(state: State, event: MomentCame, now: float, policy: Policy) -> Step:

@@ -79,7 +79,8 @@ class Shadow:
     """How far a candidate is in SHADOW. All times are monotonic seconds.
 
     against: the version that serves, with which it is compared; since: when that began; pairs: what they say until now;
-    shortfall: what they don't suffice for. approved_by: whoever let it come in. awaits: the moment that is watched for,
+    shortfall: what they don't suffice for; breach: what they say against it, where that is only told. approved_by:
+    whoever let it come in. awaits: the moment that is watched for,
     since when, and why it has come. due: when the next Tick changes something.
     """
 
@@ -87,6 +88,7 @@ class Shadow:
     since: float
     pairs: PairSummary | None = None
     shortfall: str = NOT_SEEN
+    breach: str = ""
     approved_by: str = ""
     awaits: str = ""
     awaits_since: float = 0.0
@@ -185,8 +187,9 @@ class BegunProbations:
 class Probation:
     """The watch over the version that serves. since: when it began, monotonic seconds; seconds: how long it takes;
     may_be_slow: the operator lets it be so; longer: it goes on, for too little was seen; pairs: what they say until
-    now; shortfall: what they don't suffice for. Where nothing is compared with it, past: what this line's past doesn't
-    suffice for, "" when it does; past_waits: time would change that."""
+    now; shortfall: what they don't suffice for; breach: what they say against it, where that is only told. Where
+    nothing is compared with it, past: what this line's past doesn't suffice for, "" when it does; past_waits: time
+    would change that."""
 
     since: float
     seconds: float
@@ -196,6 +199,7 @@ class Probation:
     shortfall: str = NOT_SEEN
     past: str = NOT_HELD
     past_waits: bool = False
+    breach: str = ""
 
 
 @dataclass(frozen=True)

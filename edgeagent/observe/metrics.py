@@ -164,6 +164,7 @@ class Metrics:
         if record.event in ("intent", "rebuild", "approval", "audit") or record.result in (
             "drifted",
             "agrees",
+            "reported",
         ):
             return
         self._swaps.labels(record.model, record.result).inc()

@@ -127,6 +127,7 @@ def _shadow(c: Candidate, s: Shadow, updater: Updater) -> ShadowStatus:
         approved_by=s.approved_by or None,
         seconds_left=None if s.due is None else round(max(0.0, s.due - now), 1),
         shortfall=s.shortfall or None,
+        breach=s.breach or None,
         pairs=s.pairs,
     )
 
@@ -140,6 +141,7 @@ def _probation(s: State, updater: Updater) -> ProbationStatus | None:
         seconds_left=round(max(0.0, until - updater.clock.now()), 1),
         longer=watch.longer,
         shortfall=(lacks(s) or lacks_past(s)) or None,
+        breach=watch.breach or None,
         pairs=watch.pairs,
     )
 

@@ -123,6 +123,8 @@ class ShadowStatus(StatusPart):
     """Until it waits no longer, where that is known."""
     shortfall: str | None
     """What the pairs don't suffice for."""
+    breach: str | None = None
+    """What they say against it, where that is only told."""
     pairs: PairSummary | None
     """What both versions saw until now."""
 
@@ -136,6 +138,8 @@ class ProbationStatus(StatusPart):
     longer: bool
     """It goes on, for too little was seen."""
     shortfall: str | None
+    breach: str | None = None
+    """What the pairs say against it, where that is only told."""
     pairs: PairSummary | None
 
 

@@ -174,7 +174,7 @@ class Judge:
         watch = PairWatch(
             PairTally(self._settings.limits, self._engines.names, engine.artifact.contract.names),
             lambda summary, shortfall: self._report(PairsJudged(ref, summary, shortfall)),
-            lambda why, summary: self._report(ShadowFinished(id, why, summary)),
+            lambda why, summary: self._breached(ShadowFinished(id, why, summary), ref),
         )
         self._shadow = watch
         self._run(watch, engine, Second.CANDIDATE)
@@ -187,10 +187,15 @@ class Judge:
         watch = PairWatch(
             PairTally(self._settings.limits, *names),
             lambda summary, shortfall: self._report(PairsJudged(active, summary, shortfall)),
-            lambda why, summary: self._report(ProbationBreached(active, why, summary)),
+            lambda why, summary: self._breached(ProbationBreached(active, why, summary), active),
         )
         self._probation = watch
         self._run(watch, engine, Second.INCUMBENT)
+
+    def _breached(self, event: ShadowFinished | ProbationBreached, ref: VersionRef) -> None:
+        watch = "shadow" if isinstance(event, ShadowFinished) else "probation"
+        _log.warning("pairs.breach", version=ref.version, watch=watch, why=event.why)
+        self._report(event)
 
     def _run(self, watch: PairWatch, engine: Engine, second: Second) -> None:
         def on_pair(pair: FramePair, frame: Frame) -> None:

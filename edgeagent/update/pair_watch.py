@@ -14,7 +14,7 @@ REPORT_S = 1.0
 
 class PairWatch:
     """Tells what the pairs of a run say, a moment after they came; and at once, and only once, that they speak against
-    the candidate. On the event loop's thread.
+    the candidate; whoever is told closes the watch, or has it go on. On the event loop's thread.
 
     on_end: called when it is closed.
     """
@@ -30,7 +30,7 @@ class PairWatch:
         self._judged = judged
         self._breached = breached
         self._timer: asyncio.TimerHandle | None = None
-        self._closed = False
+        self._closed = self._told = False
         self.on_end: Callable[[], None] = lambda: None
 
     def observe(self, pair: FramePair) -> None:
@@ -38,8 +38,9 @@ class PairWatch:
         if self._closed:
             return
         self._tally.observe(pair)
-        if why := self._tally.breach():
-            self.close()
+        why = self._tally.breach()
+        if why and not self._told:
+            self._told = True
             self._breached(why, self._tally.summary())
         elif self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(REPORT_S, self._report)

@@ -7,6 +7,8 @@ import re
 
 import pytest
 
+from edgeagent.config import Config
+from edgeagent.config.policy import policy_of
 from edgeagent.config.verdict import GatesConfig
 from edgeagent.errors import UsageError
 
@@ -30,3 +32,15 @@ def test_a_threshold_that_there_is_none_of_is_an_error(asked: dict[str, dict[str
     """Never taken for one that is kept."""
     with pytest.raises(UsageError, match=re.escape(why)):
         GatesConfig().limits(asked)
+
+
+def test_what_pairs_say_acts_unless_it_is_only_to_be_reported() -> None:
+    """Each watch by itself."""
+    node = {"node": {"id": "a"}}
+    cases: list[tuple[dict[str, object], set[str]]] = [
+        ({}, set()),
+        ({"probation": {"on_breach": "report"}}, {"probation"}),
+        ({"shadow": {"on_breach": "report"}, "probation": {"on_breach": "rollback"}}, {"shadow"}),
+    ]
+    for update, reports in cases:
+        assert policy_of(Config.model_validate({**node, "update": update})).pairs.reports == reports

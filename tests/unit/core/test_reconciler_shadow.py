@@ -26,7 +26,7 @@ from edgeagent.core.events import (
     Swap,
 )
 from edgeagent.core.lifecycle import Stage
-from edgeagent.core.policy import EntryTerms
+from edgeagent.core.policy import EntryTerms, PairRules
 from edgeagent.core.reconciler import next_deadline
 from edgeagent.core.state import Candidate, Shadow
 from edgeagent.errors import ConflictError
@@ -116,7 +116,7 @@ def test_no_data_is_no_health(frames: int) -> None:
 def test_a_node_may_go_by_the_time_alone() -> None:
     """Where objects are rare. Without a single frame it goes on all the same."""
     node = in_shadow(shadow=ShadowTerms(seconds=60))
-    node.policy = replace(node.policy, shadow_needs_evidence=False)
+    node.policy = replace(node.policy, pairs=PairRules(shadow_needs_evidence=False))
     assert node.after(60) == []
     assert sees(node, 1, "too little was seen") == SWAPPED
 
@@ -305,6 +305,20 @@ def test_a_stable_version_that_keeps_failing_does_not_wait_for_an_approval() -> 
     assert begun(acts) == ["v1"]
 
 
+def test_a_breach_may_only_be_reported() -> None:
+    """It is said, and the rest of the shadow goes on as it would, without asking for more evidence."""
+    node = in_shadow(shadow=ShadowTerms(frames=100))
+    node.policy = replace(node.policy, pairs=PairRules(reports=frozenset({"shadow"})))
+    seen, why = summary(50, 30), "lost 9 of 20 dents"
+    assert node.on(ShadowFinished(candidate(node).id, why, seen)) == []
+    record = node.records[-1]
+    assert (record.event, record.result, record.why, record.shadow) == ("shadow", "reported", why, seen)
+    assert node.state.rejections == ()
+    assert sees(node, 99, "too little was seen") == []
+    assert shadow(node).breach == why
+    assert sees(node, 100, "too little was seen") == SWAPPED
+
+
 # -- the moment ---------------------------------------------------------------------------------------
 
 
@@ -392,6 +406,33 @@ def test_how_slow_it_may_be_counts_on_probation_too(said: dict[str, Any], may_be
     node = on_probation(**said)
     assert node.state.run.probation
     assert node.state.run.probation.may_be_slow is may_be_slow
+
+
+def test_what_pairs_say_on_probation_may_only_be_reported() -> None:
+    """Nothing is swapped back, the watch isn't made longer, and the end says it again. What needs no pairs acts."""
+    node = on_probation(probation=ProbationTerms(600))
+    node.policy = replace(node.policy, pairs=PairRules(reports=frozenset({"probation"})))
+    assert node.on(ProbationBreached(ref("v2"), "lost 9 of 20 dents", SEEN)) == []
+    assert (node.records[-1].event, node.records[-1].result) == ("probation", "reported")
+    assert node.records[-1].probation == SEEN
+    sees(node, 100, "too little was seen")
+    assert node.state.run.probation
+    assert node.state.run.probation.breach == "lost 9 of 20 dents"
+    assert (node.state.active, node.state.rejections) == (ref("v2"), ())
+    assert node.after(600) == [RetireEngine(ref("v1"))]
+    assert (node.records[-1].result, node.records[-1].why) == (
+        "stable",
+        "pairs speak against it: lost 9 of 20 dents",
+    )
+
+
+def test_limits_of_health_act_where_pairs_only_report() -> None:
+    """The breach without pairs swaps back."""
+    node = on_probation()
+    node.policy = replace(node.policy, pairs=PairRules(reports=frozenset({"probation"})))
+    node.on(ProbationBreached(ref("v2"), "p95 is 3 times as long"))
+    assert node.state.active == ref("v1")
+    assert node.records[-1].result == "rolled_back"
 
 
 def test_no_probation_is_not_said_to_have_seen_too_little() -> None:

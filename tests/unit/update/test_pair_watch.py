@@ -68,7 +68,7 @@ def test_what_was_seen_is_told_together(told: Told) -> None:
     assert told.breaches == []
 
 
-def test_a_breach_is_told_at_once_and_ends_the_watch(told: Told) -> None:
+def test_a_breach_is_told_at_once_and_once(told: Told) -> None:
     """Once, however many frames follow."""
 
     async def live() -> None:
@@ -83,4 +83,20 @@ def test_a_breach_is_told_at_once_and_ends_the_watch(told: Told) -> None:
     assert why
     assert summary.frames < 2000
     assert told.judged == []
-    assert told.ends >= 1
+    assert told.ends == 1
+
+
+def test_a_watch_that_nobody_closes_goes_on(told: Told) -> None:
+    """Where a breach is only reported, what follows is told too."""
+
+    async def live() -> None:
+        watch = told.watch()
+        for seq in range(2000):
+            watch.observe(pair(seq // 4, False))
+        while not told.judged:
+            await asyncio.sleep(0)
+
+    asyncio.run(live())
+    ((_, at_breach),) = told.breaches
+    ((at_the_end, _),) = told.judged
+    assert at_the_end.frames == 2000 > at_breach.frames
