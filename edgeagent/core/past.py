@@ -24,15 +24,16 @@ class PastLimits:
 
     block_seconds: how long a block is, seconds; least_frames: that a block needs. shift_hours: how far from the hour of
     now an hour of the past may lie; least_past: runs of blocks in such hours that are needed, on least_days different
-    days: who has seen one morning knows nothing of the line's breaks.
+    days: who has seen one morning knows nothing of the line's breaks, and the least of few runs is soon undercut by
+    chance (tests/unit/core/test_past.py simulates it).
     """
 
     drop: float = 0.5
     blocks: int = 5
     block_seconds: float = 60.0
     shift_hours: float = 2.0
-    least_past: int = 20
-    least_days: int = 2
+    least_past: int = 240
+    least_days: int = 3
     least_frames: int = 100
 
 

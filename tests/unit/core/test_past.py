@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from random import Random
 
 from edgeagent.core.past import (
     MAX_HOURS,
@@ -16,7 +17,7 @@ from edgeagent.core.past import (
     remember,
 )
 
-LIMITS = PastLimits()
+LIMITS = PastLimits(least_past=20, least_days=2)
 NAMES = ("dent", "scratch")
 
 
@@ -124,3 +125,53 @@ def test_only_so_many_hours_are_kept() -> None:
     past = days(*range(40))
     assert len(past.hours) == MAX_HOURS
     assert past.hours[-1].day == 39
+
+
+RATES = {"scratch": 10.0, "dent": 3.0, "chip": 1.0, "stain": 0.3}
+
+
+class Simulated:
+    """A line with so many objects a minute of each class, at random, each seen on sixty frames; days differ."""
+
+    def __init__(self) -> None:
+        self.random = Random(7)
+        self.busy = 1.0
+
+    def blocks(self, day: int, hour: float, minutes: int, blind: str = "") -> list[Block]:
+        """Of a day that is busier than another, or less."""
+        self.busy = self.random.lognormvariate(0.0, 0.3)
+        return [self.minute(day, hour + n / 60, blind) for n in range(minutes)]
+
+    def minute(self, day: int, hour: float, blind: str) -> Block:
+        """Objects come independently of each other: 300 times in a minute one may."""
+        found = {
+            name: 60 * sum(self.random.random() < rate * self.busy / 300 for _ in range(300))
+            for name, rate in RATES.items()
+            if name != blind
+        }
+        return Block(day, hour, 1800, sum(found.values()), found)
+
+    def breaches(self, past: Past, blind: str = "") -> int:
+        """In fifty probations of ten minutes."""
+        return sum(
+            any(
+                past_breach(run, past, tuple(RATES), PastLimits())
+                for run in runs(self.blocks(99, self.random.uniform(10.5, 13), 10, blind))
+            )
+            for _ in range(50)
+        )
+
+
+def runs(blocks: list[Block]) -> list[list[Block]]:
+    """All that are in them."""
+    return [blocks[n : n + 5] for n in range(len(blocks) - 4)]
+
+
+def test_chance_hardly_ever_takes_a_good_version_back_and_what_is_broken_always_goes() -> None:
+    """With the thresholds as they come, after five days."""
+    line, past = Simulated(), Past()
+    for day in range(5):
+        for each in runs(line.blocks(day, 10.0, 200)):
+            past = remember(past, each, tuple(RATES), PastLimits())
+    assert line.breaches(past) <= 1
+    assert line.breaches(past, blind="scratch") == 50

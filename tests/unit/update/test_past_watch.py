@@ -18,7 +18,7 @@ from edgeagent.update.line_past import LinePast
 from edgeagent.update.past_watch import PastWatch
 from tests.support.routing import FakeEngine, RouterHarness
 
-LIMITS = PastLimits(blocks=2, block_seconds=10.0, least_past=4, least_frames=5)
+LIMITS = PastLimits(blocks=2, block_seconds=10.0, least_past=4, least_days=2, least_frames=5)
 DENT = (2.0, 2.0, 9.0, 9.0, 0.9, 1.0)
 MONDAY = datetime(2026, 11, 23, 9, 0)
 
