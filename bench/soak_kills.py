@@ -155,7 +155,9 @@ class KilledNode:
 
     def _is_stable(self, model: dict[str, Any]) -> bool:
         self._disk.free()  # else nothing new can come
-        return bool(model["state"] == "STABLE" and model["active"]["version"] == self._aspired)
+        # Held: it may be this version that serves, by an earlier roll-back, and the key is still to be read.
+        serves = model["state"] == "STABLE" and model["active"]["version"] == self._aspired
+        return bool(serves and not model["held"])
 
     def _damage(self) -> None:
         path = self._disk.path / "models" / f"{MODEL}.json"
