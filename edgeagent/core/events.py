@@ -131,6 +131,13 @@ class WorkerFailed:
 
 
 @dataclass(frozen=True)
+class FrameAtFault:
+    """A frame that this version failed on has failed on the version that took over, too."""
+
+    ref: VersionRef
+
+
+@dataclass(frozen=True)
 class PairsJudged:
     """What the frames say until now that the version in SHADOW, or on probation, and the one before have both seen.
     shortfall: what they don't suffice for, "" when they do."""
@@ -202,6 +209,7 @@ Event = (
     | FramesSeen
     | StoreChecked
     | WorkerFailed
+    | FrameAtFault
     | PairsJudged
     | ShadowFinished
     | ProbationBreached

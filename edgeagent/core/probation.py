@@ -9,7 +9,8 @@ from edgeagent.core.interruption import MAX_ENDS
 
 MAX_FAILURES = 1
 """Failures of its own that a version on probation may not have. One may be bad luck; but the version before is warm,
-and takes the frame that this one died of."""
+and takes the frame that this one died of. If that fails on it,
+too, the failure is taken back (`core.rollback.frame_at_fault`)."""
 
 MAX_STABLE_FAILURES, MIN_FAILING_S = 5, 10.0
 """A stable version has earned more patience: so many failures, over so long (seconds) at least."""

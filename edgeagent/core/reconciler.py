@@ -19,6 +19,7 @@ from edgeagent.core.events import (
     EngineRetired,
     Event,
     FormConfirmed,
+    FrameAtFault,
     FramesSeen,
     IntentChanged,
     IntentInvalid,
@@ -42,7 +43,7 @@ from edgeagent.core.goal import goal, rejection_of
 from edgeagent.core.lifecycle import Stage
 from edgeagent.core.policy import Policy
 from edgeagent.core.probation_count import asked_again
-from edgeagent.core.rollback import probation_breached, roll_back, worker_failed
+from edgeagent.core.rollback import frame_at_fault, probation_breached, roll_back, worker_failed
 from edgeagent.core.state import Candidate, Goal, Override, State
 from edgeagent.core.store_watch import store_checked, watch_refused
 from edgeagent.core.swap import retired, swap_in
@@ -131,6 +132,8 @@ def _apply(state: State, event: Event, now: float, policy: Policy) -> Step:
             return store_checked(state, event, now, policy)
         case WorkerFailed():
             return worker_failed(state, event, now, policy)
+        case FrameAtFault():
+            return frame_at_fault(state, event, now)
         case EngineRetired(ref):
             return retired(state, ref), []
         case Tick():

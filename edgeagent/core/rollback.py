@@ -5,10 +5,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from edgeagent.core.candidate import begin_later
 from edgeagent.core.comeback import went_back
 from edgeagent.core.directive import Directive
 from edgeagent.core.events import (
     AppendAudit,
+    FrameAtFault,
     PersistState,
     ProbationBreached,
     RetireEngine,
@@ -85,10 +87,28 @@ def worker_failed(state: State, event: WorkerFailed, now: float, policy: Policy)
     failures = count_failure(state.run.failures, now, event.why, event.from_outside, window_s)
     state = replace(state, run=replace(state.run, failures=failures))
     if state.stage is Stage.PROBATION and exceeds_failure_budget(failures):
-        return _end_probation_badly(state, event.why, now, policy)
+        state, commands = _end_probation_badly(state, event.why, now, policy)
+        blamed = event.ref if state.active != event.ref else None
+        return replace(state, run=replace(state.run, blamed=blamed)), commands
     if state.stage is Stage.STABLE and policy.leave_failing and keeps_failing(failures):
         return _leave_stable(state, event, now, policy)
     return state, []
+
+
+def frame_at_fault(state: State, event: FrameAtFault, now: float) -> Step:
+    """The frame that the version on probation was taken back for has failed on the version before as well, so it says
+    nothing of either. The version is tried again, after a while that grows: such frames may come again and again."""
+    ref, served = state.run.blamed, state.active
+    if ref is None or ref != event.ref or served is None:
+        return state, []
+    why = f"{ref.version} isn't to blame: the frame that it failed on failed on {served.version}, too"
+    kept = tuple(r for r in state.rejections if (r.digest, r.stage) != (ref.digest, Stage.PROBATION))
+    state = replace(state, rejections=kept, last_error=why, run=replace(state.run, blamed=None))
+    wanted, c = goal(state), state.comeback
+    if wanted and wanted.version == ref.version and c and c.until and state.candidate is None:
+        state = begin_later(state, wanted, c.until, why, now)
+    record = AppendAudit("probation", "cleared", "edgeagent", "", ref.version, ref.digest, why)
+    return state, [record, PersistState()]
 
 
 def probation_breached(state: State, event: ProbationBreached, now: float, policy: Policy) -> Step:

@@ -219,7 +219,8 @@ class ThisRun:
     boot_failed: versions that were known to be good, and yet couldn't serve at this start. epoch_floor: no swap takes
     this number or one below: another run may have given it to another version. failures: of the active version, since
     the swap. stop_gap: what is to serve in the place of a failing version until what is asked for can. store_watch:
-    over a version that was refused. probation: of the active version, None when it is stable. gap: while nothing
+    over a version that was refused. probation: of the active version, None when it is stable. blamed: the version that
+    was taken back last, for a failure of its worker, and has not been followed by another swap. gap: while nothing
     serves, because there is no room for two.
     """
 
@@ -230,6 +231,7 @@ class ThisRun:
     stop_gap: Goal | None = None
     store_watch: StoreWatch | None = None
     probation: Probation | None = None
+    blamed: VersionRef | None = None
     gap: Gap | None = None
 
 

@@ -144,7 +144,7 @@ def serving(state: State, ref: VersionRef) -> State:
         state,
         active=ref,
         epoch=state.next_epoch,
-        run=replace(state.run, failures=None, stop_gap=None, probation=None, gap=None),
+        run=replace(state.run, failures=None, stop_gap=None, probation=None, blamed=None, gap=None),
     )
 
 

@@ -165,6 +165,7 @@ class Metrics:
             "drifted",
             "agrees",
             "reported",
+            "cleared",
         ):
             return
         self._swaps.labels(record.model, record.result).inc()

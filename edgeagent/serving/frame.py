@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+from edgeagent.core.state import VersionRef
 from edgeagent.workers.ring import Ring
 
 
@@ -14,8 +15,8 @@ class Frame:
     """A frame in a slot of a ring. It comes with one user; each user calls `release` once, or hands it on.
 
     seq: number of the frame in its pipeline, from 0; width, height: pixels; ts: when it was captured, Unix
-    seconds; mono: the same on the monotonic clock; attempts: how many engines have failed on it; lender: the
-    frame that it was lent of.
+    seconds; mono: the same on the monotonic clock; attempts: how many engines have failed on it; failed_on: the
+    version of the first of them; lender: the frame that it was lent of.
     """
 
     pipeline: str
@@ -28,6 +29,7 @@ class Frame:
     mono: float
     on_free: Callable[[Ring], None]
     attempts: int = 0
+    failed_on: VersionRef | None = None
     users: int = 1
     lender: Frame | None = None
 
@@ -43,7 +45,7 @@ class Frame:
 
         Raises ValueError if nobody uses the frame any more.
         """
-        return replace(self.retain(), on_free=on_free, attempts=0, users=1, lender=self)
+        return replace(self.retain(), on_free=on_free, attempts=0, failed_on=None, users=1, lender=self)
 
     def release(self) -> None:
         """One user less; with the last, the slot goes back to the camera. Raises ValueError if there is none.

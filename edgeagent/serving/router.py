@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from itertools import count
 
 from edgeagent.core.form import FrameSizes
+from edgeagent.core.state import VersionRef
 from edgeagent.serving.engine_process import Engine
 from edgeagent.serving.fault_level import FaultLevel
 from edgeagent.serving.frame import Frame
@@ -94,12 +95,15 @@ class Router:
         clock: Callable[[], float] = time.monotonic,
         resized: Callable[[], None] = lambda: None,
         failing: Callable[[Engine, str], None] = lambda engine, why: None,
+        at_fault: Callable[[VersionRef], None] = lambda ref: None,
     ) -> None:
         """resized: called when a pipeline has a frame of a size that it didn't have before. failing: called again and
-        again while the frames of a pipeline keep failing on an engine."""
+        again while the frames of a pipeline keep failing on an engine. at_fault: called with a version when a frame
+        that it failed on fails on another version, too: it was the frame."""
         self._model = model
         self._resized = resized
         self._failing = failing
+        self._at_fault = at_fault
         self._slot = slot
         self._clock = clock
         self._routes: deque[Route] = deque()
@@ -213,6 +217,7 @@ class Router:
             job.dropped = "failed"
             self._flush(job.route)
         self.dispatch()
+        self._note_failure(job.frame, engine)
 
     def lost(self, engine: Engine) -> None:
         """An engine's worker died: what it had is leased anew, in order, or given up after MAX_ATTEMPTS.
@@ -222,6 +227,7 @@ class Router:
         """
         had = [ticket for ticket, job in self._jobs.items() if job.lease and job.lease.engine is engine]
         in_work = 1 if self._suspects() else engine.at_once
+        suspects: list[Frame] = []
         for place, ticket in enumerate(had):
             job = self._jobs.pop(ticket)
             assert job.lease is not None
@@ -230,9 +236,18 @@ class Router:
             if place < in_work:
                 job.frame.attempts += 1
                 job.dropped = "failed" if job.frame.attempts >= MAX_ATTEMPTS else ""
+                suspects.append(job.frame)
         for route in self._routes:
             self._flush(route)
         self.dispatch()
+        for frame in suspects:
+            self._note_failure(frame, engine)
+
+    def _note_failure(self, frame: Frame, engine: Engine) -> None:
+        if frame.failed_on is None:
+            frame.failed_on = engine.ref
+        elif frame.failed_on != engine.ref:
+            self._at_fault(frame.failed_on)
 
     def _take_back(self, failed: _Job, engine: Engine) -> None:
         """What an engine has of a pipeline behind a frame that it failed, or has answered already, is leased anew. An

@@ -19,6 +19,7 @@ from edgeagent.core.events import (
     Command,
     EngineRetired,
     Event,
+    FrameAtFault,
     FramesSeen,
     PersistState,
     PrepareCandidate,
@@ -102,7 +103,13 @@ class Updater:
         self.state = state
         self.slot = Slot()
         self.slot.epoch = state.epoch
-        self.router = Router(state.model, self.slot, resized=self._frames_seen, failing=self.failed)
+        self.router = Router(
+            state.model,
+            self.slot,
+            resized=self._frames_seen,
+            failing=self.failed,
+            at_fault=lambda ref: self.handle(FrameAtFault(ref)),
+        )
         self._recent = RecentFrames(self.router)
         self.spare = SpareEngine()
         self.policy = policy

@@ -29,6 +29,7 @@ from edgeagent.core.events import (
     EngineRetired,
     Event,
     FormConfirmed,
+    FrameAtFault,
     FramesSeen,
     IntentChanged,
     IntentInvalid,
@@ -291,6 +292,13 @@ class Node(RuleBasedStateMachine):
         work, self.work = self.work, None
         assert work is not None
         self.handle(CandidateFailed(work.id, "bad", transient, f"touch {self.touched}"))
+
+    @precondition(lambda self: self.state.rejections)
+    @rule()
+    def a_frame_fails_on_both(self) -> None:
+        last = self.state.rejections[-1]
+        self.handle(FrameAtFault(VersionRef(last.version, last.digest)))
+        assert self.state.run.blamed is None or self.state.run.blamed.digest != last.digest
 
     @precondition(lambda self: self.shadow)
     @rule(summary=SUMMARIES, shortfall=SHORTFALLS)

@@ -8,8 +8,9 @@ import math
 
 import pytest
 
+from edgeagent.core.state import VersionRef
 from edgeagent.serving.frame import Frame
-from edgeagent.serving.router import BURST, DEPTH
+from edgeagent.serving.router import BURST, DEPTH, Router
 from edgeagent.sinks.port import Record
 from tests.support.routing import BOX_OF_A_DENT, RouterHarness
 
@@ -611,3 +612,41 @@ def test_what_came_after_a_frame_that_is_tried_again_is_of_the_same_epoch() -> N
     assert [record.epoch for record in line.out] == [2] * 5
     assert line.dropped == {}
     assert line.in_use == 0
+
+
+@pytest.mark.parametrize("dies", [True, False])
+@pytest.mark.parametrize("poisoned", [True, False])
+def test_a_frame_that_fails_on_two_versions_is_at_fault(dies: bool, poisoned: bool) -> None:
+    """The first of them is told of; a frame that the second infers is no excuse for the first."""
+    harness = RouterHarness()
+    found: list[VersionRef] = []
+    harness.router = Router("yolo", harness.slot, lambda: harness.now, at_fault=found.append)
+    line = harness.line()
+    line.captures(2)
+    bad = harness.swap("bad")
+    if dies:
+        bad.dies()
+    good = harness.swap("good")
+    if not dies:
+        bad.faults()
+    assert good.seqs == [0, 1]
+    if poisoned:
+        (good.dies if dies else good.faults)()
+        good.restarts()
+    while good.has:
+        good.answers()
+    assert found == ([bad.ref] if poisoned else [])
+    assert line.seqs == ([1] if poisoned else [0, 1])
+
+
+def test_a_frame_that_fails_twice_on_one_version_is_no_excuse() -> None:
+    """Another version was never asked."""
+    harness = RouterHarness()
+    found: list[VersionRef] = []
+    harness.router = Router("yolo", harness.slot, lambda: harness.now, at_fault=found.append)
+    harness.line().captures(1)
+    engine = harness.swap("v1")
+    for _ in range(2):
+        engine.dies()
+        engine.restarts()
+    assert found == []
