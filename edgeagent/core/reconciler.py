@@ -117,7 +117,7 @@ def _apply(state: State, event: Event, now: float, policy: Policy) -> Step:
         case RefuseRequested():
             return shadow.refuse(state, event, now, policy)
         case PairsJudged():
-            return probation_watch.pairs_judged(shadow.pairs_judged(state, event), event, policy)
+            return probation_watch.pairs_judged(shadow.pairs_judged(state, event, now), event, policy)
         case ShadowFinished():
             return shadow.finished(state, event, now, policy)
         case MomentCame():

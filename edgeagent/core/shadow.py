@@ -30,6 +30,7 @@ from edgeagent.core.events import (
 )
 from edgeagent.core.lifecycle import Stage
 from edgeagent.core.policy import EntryTerms, Policy
+from edgeagent.core.probation import MIN_FAILING_S, keeps_failing
 from edgeagent.core.state import Candidate, Shadow, State
 from edgeagent.core.swap import swap_in
 from edgeagent.errors import ConflictError
@@ -49,6 +50,8 @@ def waits_for(c: Candidate, now: float, policy: Policy) -> str:
 
 def _has_seen_enough(s: Shadow, terms: EntryTerms, now: float, policy: Policy) -> bool:
     """Time alone proves nothing: without a frame it goes on, and without as much as it takes to tell."""
+    if s.skipped:
+        return True
     lacks = policy.pairs.shadow_needs_evidence and s.shortfall and not s.breach
     if s.pairs is None or not s.pairs.frames or lacks:
         return False
@@ -74,6 +77,7 @@ def bring_in(state: State, now: float, policy: Policy) -> Step:
         c = enter(c, Stage.SHADOW, now)
         commands = [PersistState()]
     c, more = _compared(state, c, now)
+    c = _unless_blind(state, c, now, policy)
     c, again = _awaiting(c, now, policy)
     if not waits_for(c, now, policy):
         state, swap = swap_in(probation_count.count(state, c), c, now, policy)
@@ -87,12 +91,24 @@ def _compared(state: State, c: Candidate, now: float) -> tuple[Candidate, list[C
     s = c.shadow
     if s and s.against == state.active:
         return c, []
-    new = Shadow(state.active, now)
+    new = Shadow(state.active, now, seen_at=now)
     if s:  # whatever it has waited for and has got, it keeps
         new = replace(
             new, approved_by=s.approved_by, awaits=s.awaits, awaits_since=s.awaits_since, moment=s.moment
         )
     return replace(c, shadow=new), [StartShadow(c.id, c.ref)]
+
+
+def _unless_blind(state: State, c: Candidate, now: float, policy: Policy) -> Candidate:
+    """While what serves keeps failing, and no frame has been seen by both for so long, evidence doesn't come; and the
+    candidate may be what mends it. Then it need see no more, unless a person is to decide."""
+    s, failures = c.shadow, state.run.failures
+    if s is None or failures is None or not keeps_failing(failures) or waits_for(c, now, policy) != "frames":
+        return c
+    if now - s.seen_at < MIN_FAILING_S or now - failures.last > policy.failure_window_s:
+        return c
+    why = f"{s.against.version} keeps failing, so that there is nothing to compare with: {failures.why}"
+    return replace(c, shadow=replace(s, skipped=why))
 
 
 def _awaiting(c: Candidate, now: float, policy: Policy) -> tuple[Candidate, list[Command]]:
@@ -125,12 +141,14 @@ def in_shadow(state: State, id: int) -> Candidate | None:
     return c if c and c.id == id and c.stage is Stage.SHADOW else None
 
 
-def pairs_judged(state: State, event: PairsJudged) -> State:
+def pairs_judged(state: State, event: PairsJudged, now: float) -> State:
     """What the candidate's shadow has seen until now."""
     c = state.candidate
     if c is None or c.shadow is None or c.ref != event.ref:
         return state
-    s = replace(c.shadow, pairs=event.summary, shortfall=event.shortfall)
+    s = c.shadow
+    is_new = event.summary.frames > (s.pairs.frames if s.pairs else 0)
+    s = replace(s, pairs=event.summary, shortfall=event.shortfall, seen_at=now if is_new else s.seen_at)
     return replace(state, candidate=replace(c, shadow=s))
 
 

@@ -80,8 +80,9 @@ class Shadow:
 
     against: the version that serves, with which it is compared; since: when that began; pairs: what they say until now;
     shortfall: what they don't suffice for; breach: what they say against it, where that is only told. approved_by:
-    whoever let it come in. awaits: the moment that is watched for,
-    since when, and why it has come. due: when the next Tick changes something.
+    whoever let it come in. awaits: the moment that is watched for, since when, and why it has come. due: when the next
+    Tick changes something. seen_at: when a frame was last seen by both, or it began; skipped: why it need see no more,
+    "" when it must.
     """
 
     against: VersionRef
@@ -94,6 +95,8 @@ class Shadow:
     awaits_since: float = 0.0
     moment: str = ""
     due: float | None = None
+    seen_at: float = 0.0
+    skipped: str = ""
 
 
 @dataclass(frozen=True)

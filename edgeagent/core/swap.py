@@ -34,7 +34,7 @@ def swap_in(state: State, c: Candidate, now: float, policy: Policy) -> Step:
         from_version=before.version if before else "",
         to_version=new.version,
         digest=new.digest,
-        why=c.goal.directive.reason,
+        why=_why(c),
         stages={**c.durations(now), **({"gap": now - gap.since} if gap else {})},
         gates=c.gates,
         from_digest=before.digest if before else "",
@@ -131,6 +131,12 @@ def _moment(c: Candidate, now: float) -> str:
     """For which moment it has waited, and how long; "" when for none."""
     s = c.shadow
     return f"{s.awaits}: {s.moment}, after {now - s.awaits_since:.1f} s" if s and s.moment else ""
+
+
+def _why(c: Candidate) -> str:
+    """The operator's reason, and why it didn't have to prove itself beside what served."""
+    skipped = f"SHADOW was skipped: {c.shadow.skipped}" if c.shadow and c.shadow.skipped else ""
+    return "; ".join(filter(None, (c.goal.directive.reason, skipped)))
 
 
 def _done(override: Override, new: VersionRef, now: float) -> Override:

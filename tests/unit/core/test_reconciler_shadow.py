@@ -319,6 +319,34 @@ def test_a_breach_may_only_be_reported() -> None:
     assert sees(node, 100, "too little was seen") == SWAPPED
 
 
+@pytest.mark.parametrize(
+    ("terms", "pairs_come", "skipped"),
+    [
+        ({"shadow": ShadowTerms(seconds=3600)}, False, True),
+        ({"shadow": ShadowTerms(seconds=3600)}, True, False),
+        ({"shadow": ShadowTerms(seconds=3600), "approval": "manual"}, False, False),
+    ],
+)
+def test_a_fix_does_not_wait_for_evidence_that_can_not_come(
+    terms: dict[str, Any], pairs_come: bool, skipped: bool
+) -> None:
+    """What serves keeps failing, and nothing else is there to go back to; the record says that it was skipped."""
+    node = in_shadow(**terms)
+    acts: list[Act] = []
+    for n in range(8):
+        node.now += 3.0
+        assert acts == []
+        if pairs_come:
+            assert sees(node, n + 1, "too little was seen") == []
+        acts = node.crashes("v1", "signal 11")
+        if acts:
+            break
+    assert (acts == SWAPPED) == skipped
+    if skipped:
+        assert "SHADOW was skipped: v1 keeps failing" in node.records[-1].why
+        assert node.state.candidate is None
+
+
 # -- the moment ---------------------------------------------------------------------------------------
 
 
