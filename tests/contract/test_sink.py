@@ -233,8 +233,9 @@ def test_one_that_hangs_stops_neither_the_one_beside_it_nor_the_line_for_long(
             await until(lambda: sinks.status()["each"][1]["written"] == HUNG_RECORDS)
             await until(lambda: sinks.status()["each"][0]["lost"])
             if lossless:
-                await until(lambda: pressure[-1:] == [False])
-            assert set(pressure) == ({True, False} if lossless else set())
+                await until(lambda: "hangs" in str(sinks.status()["errors"]) and pressure[-1:] != [True])
+            # None, where it had hung for longer than its patience before the loop came to look.
+            assert set(pressure) in ([{True, False}, set()] if lossless else [set()])
             assert list(sinks.status()["errors"]) == [sinks.status()["each"][0]["sink"]]
         await sinks.close(timeout_s=60)
         status, _ = sinks.status()["each"]

@@ -140,13 +140,17 @@ class NodeHarness(NodeRunner):
         return 0.0
 
 
-def assert_seamless(found: list[dict[str, Any]], first: int = 0) -> None:
-    """Every frame once, in order; one version an epoch, which grows by one; each result is of the weights it names."""
+def assert_seamless(found: list[dict[str, Any]], first: int = 0, silent: int = 0) -> None:
+    """Every frame once, in order; one version an epoch, which grows by one; each result is of the weights it names.
+
+    silent: so many versions may have come and gone without a result, and the same one serves again after them.
+    """
     assert [r["seq"] for r in found] == list(range(first, first + len(found)))
     for before, after in pairwise(found):
-        assert after["epoch"] - before["epoch"] in (0, 1), (before, after)
+        step = after["epoch"] - before["epoch"]
+        assert 0 <= step <= 1 + silent, (before, after)
         same = (before["version"], before["digest"]) == (after["version"], after["digest"])
-        assert same == (before["epoch"] == after["epoch"]), (before, after)
+        assert same == (step % 2 == 0), (before, after)
     for record in found:
         if record["version"] in CLASS_OF:
             assert [d["cls"] for d in record["detections"]] == [CLASS_OF[record["version"]]], record

@@ -28,8 +28,9 @@ def node(tmp_path: Path) -> Iterator[NodeHarness]:
         yield made
 
 
-def taken_back(node: NodeHarness, fault: str) -> str:
-    """Promote a faulty version, wait until it has served and the good one serves again; why, as the history says."""
+def taken_back(node: NodeHarness, fault: str, silent: int = 0) -> str:
+    """Promote a faulty version, wait until the good one serves again; why, as the history says. silent: 1, where its
+    first frame may have been its last."""
     weights = node.folder / f"{fault}.onnx"
     find_fault(fault).make(GOOD, weights)
     node.publish(fault, weights, claims=METADATA)
@@ -39,8 +40,9 @@ def taken_back(node: NodeHarness, fault: str) -> str:
     why = str(node.wait_history("rolled_back", "v2-good")["why"])
     node.wait_active("v2-good")
     records = node.wait_more(10)
-    assert_seamless(records)
-    assert list(dict.fromkeys(r["version"] for r in records)) == ["v2-good", fault]
+    assert_seamless(records, silent=silent)
+    served = list(dict.fromkeys(r["version"] for r in records))
+    assert served == ["v2-good", fault] or (silent and served == ["v2-good"])
     assert records[-1]["version"] == "v2-good"
     assert node.status()["pipelines"][PIPELINE]["dropped_by"].get("failed", 0) == 0
     return why
@@ -54,5 +56,5 @@ def test_what_only_live_frames_unmask_is_taken_back(node: NodeHarness) -> None:
 
 def test_a_frame_without_numbers_is_the_last_of_its_version(node: NodeHarness) -> None:
     """The version before, still warm, has that frame too: none is lost, and none comes out of order."""
-    why = taken_back(node, "nan")
+    why = taken_back(node, "nan", silent=1)
     assert "NaN" in why
