@@ -203,7 +203,7 @@ def _seen(pairs: PairSummary | None) -> str:
 
 
 def _against(breach: str | None) -> str:
-    return f"; pairs speak against it: {breach}" if breach else ""
+    return f"; seen against it: {breach}" if breach else ""
 
 
 def _waits(shadow: ShadowStatus) -> str:

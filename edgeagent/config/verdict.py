@@ -173,7 +173,8 @@ class ProbationConfig(Section):
     """The watch after a swap, during which the version before stays warm.
 
     longest: so many times as long at most, while too little was seen to tell whether it does no worse. on_breach: what
-    comes of pairs that speak against it; crashes, hangs and the limits of `judge.health` act in any case.
+    comes of pairs, or of this line's past, that speak against it; crashes, hangs and the limits of `judge.health` act
+    in any case.
     """
 
     seconds: float = Field(default=60.0, ge=0, le=86_400, allow_inf_nan=False)

@@ -159,11 +159,12 @@ class ShadowFinished:
 @dataclass(frozen=True)
 class ProbationBreached:
     """The version that serves does worse than it may on probation. summary: None where no pairs were needed to see
-    that."""
+    that; by_past: it was held against this line's past."""
 
     ref: VersionRef
     why: str
     summary: PairSummary | None = None
+    by_past: bool = False
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ def lacks_past(state: State) -> str:
     does, and when no version has served well here before it."""
     watch = state.run.probation
     is_alone = watch is not None and state.standby is None and rollback_target(state) is not None
-    return watch.past if watch and is_alone else ""
+    return watch.past if watch and is_alone and not watch.breach else ""
 
 
 def end_if_due(state: State, now: float, policy: Policy) -> Step:
@@ -41,7 +41,8 @@ def end_if_due(state: State, now: float, policy: Policy) -> Step:
         run = replace(state.run, probation=replace(watch, longer=True))
         return replace(state, run=run, probation_until=longest), []
     if watch.breach:
-        return end_probation(state, policy, f"pairs speak against it: {watch.breach}")
+        what = "pairs speak" if watch.pairs and watch.pairs.frames else "what was seen speaks"
+        return end_probation(state, policy, f"{what} against it: {watch.breach}")
     if past:
         why = f"the version before isn't loaded, and this line's past doesn't tell: {past}"
     return end_probation(state, policy, f"not judged by pairs: {why}" if why else "")

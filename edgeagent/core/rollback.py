@@ -112,13 +112,17 @@ def frame_at_fault(state: State, event: FrameAtFault, now: float) -> Step:
 
 
 def probation_breached(state: State, event: ProbationBreached, now: float, policy: Policy) -> Step:
-    """The version on probation does worse than the one before; go back, unless that was seen by pairs, and what they
-    say is only to be told."""
+    """The version on probation does worse than the one before; go back. That is only told where pairs show it, or this
+    line's past, and the operator wants it so; and where there is nothing to go back to."""
     watch = state.run.probation
     if event.ref != state.active or watch is None:
         return state, []
-    reported = "probation" in policy.pairs.reports and event.summary is not None
-    watch = replace(watch, pairs=event.summary or watch.pairs, breach=event.why if reported else "")
+    by_finds = event.summary is not None or event.by_past
+    is_stuck = state.standby is None and not (policy.stop_start and rollback_target(state))
+    reported = is_stuck or (by_finds and "probation" in policy.pairs.reports)
+    if reported and watch.breach:
+        return state, []
+    watch = replace(watch, pairs=event.summary or watch.pairs, breach=event.why if reported else watch.breach)
     state = replace(state, run=replace(state.run, probation=watch))
     if reported:
         ref, seen = event.ref, event.summary

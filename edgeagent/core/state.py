@@ -190,7 +190,7 @@ class BegunProbations:
 class Probation:
     """The watch over the version that serves. since: when it began, monotonic seconds; seconds: how long it takes;
     may_be_slow: the operator lets it be so; longer: it goes on, for too little was seen; pairs: what they say until
-    now; shortfall: what they don't suffice for; breach: what they say against it, where that is only told. Where
+    now; shortfall: what they don't suffice for; breach: what speaks against it, where that is only told. Where
     nothing is compared with it, past: what this line's past doesn't suffice for, "" when it does; past_waits: time
     would change that."""
 

@@ -10,6 +10,8 @@ from collections.abc import Callable
 from datetime import datetime
 from math import inf
 
+import structlog
+
 from edgeagent.core.events import Event, PastJudged, ProbationBreached
 from edgeagent.core.past import MAX_CLASSES, Block, PastLimits, lacks_blocks, lacks_past, past_breach
 from edgeagent.core.state import VersionRef
@@ -17,6 +19,8 @@ from edgeagent.serving.engine_process import Engine
 from edgeagent.serving.router import Router
 from edgeagent.sinks.port import Record
 from edgeagent.update.line_past import LinePast
+
+_log = structlog.get_logger(__name__)
 
 LATE = 2.0
 """A block that took so many times as long had no frames for a while, and says nothing."""
@@ -121,7 +125,8 @@ class PastWatch:
             return
         if why := past_breach(self._run, past, self._names, limits):
             self._breached = True
-            self._report(ProbationBreached(ref, why))
+            _log.warning("past.breach", version=ref.version, why=why)
+            self._report(ProbationBreached(ref, why, by_past=True))
             return
         now = self._local_time()
         if lacks := lacks_past(past, now.hour + now.minute / 60, self._names, limits):

@@ -187,3 +187,29 @@ def test_a_watch_without_data_ends_with_a_word_about_that() -> None:
         assert node.state.last_known_good == ref("v2")
         assert "this line's past doesn't tell" in node.records[-1].why
         assert why in node.records[-1].why
+
+
+def test_what_the_past_says_may_only_be_reported() -> None:
+    """As what pairs say; the limits of health act in any case."""
+    reports = replace(STOP_START, pairs=replace(STOP_START.pairs, reports=frozenset({"probation"})))
+    node = on_probation()
+    node.policy = reports
+    assert node.on(ProbationBreached(ref("v2"), "it finds 0.0 objects", by_past=True)) == []
+    assert (node.records[-1].result, node.records[-1].why) == ("reported", "it finds 0.0 objects")
+    node.after(node.policy.probation_s)
+    assert node.records[-1].why == "what was seen speaks against it: it finds 0.0 objects"
+    other = on_probation()
+    other.policy = reports
+    (act,) = other.on(ProbationBreached(ref("v2"), "its memory grows"))
+    assert isinstance(act, PrepareCandidate)
+
+
+def test_what_has_nothing_to_go_back_to_is_told_once() -> None:
+    """It goes on, and doesn't become stable without a word."""
+    node = on_probation()
+    node.policy = POLICY
+    for _ in range(3):
+        assert node.on(ProbationBreached(ref("v2"), "its memory grows")) == []
+    assert [record.result for record in node.records].count("reported") == 1
+    node.after(node.policy.probation_s)
+    assert node.records[-1].why == "what was seen speaks against it: its memory grows"
