@@ -106,7 +106,8 @@ def failed(state: State, c: Candidate, event: CandidateFailed, now: float, polic
     if not event.transient or alone:
         state, commands = reject(state, c, event, now, policy)
         return state, [*ended, *commands]
-    saved: list[Command] = [PersistState()] if c.stage is Stage.WARMING else ended
+    was_counted = c.stage is Stage.WARMING or (c.shadow is not None and c.shadow.counted)
+    saved: list[Command] = [*ended, PersistState()] if was_counted else ended
     state = probation_count.uncount(state, c)
     delay = min(policy.retry_max_s, policy.retry_min_s * 2 ** min(c.attempt - 1, 16))
     return replace(state, candidate=wait(c, now + delay, event.why, now), last_error=event.why), saved

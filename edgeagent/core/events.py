@@ -186,6 +186,13 @@ class MomentCame:
 
 
 @dataclass(frozen=True)
+class StateSaved:
+    """The answer to SaveFirst: the disk has it, or doesn't take it just now."""
+
+    id: int
+
+
+@dataclass(frozen=True)
 class EngineRetired:
     """An engine that was swapped out has finished its frames, and its worker is gone."""
 
@@ -216,6 +223,7 @@ Event = (
     | ProbationBreached
     | PastJudged
     | MomentCame
+    | StateSaved
     | EngineRetired
     | Tick
 )
@@ -305,6 +313,13 @@ class PersistState:
 
 
 @dataclass(frozen=True)
+class SaveFirst:
+    """Write the state to disk before the candidate of this id is swapped in; report with StateSaved."""
+
+    id: int
+
+
+@dataclass(frozen=True)
 class AppendAudit:
     """A decision, for the audit log. `stages` in seconds; `gates`: what they found in `to_version`.
 
@@ -341,6 +356,7 @@ Command = (
     | RetireEngine
     | CheckStore
     | PersistState
+    | SaveFirst
     | AppendAudit
 )
 

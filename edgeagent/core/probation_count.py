@@ -32,7 +32,8 @@ def count(state: State, c: Candidate) -> State:
 def uncount(state: State, c: Candidate) -> State:
     """The candidate isn't swapped in after all, or the node ends in order before that: no more is it counted, if it
     was."""
-    return _less(state) if c.stage in (Stage.WARMING, Stage.READY) and _times(state, c) else state
+    counts = c.stage in (Stage.WARMING, Stage.READY) or (c.shadow is not None and c.shadow.counted)
+    return _less(state) if counts and _times(state, c) else state
 
 
 def uncount_active(state: State) -> State:

@@ -34,6 +34,7 @@ from edgeagent.core.events import (
     RollbackRequested,
     ShadowFinished,
     StageReached,
+    StateSaved,
     Step,
     StoreChecked,
     Tick,
@@ -124,6 +125,8 @@ def _apply(state: State, event: Event, now: float, policy: Policy) -> Step:
             return shadow.moment_came(state, event, now, policy)
         case PastJudged():
             return probation_watch.past_judged(state, event, policy)
+        case StateSaved(id):
+            return shadow.saved(state, id), []
         case ProbationBreached():
             return probation_breached(state, event, now, policy)
         case FramesSeen():

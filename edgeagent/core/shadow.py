@@ -24,6 +24,7 @@ from edgeagent.core.events import (
     PairsJudged,
     PersistState,
     RefuseRequested,
+    SaveFirst,
     ShadowFinished,
     StartShadow,
     Step,
@@ -76,12 +77,19 @@ def bring_in(state: State, now: float, policy: Policy) -> Step:
         state = probation_count.uncount(state, c)
         c = enter(c, Stage.SHADOW, now)
         commands = [PersistState()]
+    if c.shadow and c.shadow.counted:
+        if c.shadow.against == state.active:
+            return swap_in(state, c, now, policy) if c.shadow.saved else (state, commands)
+        state, commands = probation_count.uncount(state, c), [PersistState()]
     c, more = _compared(state, c, now)
     c = _unless_blind(state, c, now, policy)
     c, again = _awaiting(c, now, policy)
     if not waits_for(c, now, policy):
-        state, swap = swap_in(probation_count.count(state, c), c, now, policy)
-        return state, [*commands, *swap]
+        # That it is tried is on disk before it serves, in case that the node dies of it.
+        assert c.shadow is not None
+        state = probation_count.count(state, c)
+        state = replace(state, candidate=replace(c, shadow=replace(c.shadow, counted=True)))
+        return state, [*commands, *more, SaveFirst(c.id)]
     return replace(state, candidate=c), [*commands, *more, *again]
 
 
@@ -172,6 +180,14 @@ def finished(state: State, event: ShadowFinished, now: float, policy: Policy) ->
         )
         return replace(state, candidate=replace(c, shadow=replace(s, breach=event.why))), [record]
     return _refused(state, replace(c, shadow=s), event.why, now, policy)
+
+
+def saved(state: State, id: int) -> State:
+    """The disk holds that the candidate is tried, or can't: it is swapped in all the same."""
+    c = in_shadow(state, id)
+    if c is None or c.shadow is None or not c.shadow.counted:
+        return state
+    return replace(state, candidate=replace(c, shadow=replace(c.shadow, saved=True)))
 
 
 def moment_came(state: State, event: MomentCame, now: float, policy: Policy) -> Step:

@@ -82,7 +82,7 @@ class Shadow:
     shortfall: what they don't suffice for; breach: what they say against it, where that is only told. approved_by:
     whoever let it come in. awaits: the moment that is watched for, since when, and why it has come. due: when the next
     Tick changes something. seen_at: when a frame was last seen by both, or it began; skipped: why it need see no more,
-    "" when it must.
+    "" when it must. counted: it waits for nothing but the disk, which is to hold that it was tried; saved: that too.
     """
 
     against: VersionRef
@@ -97,6 +97,8 @@ class Shadow:
     due: float | None = None
     seen_at: float = 0.0
     skipped: str = ""
+    counted: bool = False
+    saved: bool = False
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Protocol
@@ -25,8 +26,10 @@ from edgeagent.core.events import (
     PrepareCandidate,
     ReplaceEngine,
     RetireEngine,
+    SaveFirst,
     StageReached,
     StartShadow,
+    StateSaved,
     StopServing,
     StoreChecked,
     Swap,
@@ -246,6 +249,9 @@ class Updater:
                 self._tasks.start(self._check_store(version))
             case PersistState():
                 self._observer.save(self.state)
+            case SaveFirst(id):
+                self._observer.save(self.state)
+                self._tasks.start(self._saved(id))
             case AppendAudit():
                 on_probation = self.state.stage is Stage.PROBATION
                 self._observer.record(self.state.model, self._watch.told(command, on_probation))
@@ -321,6 +327,11 @@ class Updater:
         await self._engines.drain(engine)
         _log.info("engine.retired", model=self.state.model, version=engine.ref.version)
         self.handle(EngineRetired(engine.ref))
+
+    async def _saved(self, id: int) -> None:
+        with suppress(OSError):  # a disk that takes nothing is no reason to serve nothing new
+            await self._observer.saved(self.state.model)
+        self.handle(StateSaved(id))
 
     async def _check_store(self, version: str) -> None:
         fingerprint = ""

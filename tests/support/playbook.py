@@ -2,8 +2,8 @@
 """The reconciler on paper: events go in, commands come out, and the state is kept between them.
 
 `on` answers with what is to be done (PrepareCandidate, Cancel, StartShadow, AwaitMoment, Swap, ReplaceEngine,
-RetireEngine); AppendAudit, PersistState and CheckStore are kept aside, in `records`, `saved` and `checks`, so that a
-test reads as the protocol.
+RetireEngine); AppendAudit, PersistState, SaveFirst and CheckStore are kept aside, in `records`, `saved` and `checks`,
+so that a test reads as the protocol. The disk takes what is saved at once, unless `disk_takes` says otherwise.
 """
 
 from __future__ import annotations
@@ -24,8 +24,10 @@ from edgeagent.core.events import (
     PrepareCandidate,
     ReplaceEngine,
     RetireEngine,
+    SaveFirst,
     StageReached,
     StartShadow,
+    StateSaved,
     StopServing,
     StoreChecked,
     Swap,
@@ -77,15 +79,21 @@ class Playbook:
         self.checks: list[str] = []  # versions that the store was asked about
         self.looks = 0
         self.saved = to_json(self.state)
+        self.disk_takes = True
 
     def on(self, event: Event) -> list[Act]:
         """What is to be done about it."""
         self.state, commands = react(self.state, event, self.now, self.policy)
         self.records += [c for c in commands if isinstance(c, AppendAudit)]
         self.checks += [c.version for c in commands if isinstance(c, CheckStore)]
-        if any(isinstance(c, PersistState) for c in commands):
+        if any(isinstance(c, PersistState | SaveFirst) for c in commands):
             self.saved = json.loads(json.dumps(to_json(self.state)))
-        return [c for c in commands if not isinstance(c, AppendAudit | PersistState | CheckStore)]
+        aside = AppendAudit | PersistState | SaveFirst | CheckStore
+        acts: list[Act] = [c for c in commands if not isinstance(c, aside)]
+        for command in commands:
+            if isinstance(command, SaveFirst) and self.disk_takes:
+                acts += self.on(StateSaved(command.id))
+        return acts
 
     def after(self, seconds: float) -> list[Act]:
         """What is to be done when so much time has passed."""

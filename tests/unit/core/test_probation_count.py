@@ -9,7 +9,14 @@ from dataclasses import replace
 import pytest
 
 from edgeagent.core.directive import Directive
-from edgeagent.core.events import PromoteRequested, RollbackRequested
+from edgeagent.core.events import (
+    ApproveRequested,
+    PromoteRequested,
+    RefuseRequested,
+    RollbackRequested,
+    StateSaved,
+    Swap,
+)
 from edgeagent.core.lifecycle import Stage
 from edgeagent.core.probation_count import ended_in_order
 from edgeagent.core.state import from_json, to_json
@@ -177,3 +184,32 @@ def test_it_outlives_a_restart_and_an_earlier_release_may_know_nothing_of_it() -
     assert from_json("yolo", saved).begun_probations == node.state.begun_probations
     del saved["begun_probations"]
     assert from_json("yolo", saved) == replace(from_json("yolo", to_json(node.state)), begun_probations=None)
+
+
+@pytest.mark.parametrize("end", ["swap", "refused", "crash", "another"])
+def test_out_of_shadow_it_is_counted_on_disk_before_it_serves(end: str) -> None:
+    """Not while it sees frames only; and what ends while the disk is at work counts no more."""
+    node = Playbook().serves("v1")
+    node.on(intent("v2", 2, approval="manual"))
+    node.passes()
+    assert "begun_probations" not in node.saved
+    node.disk_takes = False
+    assert node.on(ApproveRequested("Ada")) == []
+    assert node.saved["begun_probations"]["times"] == 1
+    assert node.state.active == ref("v1")
+    c = node.state.candidate
+    assert c is not None
+    match end:
+        case "swap":
+            assert node.on(StateSaved(c.id)) == [Swap(ref("v2"), 2)]
+            assert node.saved["begun_probations"]["times"] == 1
+            return
+        case "refused":
+            node.on(RefuseRequested("Ada", "misses dents"))
+        case "crash":
+            node.fails("killed", transient=True)
+        case "another":
+            node.on(intent("v3", 3))
+    assert node.state.begun_probations is None
+    assert "begun_probations" not in node.saved
+    assert node.on(StateSaved(c.id)) == []

@@ -44,9 +44,11 @@ from edgeagent.core.events import (
     ReplaceEngine,
     RetireEngine,
     RollbackRequested,
+    SaveFirst,
     ShadowFinished,
     StageReached,
     StartShadow,
+    StateSaved,
     StopServing,
     StoreChecked,
     Swap,
@@ -103,6 +105,12 @@ UNPROVEN = [Stage.VERIFYING, Stage.PREPARING, Stage.GATING, Stage.WARMING, Stage
 PROVEN = [Stage.VERIFYING, Stage.PREPARING, Stage.WARMING, Stage.READY]
 
 
+def candidate_is_counted(state: State) -> bool:
+    """Whether the candidate waits for the disk only."""
+    c = state.candidate
+    return c is not None and c.shadow is not None and c.shadow.counted
+
+
 class Work:
     """What the executor does for one candidate or rebuild: the stages still ahead, the content that it found, the form
     that it makes for the frames of now."""
@@ -130,6 +138,7 @@ class Node(RuleBasedStateMachine):
         self.shadow: tuple[int, VersionRef] | None = (
             None  # id and version of the engine that sees frames, too
         )
+        self.saving = 0  # id of the candidate whose trial is to be on disk before it serves
         self.awaited = 0  # id of the candidate whose moment is watched for
         self.rebuild: Work | None = None
         self.rebuilt: VersionRef | None = None  # of the engine that is ready to take over
@@ -222,6 +231,11 @@ class Node(RuleBasedStateMachine):
                 self.asked.append(version)
             case PersistState():
                 self.saved = json.loads(json.dumps(to_json(self.state)))
+            case SaveFirst(id):
+                assert self.shadow
+                assert self.shadow[0] == id
+                self.saved = json.loads(json.dumps(to_json(self.state)))
+                self.saving = id
             case AppendAudit():
                 assert all(seconds >= 0 for seconds in command.stages.values())
 
@@ -320,6 +334,13 @@ class Node(RuleBasedStateMachine):
         assert self.shadow
         self.handle(CandidateFailed(self.shadow[0], "crashed", from_outside))
         assert self.shadow is None
+
+    @precondition(lambda self: self.saving)
+    @rule()
+    def the_disk_has_it(self) -> None:
+        id, self.saving = self.saving, 0
+        self.handle(StateSaved(id))
+        assert self.shadow is None or self.shadow[0] != id or not candidate_is_counted(self.state)
 
     @precondition(lambda self: self.awaited)
     @rule()
