@@ -58,10 +58,11 @@ def read_set(layout: Layout, names: Sequence[str], most: int = 0) -> LabelledSet
     """Read the labels of a set. names: of the classes, where the set names none. most: pictures to take, 0: all; of
     more a sample is taken, always the same, and with it all pictures that show what must be found.
 
-    Raises UsageError: no labels, labels that are none, a class number without a name, what must be found isn't there.
+    Raises UsageError: no labels, labels that are none, a class number without a name, what must be found isn't
+    there, or is on more pictures than are to be taken.
     """
     must = _must_find(layout)
-    chosen = _sample(layout.pictures, most, {entry.picture for entry in must})
+    chosen = _sample(layout, most, {entry.picture for entry in must})
     known = layout.names or tuple(names)
     pictures = [_read(picture, known, layout.where) for picture in chosen]
     if not any(p.labels for p in pictures):
@@ -107,11 +108,19 @@ def _read(picture: Picture, names: Sequence[str], where: str) -> LabelledPicture
     return LabelledPicture(picture, labels, {})
 
 
-def _sample(pictures: Sequence[Picture], most: int, must: set[str]) -> list[Picture]:
+def _sample(layout: Layout, most: int, must: set[str]) -> list[Picture]:
     """At most `most` of them, but those that must be seen in any case: by the hash of their names, so that the same are
     taken every time, and not the ones that happened to come first."""
+    pictures = layout.pictures
     if not most or len(pictures) <= most:
         return list(pictures)
+    needed = sum(any(_is_called(p, name) for name in must) for p in pictures)
+    if needed > most:
+        raise UsageError(
+            f"{MUST_FIND} of {layout.where}",
+            f"names objects on {needed} pictures, and max_pictures is {most}: each of them has to be looked at",
+            f"set golden.max_pictures to {needed} or more, or name fewer",
+        )
     order = sorted(
         pictures,
         key=lambda p: (

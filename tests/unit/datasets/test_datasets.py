@@ -132,6 +132,18 @@ def test_must_find_that_is_nowhere(tmp_path: Path, entry: str, why: str) -> None
         read(tmp_path)
 
 
+def test_more_must_be_found_than_pictures_are_taken(tmp_path: Path) -> None:
+    """That is said, and not that a picture isn't there."""
+    golden_set(tmp_path, 40)
+    entries = [f"- {{picture: {n:04}.png, class: scratch}}\n" for n in range(12)]
+    (tmp_path / "must_find.yaml").write_text("".join(entries))
+    with pytest.raises(
+        UsageError, match=r"objects on 12 pictures, and max_pictures is 10.*max_pictures to 12"
+    ):
+        read(tmp_path, most=10)
+    assert len(read(tmp_path, most=12).pictures) == 12
+
+
 # -- what is wrong -----------------------------------------------------------------------------------
 
 
