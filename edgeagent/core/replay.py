@@ -49,6 +49,7 @@ class ReplayLimits:
         """As `core.differences` takes them."""
         return PairLimits(
             alpha=self.alpha,
+            least_loss=self.lost,  # what may be lost, may be so however surely
             lost=self.lost,
             lost_anyway=self.lost_anyway,
             moved=self.moved,

@@ -179,3 +179,13 @@ def test_a_class_that_was_split_is_not_renamed() -> None:
     assert (figures["lost"], figures["gained"], figures["renamed"]) == (0, 0, 0)
     reasons, _ = judged(active, changed(split, lambda box, random: None if box[5] == 1 else box))
     assert "dent" in reasons[0]
+
+
+def test_what_may_be_lost_may_be_lost_however_surely() -> None:
+    """A bolt that the active version takes for a scratch on every frame: the operator can let that go."""
+    parts: list[Box] = [(10.0 + n, 10.0, 60.0 + n, 60.0, 0.9, 0) for n in range(100)]
+    active: Frames = [[part, (300.0, 200.0, 400.0, 300.0, 0.6, 0)] for part in parts]
+    candidate: Frames = [[part] for part in parts]
+    for allowed, is_refused in ((0.05, True), (0.4, True), (0.6, False)):
+        limits = replace(LIMITS, lost=allowed, lost_anyway=allowed)
+        assert bool(judged(active, candidate, limits)[0]) == is_refused
