@@ -9,6 +9,7 @@ from typing import Any
 
 import cv2
 import numpy as np
+import pytest
 
 from edgeagent.testing import wait_for
 from tests.support.line import NodeHarness, assert_seamless
@@ -25,6 +26,7 @@ def golden_set(folder: Path) -> Path:
     return folder
 
 
+@pytest.mark.soak
 def test_results_that_drift_are_said(harness: NodeHarness) -> None:
     """The first replay is what later ones are held against; no frame of the line notices. What differs then is in the
     history, in the status and in the metrics."""

@@ -48,6 +48,7 @@ def taken_back(node: NodeHarness, fault: str, silent: int = 0) -> str:
     return why
 
 
+@pytest.mark.soak
 def test_what_only_live_frames_unmask_is_taken_back(node: NodeHarness) -> None:
     """By the objects that the version before finds on the same frames; nothing is lost."""
     why = taken_back(node, "lab-light")

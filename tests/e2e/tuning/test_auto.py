@@ -255,6 +255,7 @@ def test_node_killed_while_it_prepares(harness: NodeHarness) -> None:
     assert [version for version, _ in groupby(r["version"] for r in found)] == ["v1", "pt", "v1"]
 
 
+@pytest.mark.soak
 def test_measuring_worker_killed(harness: NodeHarness) -> None:
     """Somebody else's kill says nothing of its variant: it is measured again, and the version serves."""
     harness.publish("v1")
