@@ -209,6 +209,7 @@ def _best(entries: list[_Entry], kind: str) -> _Entry:
 
 def node_round(bench_node: BenchNode, seconds: float) -> dict[str, Any]:
     """Start the node, let it run for so long after its first results, stop it."""
+    bench_node.tune("v1")
     bench_node.forget_records()
     bench_node.start("v1")
     try:
