@@ -52,8 +52,7 @@ def rollback(
 
     path = "/rollback" if model is None else f"/api/models/{check_name('model', model)}/rollback"
     body = {"by": by or user()} | ({} if if_epoch is None else {"if_epoch": if_epoch})
-    answer = ask(url, path, token_file, body, Tls(ca_file, cert_file, key_file))
-    typer.echo(json.dumps(answer, ensure_ascii=False))
+    _post(path, url, token_file, body, Tls(ca_file, cert_file, key_file))
 
 
 def approve(
@@ -92,7 +91,12 @@ def refuse(
 def _decide(verb: str, model: str, url: str, token_file: Path | None, body: dict[str, str], tls: Tls) -> None:
     from edgeagent.core.model import check_name
 
-    answer = ask(url, f"/api/models/{check_name('model', model)}/{verb}", token_file, body, tls)
+    _post(f"/api/models/{check_name('model', model)}/{verb}", url, token_file, body, tls)
+
+
+def _post(path: str, url: str, token_file: Path | None, body: dict[str, Any], tls: Tls) -> None:
+    """Ask the node for it, and print its answer."""
+    answer = ask(url, path, token_file, body, tls)
     typer.echo(json.dumps(answer, ensure_ascii=False))
 
 

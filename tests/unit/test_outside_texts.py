@@ -190,21 +190,17 @@ def test_what_a_host_costs_grows_as_it_does() -> None:
     check_growth(host_name)
 
 
+def failed_task(text: str) -> Any:
+    """What the node has of a worker that says this of its failure."""
+    said = {"what": text, "why": text, "todo": text}
+    rest = {"transient": True, "fingerprint": "", "wrong_input": False}
+    return decode(message(10, "TaskFailed", **said, **rest))
+
+
 def test_what_stays_of_a_text_is_bounded() -> None:
     """Of what a worker, a key and the API say."""
     text = "word " * 5000
-    failed: Any = decode(
-        message(
-            10,
-            "TaskFailed",
-            what=text,
-            why=text,
-            todo=text,
-            transient=True,
-            fingerprint="",
-            wrong_input=False,
-        )
-    )
+    failed = failed_task(text)
     assert len(failed.why) == MAX_TEXT
     assert len(str(failed)) == MAX_TEXT
     assert failed.why.endswith("…")
@@ -217,18 +213,7 @@ def test_what_stays_of_a_text_is_bounded() -> None:
 def test_secrets_go_when_a_text_comes_in() -> None:
     """Where it comes in, so that whoever shows it later need not think of them."""
     text = "no rtsp://admin:pa55@cam/1?token=pa55"
-    failed: Any = decode(
-        message(
-            10,
-            "TaskFailed",
-            what=text,
-            why=text,
-            todo=text,
-            transient=True,
-            fingerprint="",
-            wrong_input=False,
-        )
-    )
+    failed = failed_task(text)
     lost: Any = decode(message(8, "SourceState", state="lost", why=text, position=None, skipped=0))
     directive = decode_directive("k", key_value(reason=text, by=text), "1")
     saved = directive_from_json({"version": "v", "wish": "w", "by": text, "reason": text})
