@@ -12,6 +12,8 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass
 
+from edgeagent.core.quantiles import quantile
+
 
 @dataclass(frozen=True)
 class PaceLimits:
@@ -75,5 +77,4 @@ class PairPace:
 
 
 def _quantile(times: deque[float]) -> float:
-    ordered = sorted(times)
-    return ordered[min(len(ordered) - 1, int(_QUANTILE * len(ordered)))]
+    return quantile(sorted(times), _QUANTILE)

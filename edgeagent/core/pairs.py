@@ -16,6 +16,7 @@ from math import ceil, inf, log, log10
 
 from edgeagent.core.boxes import Box, are_numbers, without_split
 from edgeagent.core.differences import Counts, Differences, Finding, PairLimits, total
+from edgeagent.core.quantiles import quantile
 from edgeagent.core.tracks import Follower, Track, sightings
 
 __all__ = ["ClassPairs", "FramePair", "Latency", "PairLimits", "PairSummary", "PairTally"]
@@ -308,4 +309,4 @@ def _latency(times: deque[float]) -> Latency:
     if not times:
         return Latency()
     ordered = sorted(times)
-    return Latency(*(round(ordered[min(len(ordered) - 1, int(q * len(ordered)))], 2) for q in (0.5, 0.95)))
+    return Latency(*(round(quantile(ordered, q), 2) for q in (0.5, 0.95)))

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
+from edgeagent.core.quantiles import quantile
 from edgeagent.demo.scoring import Found, match
 from edgeagent.scenes.conveyor import Truth
 
@@ -152,7 +153,7 @@ def found_in(record: Mapping[str, Any]) -> list[Found]:
 def latency_ms(frames: Iterable[Seen], q: float) -> float | None:
     """A quantile (0 to 1) of the latency; None without frames."""
     ordered = sorted(f.latency_ms for f in frames)
-    return ordered[min(len(ordered) - 1, int(q * len(ordered)))] if ordered else None
+    return quantile(ordered, q) if ordered else None
 
 
 def longest_gap_ms(frames: Sequence[Seen]) -> float:

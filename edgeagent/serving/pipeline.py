@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Callable
 
 from edgeagent.config import PipelineConfig
+from edgeagent.core.quantiles import quantile
 from edgeagent.observe.bus import Bus, SinkFailed, SourceFailed, WorkerRestarted
 from edgeagent.observe.metrics import Metrics
 from edgeagent.serving.camera import Capture, CaptureObserver, CaptureSettings
@@ -85,8 +86,7 @@ class Pipeline:
     def latency_quantiles(self, *shares: float) -> list[float | None]:
         """Seconds from capture to result that these shares of the last frames didn't exceed; None before the first."""
         ordered = sorted(self._latencies)
-        last = len(ordered) - 1
-        return [ordered[min(last, int(share * len(ordered)))] if ordered else None for share in shares]
+        return [quantile(ordered, share) if ordered else None for share in shares]
 
     def _captured(self, frame: Frame) -> None:
         self._router.captured(self.route, frame)

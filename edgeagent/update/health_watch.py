@@ -12,6 +12,7 @@ from math import inf
 from pathlib import Path
 
 from edgeagent.core.health import HealthLimits, HealthWindow, health_breach
+from edgeagent.core.quantiles import quantile
 from edgeagent.core.state import VersionRef
 from edgeagent.serving.engine_process import Engine
 from edgeagent.serving.frame_tally import FrameWindow
@@ -133,7 +134,7 @@ class HealthWatch:
         ordered, dropped = sorted(self._latencies), self._frames.dropped if self._frames else {}
         worker = self._engine.worker if self._engine else None
         starved = self._processor is not None and self._processor.waited() > STARVED
-        p95, p99 = (0.0, 0.0) if starved else (_quantile(ordered, 0.95), _quantile(ordered, 0.99))
+        p95, p99 = (quantile(ordered, q) if ordered and not starved else 0.0 for q in (0.95, 0.99))
         return HealthWindow(
             seconds=now - self._since,
             frames=len(ordered),
@@ -145,7 +146,3 @@ class HealthWatch:
             memory_mb=worker.memory_bytes() / (1 << 20) if worker else 0.0,
             silence_s=max(self._silence, now - self._found_at),
         )
-
-
-def _quantile(ordered: list[float], share: float) -> float:
-    return ordered[min(len(ordered) - 1, int(share * len(ordered)))] if ordered else 0.0
