@@ -31,16 +31,18 @@ def test_zookeeper(harness: NodeHarness, tmp_path: Path) -> None:
         assert json.loads(value)["node"] == "node-under-test"
         assert about.ephemeralOwner
 
-        server.freeze()
-        time.sleep(2.5)  # longer than the sessions that this server keeps
-        server.thaw()
-        wait_for(
-            lambda: (
-                (read := _read(server, f"/plant{PRESENCE}"))
-                and read[1].ephemeralOwner != about.ephemeralOwner
-            ),
-            "presence in another session",
-        )
+        def owner() -> int:
+            read = _read(server, f"/plant{PRESENCE}")
+            return int(read[1].ephemeralOwner) if read else 0
+
+        def has_ended() -> bool:
+            server.freeze()
+            time.sleep(2.5)  # longer than the sessions that this server keeps
+            server.thaw()  # a sign of life that lay ready may still come first
+            return owner() != about.ephemeralOwner
+
+        wait_for(has_ended, "the end of the session")
+        wait_for(lambda: owner() not in (0, about.ephemeralOwner), "presence in another session")
         server.write(f"/plant{CURRENT}", b"v2")
         node.wait_active("v2")
         harness.wait_more(3)

@@ -26,6 +26,16 @@ def test_a_frame_that_fails_on_both_quarantines_nobody() -> None:
     assert rejected(node) == ["v2"]
 
 
+def test_a_frame_that_is_found_at_fault_late_has_the_version_tried_at_once() -> None:
+    """The while to wait is over by then."""
+    node = Playbook().serves("v1")
+    node.on(intent("v2", 2))
+    node.passes()
+    node.crashes("v2")
+    assert node.after(31) == []
+    assert begun(node.on(FrameAtFault(ref("v2")))) == ["v2"]
+
+
 def test_what_pairs_say_is_not_taken_back_for_a_frame() -> None:
     """Only who was taken back for a failure can be cleared by a frame."""
     node = Playbook().serves("v1")
