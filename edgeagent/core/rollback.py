@@ -105,7 +105,9 @@ def frame_at_fault(state: State, event: FrameAtFault, now: float) -> Step:
     kept = tuple(r for r in state.rejections if (r.digest, r.stage) != (ref.digest, Stage.PROBATION))
     state = replace(state, rejections=kept, last_error=why, run=replace(state.run, blamed=None))
     wanted, c = goal(state), state.comeback
-    due = c.until if c and c.until and now < c.until else None  # over: it begins at once, as all that is wanted
+    due = (
+        c.until if c and c.until and now < c.until else None
+    )  # over: it begins at once, as all that is wanted
     if wanted and wanted.version == ref.version and due and state.candidate is None:
         state = begin_later(state, wanted, due, why, now)
     record = AppendAudit("probation", "cleared", "edgeagent", "", ref.version, ref.digest, why)
