@@ -25,8 +25,9 @@ from edgeagent.testing import MODEL, wait_for
 PATIENCE_S = 300.0
 ROUNDS, PHASE_S = 3, 36.0
 """Of the measurement of what guards cost: 36 s are over a thousand frames at 30 a second."""
-AGAIN_SHADOW_S, AGAIN_PROBATION_S = 4.0, 8.0
-"""Of the same weights, promoted again and again."""
+AGAIN_SHADOW_S, AGAIN_PROBATION_S = 4.0, 16.0
+"""Of the same weights, promoted again and again: three windows of the limits without statistics."""
+COST_FPS = 30.0
 V1_RECALL = 0.15
 """Below what v1 finds of the scratches."""
 _MARGIN_S = 2.0
@@ -116,7 +117,7 @@ def cost(folder: Path, quick: bool) -> list[Cost]:
     windows: dict[str, list[tuple[float, float]]] = {"nothing": [], "a shadow": [], "a paired probation": []}
     with (
         etcd_in(folder / "cost") as etcd,
-        FaultNode(folder / "cost" / "node", etcd, {}, live=True) as node,
+        FaultNode(folder / "cost" / "node", etcd, {}, live=True, fps=COST_FPS) as node,
     ):
         node.publish_copy("good")
         node.start("good")
