@@ -139,18 +139,27 @@ class EtcdConfigStore:
         self, expected: Sequence[Expected], writes: Mapping[str, bytes | None], lease: Lease | None = None
     ) -> Outcome:
         """See KeyValueStore.compare_and_set; one transaction. Raises UsageError if etcd refuses it."""
-        request = rpc.TxnRequest(
-            compare=[compare for e in expected for compare in _compares(e)],
-            success=[_operation(key, value, lease) for key, value in writes.items()],
-        )
+        compare = [compare for e in expected for compare in _compares(e)]
+        if not writes:
+            return self._check(expected, compare)
+        success = [_operation(key, value, lease) for key, value in writes.items()]
         self.get(next(iter(writes)))  # finds an endpoint that works: the transaction is sent only once
         with translated(f"writing {', '.join(writes)} to {self.url}"):
             try:
-                answer = self._client.call_once(_TXN, request)
+                answer = self._client.call_once(_TXN, rpc.TxnRequest(compare=compare, success=success))
             except grpc.RpcError as e:
                 if e.code() in TRY_ANOTHER:
                     return Outcome.UNKNOWN
                 raise
+        return Outcome.WRITTEN if answer.succeeded else Outcome.REFUSED
+
+    def _check(self, expected: Sequence[Expected], compare: Sequence[Any]) -> Outcome:
+        # A transaction of comparisons alone is answered by any member from what it knows, be it out of date: etcd waits
+        # for the others only where something is read. So the first key is counted.
+        read = [rpc.RangeRequest(key=e.key.encode(), count_only=True) for e in expected[:1]]
+        success = [rpc.RequestOp(request_range=one) for one in read]
+        with translated(f"reading {', '.join(e.key for e in expected)} from {self.url}"):
+            answer = self._client.call(_TXN, rpc.TxnRequest(compare=compare, success=success))
         return Outcome.WRITTEN if answer.succeeded else Outcome.REFUSED
 
     def lease(self, ttl_s: float) -> Lease:

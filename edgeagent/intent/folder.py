@@ -105,6 +105,8 @@ class FileConfigStore:
         self._check_open()
         if any(e.created is not None for e in expected):
             raise UsageError(f"config store {self.url}", "a folder doesn't know when a key was created")
+        if not writes:
+            _read(self._folder, _ANY_KEY)  # raises where there is no folder: a check makes none
         with _locked(self._folder):
             if any(self.get(e.key).revision != e.revision for e in expected if e.revision is not None):
                 return Outcome.REFUSED

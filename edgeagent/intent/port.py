@@ -152,7 +152,9 @@ class KeyValueStore(IntentSource, Protocol):
     ) -> Outcome:
         """Write all of `writes` (None deletes the key) in one step if every expectation holds, else none.
 
-        What is written is put under `lease`. Raises UnavailableError only where nothing was sent.
+        What is written is put under `lease`. Without `writes` it is a check: WRITTEN says that at one instant of the
+        call all expectations held; the right to read their keys suffices, but in ZooKeeper for ABSENT.
+        Raises UnavailableError only where nothing was written.
         """
 
 

@@ -129,7 +129,10 @@ class ZooKeeperStore:
             else:
                 assert isinstance(lease, _ZooKeeperLease), "a lease of another store"
                 writer = Writer(lease.session, lease.id)
-            return writer.write(expected, writes, stamp=stamp)
+            outcome = writer.write(expected, writes, stamp=stamp)
+        if outcome is Outcome.UNKNOWN and not writes:
+            raise UnavailableError(f"checking keys of {self.url}", "the answer was lost", "try again")
+        return outcome
 
     def lease(self, ttl_s: float) -> Lease:
         """A session of its own. Raises UnavailableError, also after close; UsageError if ZooKeeper refuses the user."""

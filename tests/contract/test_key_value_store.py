@@ -142,6 +142,31 @@ def test_compare_and_set_deletes(backend: Backend) -> None:
     assert [e.key for e in backend.store.list("/models/")] == ["/models/yolo/old"]
 
 
+def test_compare_and_set_without_writes_is_a_check(backend: Backend) -> None:
+    """Of all expectations at once; what doesn't hold is refused, and nothing is written in either case."""
+    backend.store.put(KEY, b"v1")
+    backend.store.put("/models/yolo/rollout", b"{}")
+    one, two = backend.store.get(KEY), backend.store.get("/models/yolo/rollout")
+    both = [Expected(KEY, one.revision), Expected(two.key, two.revision)]
+    assert backend.store.compare_and_set(both, {}) is Outcome.WRITTEN
+    assert backend.store.compare_and_set([Expected(NODE, ABSENT), both[0]], {}) is Outcome.WRITTEN
+    assert backend.store.compare_and_set([both[0], Expected(two.key, ABSENT)], {}) is Outcome.REFUSED
+    assert backend.store.list("/models/") == [one, two]
+    assert backend.store.get(NODE).revision == ABSENT
+    backend.store.put(two.key, b"{}")
+    assert backend.store.compare_and_set(both, {}) is Outcome.REFUSED
+
+
+def test_a_check_of_a_store_that_is_away_fails(backend: Backend) -> None:
+    """By an error that is worth another try, never by an outcome."""
+    backend.store.put(KEY, b"v1")
+    read = backend.store.get(KEY)
+    backend.go_away()
+    with pytest.raises(UnavailableError):
+        backend.store.compare_and_set([Expected(KEY, read.revision)], {})
+    backend.come_back(KEY, b"v2")
+
+
 def test_of_many_who_write_at_once_each_revision_has_one_winner(backend: Backend) -> None:
     """Four writers count to 40 together: none overwrites what another one has just counted."""
     backend.store.put(KEY, b"0")
@@ -222,10 +247,13 @@ def test_one_leader_at_a_time(leasing: Backend) -> None:
     assert two.compare_and_set(vacant, {LEADER: b"two"}, second) is Outcome.REFUSED
     mine = Expected(LEADER, created=one.get(LEADER).created)
     assert one.compare_and_set([mine, Expected(rollout, ABSENT)], {rollout: b"1"}) is Outcome.WRITTEN
+    assert two.compare_and_set([mine], {}) is Outcome.WRITTEN
     seen = one.get(rollout)
     first.revoke()
     assert one.compare_and_set([mine, Expected(rollout, seen.revision)], {rollout: b"2"}) is Outcome.REFUSED
+    assert two.compare_and_set([mine], {}) is Outcome.REFUSED
     assert two.compare_and_set(vacant, {LEADER: b"two"}, second) is Outcome.WRITTEN
+    assert two.compare_and_set([mine], {}) is Outcome.REFUSED
     assert one.compare_and_set([mine, Expected(rollout, seen.revision)], {rollout: b"2"}) is Outcome.REFUSED
     assert one.get(rollout) == seen
 

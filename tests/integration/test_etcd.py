@@ -20,9 +20,9 @@ from edgeagent.errors import UnavailableError, UsageError
 from edgeagent.intent import etcd, etcd_watch
 from edgeagent.intent.etcd import EtcdConfigStore
 from edgeagent.intent.etcd_client import Client
-from edgeagent.intent.port import Access, Connection, Expected, Outcome, Tls
+from edgeagent.intent.port import ABSENT, Access, Connection, Expected, Outcome, Tls
 from tests.support.certificates import Authority
-from tests.support.etcd import EtcdServer, free_port
+from tests.support.etcd import EtcdServer, etcd_cluster, free_port
 from tests.support.recorder import Recorder
 
 KEY = "/models/yolo/current"
@@ -470,6 +470,37 @@ def test_a_stale_token_is_renewed_within_the_call(
     assert store.get(KEY).value == b"v2"
 
 
+def test_who_may_only_read_can_check(
+    guarded: EtcdServer, opened: list[EtcdConfigStore], tmp_path: Path
+) -> None:
+    """A node asks whether a roll-out and its leader are as it read them: it need not be able to write either."""
+    for line in (
+        "role add reader",
+        "role grant-permission reader --prefix=true read /models/",
+        "role grant-permission reader read /edgeagent/coordinator",
+        "user add press-07:seven",
+        "user grant-role press-07 reader",
+    ):
+        guarded.etcdctl("--user", "root:root", *line.split())
+    password = tmp_path / "password"
+    password.write_text("seven")
+    store = EtcdConfigStore([guarded.endpoint], access=Access("press-07", password))
+    opened.append(store)
+    for key in (KEY, "/edgeagent/coordinator"):
+        guarded.etcdctl("--user", "root:root", "put", key, "v1")
+    leader = Expected("/edgeagent/coordinator", created=store.get("/edgeagent/coordinator").created)
+    as_read = [Expected(KEY, store.get(KEY).revision), leader]
+    assert store.compare_and_set(as_read, {}) is Outcome.WRITTEN
+    guarded.etcdctl("--user", "root:root", "del", "/edgeagent/coordinator")
+    assert store.compare_and_set(as_read, {}) is Outcome.REFUSED
+    for forbidden in (
+        lambda: store.compare_and_set(as_read, {KEY: b"v2"}),
+        lambda: store.compare_and_set([*as_read, Expected("/other", ABSENT)], {}),
+    ):
+        with pytest.raises(UsageError, match="permission denied"):
+            forbidden()
+
+
 def test_wrong_or_missing_credentials_are_said(
     guarded: EtcdServer, opened: list[EtcdConfigStore], tmp_path: Path
 ) -> None:
@@ -561,6 +592,24 @@ def test_a_transaction_without_an_answer_is_unknown(
             assert store.compare_and_set([Expected(KEY, read.revision)], {KEY: b"v1"}) is Outcome.UNKNOWN
         finally:
             server.thaw()
+
+
+def test_a_check_is_not_answered_from_what_may_be_out_of_date(
+    tmp_path: Path, opened: list[EtcdConfigStore]
+) -> None:
+    """By a member that no other one answers: it still has the keys as they were, and takes itself for informed."""
+    with etcd_cluster(tmp_path / "cluster", 2) as (one, other):
+        store = EtcdConfigStore([one.endpoint], deadline_s=1.0)
+        opened.append(store)
+        store.put(KEY, b"v1")
+        as_read = [Expected(KEY, store.get(KEY).revision)]
+        assert store.compare_and_set(as_read, {}) is Outcome.WRITTEN
+        other.freeze()
+        try:
+            with pytest.raises(UnavailableError):
+                store.compare_and_set(as_read, {})
+        finally:
+            other.thaw()
 
 
 def test_a_successor_s_key_is_not_the_leader_s_own(server: EtcdServer, opened: list[EtcdConfigStore]) -> None:

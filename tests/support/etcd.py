@@ -9,6 +9,8 @@ import socket
 import subprocess
 import urllib.error
 import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from tests.support.server_process import ServerProcess
@@ -33,25 +35,28 @@ def free_port() -> int:
 class EtcdServer(ServerProcess):
     """One etcd process.
 
-    secure: another "host:port" to listen on, with TLS as the flags say.
+    secure: another "host:port" to listen on, with TLS as the flags say. name: its own, in a cluster.
     """
 
     starts_s = 60.0
 
-    def __init__(self, folder: Path, *flags: str, secure: str = "") -> None:
+    def __init__(self, folder: Path, *flags: str, secure: str = "", name: str = "test") -> None:
         super().__init__("etcd", folder)
         self.endpoint = f"127.0.0.1:{free_port()}"
         self.url = f"etcd://{self.endpoint}"
-        self._peer = f"http://127.0.0.1:{free_port()}"
+        self.name = name
+        self.peer = f"http://127.0.0.1:{free_port()}"
+        self.cluster = f"{name}={self.peer}"
+        """All its members, as etcd is told them; to be set before the first start."""
         self._flags = flags
         self._urls = f"http://{self.endpoint}" + (f",https://{secure}" if secure else "")
 
     def _command(self) -> list[str]:
         return [
-            "etcd", "--name", "test", "--log-level", "error", "--data-dir", str(self._folder / "data"),
+            "etcd", "--name", self.name, "--log-level", "error", "--data-dir", str(self._folder / "data"),
             "--listen-client-urls", self._urls, "--advertise-client-urls", self._urls,
-            "--listen-peer-urls", self._peer, "--initial-advertise-peer-urls", self._peer,
-            "--initial-cluster", f"test={self._peer}", *self._flags,
+            "--listen-peer-urls", self.peer, "--initial-advertise-peer-urls", self.peer,
+            "--initial-cluster", self.cluster, *self._flags,
         ]  # fmt: skip
 
     def _serves(self) -> bool:
@@ -78,3 +83,19 @@ class EtcdServer(ServerProcess):
         if done.returncode:
             raise RuntimeError(f"etcdctl {' '.join(args)}: {done.stderr.decode(errors='replace')}")
         return done.stdout.decode(errors="replace")
+
+
+@contextmanager
+def etcd_cluster(folder: Path, size: int, *flags: str) -> Iterator[list[EtcdServer]]:
+    """So many members that serve together, one process each; they end with the context."""
+    members = [EtcdServer(folder / f"m{n}", *flags, name=f"m{n}") for n in range(size)]
+    try:
+        for member in members:
+            member.cluster = ",".join(f"{each.name}={each.peer}" for each in members)
+            member.launch()
+        for member in members:
+            member.wait_until_it_serves()
+        yield members
+    finally:
+        for member in members:
+            member.kill()

@@ -48,19 +48,31 @@ class ServerProcess(ABC):
 
     def start(self) -> None:
         """Start it and wait until it serves."""
+        self.launch()
+        self.wait_until_it_serves()
+
+    def launch(self) -> None:
+        """Start it, and wait for nothing: a member of a cluster serves when there are others."""
         self._folder.mkdir(parents=True, exist_ok=True)
         with_parent = ["setpriv", "--pdeathsig", "KILL", "--"] if shutil.which("setpriv") else []
-        log_path = self._folder / f"{self._name}.log"
-        with log_path.open("ab") as log:
+        with self._log_path.open("ab") as log:
             self._process = subprocess.Popen(
                 [*with_parent, *self._command()], stdin=subprocess.DEVNULL, stdout=log, stderr=log
             )
+
+    def wait_until_it_serves(self) -> None:
+        """After `launch`; raises RuntimeError, with the end of its log, when it ends or takes longer than it may."""
+        assert self._process is not None, f"{self._name} does not run"
         give_up = time.monotonic() + self.starts_s
         while not self._serves():
             if self._process.poll() is not None or time.monotonic() > give_up:
                 self.kill()
-                raise RuntimeError(f"{self._name} does not come up:\n{log_path.read_text()[-3000:]}")
+                raise RuntimeError(f"{self._name} does not come up:\n{self._log_path.read_text()[-3000:]}")
             time.sleep(0.05)
+
+    @property
+    def _log_path(self) -> Path:
+        return self._folder / f"{self._name}.log"
 
     def kill(self) -> None:
         """kill -9; the data stay."""
