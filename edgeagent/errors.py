@@ -32,6 +32,10 @@ class DirectiveError(EdgeAgentError):
     """The value of an intent key can't be decoded; nothing that serves changes."""
 
 
+class RolloutError(EdgeAgentError):
+    """What a key of the fleet holds can't be decoded; nothing that serves changes."""
+
+
 class UnavailableError(EdgeAgentError):
     """A server, store, disk or camera can't be reached now; worth trying again later."""
 

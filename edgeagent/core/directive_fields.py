@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from edgeagent.core.model import MAX_NUMBER
-from edgeagent.core.text import MAX_BY, clean
+from edgeagent.core.parse import flag, number, one_of, text
 
 CLASSES = ("same", "remap", "extend")
 MOMENTS = ("now", "between-parts", "window")
@@ -40,28 +40,6 @@ class ProbationTerms:
     seconds: float
 
 
-def _text(value: object) -> str:
-    """Cut and without secrets: nobody need say more, and everybody reads it."""
-    if not isinstance(value, str):
-        raise ValueError("is not text")
-    return clean(value, MAX_BY)
-
-
-def _flag(value: object) -> bool:
-    if not isinstance(value, bool):
-        raise ValueError("is not true or false")
-    return value
-
-
-def _one_of(*allowed: str) -> Callable[[object], str]:
-    def parse(value: object) -> str:
-        if not isinstance(value, str) or value not in allowed:
-            raise ValueError(f"is none of {', '.join(allowed)}")
-        return value
-
-    return parse
-
-
 def _class_names(value: object) -> tuple[str, ...]:
     if not isinstance(value, list | tuple) or not all(
         isinstance(v, str) and 0 < len(v) <= 200 for v in value
@@ -72,12 +50,6 @@ def _class_names(value: object) -> tuple[str, ...]:
     if len(set(value)) != len(value):
         raise ValueError("names a class twice")
     return tuple(value)
-
-
-def _number(value: object, what: str, least: float, most: float) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not least <= value <= most:
-        raise ValueError(f"{what} is not a number from {least:g} to {most:g}")
-    return float(value)
 
 
 def _object(value: object, known: tuple[str, ...]) -> Mapping[str, Any]:
@@ -96,8 +68,8 @@ def _shadow(value: object) -> ShadowTerms | None:
     if frames is not None and type(frames) is not int:
         raise ValueError("has frames that are not a whole number")
     return ShadowTerms(
-        None if seconds is None else _number(seconds, "seconds", 0, MAX_SECONDS),
-        None if frames is None else int(_number(frames, "frames", 0, MAX_FRAMES)),
+        None if seconds is None else _in_range(seconds, "seconds", MAX_SECONDS),
+        None if frames is None else int(_in_range(frames, "frames", MAX_FRAMES)),
     )
 
 
@@ -105,7 +77,14 @@ def _probation(value: object) -> ProbationTerms | None:
     if value is None:
         return None
     doc = _object(value, ("seconds",))
-    return ProbationTerms(_number(doc.get("seconds"), "seconds", 0, MAX_SECONDS))
+    return ProbationTerms(_in_range(doc.get("seconds"), "seconds", MAX_SECONDS))
+
+
+def _in_range(value: object, what: str, most: float) -> float:
+    try:
+        return number(0, most)(value)
+    except ValueError as e:
+        raise ValueError(f"{what} {e}") from e
 
 
 def _gates(value: object) -> Thresholds:
@@ -135,18 +114,18 @@ def _finite(value: object, what: str) -> float:
 
 
 PARSERS: Mapping[str, Callable[[Any], Any]] = {
-    "by": _text,
-    "reason": _text,
-    "allow_new_contract": _flag,
-    "allow_slow": _flag,
-    "again": _flag,
-    "classes": _one_of("", *CLASSES),
+    "by": text,
+    "reason": text,
+    "allow_new_contract": flag,
+    "allow_slow": flag,
+    "again": flag,
+    "classes": one_of("", *CLASSES),
     "add_classes": _class_names,
     "drop_classes": _class_names,
     "shadow": _shadow,
     "probation": _probation,
-    "at": _one_of("", *MOMENTS),
-    "approval": _one_of("", *APPROVALS),
+    "at": one_of("", *MOMENTS),
+    "approval": one_of("", *APPROVALS),
     "gates": _gates,
 }
 """In the order of `Directive`."""

@@ -1,0 +1,160 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""A roll-out: one document in the config store that says which nodes take up a version, and how far that has come.
+
+Every node works out for itself whether it is in, so opening a wave, stopping and taking everything back are one write
+each, whatever the size of the fleet. The order of the nodes is that of their places, `place(salt, node)`: exact counts,
+another order each time, and who joins later falls where it belongs.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from typing import Any
+
+from edgeagent.core.directive import Directive, with_terms
+from edgeagent.core.model import MAX_NUMBER
+
+PLACES = 2**52
+"""Places are whole numbers below this, which every reader of JSON takes exactly."""
+CANARIES = "canaries"
+"""The wave of the nodes that are named, or that the selector meets."""
+COORDINATOR_KEY = "/edgeagent/coordinator"
+
+
+class Status(StrEnum):
+    """How far a roll-out is.
+
+    PLANNED: no wave is open. ROLLING: the nodes of the open waves take the version up. BAKING: all of them have, and
+    are watched. PAUSED: no further wave opens until somebody says so. ABORTING: the nodes go back; ABORTED: they have.
+    DONE: the version is `current`. SUPERSEDED: somebody wrote `current`, which counts from then on.
+    """
+
+    PLANNED = "planned"
+    ROLLING = "rolling"
+    BAKING = "baking"
+    PAUSED = "paused"
+    ABORTING = "aborting"
+    ABORTED = "aborted"
+    DONE = "done"
+    SUPERSEDED = "superseded"
+
+
+FOLLOWED = frozenset({Status.ROLLING, Status.BAKING, Status.PAUSED})
+"""While nodes of the open waves serve its version."""
+GOES_BACK = frozenset({Status.ABORTING, Status.ABORTED})
+ENDED = frozenset({Status.ABORTED, Status.DONE, Status.SUPERSEDED})
+
+
+@dataclass(frozen=True)
+class Rollout:
+    """Plan and state in one.
+
+    id: of this roll-out. version: that comes; came_from: what `current` says, to which nodes go back; based_on: the
+    revision of `current` when it was planned: when that changes, somebody decided otherwise. salt: of the places.
+    terms: further fields of the directive. mode: "waves", or "ab": it ends with a comparison, not with the last wave.
+
+    waves: each CANARIES, a count such as "3", or a share of the fleet such as "25%"; each includes those before.
+    canaries, selector: nodes by name, and by the labels that they must have: in from the first wave on.
+    bake_seconds: how long all nodes of a wave must have been stable; deadline_seconds: after which a wave that isn't
+    through is inconclusive. min_frames, min_objects: that each node must have seen with the version. max_failures:
+    nodes that went back from it or vanished with it, which are no reason to stop after the first wave; max_refused: the
+    share of the open waves' nodes that may refuse it. approval: "manual": each wave waits for `advance`.
+    preload: all nodes prepare it before the first wave. fetch_spread_seconds: within which a node begins to fetch.
+
+    status, wave (index, -1: none is open yet), open_below (places below it are in), why: the state. forgiven,
+    forgiven_refused: so many failures and refusals were there when somebody resumed it. advance: the next wave is to
+    open as it stands.
+    """
+
+    id: str
+    version: str
+    came_from: str
+    based_on: str
+    salt: str
+    waves: tuple[str, ...] = ("1", "5%", "25%", "100%")
+    canaries: tuple[str, ...] = ()
+    selector: Mapping[str, str] = field(default_factory=dict)
+    bake_seconds: float = 600.0
+    deadline_seconds: float = 3600.0
+    min_frames: int = 0
+    min_objects: int = 0
+    max_failures: int = 0
+    max_refused: float = 0.2
+    on_failure: str = "rollback"
+    approval: str = "auto"
+    mode: str = "waves"
+    preload: bool = False
+    fetch_spread_seconds: float = 0.0
+    terms: Mapping[str, Any] = field(default_factory=dict)
+    by: str = ""
+    reason: str = ""
+    status: Status = Status.PLANNED
+    wave: int = -1
+    open_below: int = 0
+    why: str = ""
+    forgiven: int = 0
+    forgiven_refused: int = 0
+    advance: bool = False
+
+    @property
+    def is_last_wave(self) -> bool:
+        """Whether no wave comes after the one that is open."""
+        return self.wave + 1 >= len(self.waves)
+
+
+def rollout_key(model: str) -> str:
+    """Key of the roll-out in force."""
+    return f"/models/{model}/rollout"
+
+
+def archive_key(model: str, id: str) -> str:
+    """Key of what became of a roll-out."""
+    return f"/models/{model}/rollouts/{id}"
+
+
+def place(salt: str, node: str) -> int:
+    """Where a node stands in the order of a roll-out: 0 to PLACES - 1."""
+    return int(hashlib.sha256(f"{salt}\0{node}".encode()).hexdigest()[:13], 16)
+
+
+def is_canary(rollout: Rollout, node: str, labels: Mapping[str, str]) -> bool:
+    """Whether the node is named, or has all labels of the selector."""
+    met = bool(rollout.selector) and all(labels.get(k) == v for k, v in rollout.selector.items())
+    return node in rollout.canaries or met
+
+
+def is_in(rollout: Rollout, node: str, labels: Mapping[str, str]) -> bool:
+    """Whether the node belongs to one of the waves that were opened."""
+    if rollout.wave < 0:
+        return False
+    return is_canary(rollout, node, labels) or place(rollout.salt, node) < rollout.open_below
+
+
+def rollout_directive(model: str, rollout: Rollout) -> Directive:
+    """What the nodes that are in should serve: the same value whatever the state of the roll-out is."""
+    directive = with_terms(
+        Directive(rollout.version), json.dumps(dict(rollout.terms)) if rollout.terms else ""
+    )
+    return replace(
+        directive, intent_id=f"{rollout_key(model)}@{rollout.id}", by=rollout.by, reason=rollout.reason
+    )
+
+
+def wave_size(wave: str, nodes: int) -> int:
+    """How many of so many nodes belong to a wave of a count or a share, rounded up. Raises ValueError for no wave."""
+    if wave == CANARIES:
+        return 0
+    count, share = wave.removesuffix("%"), wave.endswith("%")
+    try:
+        number = float(count) if share else int(count)
+    except ValueError:
+        raise ValueError(f"{wave[:40]!r} is neither a count, a share such as 5%, nor {CANARIES!r}") from None
+    if not 0 < number <= (100 if share else MAX_NUMBER):
+        raise ValueError(f"{wave[:40]!r} is not above 0" + (" and at most 100%" if share else ""))
+    if not share:
+        return min(int(number), nodes)
+    return min(nodes, max(1, -int(-number * nodes // 100)))
