@@ -50,27 +50,18 @@ ENDED = frozenset({Status.ABORTED, Status.DONE, Status.SUPERSEDED})
 
 
 @dataclass(frozen=True)
-class Rollout:
-    """Plan and state in one.
+class Plan:
+    """What is to come, to whom, in which order.
 
-    id: of this roll-out. version: that comes; came_from: what `current` says, to which nodes go back; based_on: the
-    revision of `current` when it was planned: when that changes, somebody decided otherwise. salt: of the places.
-    terms: further fields of the directive. mode: "waves", or "ab": it ends with a comparison, not with the last wave.
-
-    waves: each CANARIES, a count such as "3", or a share of the fleet such as "25%"; each includes those before.
-    canaries, selector: nodes by name, and by the labels that they must have: in from the first wave on.
-    bake_seconds: how long all nodes of a wave must have been stable; deadline_seconds: after which a wave that isn't
-    through is inconclusive. min_frames, min_objects: that each node must have seen with the version. max_failures:
-    nodes that went back from it or vanished with it, which are no reason to stop after the first wave; max_refused: the
-    share of the open waves' nodes that may refuse it. approval: "manual": each wave waits for `advance`.
-    preload: all nodes prepare it before the first wave. fetch_spread_seconds: within which a node begins to fetch.
-
-    status, wave (index, -1: none is open yet), open_below (places below it are in), why: the state. forgiven,
-    forgiven_refused: so many failures and refusals were there when somebody resumed it. advance: the next wave is to
-    open as it stands.
+    version: that comes; came_from: what `current` says, to which nodes go back; based_on: the revision of `current`
+    when it was planned: when that changes, somebody decided otherwise. salt: of the places. waves: each CANARIES, a
+    count such as "3", or a share of the fleet such as "25%"; each includes those before. canaries, selector: nodes by
+    name, and by the labels that they must have: in from the first wave on. approval: "manual": each wave waits for
+    `advance`. mode: "waves", or "ab": it ends with a comparison, not with the last wave. preload: all nodes prepare the
+    version before the first wave. fetch_spread_seconds: within which a node begins to fetch. terms: further fields of
+    the directive. by, reason: on whose word, and why.
     """
 
-    id: str
     version: str
     came_from: str
     based_on: str
@@ -78,13 +69,6 @@ class Rollout:
     waves: tuple[str, ...] = ("1", "5%", "25%", "100%")
     canaries: tuple[str, ...] = ()
     selector: Mapping[str, str] = field(default_factory=dict)
-    bake_seconds: float = 600.0
-    deadline_seconds: float = 3600.0
-    min_frames: int = 0
-    min_objects: int = 0
-    max_failures: int = 0
-    max_refused: float = 0.2
-    on_failure: str = "rollback"
     approval: str = "auto"
     mode: str = "waves"
     preload: bool = False
@@ -92,6 +76,39 @@ class Rollout:
     terms: Mapping[str, Any] = field(default_factory=dict)
     by: str = ""
     reason: str = ""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """When a wave is through, and when it is not to go on.
+
+    bake_seconds: how long all nodes of a wave must have been stable; deadline_seconds: after which a wave that isn't
+    through is inconclusive. min_frames, min_objects: that each node must have seen with the version. max_failures:
+    nodes that went back from it or vanished with it, which are no reason to stop after the first wave; max_refused: the
+    share of the open waves' nodes that may refuse it. on_failure: "rollback" or "pause".
+    """
+
+    bake_seconds: float = 600.0
+    deadline_seconds: float = 3600.0
+    min_frames: int = 0
+    min_objects: int = 0
+    max_failures: int = 0
+    max_refused: float = 0.2
+    on_failure: str = "rollback"
+
+
+@dataclass(frozen=True)
+class Rollout:
+    """A plan, and how far it has come.
+
+    wave: index of the one that is open, -1: none is yet; open_below: places below it are in. why: of the status.
+    forgiven, forgiven_refused: so many failures and refusals were there when somebody resumed it. advance: the next
+    wave is to open as it stands.
+    """
+
+    id: str
+    plan: Plan
+    limits: Limits = Limits()
     status: Status = Status.PLANNED
     wave: int = -1
     open_below: int = 0
@@ -103,7 +120,7 @@ class Rollout:
     @property
     def is_last_wave(self) -> bool:
         """Whether no wave comes after the one that is open."""
-        return self.wave + 1 >= len(self.waves)
+        return self.wave + 1 >= len(self.plan.waves)
 
 
 def rollout_key(model: str) -> str:
@@ -123,25 +140,22 @@ def place(salt: str, node: str) -> int:
 
 def is_canary(rollout: Rollout, node: str, labels: Mapping[str, str]) -> bool:
     """Whether the node is named, or has all labels of the selector."""
-    met = bool(rollout.selector) and all(labels.get(k) == v for k, v in rollout.selector.items())
-    return node in rollout.canaries or met
+    met = bool(rollout.plan.selector) and all(labels.get(k) == v for k, v in rollout.plan.selector.items())
+    return node in rollout.plan.canaries or met
 
 
 def is_in(rollout: Rollout, node: str, labels: Mapping[str, str]) -> bool:
     """Whether the node belongs to one of the waves that were opened."""
     if rollout.wave < 0:
         return False
-    return is_canary(rollout, node, labels) or place(rollout.salt, node) < rollout.open_below
+    return is_canary(rollout, node, labels) or place(rollout.plan.salt, node) < rollout.open_below
 
 
 def rollout_directive(model: str, rollout: Rollout) -> Directive:
     """What the nodes that are in should serve: the same value whatever the state of the roll-out is."""
-    directive = with_terms(
-        Directive(rollout.version), json.dumps(dict(rollout.terms)) if rollout.terms else ""
-    )
-    return replace(
-        directive, intent_id=f"{rollout_key(model)}@{rollout.id}", by=rollout.by, reason=rollout.reason
-    )
+    plan = rollout.plan
+    directive = with_terms(Directive(plan.version), json.dumps(dict(plan.terms)) if plan.terms else "")
+    return replace(directive, intent_id=f"{rollout_key(model)}@{rollout.id}", by=plan.by, reason=plan.reason)
 
 
 def wave_size(wave: str, nodes: int) -> int:

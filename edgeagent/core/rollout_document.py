@@ -5,18 +5,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import fields
-from typing import Any
+from dataclasses import MISSING, Field, fields
+from typing import Any, TypeVar
 
 from edgeagent.core.directive import Directive, with_terms
 from edgeagent.core.model import MAX_NUMBER, check_name, parse_json
 from edgeagent.core.parse import flag, number, one_of, text, whole
-from edgeagent.core.rollout import CANARIES, PLACES, Rollout, Status, wave_size
+from edgeagent.core.rollout import CANARIES, PLACES, Limits, Plan, Rollout, Status, wave_size
 from edgeagent.core.text import MAX_BY
 from edgeagent.errors import RolloutError, UsageError
 
 MAX_ROLLOUT_BYTES = 64 * 1024
 MAX_WAVES, MAX_CANARIES, MAX_LABELS = 32, 256, 16
+T = TypeVar("T", Plan, Limits)
 _LONGEST_S = 30 * 86_400.0
 
 _JSON_NAMES = {"came_from": "from"}
@@ -25,13 +26,13 @@ _REQUIRED = ("id", "version", "came_from", "based_on", "salt", "waves", "status"
 
 def encode_rollout(rollout: Rollout) -> bytes:
     """The value to write. Raises UsageError for what `decode_rollout` would not take."""
-    default = Rollout("", "", "", "", "")
-    doc = {}
-    for f in fields(Rollout):
-        value = getattr(rollout, f.name)
-        if f.name in _REQUIRED or value != getattr(default, f.name):
-            plain = list(value) if isinstance(value, tuple) else value
-            doc[_JSON_NAMES.get(f.name, f.name)] = dict(plain) if isinstance(plain, Mapping) else plain
+    doc: dict[str, Any] = {}
+    for part in (rollout.plan, rollout.limits, rollout):
+        for f in fields(part):
+            value = getattr(part, f.name)
+            if f.name in _PARSERS and (f.name in _REQUIRED or value != _default(f)):
+                plain = dict(value) if isinstance(value, Mapping) else value
+                doc[_JSON_NAMES.get(f.name, f.name)] = list(plain) if isinstance(plain, tuple) else plain
     try:
         encoded = json.dumps(doc, ensure_ascii=False).encode()
         decode_rollout("the roll-out", encoded)
@@ -40,6 +41,10 @@ def encode_rollout(rollout: Rollout) -> bytes:
     except UnicodeEncodeError as e:
         raise UsageError("by or reason", "not valid text", "write it in UTF-8") from e
     return encoded
+
+
+def _default(f: Field[Any]) -> object:
+    return f.default_factory() if f.default_factory is not MISSING else f.default
 
 
 def decode_rollout(key: str, value: bytes) -> Rollout:
@@ -72,7 +77,7 @@ def decode_rollout(key: str, value: bytes) -> Rollout:
             raise bad(f"the field {said}: {e.what} is {e.why}") from e
         except ValueError as e:
             raise bad(f"the field {said} {e}") from e
-    rollout = Rollout(**given)
+    rollout = Rollout(plan=_taken(Plan, given), limits=_taken(Limits, given), **given)
     try:
         _check_whole(rollout)
     except UsageError as e:
@@ -82,17 +87,24 @@ def decode_rollout(key: str, value: bytes) -> Rollout:
     return rollout
 
 
+def _taken(part: type[T], given: dict[str, Any]) -> T:
+    """A part of the document, made of the fields that it takes out of `given`."""
+    names = [f.name for f in fields(part) if f.name in given]
+    return part(**{name: given.pop(name) for name in names})
+
+
 def _check_whole(rollout: Rollout) -> None:
     """What one field alone doesn't show. Raises ValueError, UsageError."""
-    with_terms(Directive("v1"), json.dumps(dict(rollout.terms)) if rollout.terms else "")
-    waves = rollout.waves
+    plan = rollout.plan
+    with_terms(Directive("v1"), json.dumps(dict(plan.terms)) if plan.terms else "")
+    waves = plan.waves
     if CANARIES in waves[1:]:
         raise ValueError(f"waves: {CANARIES} can only be the first")
-    if (waves[0] == CANARIES) != bool(rollout.canaries or rollout.selector):
+    if (waves[0] == CANARIES) != bool(plan.canaries or plan.selector):
         raise ValueError(
             f"waves: the first is {CANARIES} where canaries or a selector are given, and only there"
         )
-    if rollout.mode == "waves" and waves[-1] not in ("100%", "100.0%"):
+    if plan.mode == "waves" and waves[-1] not in ("100%", "100.0%"):
         raise ValueError("waves: the last is not 100%")
     shares = [float(w.removesuffix("%")) for w in waves if w.endswith("%")]
     counts = [int(w) for w in waves if w != CANARIES and not w.endswith("%")]
@@ -175,5 +187,7 @@ _PARSERS: Mapping[str, Callable[[object], Any]] = {
     "forgiven_refused": _COUNT,
     "advance": flag,
 }
-assert tuple(_PARSERS) == tuple(sorted(_PARSERS, key=[f.name for f in fields(Rollout)].index))
-assert len(_PARSERS) == len(fields(Rollout))
+assert _PARSERS.keys() == {f.name for part in (Plan, Limits, Rollout) for f in fields(part)} - {
+    "plan",
+    "limits",
+}

@@ -50,12 +50,12 @@ def decide(rollout: Rollout, fleet: Fleet, watch: Watch, now: float) -> Step:
     view = View(rollout, fleet, watch.counted)
     if rollout.status in ENDED:
         return Step(None, watch)
-    if fleet.current_revision != rollout.based_on:
+    if fleet.current_revision != rollout.plan.based_on:
         return _step(rollout, watch, Status.SUPERSEDED, "somebody wrote `current`, which counts from now on")
     if rollout.status is Status.ABORTING:
         return _abort(view, watch, now)
     if rollout.status in FOLLOWED and (harm := _harm(view)):
-        if rollout.on_failure == "rollback":
+        if rollout.limits.on_failure == "rollback":
             return _step(rollout, watch, Status.ABORTING, harm)
         if rollout.status is not Status.PAUSED:
             return _step(rollout, watch, Status.PAUSED, harm)
@@ -142,7 +142,7 @@ def _step(rollout: Rollout, watch: Watch, status: Status, why: str = "") -> Step
 def _harm(view: View) -> str:
     """Why the version does harm, "" while it doesn't."""
     r, failed = view.rollout, view.failed
-    allowed = (r.max_failures if r.wave > 0 else 0) + r.forgiven
+    allowed = (r.limits.max_failures if r.wave > 0 else 0) + r.forgiven
     if len(failed) > allowed:
         reasons = {m.report.why for n, m in view.inside.items() if n in failed and m.present and m.report.why}
         why = f": {sorted(reasons)[0]}" if reasons else ""
@@ -155,19 +155,19 @@ def _harm(view: View) -> str:
 def _begin(view: View, watch: Watch, now: float) -> Step:
     """The first wave opens, once all nodes have prepared the version if that was asked for."""
     r = view.rollout
-    if r.preload and not r.advance:
+    if r.plan.preload and not r.advance:
         there = eligible(view.fleet)
         waits = [
             n
             for n, m in there.items()
-            if r.version not in (m.report.preloaded, m.report.version) and not m.report.preload_refused
+            if r.plan.version not in (m.report.preloaded, m.report.version) and not m.report.preload_refused
         ]
         refusing = [n for n, m in there.items() if m.report.preload_refused]
-        if len(refusing) - r.forgiven_refused > r.max_refused * len(there):
+        if len(refusing) - r.forgiven_refused > r.limits.max_refused * len(there):
             why = there[refusing[0]].report.preload_refused
             return _step(r, watch, Status.PAUSED, f"{named(refusing)} can't prepare it: {why}")
         if waits:
-            if now - watch.since < r.deadline_seconds:
+            if now - watch.since < r.limits.deadline_seconds:
                 return Step(None, watch)
             return _step(
                 r, watch, Status.PAUSED, f"inconclusive: {named(waits)} have not prepared it in time"
@@ -179,15 +179,15 @@ def _open_next(view: View, watch: Watch) -> Step:
     """The next wave that brings in a node, or the last."""
     r, fleet = view.rollout, view.fleet
     if r.is_last_wave:
-        if r.mode == "waves":
+        if r.plan.mode == "waves":
             return _step(r, watch, Status.DONE)
-        r = replace(r, mode="waves", waves=(*r.waves, "100%"))
+        r = replace(r, plan=replace(r.plan, mode="waves", waves=(*r.plan.waves, "100%")))
     inside, _ = nodes_of_wave(r, r.wave, fleet) if r.wave >= 0 else (frozenset[str](), 0)
-    for index in range(r.wave + 1, len(r.waves)):
+    for index in range(r.wave + 1, len(r.plan.waves)):
         nodes, below = nodes_of_wave(r, index, fleet)
-        if nodes <= inside and r.waves[index] == CANARIES:
+        if nodes <= inside and r.plan.waves[index] == CANARIES:
             return _step(r, watch, Status.PAUSED, "no node that is there is a canary")
-        if not nodes <= inside or index == len(r.waves) - 1:
+        if not nodes <= inside or index == len(r.plan.waves) - 1:
             break
     if not nodes:
         return _step(r, watch, Status.PAUSED, "no node is there that uses the model and follows the fleet")
@@ -200,12 +200,12 @@ def _go_on(view: View, watch: Watch, now: float) -> Step:
     r, refused, pending = view.rollout, view.refused, view.pending
     if r.advance:
         return _open_next(view, watch)
-    if len(refused) - r.forgiven_refused > r.max_refused * len(view.inside):
+    if len(refused) - r.forgiven_refused > r.limits.max_refused * len(view.inside):
         why = view.inside[sorted(refused)[0]].report.why
         return _step(r, watch, Status.PAUSED, f"{named(refused)} refused it: {why}")
     if pending:
         watch = replace(watch, stable_since=None)
-        if now - watch.since >= r.deadline_seconds:
+        if now - watch.since >= r.limits.deadline_seconds:
             return _step(r, watch, Status.PAUSED, f"inconclusive: {named(pending)} have not acted in time")
         return Step(None, watch) if r.status is Status.ROLLING else _step(r, watch, Status.ROLLING)
     since = now if watch.stable_since is None else watch.stable_since
@@ -218,16 +218,16 @@ def _go_on(view: View, watch: Watch, now: float) -> Step:
 def _bake(view: View, watch: Watch, baked_s: float) -> Step:
     """All nodes have acted. baked_s: for how long."""
     r = view.rollout
-    if baked_s < r.bake_seconds:
+    if baked_s < r.limits.bake_seconds:
         return Step(None, watch)
     if unseen := view.unseen:
-        if baked_s < r.bake_seconds + r.deadline_seconds:
+        if baked_s < r.limits.bake_seconds + r.limits.deadline_seconds:
             return Step(None, watch)
-        seen = f"fewer than {r.min_frames} frames or {r.min_objects} objects"
+        seen = f"fewer than {r.limits.min_frames} frames or {r.limits.min_objects} objects"
         return _step(r, watch, Status.PAUSED, f"inconclusive: {named(unseen)} have seen {seen} with it")
     if not any(m.report.phase is Phase.STABLE for m in view.inside.values()):
         return _step(r, watch, Status.PAUSED, "inconclusive: it serves on no node of the open waves")
-    if r.approval == "manual" or (r.mode == "ab" and r.is_last_wave):
+    if r.plan.approval == "manual" or (r.plan.mode == "ab" and r.is_last_wave):
         why = "waits for `edgeagent rollout advance`"
         return Step(None, watch) if r.why == why else _step(r, watch, Status.BAKING, why)
     return _open_next(view, watch)
@@ -236,7 +236,7 @@ def _bake(view: View, watch: Watch, baked_s: float) -> Step:
 def _abort(view: View, watch: Watch, now: float) -> Step:
     """The nodes of the open waves go back; those that are away do when they come."""
     r, serving = view.rollout, view.serving
-    if serving and now - watch.since < r.deadline_seconds:
+    if serving and now - watch.since < r.limits.deadline_seconds:
         return Step(None, watch)
     left = f"; {named(serving)} serve it still" if serving else ""
     return _step(r, watch, Status.ABORTED, f"{r.why}{left}")

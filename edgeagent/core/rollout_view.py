@@ -78,13 +78,13 @@ class View:
             n
             for n, m in self._own()
             if m.report.phase is Phase.STABLE
-            and (m.report.frames < r.min_frames or m.report.objects < r.min_objects)
+            and (m.report.frames < r.limits.min_frames or m.report.objects < r.limits.min_objects)
         ]
 
     @property
     def serving(self) -> list[str]:
         """Those that are there and serve the version, unless a pin or a hold has them do so."""
-        version = self.rollout.version
+        version = self.rollout.plan.version
         return [
             n
             for n, m in self.inside.items()
@@ -119,15 +119,15 @@ def eligible(fleet: Fleet) -> dict[str, Member]:
 def nodes_of_wave(rollout: Rollout, index: int, fleet: Fleet) -> tuple[frozenset[str], int]:
     """Who would be in with the waves up to `index` open, of those that are there; and below which place."""
     there = eligible(fleet)
-    order = sorted(there, key=lambda n: place(rollout.salt, n))
+    order = sorted(there, key=lambda n: place(rollout.plan.salt, n))
     below = rollout.open_below
-    wave = rollout.waves[index]
+    wave = rollout.plan.waves[index]
     if wave == "100%":
         return frozenset(order), PLACES
     size = wave_size(wave, len(order))
     if size:
-        below = max(below, place(rollout.salt, order[size - 1]) + 1)
-    inside = {n for n in order if place(rollout.salt, n) < below}
+        below = max(below, place(rollout.plan.salt, order[size - 1]) + 1)
+    inside = {n for n in order if place(rollout.plan.salt, n) < below}
     return frozenset(inside | {n for n in order if is_canary(rollout, n, there[n].report.labels)}), below
 
 
