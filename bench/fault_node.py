@@ -50,8 +50,7 @@ class Setting:
         if self.before:
             section["shadow"] = {"seconds": SHADOW_S}
             section["recent_frames"] = {"keep": True, "every_seconds": KEEP_EVERY_S}
-        else:
-            section["gates"] = {"latency": _ANY_LATENCY, "memory": _ANY_MEMORY}
+        section["gates"] = {} if self.before else {"latency": _ANY_LATENCY, "memory": _ANY_MEMORY}
         return section
 
     @property

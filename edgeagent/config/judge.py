@@ -75,6 +75,7 @@ class HealthConfig(Section):
     least_frames: Count = HealthLimits.least_frames
     slower_p95: Times = HealthLimits.slower_p95
     slower_p99: Times = HealthLimits.slower_p99
+    slower_processor: Times = HealthLimits.slower_processor
     slower_ms: Amount = HealthLimits.slower_ms
     dropped: Fraction = HealthLimits.dropped
     failed: Fraction = HealthLimits.failed

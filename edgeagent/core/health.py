@@ -20,7 +20,8 @@ class HealthWindow:
 
     seconds: how long it was; frames: with a result; dropped: left out because no engine was free; failed: that the
     engine could not infer, NaN included; restarts: of its worker. p95_ms, p99_ms: from capture to result, milliseconds,
-    0: not told. memory_mb: of the worker at the end, 0: not known. silence_s: for how long nothing had been found
+    0: not told. processor_ms: that its worker ran a frame, all threads together, 0: not told; unlike the others it is
+    the same on a busy machine. memory_mb: of the worker at the end, 0: not known. silence_s: for how long nothing had been found
     at the end, or until something was, whichever is longer; windows before this one count.
     """
 
@@ -31,6 +32,7 @@ class HealthWindow:
     restarts: int = 0
     p95_ms: float = 0.0
     p99_ms: float = 0.0
+    processor_ms: float = 0.0
     memory_mb: float = 0.0
     silence_s: float = 0.0
 
@@ -40,8 +42,9 @@ class HealthLimits:
     """How much worse than the version before a version may do.
 
     windows: so many in a row must be over a limit of latency, drops; least_before: of the version before that are
-    needed for a comparison; least_frames: that a window needs to tell a latency. slower_p95, slower_p99: times the
-    latency of the version before (of its tenth-slowest window), and slower_ms, milliseconds, more. dropped, failed: of
+    needed for a comparison; least_frames: that a window needs to tell a latency. slower_p95, slower_p99,
+    slower_processor: times the latency, the time of processors a frame, of the version before (of its tenth-slowest
+    window), and slower_ms, milliseconds, more. dropped, failed: of
     all frames, as a share, more; least_failed: fewer are no reason. restarts: that are one too many. growth_mb: memory
     that may be taken after warm_windows, megabytes; growth_windows: that are needed to tell; rising: share of pairs of
     windows of which the later takes more. silence_times: the longest silence ever seen; silence_s: shorter ones are no
@@ -53,6 +56,7 @@ class HealthLimits:
     least_frames: int = 20
     slower_p95: float = 2.0
     slower_p99: float = 2.0
+    slower_processor: float = 2.0
     slower_ms: float = 5.0
     dropped: float = 0.05
     failed: float = 0.01
@@ -82,6 +86,7 @@ def health_breach(
         lambda: _restarts(now, limits),
         lambda: _latency(now, before, limits, "p95_ms", limits.slower_p95),
         lambda: _latency(now, before, limits, "p99_ms", limits.slower_p99),
+        lambda: _latency(now, before, limits, "processor_ms", limits.slower_processor),
         lambda: _drops(now, before, limits),
         lambda: _growth(now, limits),
         lambda: _silence(now, before, limits, longest_silence_s),
@@ -119,9 +124,16 @@ def _latency(
     if least <= max(times * slow, slow + limits.slower_ms):
         return ""
     return (
-        f"{name[:3]} of the latency is {least:.0f} ms or more in {limits.windows} windows in a row,"
+        f"{_TIMES[name]} {least:.0f} ms or more in {limits.windows} windows in a row,"
         f" and {slow:.0f} ms under the version before (limit {times:g} times)"
     )
+
+
+_TIMES = {
+    "p95_ms": "p95 of the latency is",
+    "p99_ms": "p99 of the latency is",
+    "processor_ms": "a frame takes the processors",
+}
 
 
 def _drops(now: Sequence[HealthWindow], before: Sequence[HealthWindow], limits: HealthLimits) -> str:

@@ -134,6 +134,7 @@ class HealthWatch:
         ordered, dropped = sorted(self._latencies), self._frames.dropped if self._frames else {}
         worker = self._engine.worker if self._engine else None
         starved = self._processor is not None and self._processor.waited() > STARVED
+        ran_ms = self._processor.ran_s() * 1000 if self._processor else 0.0
         p95, p99 = (quantile(ordered, q) if ordered and not starved else 0.0 for q in (0.95, 0.99))
         return HealthWindow(
             seconds=now - self._since,
@@ -143,6 +144,7 @@ class HealthWatch:
             restarts=int(worker is not None and worker.pid != self._pid),
             p95_ms=p95,
             p99_ms=p99,
+            processor_ms=ran_ms / len(ordered) if ordered else 0.0,
             memory_mb=worker.memory_bytes() / (1 << 20) if worker else 0.0,
             silence_s=max(self._silence, now - self._found_at),
         )

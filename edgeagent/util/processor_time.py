@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
-"""How much of its time a process had to wait for a processor, as the kernel's scheduler counts it."""
+"""How long a process ran, and how long it had to wait for a processor, as the kernel's scheduler counts it."""
 
 from __future__ import annotations
 
@@ -24,6 +24,10 @@ class ProcessorTime:
         ran, waited = self._now()
         ran, waited = max(ran - self._ran, 0), max(waited - self._waited, 0)
         return waited / (ran + waited) if waited else 0.0
+
+    def ran_s(self) -> float:
+        """Seconds that they ran, all threads together; 0 where the kernel doesn't tell."""
+        return max(self._now()[0] - self._ran, 0) / 1e9
 
     def _now(self) -> tuple[int, int]:
         return _counted(self._tasks)

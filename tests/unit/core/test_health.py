@@ -11,7 +11,9 @@ import pytest
 from edgeagent.core.health import HealthLimits, HealthWindow, health_breach
 
 LIMITS = HealthLimits()
-USUAL = HealthWindow(5.0, frames=75, p95_ms=20.0, p99_ms=25.0, memory_mb=300.0, silence_s=8.0)
+USUAL = HealthWindow(
+    5.0, frames=75, p95_ms=20.0, p99_ms=25.0, processor_ms=15.0, memory_mb=300.0, silence_s=8.0
+)
 BEFORE = (USUAL,) * 12
 
 
@@ -37,6 +39,7 @@ def test_a_version_that_does_as_the_one_before_is_healthy() -> None:
     [
         ({"p95_ms": 61.0}, "p95 of the latency is 61 ms"),
         ({"p99_ms": 61.0}, "p99 of the latency is 61 ms"),
+        ({"p95_ms": 0.0, "p99_ms": 0.0, "processor_ms": 40.0}, "a frame takes the processors 40 ms"),
         ({"frames": 60, "dropped": 15}, "20% of the frames are dropped"),
     ],
 )
