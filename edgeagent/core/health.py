@@ -21,8 +21,8 @@ class HealthWindow:
     seconds: how long it was; frames: with a result; dropped: left out because no engine was free; failed: that the
     engine could not infer, NaN included; restarts: of its worker. p95_ms, p99_ms: from capture to result, milliseconds,
     0: not told. processor_ms: that its worker ran a frame, all threads together, 0: not told; unlike the others it is
-    the same on a busy machine. memory_mb: of the worker at the end, 0: not known. silence_s: for how long nothing had been found
-    at the end, or until something was, whichever is longer; windows before this one count.
+    the same on a busy machine. memory_mb: of the worker at the end, 0: not known. silence_s: for how long nothing had
+    been found at the end, or until something was, whichever is longer; windows before this one count.
     """
 
     seconds: float
