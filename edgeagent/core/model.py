@@ -38,13 +38,18 @@ def check_name(kind: str, value: object) -> str:
     Letters, digits, `.`, `_`, `-`; starts with a letter or digit; at most 128; no `..`.
     Raises UsageError.
     """
-    if not isinstance(value, str) or not _NAME.match(value) or ".." in value:
+    if not isinstance(value, str) or not is_name(value):
         raise UsageError(
             f"{kind} {_shown(value)}",
             "not a valid name",
             "use letters, digits, '.', '_' and '-', at most 128, starting with a letter or digit, without '..'",
         )
     return value
+
+
+def is_name(value: object) -> bool:
+    """Whether `check_name` would take it."""
+    return isinstance(value, str) and _NAME.match(value) is not None and ".." not in value
 
 
 def parse_json(text: str) -> Any:

@@ -18,6 +18,7 @@ from edgeagent.core.model import Manifest, WeightFile, parse_manifest
 from edgeagent.errors import IntegrityError, NotFoundError, UnavailableError
 from edgeagent.store.cache import CHUNK, Cache, CachedVersion
 from edgeagent.store.pace import Pace, PaceMeter
+from edgeagent.store.withdrawals import refuse_withdrawn
 from edgeagent.util.backoff import Backoff
 
 TRIES = 4  # in a row, from the last that brought a byte
@@ -45,6 +46,9 @@ class Remote(Protocol):
     def read_manifest(self, model: str, version: str) -> bytes:
         """The bytes of the manifest. Raises NotFoundError, IntegrityError, UnavailableError."""
 
+    def read_withdrawal(self, model: str, version: str) -> bytes | None:
+        """The bytes of the version's withdrawal; None if there is none. Raises UnavailableError."""
+
     def open_from(self, model: str, version: str, path: str, offset: int) -> Iterator[bytes]:
         """The file from byte `offset` on. Raises NotFoundError, IntegrityError, UnavailableError."""
 
@@ -56,17 +60,19 @@ def fetch_version(
     version: str,
     on_progress: Callable[[Progress], None],
     *,
+    withdrawn_too: bool = False,
     sleep: Callable[[float], None] = time.sleep,
 ) -> CachedVersion:
     """The version as it is in the store now, whole in the cache; each of its files was hashed in this call.
 
     With the store out of reach, the version as it is in the cache. If the store's content of that name has
-    changed since, the new content is fetched, and the old one stays in the cache beside it.
+    changed since, the new content is fetched, and the old one stays in the cache beside it. withdrawn_too: fetch it
+    also if it was withdrawn, for what has served well here.
 
-    Raises NotFoundError (no such version), IntegrityError (the manifest is broken, or a file is missing there
-    or isn't what it promises: nothing of that file is kept), UnavailableError (store out of reach, too slow or cut off
-    TRIES times, disk full: what has come is kept, and the next call resumes it; or what the store sent after a cut
-    doesn't go with what it sent before).
+    Raises NotFoundError (no such version), ConflictError (it was withdrawn; also while it was fetched), IntegrityError
+    (the manifest is broken, or a file is missing there or isn't what it promises: nothing of that file is kept),
+    UnavailableError (store out of reach, too slow or cut off TRIES times, disk full: what has come is kept, and the
+    next call resumes it; or what the store sent after a cut doesn't go with what it sent before).
     """
     with cache.fetching():
         try:
@@ -78,12 +84,16 @@ def fetch_version(
             cache.mark_used(cached)
             return cached
         manifest = parse_manifest(data, model, version)
+        if not withdrawn_too:
+            refuse_withdrawn(remote, model, version)
         missing = [file for file in manifest.files if not cache.has_intact(file)]
         fetch = _Fetch(remote, cache, manifest, on_progress, sleep)
         fetch.done = sum(file.size for file in manifest.files) - sum(file.size for file in missing)
         try:
             for file in missing:
                 fetch.file(file)
+            if missing and not withdrawn_too:  # it may have taken long
+                refuse_withdrawn(remote, model, version)
             return cache.add(manifest)
         except OSError as e:
             raise cache.write_error(e) from e

@@ -102,3 +102,22 @@ class FolderFiles:
         finally:
             temp.unlink(missing_ok=True)
         fsync_folder(target.parent)
+
+    def put(self, path: str, data: bytes) -> None:
+        """Whole and durable, over what is there. Raises OSError."""
+        target = self.root / path
+        make_folder(target.parent)
+        write_durably(target, data, _MODE)
+
+    def remove(self, path: str) -> None:
+        """Durably, with the folders that are empty then, but for the root. Raises OSError."""
+        target = self.root / path
+        target.unlink()
+        fsync_folder(target.parent)
+        for folder in target.parents:
+            if folder == self.root:
+                break
+            try:
+                folder.rmdir()
+            except OSError:  # it holds something
+                break

@@ -84,3 +84,11 @@ class ObjectFiles:
         if self._fs.exists(f"{self._root}/{path}"):  # for those that ignore the condition
             raise FileExistsError(path)
         self._fs.pipe_file(f"{self._root}/{path}", data, mode="create")
+
+    def put(self, path: str, data: bytes) -> None:
+        """Over what is there: the last of two at once wins."""
+        self._fs.pipe_file(f"{self._root}/{path}", data)
+
+    def remove(self, path: str) -> None:
+        """Remove one object."""
+        self._fs.rm_file(f"{self._root}/{path}")

@@ -42,3 +42,11 @@ class WritableFiles(Files, Protocol):
 
     def put_once(self, path: str, data: bytes) -> None:
         """Write a small file that isn't there yet, as a whole. Raises FileExistsError."""
+
+    def put(self, path: str, data: bytes) -> None:
+        """Write a small file over what is there; whoever reads it meanwhile gets the old content or the new, where the
+        store can do that (a folder and S3 can)."""
+
+    def remove(self, path: str) -> None:
+        """Remove a file, and folders that are empty then. It may be gone already: then this does nothing, or raises
+        FileNotFoundError."""

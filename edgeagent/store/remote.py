@@ -16,7 +16,8 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
-from edgeagent.core.model import MAX_MANIFEST_BYTES, check_name, parse_manifest
+from edgeagent.core.model import MAX_MANIFEST_BYTES, check_name, is_name, parse_manifest
+from edgeagent.core.store_documents import MAX_DOCUMENT_BYTES, MAX_DOCUMENTS, withdrawal_path
 from edgeagent.core.text import redact
 from edgeagent.errors import (
     ConflictError,
@@ -65,20 +66,12 @@ class RemoteStore:
         Raises NotFoundError if the store has no such version, IntegrityError if what is there is no file,
         UnavailableError.
         """
-        data, meter = bytearray(), PaceMeter(self.pace, time.monotonic())
-        try:
-            with closing(self.open_from(model, version, MANIFEST, 0)) as chunks:
-                for chunk in chunks:
-                    data += chunk
-                    if len(data) > MAX_MANIFEST_BYTES:
-                        break
-                    if why := meter.lag(len(data), time.monotonic()):
-                        raise self._unavailable(why)
-        except NotFoundError as e:
+        data = self.read(_path(model, version, MANIFEST), MAX_MANIFEST_BYTES)
+        if data is None:
             raise NotFoundError(
                 f"version {model}/{version}", f"not in the store {self.name}", "publish it, or check the name"
-            ) from e
-        return bytes(data[: MAX_MANIFEST_BYTES + 1])
+            )
+        return data
 
     def open_from(self, model: str, version: str, path: str, offset: int) -> Generator[bytes]:
         """The content of a file from byte `offset` to its end in the store, in chunks of at most 8 MiB.
@@ -88,17 +81,48 @@ class RemoteStore:
         """
         return self._chunks(_path(model, version, path), offset)
 
+    def read_withdrawal(self, model: str, version: str) -> bytes | None:
+        """What the store says of this version's withdrawal, at most MAX_DOCUMENT_BYTES + 1 bytes; None if it wasn't
+        withdrawn.
+
+        What is there and may not be read is no permission. But a store that shows no listing (S3 to who may only get
+        objects, many a web server) refuses what isn't there as well: it is taken for that. Raises UnavailableError.
+        """
+        path = withdrawal_path(model, version)
+        try:
+            return self.read(path, MAX_DOCUMENT_BYTES)
+        except IntegrityError:  # a pipe or the like
+            return b""
+        except UnavailableError as e:
+            if not _is_refused(e) or self._lists(path):
+                raise
+            return None
+
+    def _lists(self, path: str) -> bool:
+        """Whether a listing has this document of a model, or the folder that it would lie in, as far as we may see."""
+        model, folder, name = path.split("/")
+        for where, what in ((f"{model}/{folder}", name), (model, folder)):
+            try:
+                return what in self.names(where)
+            except UnavailableError as e:
+                if not _is_refused(e):
+                    raise
+        return False
+
     def fingerprint(self, model: str, version: str) -> str:
         """A cheap identity of what the store holds as this version, without reading the weights.
 
-        Made of the manifest and of what the store tells of each file (size, ETag, date). It changes when a
-        version that was absent, incomplete or broken is put right. Raises UnavailableError.
+        Made of the manifest, of what the store tells of each file (size, ETag, date), and of its withdrawal. It changes
+        when a version that was absent, incomplete or broken is put right, or isn't withdrawn any more. Raises
+        UnavailableError.
         """
         try:
             data = self.read_manifest(model, version)
         except (NotFoundError, IntegrityError):
             return "absent"
         seen = hashlib.sha256(data)
+        if (withdrawal := self.read_withdrawal(model, version)) is not None:
+            seen.update(b"withdrawn" + withdrawal)
         with suppress(IntegrityError):  # then the manifest's own bytes are all that there is to compare
             for file in parse_manifest(data, model, version).files[:_LOOKED_AT]:
                 facts = self._identity(_path(model, version, file.path)) or {}
@@ -110,12 +134,14 @@ class RemoteStore:
 
         Raises UnavailableError.
         """
-        folder = check_name("model", model)
-        try:
-            names = self._call(folder, lambda: self._files.names(folder))
-        except NotFoundError:
-            return []
-        return [name for name in sorted(set(names)) if _is_name(name) and self.has_version(model, name)]
+        return [name for name in self.folders(model) if self.has_version(model, name)]
+
+    def folders(self, model: str) -> list[str]:
+        """What lies in the model's folder and is named as a version, sorted; not all of it may be one.
+
+        Raises UnavailableError.
+        """
+        return [name for name in sorted(set(self.names(check_name("model", model)))) if is_name(name)]
 
     def has_version(self, model: str, version: str) -> bool:
         """Whether the version is published, so whether it has a manifest. Raises UnavailableError."""
@@ -144,6 +170,63 @@ class RemoteStore:
             self._translated(where, lambda: files.put_once(where, data))
         except ConflictError as e:
             raise already_published(model, version, self.name) from e
+
+    # -- any file, by its path below the root ------------------------------------------------------------
+
+    def read(self, path: str, most: int) -> bytes | None:
+        """The bytes of a small file, at most `most` + 1 of them (one more than is allowed); None if it isn't there.
+
+        Raises IntegrityError if what is there is no file, UnavailableError.
+        """
+        data, meter = bytearray(), PaceMeter(self.pace, time.monotonic())
+        try:
+            with closing(self._chunks(path, 0)) as chunks:
+                for chunk in chunks:
+                    data += chunk
+                    if len(data) > most:
+                        break
+                    if why := meter.lag(len(data), time.monotonic()):
+                        raise self._unavailable(why)
+        except NotFoundError:
+            return None
+        return bytes(data[: most + 1])
+
+    def names(self, folder: str) -> list[str]:
+        """What lies in a folder, in no order; nothing if it isn't there. Raises UnavailableError."""
+        try:
+            return self._call(folder, lambda: self._files.names(folder))
+        except NotFoundError:
+            return []
+
+    def documents(self, folder: str) -> list[str]:
+        """By what each document in a folder, `<name>.json`, is called, sorted; what can't be one is passed over.
+
+        Raises UnavailableError, IntegrityError for more than MAX_DOCUMENTS.
+        """
+        found = sorted({n.removesuffix(".json") for n in self.names(folder) if n.endswith(".json")})
+        if len(found) > MAX_DOCUMENTS:
+            why = f"holds {len(found)} documents, at most {MAX_DOCUMENTS}"
+            raise IntegrityError(f"{folder} in the store {self.name}", why, "remove what nobody needs")
+        return [name for name in found if is_name(name)]
+
+    def put(self, path: str, data: bytes) -> None:
+        """Write a small file over what is there: the last of two at once wins. Raises UsageError (a read-only store),
+        UnavailableError."""
+        files = self._writable()
+        self._call(path, lambda: files.put(path, data))
+
+    def put_once(self, path: str, data: bytes) -> None:
+        """Write a small file that isn't there yet. Raises ConflictError, UsageError, UnavailableError."""
+        files = self._writable()
+        self._call(path, lambda: files.put_once(path, data))
+
+    def remove(self, path: str) -> None:
+        """Remove a file, unless it is gone already. Raises UsageError, UnavailableError."""
+        files = self._writable()
+        with suppress(NotFoundError):
+            self._call(path, lambda: files.remove(path))
+
+    # -- how it is asked ---------------------------------------------------------------------------------
 
     def _writable(self) -> WritableFiles:
         """The files, if this kind of store can be written. Raises UsageError."""
@@ -229,9 +312,6 @@ def _path(model: str, version: str, path: str) -> str:
     return f"{check_name('model', model)}/{check_name('version', version)}/{path}"
 
 
-def _is_name(text: str) -> bool:
-    try:
-        check_name("version", text)
-    except UsageError:
-        return False
-    return True
+def _is_refused(e: UnavailableError) -> bool:
+    """Whether the store was there, and said that this is nothing for us."""
+    return isinstance(e.__cause__, PermissionError)

@@ -107,7 +107,9 @@ def _fetch(channel: WorkerChannel, task: FetchVersion) -> Fetched:
         channel.send(FetchProgress(p.file, p.done_bytes, p.total_bytes, p.resumed_from))
 
     def fetch() -> CachedVersion:
-        return fetch_version(_remote(task.store), cache, task.model, task.version, report)
+        remote = _remote(task.store)
+        # What has served well here is brought back whatever became of it.
+        return fetch_version(remote, cache, task.model, task.version, report, withdrawn_too=task.known_good)
 
     cache = Cache(task.cache)
     cached = cache.lookup(task.model, task.version, task.digest) if task.known_good else None

@@ -3,17 +3,11 @@
 
 from __future__ import annotations
 
-import itertools
-import os
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
-from functools import cached_property
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-import fsspec
 import pytest
 
 from edgeagent.core.model import MAX_MANIFEST_BYTES, Manifest, parse_manifest
@@ -23,71 +17,10 @@ from edgeagent.store.fetch import Progress, fetch_version
 from edgeagent.store.publish import publish
 from edgeagent.store.remote import RemoteStore
 from tests.support.golden import golden_set, labels
-from tests.support.http_store import http_store
-from tests.support.published import METADATA, publish_bytes, some_bytes
-from tests.support.s3_store import s3_server, s3_store
+from tests.support.model_stores import Store
+from tests.support.published import METADATA, some_bytes
 
 WEIGHTS = some_bytes(1_500_000)
-_buckets = itertools.count()
-
-
-@dataclass
-class Store:
-    """One empty store. write_url: where a publisher writes what `url` shows."""
-
-    url: str
-    write_url: str
-    options: dict[str, object] = field(default_factory=dict)
-
-    @cached_property
-    def remote(self) -> RemoteStore:
-        """As a node opens it."""
-        return RemoteStore(self.url, timeout_s=10, storage_options=self.options)
-
-    @cached_property
-    def _behind(self) -> tuple[Any, str]:
-        fs, root = fsspec.core.url_to_fs(self.write_url, **self.options)
-        return fs, str(root)
-
-    def publish(self, version: str, weights: bytes, scratch: Path, golden: Path | None = None) -> Manifest:
-        """As a pipeline does."""
-        return publish_bytes(self.write_url, version, weights, scratch, golden=golden, options=self.options)
-
-    def write(self, path: str, data: bytes) -> None:
-        """Behind the back of all."""
-        fs, root = self._behind
-        fs.makedirs(f"{root}/{path}".rpartition("/")[0], exist_ok=True)
-        fs.pipe_file(f"{root}/{path}", data)
-        if not self.options:  # HTTP's dates are whole seconds: as if a moment had passed
-            os.utime(f"{root}/{path}", (time.time() + 2, time.time() + 2))
-
-    def remove(self, path: str) -> None:
-        """Behind the back of all."""
-        fs, root = self._behind
-        fs.rm_file(f"{root}/{path}")
-
-
-@pytest.fixture(scope="module")
-def s3_endpoint() -> Iterator[str]:
-    """One S3 server for the module; started only if it is used."""
-    with s3_server() as endpoint:
-        yield endpoint
-
-
-@pytest.fixture(params=["folder", "http", "http without ranges", "s3"])
-def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
-    """An empty store of each kind."""
-    folder = tmp_path / "store"
-    folder.mkdir()
-    if request.param == "folder":
-        yield Store(str(folder), str(folder))
-    elif request.param == "s3":
-        s3 = s3_store(request.getfixturevalue("s3_endpoint"), f"factory-{next(_buckets)}")
-        yield Store(f"{s3.url}/models", f"{s3.url}/models", s3.options)
-    else:
-        with http_store(folder) as server:
-            server.ranges = request.param == "http"
-            yield Store(f"{server.url}/", str(folder))
 
 
 def test_published_version_can_be_fetched(store: Store, tmp_path: Path) -> None:

@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 
 from edgeagent.core.model import Contract, Manifest, WeightFile
-from edgeagent.errors import IntegrityError, NotFoundError, UnavailableError
+from edgeagent.core.store_documents import Withdrawal, encode
+from edgeagent.errors import ConflictError, IntegrityError, NotFoundError, UnavailableError
 from edgeagent.store import cache as cache_module
 from edgeagent.store import fetch as fetch_module
 from edgeagent.store.cache import Cache, CachedVersion
@@ -27,12 +28,14 @@ WEIGHTS = bytes(range(200))
 
 @dataclass
 class MemoryStore:
-    """A model store in memory. cuts: raise after that many bytes, one entry a read."""
+    """A model store in memory. cuts: raise after that many bytes, one entry a read. withdrawals: what it answers, one
+    after the other."""
 
     manifest: bytes = b""
     files: dict[str, bytes] = field(default_factory=dict)
     cuts: list[int] = field(default_factory=list)
     away: bool = False
+    withdrawals: list[bytes | None] = field(default_factory=list)
     name: str = "memory"
     pace: Pace = DEFAULT_PACE
     opened: list[tuple[str, int]] = field(default_factory=list)
@@ -44,6 +47,10 @@ class MemoryStore:
         if not self.manifest:
             raise NotFoundError(f"version {model}/{version}", "not in the store")
         return self.manifest
+
+    def read_withdrawal(self, model: str, version: str) -> bytes | None:
+        """What is to be answered next; then that there is none."""
+        return self.withdrawals.pop(0) if self.withdrawals else None
 
     def open_from(self, model: str, version: str, path: str, offset: int) -> Iterator[bytes]:
         """Ten bytes at a time."""
@@ -191,6 +198,10 @@ class Splicing(MemoryStore):
     """Sends something else, once a file is asked for from its middle on."""
 
     other = b"X" * 200
+
+    def read_withdrawal(self, model: str, version: str) -> bytes | None:
+        """What is to be answered next; then that there is none."""
+        return self.withdrawals.pop(0) if self.withdrawals else None
 
     def open_from(self, model: str, version: str, path: str, offset: int) -> Iterator[bytes]:
         """Ten bytes at a time."""
@@ -384,3 +395,40 @@ def test_path_outside_the_version(cache: Cache, path: str) -> None:
     with pytest.raises(IntegrityError, match="does not stay inside"):
         fetch(store, cache)
     assert store.opened == []
+
+
+def withdrawal(reason: str) -> bytes:
+    """As it stands in a store."""
+    return encode(Withdrawal(reason, "eve", "2026-11-29T12:00:00Z"))
+
+
+def test_a_withdrawn_version_is_refused_before_anything_is_fetched(cache: Cache) -> None:
+    """Also where the cache has it; what has served well here comes all the same."""
+    store = store_with({"best.onnx": WEIGHTS})
+    store.withdrawals = [withdrawal("finds no dents")]
+    with pytest.raises(ConflictError, match=r"version yolo/v1: withdrawn: finds no dents \(eve, 2026"):
+        fetch(store, cache)
+    assert store.opened == []
+    cached = fetch(store, cache)
+    store.withdrawals = [b"{"] * 2
+    with pytest.raises(ConflictError, match="reason can't be read"):
+        fetch(store, cache)
+    assert fetch_version(store, cache, "yolo", "v1", lambda _: None, withdrawn_too=True) == cached
+
+
+def test_a_version_that_is_withdrawn_while_it_is_fetched(cache: Cache) -> None:
+    """What took long is asked for again at its end."""
+    store = store_with({"best.onnx": WEIGHTS})
+    store.withdrawals = [None, withdrawal("finds no dents")]
+    with pytest.raises(ConflictError, match="withdrawn"):
+        fetch(store, cache)
+    assert cache.lookup("yolo", "v1") is None
+    assert len(store.opened) == 1
+
+
+def test_with_the_store_away_nobody_is_asked(cache: Cache) -> None:
+    """The node serves what it has."""
+    store = store_with({"best.onnx": WEIGHTS})
+    cached = fetch(store, cache)
+    store.away, store.withdrawals = True, [withdrawal("finds no dents")]
+    assert fetch(store, cache) == cached
