@@ -17,6 +17,7 @@ from edgeagent.observe.bus import AuditAppended, Bus, EventStream
 
 log = structlog.get_logger(__name__)
 
+NODES = "/edgeagent/nodes/"
 EVERY_S = 15.0
 TTL_S = 45.0
 AWAY_S = 1.0  # how often it is asked whether the store is back
@@ -27,7 +28,7 @@ Summary = Callable[[float], bytes]
 
 def presence_key(node: str) -> str:
     """Key of a node's presence."""
-    return f"/edgeagent/nodes/{node}"
+    return f"{NODES}{node}"
 
 
 class Announcer:
