@@ -15,7 +15,13 @@ from typing import Annotated, Any
 import typer
 
 from edgeagent import __version__
-from edgeagent.cli import evaluate_command, intent_commands, node_commands, store_commands
+from edgeagent.cli import (
+    evaluate_command,
+    intent_commands,
+    node_commands,
+    store_commands,
+    version_commands,
+)
 from edgeagent.cli.options import FAILED, WRONG, ConfigOption
 from edgeagent.cli.render import printable, use_plain_characters
 from edgeagent.errors import EdgeAgentError, UsageError
@@ -112,6 +118,10 @@ def demo(
 
 for command in (
     store_commands.publish,
+    version_commands.versions,
+    version_commands.tag,
+    version_commands.untag,
+    version_commands.yank,
     evaluate_command.evaluate,
     intent_commands.promote,
     node_commands.rollback,

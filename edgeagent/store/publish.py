@@ -27,10 +27,12 @@ from edgeagent.core.model import (
     parse_manifest,
     path_fault,
 )
-from edgeagent.errors import IntegrityError, UsageError
+from edgeagent.core.store_documents import removal_path
+from edgeagent.errors import ConflictError, IntegrityError, UsageError
 from edgeagent.runtimes.openvino.ir import companions_beside
 from edgeagent.store.golden_set import golden_set
 from edgeagent.store.remote import RemoteStore, already_published
+from edgeagent.store.withdrawals import find_withdrawal
 from edgeagent.util.hashing import hash_file
 
 if TYPE_CHECKING:  # numpy comes with it
@@ -79,7 +81,7 @@ def publish(
     on_progress(done, total): files that are in the store.
 
     Raises UsageError (names, no such file, too many, ready files that don't go with `weights`, a read-only store),
-    ConflictError (the version exists), UnavailableError, MissingExtraError.
+    ConflictError (the version exists, was withdrawn, or is being removed), UnavailableError, MissingExtraError.
     """
     check_name("model", model)
     check_name("version", version)
@@ -87,6 +89,7 @@ def publish(
     store.prepare_to_publish()
     if store.has_version(model, version):
         raise already_published(model, version, store.name)
+    _check_name_is_free(store, model, version)
     networks = [(weights, metadata), *alternates]
     _check_alike(networks)
     with tempfile.TemporaryDirectory(prefix="edgeagent-publish-") as scratch:
@@ -111,6 +114,18 @@ def publish(
             raise UsageError(f"version {model}/{version}", f"can't be published: {e.why}") from e
         _put(store, manifest, sources, on_progress)
     return manifest
+
+
+def _check_name_is_free(store: RemoteStore, model: str, version: str) -> None:
+    """Raises ConflictError for the name of a version that was withdrawn, or whose files are being removed."""
+    todo = "publish under a new version name"
+    if found := find_withdrawal(store, model, version):
+        raise ConflictError(
+            f"version {model}/{version}", f"there was one, and it was withdrawn: {found}", todo
+        )
+    if store.read(removal_path(model, version), 0) is not None:
+        why = f"there was one, and not all of its files are removed from the store {store.name}"
+        raise ConflictError(f"version {model}/{version}", why, todo)
 
 
 def _put(
