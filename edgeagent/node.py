@@ -31,7 +31,6 @@ from edgeagent.core.model import check_name
 from edgeagent.core.probation_count import ended_in_order
 from edgeagent.core.state import State, VersionRef
 from edgeagent.core.text import redact
-from edgeagent.core.tuning import Tolerance
 from edgeagent.errors import ConflictError, EdgeAgentError, NotFoundError, NotKeptError
 from edgeagent.fleet.presence import Announcer, Summary
 from edgeagent.intent.url import find_adapter, open_source, open_store, open_writer
@@ -50,7 +49,6 @@ from edgeagent.status.model_status import model_status
 from edgeagent.status.node_status import NodeStatus
 from edgeagent.status.schema import ConfigStoreStatus, HistoryCheck, ModelStoreStatus, Outcome, Status
 from edgeagent.status.summary import status_url, summarize
-from edgeagent.store.pace import Pace
 from edgeagent.update.background import for_ever
 from edgeagent.update.journal import Journal
 from edgeagent.update.judge import judge_settings
@@ -58,7 +56,8 @@ from edgeagent.update.kept_pictures import KeptPictures
 from edgeagent.update.sentinel import sentinels
 from edgeagent.update.state_dir import StateDir
 from edgeagent.update.state_file import load_state
-from edgeagent.update.trial_runner import PrepareSettings
+from edgeagent.update.trial_runner import prepare_settings
+from edgeagent.update.update_queue import UpdateQueue
 from edgeagent.update.updater import Updater, UpdaterSettings
 from edgeagent.web.app import create_app
 from edgeagent.web.hooks import Hooks
@@ -66,7 +65,6 @@ from edgeagent.web.server import ApiServer, listen
 from edgeagent.web.service import ApiService
 from edgeagent.web.tls import ServerTls
 from edgeagent.workers.limits import WorkerLimits
-from edgeagent.workers.tasks.prepare import StoreAccess
 
 _log = structlog.get_logger(__name__)
 
@@ -90,6 +88,7 @@ class Node:
         self._started = time.time()
         self._state_dir = StateDir(config.node.state_dir)
         self.pictures = KeptPictures(config.update, self._state_dir.path)
+        self._queue = UpdateQueue(config.update.max_concurrent)
         self._node_status = NodeStatus(self.updaters, self.pipelines, self.metrics, self.pictures.writer)
         self._watcher: IntentWatcher | None = None
         self._announcer: Announcer | None = None
@@ -181,37 +180,15 @@ class Node:
     def _build_updater(self, state: State, journal: Journal) -> Updater:
         c = self.config
         pipelines = [p for p in c.pipelines if p.model == state.model]
-        prepare = PrepareSettings(
-            store=StoreAccess(
-                c.model_store.url,
-                c.model_store.storage_options,
-                c.model_store.timeout_seconds,
-                Pace(c.model_store.min_bytes_per_second, c.model_store.pace_seconds),
-            ),
-            cache=self._state_dir.cache,
-            backend=c.engine.backend,
-            device=c.engine.device,
-            threads=self._threads,
-            max_batch=c.engine.max_batch,
-            fetch_s=c.update.fetch_seconds,
-            gate_s=c.update.gate_seconds,
-            convert_s=c.update.convert_seconds,
-            confidence=min(p.confidence for p in pipelines),
-            iou=pipelines[0].iou,
-            gates=c.update.gates,
-            golden=c.update.golden.get(state.model),
-            stop_start=c.update.mode == "stop-start",
-            replay=self.pictures.replay_folders([p.name for p in pipelines]),
-            tolerance=Tolerance(c.engine.parity.iou, c.engine.parity.score),
-            memory_limit=c.update.candidate_memory_mb * _MB,
-        )
+        replay = self.pictures.replay_folders([p.name for p in pipelines])
+        prepare = prepare_settings(c, state.model, self._threads, self._state_dir.cache, replay)
         times = {"silence_s": c.engine.hang_seconds, "start_s": c.update.load_seconds}
         engine = EngineSettings(
             loading=WorkerLimits(c.update.candidate_memory_mb * _MB, **times),
             serving=WorkerLimits(c.engine.memory_limit_mb * _MB, **times),
         )
         judge = judge_settings(c.update, pipelines, self._state_dir.path)
-        settings = UpdaterSettings(c.update.spare_worker, judge)
+        settings = UpdaterSettings(c.update.spare_worker, judge, self._queue)
         return Updater(state, policy_of(c), prepare, engine, journal, self.bus, settings)
 
     def _build_api(self) -> ApiServer:
@@ -269,6 +246,7 @@ class Node:
             await asyncio.sleep(_HOUSEKEEPING_S)
             journal.retry(time.monotonic())
             self._node_status.update_metrics()
+            self.metrics.updates_waiting(self._queue.waiting)
             watcher.log_connections(time.monotonic())
             self.metrics.config_store_connected(watcher.connection.connected)
             for source in source_statuses(watcher.sources):

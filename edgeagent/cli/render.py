@@ -163,7 +163,9 @@ def _notes(model: ModelStatus) -> Iterable[tuple[str, str]]:
     if held := model.held:
         yield f"held on {held.version} by {held.by or '?'} until {held.until}", "yellow"
     if candidate := model.candidate:
-        yield f"{candidate.version} is at {candidate.stage} {candidate.error or ''}".strip(), "yellow"
+        waits = f"({candidate.waits})" if candidate.waits else ""
+        said = f"{candidate.version} is at {candidate.stage} {waits} {candidate.error or ''}"
+        yield " ".join(said.split()), "yellow"
         if shadow := candidate.shadow:
             yield (
                 f"{candidate.version} beside {shadow.against}: {_seen(shadow.pairs)}; {_waits(shadow)}"

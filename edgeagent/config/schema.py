@@ -236,6 +236,7 @@ class PipelineConfig(Section):
 class UpdateConfig(Section):
     """Limits of an update.
 
+    max_concurrent: updates that are prepared at a time, over all models; the others wait for their turn.
     keep_versions: in the local cache. fetch_seconds: without progress. convert_seconds: of converting and
     measuring one variant. gate_seconds, load_seconds: of the gates, of loading a candidate. retry_seconds: until a
     failure that may pass is tried again. settle_seconds: from when a tuning result of a short look is there until it is
@@ -255,6 +256,7 @@ class UpdateConfig(Section):
     sentinel: SentinelConfig = SentinelConfig()
     switch: SwitchConfig = SwitchConfig()
     judge: JudgeConfig = JudgeConfig()
+    max_concurrent: int = Field(default=1, ge=1, le=64)
     keep_versions: int = Field(default=3, ge=1, le=1000)
     fetch_seconds: Seconds = 60.0
     gate_seconds: Seconds = 60.0
@@ -264,6 +266,13 @@ class UpdateConfig(Section):
     candidate_memory_mb: Megabytes = 4096
     settle_seconds: float = Field(default=60.0, ge=0, le=31_536_000, allow_inf_nan=False)
     spare_worker: bool = True
+
+
+class FleetConfig(Section):
+    """This node among others. fetch_spread_seconds: a version of a roll-out is fetched at a random moment within so
+    many seconds, so that the nodes of a wave don't ask the store together; 0: at once."""
+
+    fetch_spread_seconds: float = Field(default=0.0, ge=0, le=86_400, allow_inf_nan=False)
 
 
 def is_loopback(host: str) -> bool:
@@ -327,6 +336,7 @@ class Config(Section):
     engine: EngineConfig = EngineConfig()
     pipelines: list[PipelineConfig] = Field(default=[])
     update: UpdateConfig = UpdateConfig()
+    fleet: FleetConfig = FleetConfig()
     api: ApiConfig = ApiConfig()
     log: LogConfig = LogConfig()
 

@@ -69,7 +69,7 @@ class RefuseRequested:
 
 @dataclass(frozen=True)
 class StageReached:
-    """The candidate, or the rebuild, is in a stage, mostly a new one.
+    """The candidate, or the rebuild, is in a stage, mostly a new one; ASPIRED: it waits for its turn.
 
     digest: as soon as it is known. gates: what they have found so far. form: once it is READY; pace: then, if it could
     be measured. stops: it is WARMING, and has room only once what serves is stopped.
@@ -233,7 +233,7 @@ Event = (
 
 @dataclass(frozen=True)
 class PrepareCandidate:
-    """Take the candidate from FETCHING to READY; report with StageReached and CandidateFailed.
+    """Take the candidate from FETCHING to READY, when its turn has come; report with StageReached and CandidateFailed.
 
     mode REBUILD: of the version that serves, beside it; FormConfirmed is a third way to end.
     """

@@ -199,8 +199,8 @@ def _leave_stable(state: State, event: WorkerFailed, now: float, policy: Policy)
         return state, []
     asked, c = goal(state), state.candidate
     asks_for_another = asked is not None and asked.version != event.ref.version
-    if asks_for_another and c and c.retry_at is None and c.stage is not Stage.SHADOW:
-        return state, []  # it comes soon; out of SHADOW, who knows when
+    if asks_for_another and c and c.retry_at is None and c.stage not in (Stage.ASPIRED, Stage.SHADOW):
+        return state, []  # it comes soon; when its turn comes, or out of SHADOW, who knows when
     why = f"{event.ref.version} keeps failing: {event.why}"
     state = went_back(_reject_active(state, event.why), now, policy)
     wanted = Goal(Directive(target.version, intent_id, "edgeagent", why), target.digest)

@@ -92,6 +92,9 @@ class Metrics:
         self._update_stage = Gauge(
             "edgeagent_update_stage_seconds", "Duration of the latest stage.", ["model", "stage"], registry=r
         )
+        self._waiting = Gauge(
+            "edgeagent_updates_waiting", "Updates that wait for their turn on this node.", registry=r
+        )
         self._model_info = Gauge(
             "edgeagent_model_info",
             "Versions that are loaded, and as what.",
@@ -195,6 +198,10 @@ class Metrics:
     def remove_model_info(self, model: str, version: str, digest: str, engine: str, role: str) -> None:
         """It isn't any more (or not as that). Unknown labels are fine."""
         self._model_info.remove(model, version, digest, engine, role)
+
+    def updates_waiting(self, count: int) -> None:
+        """So many updates wait for others to be done, over all models."""
+        self._waiting.set(count)
 
     def config_store_connected(self, connected: bool) -> None:
         """Whether the config store can be reached now."""

@@ -95,8 +95,8 @@ def _held(override: Override) -> Held:
 
 def _candidate(c: Candidate, updater: Updater) -> CandidateStatus:
     now = updater.clock.now()
-    preparation = updater.preparation_of(c)
-    report = preparation.report if preparation else None
+    under_way = updater.work_on(c)
+    report = under_way.work.preparation.report if under_way and under_way.work else None
     return CandidateStatus(
         version=c.goal.version,
         digest=c.digest or None,
@@ -105,6 +105,7 @@ def _candidate(c: Candidate, updater: Updater) -> CandidateStatus:
         seconds={k: round(v, 3) for k, v in c.durations(now).items()},
         error=(report and report.pause) or c.error or None,
         retry_in_seconds=None if c.retry_at is None else round(max(0.0, c.retry_at - now), 1),
+        waits=(under_way and under_way.admission.waits) or None,
         gate=(report and report.gate) or None,
         gate_progress=GateProgress(done=report.gate_done, of=report.gate_total)
         if report and report.gate_total

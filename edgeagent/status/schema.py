@@ -163,6 +163,8 @@ class CandidateStatus(StatusPart):
     error: str | None
     """Why the last attempt failed, if it is tried again."""
     retry_in_seconds: float | None
+    waits: _Sometimes[str] = None
+    """What it waits for before the work on it begins: its turn, or its moment in a roll-out."""
     gate: _Sometimes[str] = None
     """The gate that it is in."""
     gate_progress: _Sometimes[GateProgress] = None

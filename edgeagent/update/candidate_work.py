@@ -26,6 +26,7 @@ from edgeagent.errors import EdgeAgentError
 from edgeagent.serving.artifact import Artifact
 from edgeagent.serving.engine_process import Engine
 from edgeagent.serving.router import Router
+from edgeagent.update.admission import Admission
 from edgeagent.update.engine_set import EngineSet
 from edgeagent.update.interruption import repeat_when_killed
 from edgeagent.update.preparation import Preparation, RefusedError
@@ -43,17 +44,17 @@ class CandidateWork:
         command: PrepareCandidate,
         preparation: Preparation,
         engines: EngineSet,
-        engine_for: Callable[[Artifact], Engine],
         router: Router,
         report: Callable[[Event], None],
         saved: Callable[[], Awaitable[None]],
+        admission: Admission,
     ) -> None:
-        """engine_for: makes the engine of a prepared version, not loaded. router: knows what the pipelines send. saved:
-        returns when what was decided is on disk, raises OSError when the disk doesn't take it."""
+        """router: knows what the pipelines send. saved: returns when what was decided is on disk, raises OSError when
+        the disk doesn't take it. admission: its own, which is over when the next one may begin."""
         self.command = command
         self.preparation = preparation
+        self._admission = admission
         self._engines = engines
-        self._engine_for = engine_for
         self._router = router
         self._report = report
         self._saved = saved
@@ -110,8 +111,7 @@ class CandidateWork:
         raise RefusedError("; ".join(fit.reasons(may_stop)), transient=True)
 
     async def _load_engine(self, artifact: Artifact) -> None:
-        engine = self._engine_for(artifact)
-        self._engines.comes(engine)
+        engine = self._engines.make(artifact)
         try:
             await engine.load(urgent=self._engines.serving is None)
             if self.command.mode is PrepareMode.UPDATE:
@@ -121,6 +121,7 @@ class CandidateWork:
             form, pace = form_of(artifact), self._pace(engine)
             ready = StageReached(self.command.id, Stage.READY, artifact.ref.digest, form=form, pace=pace)
             self._report(ready)
+            self._admission.end()  # what comes now, such as its shadow, may take for ever
             await self._engines.out_of_shadow(engine)
         finally:
             await self._engines.end_unless_taken(engine)

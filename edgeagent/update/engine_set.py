@@ -4,9 +4,11 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 
 from edgeagent.core.contract import Names
 from edgeagent.core.state import VersionRef
+from edgeagent.serving.artifact import Artifact
 from edgeagent.serving.engine_process import Engine
 from edgeagent.serving.slot import Slot
 
@@ -14,12 +16,14 @@ from edgeagent.serving.slot import Slot
 class EngineSet:
     """Every engine that has a worker, and the slot that one of them is in.
 
-    An engine `comes` while it loads; once it is `offered` it can be taken into the slot, at once or out of the shadow;
-    then it is held under its version until it is given up, and drains.
+    An engine comes from when it is made, while it loads; once it is `offered` it can be taken into the slot, at once or
+    out of the shadow; then it is held under its version until it is given up, and drains.
     """
 
-    def __init__(self, slot: Slot) -> None:
+    def __init__(self, slot: Slot, engine_of: Callable[[Artifact], Engine]) -> None:
+        """engine_of: makes the engine of a prepared version, not loaded."""
         self._slot = slot
+        self._engine_of = engine_of
         self._coming: set[Engine] = set()
         self._offered: dict[VersionRef, Engine] = {}
         self._shadows: dict[
@@ -40,6 +44,11 @@ class EngineSet:
         return self._slot.engine
 
     @property
+    def backend(self) -> str:
+        """Of the version that serves: the next one's is likely the same. "" when nothing does."""
+        return self._slot.engine.artifact.plan.variant.backend if self._slot.engine else ""
+
+    @property
     def names(self) -> Names:
         """Of the classes in the records."""
         return self._slot.classes.names
@@ -48,9 +57,11 @@ class EngineSet:
         """The engine of a version that serves or stays warm."""
         return self._held.get(ref)
 
-    def comes(self, engine: Engine) -> None:
-        """This engine is going to load."""
+    def make(self, artifact: Artifact) -> Engine:
+        """An engine of this version, which is going to load."""
+        engine = self._engine_of(artifact)
         self._coming.add(engine)
+        return engine
 
     def offer(self, engine: Engine) -> None:
         """It has loaded, and can be taken by `swap` or `replace`."""

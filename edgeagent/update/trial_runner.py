@@ -8,12 +8,14 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeVar
 
+from edgeagent.config import Config
 from edgeagent.config.verdict import GatesConfig
 from edgeagent.core.gating import GateResult, GateTerms
 from edgeagent.core.tuning import Tolerance
 from edgeagent.runtimes.variants import Variant
 from edgeagent.serving.frame import Frame
 from edgeagent.serving.spare_worker import SpareWorker, libraries_of
+from edgeagent.store.pace import Pace
 from edgeagent.update.interruption import repeat_when_killed
 from edgeagent.update.worker_task import PROGRAM, TaskFailedError, WorkerTask
 from edgeagent.workers.limits import WorkerLimits
@@ -41,6 +43,7 @@ _TRIED_WITH = ("edgeagent.runtimes.detection.detector", "onnx")
 """What trials and gates import, whatever the runtime."""
 MEASURED = ".measured"
 """The folder's name begins with a dot: whoever looks through what was prepared passes it over."""
+_MB = 1 << 20
 A = TypeVar("A")
 
 
@@ -48,7 +51,7 @@ A = TypeVar("A")
 class PrepareSettings:
     """What preparing needs to know. Times in seconds, memory in bytes; `confidence` from which objects count, `iou` of
     NMS: the pipelines'. gates: their thresholds; golden: the labelled pictures of this site; replay: folders of recent
-    frames."""
+    frames. fetch_spread_s: within which a version of a roll-out is fetched."""
 
     store: StoreAccess
     cache: Path
@@ -67,6 +70,7 @@ class PrepareSettings:
     golden: Path | None = None
     stop_start: bool = False
     replay: tuple[Path, ...] = ()
+    fetch_spread_s: float = 0.0
 
     @property
     def prepared(self) -> Path:
@@ -81,6 +85,39 @@ class PrepareSettings:
     def limits(self, silence_s: float) -> WorkerLimits:
         """Of a preparing worker that may say nothing for so long, from its start on."""
         return WorkerLimits(self.memory_limit, silence_s=silence_s, start_s=silence_s)
+
+
+def prepare_settings(
+    config: Config, model: str, threads: int, cache: Path, replay: tuple[Path, ...]
+) -> PrepareSettings:
+    """Of a model, as the node is configured. threads: of a worker; replay: where recent frames of its pipelines are."""
+    store, engine, update = config.model_store, config.engine, config.update
+    pipelines = [p for p in config.pipelines if p.model == model]
+    return PrepareSettings(
+        store=StoreAccess(
+            store.url,
+            store.storage_options,
+            store.timeout_seconds,
+            Pace(store.min_bytes_per_second, store.pace_seconds),
+        ),
+        cache=cache,
+        backend=engine.backend,
+        device=engine.device,
+        threads=threads,
+        max_batch=engine.max_batch,
+        fetch_s=update.fetch_seconds,
+        gate_s=update.gate_seconds,
+        convert_s=update.convert_seconds,
+        confidence=min(p.confidence for p in pipelines),
+        iou=pipelines[0].iou,
+        gates=update.gates,
+        golden=update.golden.get(model),
+        stop_start=update.mode == "stop-start",
+        replay=replay,
+        tolerance=Tolerance(engine.parity.iou, engine.parity.score),
+        memory_limit=update.candidate_memory_mb * _MB,
+        fetch_spread_s=config.fleet.fetch_spread_seconds,
+    )
 
 
 class TrialRunner:

@@ -41,11 +41,13 @@ from edgeagent.core.policy import Policy
 from edgeagent.core.reconciler import next_deadline, react
 from edgeagent.core.state import Candidate, PrepareMode, State
 from edgeagent.core.text import clean
+from edgeagent.core.update_queue import Precedence, precedence_of
 from edgeagent.observe.bus import Bus, StageEntered, Swapped, WorkerRestarted
 from edgeagent.serving.artifact import Artifact
 from edgeagent.serving.engine_process import Engine, EngineSettings, SpareEngine
 from edgeagent.serving.router import Router
 from edgeagent.serving.slot import Slot
+from edgeagent.update.admission import Admission
 from edgeagent.update.background import BackgroundTasks
 from edgeagent.update.candidate_work import CandidateWork
 from edgeagent.update.engine_set import EngineSet
@@ -54,6 +56,7 @@ from edgeagent.update.preparation import Preparation, PreparationContext
 from edgeagent.update.recent_frames import RecentFrames
 from edgeagent.update.room import freed_by
 from edgeagent.update.trial_runner import PrepareSettings, store_fingerprint
+from edgeagent.update.update_queue import UpdateQueue
 from edgeagent.update.update_watch import UpdateWatch, memory_of
 from edgeagent.util.liveness import liveness_clock
 from edgeagent.workers.messages import Detected
@@ -80,10 +83,20 @@ class UpdaterObserver(Protocol):
 @dataclass(frozen=True)
 class UpdaterSettings:
     """keep_spare: an engine worker waits for the next version all the time, not only while there is an update. judge:
-    how versions are compared on live frames."""
+    how versions are compared on live frames. queue: where updates wait for each other, one for all models of a node."""
 
     keep_spare: bool = True
     judge: JudgeSettings = field(default_factory=JudgeSettings)
+    queue: UpdateQueue = field(default_factory=UpdateQueue)
+
+
+@dataclass
+class UnderWay:
+    """What is done for one candidate, or one rebuild. work: from when it may begin."""
+
+    admission: Admission
+    task: asyncio.Task[None]
+    work: CandidateWork | None = None
 
 
 class Updater:
@@ -101,7 +114,7 @@ class Updater:
         engine: EngineSettings,
         observer: UpdaterObserver,
         bus: Bus,
-        settings: UpdaterSettings = UpdaterSettings(),
+        settings: UpdaterSettings,
     ) -> None:
         self.state = state
         self.slot = Slot()
@@ -109,7 +122,7 @@ class Updater:
         self.router = Router(
             state.model,
             self.slot,
-            resized=self._frames_seen,
+            resized=lambda: self.handle(FramesSeen(self.router.frame_sizes())),
             failing=self.failed,
             at_fault=lambda ref: self.handle(FrameAtFault(ref)),
         )
@@ -121,9 +134,10 @@ class Updater:
         self._observer = observer
         self._bus = bus
         self._keep_spare = settings.keep_spare
-        self._engines = EngineSet(self.slot)
+        self._queue = settings.queue
+        self._engines = EngineSet(self.slot, self._engine)
         self.judge = Judge(self.router, self._engines, settings.judge, self.handle)
-        self._works: dict[int, tuple[CandidateWork, asyncio.Task[None]]] = {}
+        self._works: dict[int, UnderWay] = {}
         self._tasks = BackgroundTasks(model=state.model)
         self.clock = liveness_clock()
         self._watch = UpdateWatch(self.router.tally, lambda: memory_of(self.engines), self.clock.now)
@@ -152,14 +166,14 @@ class Updater:
         """Every engine with a worker: serving, standby, loading, draining."""
         return self._engines.all
 
-    def preparation_of(self, c: Candidate) -> Preparation | None:
-        """That of the candidate or the rebuild, while it is worked on."""
-        return self._works[c.id][0].preparation if c.id in self._works else None
+    def work_on(self, c: Candidate) -> UnderWay | None:
+        """What is done for the candidate or the rebuild; None while nothing is."""
+        return self._works.get(c.id)
 
     @property
     def preparations(self) -> list[Preparation]:
         """All that are under way: of the candidate, and of the rebuild."""
-        return [work.preparation for work, _ in self._works.values()]
+        return [under_way.work.preparation for under_way in self._works.values() if under_way.work]
 
     @property
     def standby(self) -> Engine | None:
@@ -222,11 +236,14 @@ class Updater:
             case PrepareCandidate(id):
                 if command.mode is not PrepareMode.REBUILD:
                     self._watch.begin(command.goal.version)
-                work = self._work(command)
-                self._works[id] = work, self._tasks.start(self._run(work), partial(self._fault, id))
+                admission = self._admission(command)
+                task = self._tasks.start(self._run(command, admission), partial(self._fault, id))
+                self._works[id] = UnderWay(admission, task)
             case Cancel(id):
                 if id in self._works:
-                    self._works.pop(id)[1].cancel()
+                    under_way = self._works.pop(id)
+                    under_way.admission.end()  # what comes in its place doesn't wait for its workers' end
+                    under_way.task.cancel()
             case StartShadow(id, ref):
                 self.judge.start_shadow(id, ref)
                 self._have_spare()  # it may stay there for long
@@ -256,7 +273,14 @@ class Updater:
                 on_probation = self.state.stage is Stage.PROBATION
                 self._observer.record(self.state.model, self._watch.told(command, on_probation))
 
-    def _work(self, command: PrepareCandidate) -> CandidateWork:
+    def _admission(self, command: PrepareCandidate) -> Admission:
+        def precedence() -> Precedence:
+            return precedence_of(command.mode, command.goal.version, self.state)
+
+        model = self.state.model
+        return Admission(model, command, self._prepare_settings, self._queue, precedence, self.handle)
+
+    def _work(self, command: PrepareCandidate, admission: Admission) -> CandidateWork:
         is_rebuild = command.mode is PrepareMode.REBUILD
         engine = self.slot.engine
 
@@ -275,7 +299,7 @@ class Updater:
                 self.router.frame_sizes,
                 lambda stage, digest, gates: self.handle(StageReached(command.id, stage, digest, gates)),
                 frozenset() if is_rebuild else frozenset(r.digest for r in self.state.rejections),
-                backend="" if is_rebuild else self._backend,
+                backend="" if is_rebuild else self._engines.backend,
                 on_backend=expect,
                 names_in_force=self.slot.classes.names,
                 interval_ms=self.router.shortest_interval_ms,
@@ -284,23 +308,21 @@ class Updater:
                 active_digest=engine.ref.digest if engine else "",
             ),
         )
-        return CandidateWork(
-            command,
-            preparation,
-            self._engines,
-            self._engine,
-            self.router,
-            self.handle,
-            partial(self._observer.saved, self.state.model),
-        )
+        saved = partial(self._observer.saved, self.state.model)
+        return CandidateWork(command, preparation, self._engines, self.router, self.handle, saved, admission)
 
-    async def _run(self, work: CandidateWork) -> None:
+    async def _run(self, command: PrepareCandidate, admission: Admission) -> None:
         try:
-            if work.command.mode is not PrepareMode.REBUILD:
-                self.spare.wait(self._backend)
+            waited = await admission.come()
+            if command.mode is not PrepareMode.REBUILD:
+                if waited:  # that cost the line nothing
+                    self._watch.begin(command.goal.version)
+                self.spare.wait(self._engines.backend)
+            self._works[command.id].work = work = self._work(command, admission)
             await work.run()
         finally:
-            self._works.pop(work.command.id, None)
+            admission.end()
+            self._works.pop(command.id, None)
             self._have_spare()
             if not self._keep_spare and not self._works:
                 await self.spare.end()
@@ -316,12 +338,7 @@ class Updater:
     def _have_spare(self) -> None:
         """For the next version, or for this one when its worker dies."""
         if self._keep_spare and not self._closed:
-            self.spare.wait(self._backend)
-
-    @property
-    def _backend(self) -> str:
-        """Of the version that serves: the next one's is likely the same."""
-        return self.slot.engine.artifact.plan.variant.backend if self.slot.engine else ""
+            self.spare.wait(self._engines.backend)
 
     async def _drain(self, engine: Engine) -> None:
         await self._engines.drain(engine)
@@ -340,10 +357,7 @@ class Updater:
         finally:
             self.handle(StoreChecked(version, fingerprint))
 
-    # -- frames and time -----------------------------------------------------------------------------
-
-    def _frames_seen(self) -> None:
-        self.handle(FramesSeen(self.router.frame_sizes()))
+    # -- time ----------------------------------------------------------------------------------------
 
     def _arm_timer(self) -> None:
         if self._timer:

@@ -119,7 +119,8 @@ class Work:
         self.id = id
         self.wanted = wanted
         self.mode = mode
-        self.ahead = list(UNPROVEN if mode is PrepareMode.UPDATE else PROVEN)
+        self.way = UNPROVEN if mode is PrepareMode.UPDATE else PROVEN
+        self.ahead = list(self.way)
         self.digest = wanted.digest if mode is PrepareMode.REBUILD else ""
         self.form = Form(CONTRACT, CONTRACT.fitted(frames.seen))
 
@@ -290,8 +291,11 @@ class Node(RuleBasedStateMachine):
             work = self.work
             if work is None:
                 return
-            work.digest = work.digest or f"sha256:{work.wanted.version}/{self.content[work.wanted.version]}"
             stage = work.ahead.pop(0)
+            if stage is not Stage.FETCHING:
+                work.digest = (
+                    work.digest or f"sha256:{work.wanted.version}/{self.content[work.wanted.version]}"
+                )
             if stage is Stage.READY:
                 self.live.add(VersionRef(work.wanted.version, work.digest))
                 self.work = None
@@ -300,7 +304,14 @@ class Node(RuleBasedStateMachine):
             stops = no_room and stage is Stage.WARMING and self.active is not None
             self.handle(StageReached(work.id, stage, work.digest, form=work.form, stops=stops))
 
-    @precondition(lambda self: self.work)
+    @precondition(lambda self: self.work and len(self.work.ahead) == len(self.work.way))
+    @rule()
+    def the_candidate_waits_for_its_turn(self) -> None:
+        assert self.work
+        self.work.ahead.insert(0, Stage.FETCHING)
+        self.handle(StageReached(self.work.id, Stage.ASPIRED))
+
+    @precondition(lambda self: self.work and self.work.ahead[0] is not Stage.FETCHING)
     @rule(transient=st.booleans())
     def the_candidate_fails(self, transient: bool) -> None:
         work, self.work = self.work, None

@@ -14,11 +14,13 @@ from edgeagent.core.events import (
     PromoteRequested,
     RetireEngine,
     RollbackRequested,
+    StageReached,
     Swap,
     Tick,
     WorkerFailed,
 )
 from edgeagent.core.goal import goal
+from edgeagent.core.lifecycle import Stage
 from edgeagent.core.state import Goal, PrepareMode
 from tests.support.playbook import POLICY, Act, Playbook, begun, digest_of, intent, ref
 
@@ -134,6 +136,17 @@ def test_the_fix_that_is_worked_on_is_waited_for(asked: IntentChanged | PromoteR
     assert fails_for(node, 15) == []
     node.passes()
     assert node.state.active == ref("v3")
+
+
+@ASKED
+def test_the_fix_that_waits_for_its_turn_is_not_waited_for(asked: IntentChanged | PromoteRequested) -> None:
+    """Another model's update may take for ever: the version before is a stop-gap, and the fix comes after it."""
+    node = Playbook().serves("v1", "v2")
+    node.on(asked)
+    assert node.state.candidate is not None
+    node.on(StageReached(node.state.candidate.id, Stage.ASPIRED))
+    assert begun(fails_for(node, 15)) == ["v1"]
+    assert begun(node.passes()) == ["v3"]
 
 
 @ASKED

@@ -169,6 +169,27 @@ def test_the_same_intent_again_changes_nothing() -> None:
     assert node.state == before
 
 
+def test_what_waits_for_its_turn_is_aspired() -> None:
+    """Then it is fetched as ever, and the history tells how long it waited. Superseded meanwhile it is cancelled."""
+    node = Playbook().serves("v1")
+    node.on(intent("v2", 2))
+    c = node.state.candidate
+    assert c is not None
+    assert node.on(StageReached(c.id, Stage.ASPIRED)) == []
+    assert next_deadline(node.state) is None
+    assert node.after(60.0) == []
+    assert node.on(StageReached(c.id, Stage.FETCHING)) == []
+    node.after(2.0)
+    node.passes()
+    stages = node.records[-1].stages
+    assert (stages["aspired"], stages["fetching"]) == (60.0, 2.0)
+    node.on(intent("v3", 3))
+    waits = node.state.candidate
+    assert waits is not None
+    node.on(StageReached(waits.id, Stage.ASPIRED))
+    assert node.on(intent("v2", 4)) == [Cancel(waits.id)]
+
+
 @pytest.mark.parametrize("reached", [1, 2, 3, 4])
 def test_a_report_told_twice_changes_nothing(reached: int) -> None:
     """At any stage."""

@@ -30,9 +30,14 @@ class PaperEngine:
         self.ended = True
 
 
-def engine(version: str) -> Engine:
-    """One of this version."""
-    return cast("Engine", PaperEngine(version))
+def engine(version: str) -> Any:
+    """One of this version, which is its own artifact, too."""
+    return PaperEngine(version)
+
+
+def engine_of(artifact: Any) -> Engine:
+    """The engine of an artifact."""
+    return cast("Engine", artifact)
 
 
 def ended(e: Engine) -> bool:
@@ -43,8 +48,8 @@ def ended(e: Engine) -> bool:
 @pytest.fixture
 def engines() -> EngineSet:
     """With v1 in the slot."""
-    made, first = EngineSet(Slot()), engine("v1")
-    made.comes(first)
+    made, first = EngineSet(Slot(), engine_of), engine("v1")
+    made.make(first)
     made.offer(first)
     made.swap(first.ref, 1)
     return made
@@ -56,7 +61,7 @@ def test_an_engine_that_came_in_vain_is_ended(engines: EngineSet) -> None:
     async def scenario() -> None:
         for offered in (False, True):
             e = engine("v2")
-            engines.comes(e)
+            engines.make(e)
             if offered:
                 engines.offer(e)
             assert e in engines.all
@@ -74,7 +79,7 @@ def test_an_engine_that_was_taken_stays(engines: EngineSet) -> None:
 
     async def scenario() -> None:
         e = engine("v2")
-        engines.comes(e)
+        engines.make(e)
         engines.offer(e)
         engines.swap(e.ref, 2)
         await engines.end_unless_taken(e)
@@ -90,9 +95,9 @@ def test_a_rebuilt_engine_takes_the_place_of_the_one_before() -> None:
 
     async def scenario() -> None:
         slot = Slot()
-        engines, first, second = EngineSet(slot), engine("v1"), engine("v1")
+        engines, first, second = EngineSet(slot, engine_of), engine("v1"), engine("v1")
         for e in (first, second):
-            engines.comes(e)
+            engines.make(e)
             engines.offer(e)
             if e is first:
                 engines.swap(e.ref, 7, ("scratch", "dent", "hole"))

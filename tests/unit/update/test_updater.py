@@ -30,13 +30,16 @@ from edgeagent.serving.artifact import Artifact
 from edgeagent.serving.router import Route
 from edgeagent.status.model_status import failing, model_status
 from edgeagent.update import candidate_work, trial_runner, updater
-from edgeagent.update.preparation import PreparationContext, RefusedError
+from edgeagent.update.preparation import PreparationContext, PreparationProgress, RefusedError
+from edgeagent.update.trial_runner import PrepareSettings
+from edgeagent.update.update_queue import UpdateQueue
 from edgeagent.update.updater import Updater, UpdaterSettings
 from edgeagent.workers.tasks.engine import LoadPlan
 
 POLICY = Policy()
 VARIANT = Variant("onnxruntime", "cpu", "fp32", "onnx")
 CONTRACT = Contract("detect", ("scratch",), (64, 64), 32)
+SETTINGS = cast("PrepareSettings", SimpleNamespace(fetch_spread_s=0.0))
 
 
 class Node:
@@ -64,6 +67,12 @@ class Node:
             tuple[str, bool]
         ] = []  # backends of engines that come soon, and whether a line waits
 
+        self.queue, self.keep_spare = UpdateQueue(), True
+
+    def settings(self) -> UpdaterSettings:
+        """Of each of its updaters."""
+        return UpdaterSettings(self.keep_spare, queue=self.queue)
+
     def save(self, state: State) -> None:
         """Nothing to write."""
 
@@ -86,6 +95,8 @@ class Node:
         self.asked.append(goal)
 
         class PaperPreparation:
+            report = PreparationProgress()
+
             def room(self) -> tuple[dict[str, float], bool]:
                 """What serves may be stopped first."""
                 return {}, node.may_stop
@@ -162,6 +173,12 @@ class Node:
         return PaperEngine()
 
 
+async def settle() -> None:
+    """Let all that can go on do so."""
+    for _ in range(20):
+        await asyncio.sleep(0)
+
+
 def run(
     monkeypatch: pytest.MonkeyPatch,
     node: Node,
@@ -179,8 +196,8 @@ def run(
         bus = Bus()
         bus.subscribe(StageEntered, node.events.append)
         bus.subscribe(Swapped, node.events.append)
-        settings = UpdaterSettings(keep_spare)
-        u = Updater(State("yolo"), policy, cast("Any", None), cast("Any", None), node, bus, settings)
+        node.keep_spare = keep_spare
+        u = Updater(State("yolo"), policy, SETTINGS, cast("Any", None), node, bus, node.settings())
         for number, version in enumerate(versions):
             u.handle(IntentChanged(Directive(version, f"key@{number}", "test")))
             await asyncio.sleep(0)
@@ -258,12 +275,46 @@ def test_what_is_superseded_or_closed_down_is_cancelled(monkeypatch: pytest.Monk
 
     async def scenario(u: Updater) -> None:
         assert u.state.candidate is not None
-        assert u.preparation_of(u.state.candidate) is not None
+        assert u.work_on(u.state.candidate) is not None
 
     run(monkeypatch, node, scenario, "v1", "v2")
     assert node.cancelled == ["v1", "v2"]
     assert [r.result for r in node.records] == ["superseded"]
     assert all(r.facts and r.facts.frames == 0 for r in node.records)
+
+
+def test_two_models_are_updated_one_after_the_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second begins when the first is READY, or its candidate is gone; its shadow is nobody's business. The status
+    says what it waits for."""
+    node = Node({"v1": None, "v2": None, "odd": "wait"})
+
+    async def scenario(u: Updater) -> None:
+        other = Updater(State("labels"), POLICY, SETTINGS, cast("Any", None), node, Bus(), node.settings())
+        other.handle(IntentChanged(Directive("v1", "key@7", "test")))
+        while other.state.active is None:
+            await asyncio.sleep(0)
+        u.handle(IntentChanged(Directive("odd", "key@8", "test")))
+        await settle()
+        node.asked.clear()
+        other.handle(IntentChanged(Directive("v2", "key@9", "test", approval="manual")))
+        await settle()
+        waiting = model_status(other).candidate
+        assert waiting is not None
+        assert (waiting.stage, node.asked) == ("ASPIRED", [])
+        assert waiting.waits == "for its turn: yolo is being updated; place 1 of 1"
+        u.handle(IntentChanged(Directive("v1", "key@10", "test")))  # back to what serves
+        while (c := other.state.candidate) is None or c.stage is not Stage.SHADOW:
+            await asyncio.sleep(0)
+        seen = model_status(other).candidate
+        assert seen is not None
+        assert seen.waits is None
+        u.handle(IntentChanged(Directive("v2", "key@11", "test")))
+        while u.state.candidate:
+            await asyncio.sleep(0)
+        assert u.state.active == VersionRef("v2", "sha256:v2")
+        await other.close()
+
+    run(monkeypatch, node, scenario, "v1")
 
 
 def line() -> Route:
