@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.intent_sources import Servers
+from tests.support.intent_sources import WITH_LEASES, Backend, Servers
 from tests.support.model_stores import KINDS, Store, open_store
 from tests.support.s3_store import s3_server
 
@@ -33,3 +33,11 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
     """An empty model store of each kind."""
     with open_store(request.param, tmp_path / "store", lambda: request.getfixturevalue("s3_endpoint")) as it:
         yield it
+
+
+@pytest.fixture(params=WITH_LEASES)
+def leasing(request: pytest.FixtureRequest, servers: Servers) -> Iterator[Backend]:
+    """Each kind that has leases."""
+    made = servers.backend(request.param)
+    yield made
+    made.close()

@@ -12,7 +12,7 @@ import pytest
 
 from edgeagent.errors import EdgeAgentError, UnavailableError, UsageError
 from edgeagent.intent.port import ABSENT, Expected, KeyValueStore, Outcome
-from tests.support.intent_sources import STORES, WITH_LEASES, Backend, Servers
+from tests.support.intent_sources import STORES, Backend, Servers
 from tests.support.recorder import Recorder
 
 KEY = "/models/yolo/current"
@@ -23,14 +23,6 @@ NODE = "/edgeagent/nodes/press-07"
 @pytest.fixture(params=STORES)
 def backend(request: pytest.FixtureRequest, servers: Servers) -> Iterator[Backend]:
     """Each kind in turn."""
-    made = servers.backend(request.param)
-    yield made
-    made.close()
-
-
-@pytest.fixture(params=WITH_LEASES)
-def leasing(request: pytest.FixtureRequest, servers: Servers) -> Iterator[Backend]:
-    """Each kind that has leases."""
     made = servers.backend(request.param)
     yield made
     made.close()
