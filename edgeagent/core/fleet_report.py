@@ -27,7 +27,8 @@ class Phase(StrEnum):
 
     NONE: it isn't in. WAITING: it is in, and doesn't know yet that it may begin. BEGUN: it prepares the version.
     SWAPPED: the version serves on probation; STABLE: for good. REFUSED: the version never served. ROLLED_BACK: it
-    served, and was taken back. EXCUSED: a pin or a hold of this node counts.
+    served, and was taken back, by the node or by somebody, under a hold or not. EXCUSED: a pin or a hold counts on this
+    node, which isn't about this version: the node doesn't follow the fleet now, in a roll-out or not.
     """
 
     NONE = ""
@@ -49,8 +50,8 @@ class Report:
     was refused, taken back or excused. preloaded: the version that was prepared ahead; preload_refused: why not.
 
     With the version that serves, since its swap: frames, and objects that pairs judged, rounded down (`coarse`);
-    evidence: that it is worse, as a power of ten, 0 for none; latency_ms: p95 of its frames; boxes: a frame, on the
-    average; golden: recall on the node's golden set, -1 where none was measured.
+    evidence: that it is worse, as a power of ten, rounded down, 0 for none or less than that; latency_ms: p95 of its
+    frames; boxes: a frame, on the average; golden: recall on the node's golden set, -1 where none was measured.
     """
 
     version: str = ""
@@ -94,17 +95,19 @@ def coarse(count: float) -> int:
 
 
 def encode_report(report: Report) -> bytes:
-    """The value to write: what is as it is by default is left out, and texts are cut, as are labels where there is
-    no room."""
+    """The value to write: what is as it is by default is left out. Texts are cut so that there is room for the rest;
+    only where that isn't enough, the labels are left out, too."""
     doc = {name: value for name, value in asdict(report).items() if value != getattr(_EMPTY, name)}
-    doc["why"] = clean(report.why, _MAX_WHY)
-    doc["preload_refused"] = clean(report.preload_refused, _MAX_WHY)
-    doc = {name: value for name, value in doc.items() if value != ""}
-    encoded = json.dumps(doc, separators=(",", ":")).encode()
-    if len(encoded) > MAX_REPORT_BYTES:
-        doc.pop("labels", None)
-        encoded = json.dumps(doc, separators=(",", ":")).encode()
-    return encoded
+    for most in (_MAX_WHY, _MAX_WHY // 4, 1):
+        texts = {name: clean(doc[name], most) for name in ("why", "preload_refused") if name in doc}
+        if len(encoded := _encoded(doc | texts)) <= MAX_REPORT_BYTES:
+            return encoded
+    return _encoded({name: value for name, value in (doc | texts).items() if name != "labels"})
+
+
+def _encoded(doc: Mapping[str, Any]) -> bytes:
+    """What isn't valid text, such as a part of a file's name, becomes question marks."""
+    return json.dumps(doc, separators=(",", ":"), ensure_ascii=False).encode("utf-8", "replace")
 
 
 def decode_report(key: str, value: bytes) -> Report:

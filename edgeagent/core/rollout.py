@@ -10,18 +10,24 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from fractions import Fraction
+from functools import lru_cache
 from typing import Any
 
 from edgeagent.core.directive import Directive, with_terms
-from edgeagent.core.model import MAX_NUMBER
 
 PLACES = 2**52
 """Places are whole numbers below this, which every reader of JSON takes exactly."""
 CANARIES = "canaries"
 """The wave of the nodes that are named, or that the selector meets."""
+EVERYBODY = "100%"
+"""The wave of all nodes, those that come later too."""
+MAX_FORGIVEN = 256
+"""Nodes whose failures a roll-out may go on with."""
 COORDINATOR_KEY = "/edgeagent/coordinator"
 
 
@@ -29,8 +35,9 @@ class Status(StrEnum):
     """How far a roll-out is.
 
     PLANNED: no wave is open. ROLLING: the nodes of the open waves take the version up. BAKING: all of them have, and
-    are watched. PAUSED: no further wave opens until somebody says so. ABORTING: the nodes go back; ABORTED: they have.
-    DONE: the version is `current`. SUPERSEDED: somebody wrote `current`, which counts from then on.
+    are watched. PAUSED: no further wave opens, and no further node begins, until somebody says so. ABORTING: the nodes
+    go back; ABORTED: they have. DONE: the version is `current`. SUPERSEDED: somebody wrote `current`, which counts from
+    then on.
     """
 
     PLANNED = "planned"
@@ -45,6 +52,8 @@ class Status(StrEnum):
 
 FOLLOWED = frozenset({Status.ROLLING, Status.BAKING, Status.PAUSED})
 """While nodes of the open waves serve its version."""
+BEGINS = frozenset({Status.ROLLING, Status.BAKING})
+"""While a node of the open waves may begin: whoever halts a roll-out wants no further node to take the version up."""
 GOES_BACK = frozenset({Status.ABORTING, Status.ABORTED})
 ENDED = frozenset({Status.ABORTED, Status.DONE, Status.SUPERSEDED})
 
@@ -55,11 +64,12 @@ class Plan:
 
     version: that comes; came_from: what `current` says, to which nodes go back; based_on: the revision of `current`
     when it was planned: when that changes, somebody decided otherwise. salt: of the places. waves: each CANARIES, a
-    count such as "3", or a share of the fleet such as "25%"; each includes those before. canaries, selector: nodes by
-    name, and by the labels that they must have: in from the first wave on. approval: "manual": each wave waits for
-    `advance`. mode: "waves", or "ab": it ends with a comparison, not with the last wave. preload: all nodes prepare the
-    version before the first wave. fetch_spread_seconds: within which a node begins to fetch. terms: further fields of
-    the directive. by, reason: on whose word, and why.
+    count such as "3", or a share of the fleet such as "25%"; each includes those before, canaries too. canaries,
+    selector: nodes by name, and by the labels that they must have: in from the first wave on. approval: "manual": it
+    waits for `advance` after each wave. mode: "waves", or "ab": it ends with a comparison, so the last wave is a share,
+    and `advance` opens one of all nodes then. preload: all nodes prepare the version before the first wave.
+    fetch_spread_seconds: within which a node begins to fetch. terms: further fields of the directive. by, reason: on
+    whose word, and why.
     """
 
     version: str
@@ -82,10 +92,10 @@ class Plan:
 class Limits:
     """When a wave is through, and when it is not to go on.
 
-    bake_seconds: how long all nodes of a wave must have been stable; deadline_seconds: after which a wave that isn't
-    through is inconclusive. min_frames, min_objects: that each node must have seen with the version. max_failures:
-    nodes that went back from it or vanished with it, which are no reason to stop after the first wave; max_refused: the
-    share of the open waves' nodes that may refuse it. on_failure: "rollback" or "pause".
+    bake_seconds: from when all nodes of a wave have acted until the next one opens; deadline_seconds: how long anything
+    is waited for, without which a wave is inconclusive. min_frames, min_objects: that each node must have seen with the
+    version. max_failures: nodes that went back from it or vanished with it, which are no reason to stop after the first
+    wave; max_refused: the share of the open waves' nodes that may refuse it. on_failure: "rollback" or "pause".
     """
 
     bake_seconds: float = 600.0
@@ -102,8 +112,8 @@ class Rollout:
     """A plan, and how far it has come.
 
     wave: index of the one that is open, -1: none is yet; open_below: places below it are in. why: of the status.
-    forgiven, forgiven_refused: so many failures and refusals were there when somebody resumed it. advance: the next
-    wave is to open as it stands.
+    forgiven, forgiven_refused, forgiven_evidence: the nodes that had failed, how many had refused and the evidence that
+    there was when somebody resumed it. advance: the next wave is to open as it stands.
     """
 
     id: str
@@ -113,8 +123,9 @@ class Rollout:
     wave: int = -1
     open_below: int = 0
     why: str = ""
-    forgiven: int = 0
+    forgiven: tuple[str, ...] = ()
     forgiven_refused: int = 0
+    forgiven_evidence: float = 0.0
     advance: bool = False
 
     @property
@@ -133,6 +144,7 @@ def archive_key(model: str, id: str) -> str:
     return f"/models/{model}/rollouts/{id}"
 
 
+@lru_cache(maxsize=1 << 14)
 def place(salt: str, node: str) -> int:
     """Where a node stands in the order of a roll-out: 0 to PLACES - 1."""
     return int(hashlib.sha256(f"{salt}\0{node}".encode()).hexdigest()[:13], 16)
@@ -158,17 +170,18 @@ def rollout_directive(model: str, rollout: Rollout) -> Directive:
     return replace(directive, intent_id=f"{rollout_key(model)}@{rollout.id}", by=plan.by, reason=plan.reason)
 
 
+_COUNT_OR_SHARE = re.compile(r"([0-9]{1,9})|([0-9]{1,3}(?:\.[0-9]{1,6})?)%")
+
+
 def wave_size(wave: str, nodes: int) -> int:
     """How many of so many nodes belong to a wave of a count or a share, rounded up. Raises ValueError for no wave."""
     if wave == CANARIES:
         return 0
-    count, share = wave.removesuffix("%"), wave.endswith("%")
-    try:
-        number = float(count) if share else int(count)
-    except ValueError:
-        raise ValueError(f"{wave[:40]!r} is neither a count, a share such as 5%, nor {CANARIES!r}") from None
-    if not 0 < number <= (100 if share else MAX_NUMBER):
-        raise ValueError(f"{wave[:40]!r} is not above 0" + (" and at most 100%" if share else ""))
-    if not share:
-        return min(int(number), nodes)
-    return min(nodes, max(1, -int(-number * nodes // 100)))
+    match = _COUNT_OR_SHARE.fullmatch(wave)
+    if not match:
+        raise ValueError(f"{wave[:40]!r} is neither a count, a share such as 5%, nor {CANARIES!r}")
+    count, share = match.groups()
+    number = Fraction(count or share)  # 0.07% of 10,000 are 7, as a float a little more
+    if not number or (share and number > 100):
+        raise ValueError(f"{wave!r} is not above 0" + (" and at most 100%" if share else ""))
+    return min(nodes, int(number) if count else -int(-number * nodes // 100))

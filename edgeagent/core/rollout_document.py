@@ -11,7 +11,18 @@ from typing import Any, TypeVar
 from edgeagent.core.directive import Directive, with_terms
 from edgeagent.core.model import MAX_NUMBER, check_name, parse_json
 from edgeagent.core.parse import flag, number, one_of, text, whole
-from edgeagent.core.rollout import CANARIES, PLACES, Limits, Plan, Rollout, Status, wave_size
+from edgeagent.core.rollout import (
+    BEGINS,
+    CANARIES,
+    EVERYBODY,
+    MAX_FORGIVEN,
+    PLACES,
+    Limits,
+    Plan,
+    Rollout,
+    Status,
+    wave_size,
+)
 from edgeagent.core.text import MAX_BY
 from edgeagent.errors import RolloutError, UsageError
 
@@ -82,7 +93,7 @@ def decode_rollout(key: str, value: bytes) -> Rollout:
         _check_whole(rollout)
     except UsageError as e:
         raise bad(f"the terms: {e.why}") from e
-    except ValueError as e:
+    except (ValueError, RecursionError) as e:
         raise bad(str(e)) from e
     return rollout
 
@@ -97,6 +108,22 @@ def _check_whole(rollout: Rollout) -> None:
     """What one field alone doesn't show. Raises ValueError, UsageError."""
     plan = rollout.plan
     with_terms(Directive("v1"), json.dumps(dict(plan.terms)) if plan.terms else "")
+    _check_waves(plan)
+    if plan.version == plan.came_from:
+        raise ValueError(f"the version is {plan.version}, as is what nodes go back to")
+    if rollout.limits.deadline_seconds <= plan.fetch_spread_seconds:
+        raise ValueError("deadline_seconds is not above fetch_spread_seconds")
+    if not -1 <= rollout.wave < len(plan.waves):
+        raise ValueError(f"wave {rollout.wave} is none of the {len(plan.waves)}")
+    begun = rollout.wave >= 0
+    if rollout.status in (BEGINS if not begun else {Status.PLANNED}) or (rollout.open_below and not begun):
+        raise ValueError(
+            f"it is {rollout.status} and open_below {rollout.open_below} with wave {rollout.wave}"
+        )
+
+
+def _check_waves(plan: Plan) -> None:
+    """Raises ValueError."""
     waves = plan.waves
     if CANARIES in waves[1:]:
         raise ValueError(f"waves: {CANARIES} can only be the first")
@@ -104,17 +131,17 @@ def _check_whole(rollout: Rollout) -> None:
         raise ValueError(
             f"waves: the first is {CANARIES} where canaries or a selector are given, and only there"
         )
-    if plan.mode == "waves" and waves[-1] not in ("100%", "100.0%"):
-        raise ValueError("waves: the last is not 100%")
+    if plan.mode == "waves" and waves[-1] != EVERYBODY:
+        raise ValueError(f"waves: the last is not {EVERYBODY}")
     shares = [float(w.removesuffix("%")) for w in waves if w.endswith("%")]
     counts = [int(w) for w in waves if w != CANARIES and not w.endswith("%")]
+    if plan.mode == "ab" and (100 in shares or len(waves) == MAX_WAVES):
+        raise ValueError("waves: with mode ab the last is not 100%, which is the one that `advance` opens")
     if any(sorted(set(numbers)) != numbers for numbers in (shares, counts)):
         raise ValueError("waves: they don't grow")
     kinds = [w.endswith("%") for w in waves if w != CANARIES]
     if sorted(kinds) != kinds:
         raise ValueError("waves: a count comes after a share")
-    if not -1 <= rollout.wave < len(waves):
-        raise ValueError(f"wave {rollout.wave} is none of the {len(waves)}")
 
 
 def _name(value: object) -> str:
@@ -131,10 +158,13 @@ def _waves(value: object) -> tuple[str, ...]:
     return tuple(value)
 
 
-def _names(value: object) -> tuple[str, ...]:
-    if not isinstance(value, list) or len(value) > MAX_CANARIES:
-        raise ValueError(f"is not a list of at most {MAX_CANARIES} names")
-    return tuple(check_name("node", name) for name in value)
+def _names(most: int) -> Callable[[object], tuple[str, ...]]:
+    def parse(value: object) -> tuple[str, ...]:
+        if not isinstance(value, list) or len(value) > most:
+            raise ValueError(f"is not a list of at most {most} names")
+        return tuple(check_name("node", name) for name in value)
+
+    return parse
 
 
 def _labels(value: object) -> dict[str, str]:
@@ -163,10 +193,10 @@ _PARSERS: Mapping[str, Callable[[object], Any]] = {
     "based_on": text,
     "salt": text,
     "waves": _waves,
-    "canaries": _names,
+    "canaries": _names(MAX_CANARIES),
     "selector": _labels,
     "bake_seconds": _SECONDS,
-    "deadline_seconds": _SECONDS,
+    "deadline_seconds": number(1, _LONGEST_S),
     "min_frames": _COUNT,
     "min_objects": _COUNT,
     "max_failures": _COUNT,
@@ -183,8 +213,9 @@ _PARSERS: Mapping[str, Callable[[object], Any]] = {
     "wave": whole(-1, MAX_WAVES),
     "open_below": whole(0, PLACES),
     "why": text,
-    "forgiven": _COUNT,
+    "forgiven": _names(MAX_FORGIVEN),
     "forgiven_refused": _COUNT,
+    "forgiven_evidence": number(0, MAX_NUMBER),
     "advance": flag,
 }
 assert _PARSERS.keys() == {f.name for part in (Plan, Limits, Rollout) for f in fields(part)} - {

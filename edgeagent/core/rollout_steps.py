@@ -11,26 +11,45 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from edgeagent.core.fleet_report import Phase
-from edgeagent.core.rollout import CANARIES, ENDED, FOLLOWED, Rollout, Status
-from edgeagent.core.rollout_view import Fleet, View, eligible, named, nodes_of_wave
+from edgeagent.core.rollout import (
+    BEGINS,
+    CANARIES,
+    ENDED,
+    EVERYBODY,
+    FOLLOWED,
+    MAX_FORGIVEN,
+    Rollout,
+    Status,
+)
+from edgeagent.core.rollout_view import Fleet, View, eligible, has_prepared, named, openings
 from edgeagent.errors import ConflictError
 
 EVIDENCE_LIMIT = 3.0
 """From which power of ten on the nodes' evidence together stops a roll-out."""
 
 
+RETURN_S = 120.0
+"""Nodes that had begun, and were away already when this coordinator first looked, are awaited for so many seconds:
+after a power cut in a plant they come back one by one."""
+
+
 @dataclass(frozen=True)
 class Watch:
     """What a coordinator has seen of a roll-out. All times are monotonic seconds.
 
-    of: id and wave. since: when that wave was first seen; counted: the nodes of the open waves that were there then, or
-    had begun before. stable_since: since when all of them have acted, None while they haven't.
+    id: of the roll-out; first: when it was first looked at; awaited: see RETURN_S. The rest is of a stretch of it, a
+    wave and whether it rolls, is paused or aborts. counted: the nodes of the open waves that were there when it began,
+    or had begun before. acted: when all of them had acted for the first time, None while they haven't. since: when the
+    stretch began, or when last nothing was waited for: the deadline counts from then.
     """
 
-    of: tuple[str, int] = ("", -1)
-    since: float = 0.0
+    id: str = ""
+    first: float = 0.0
+    awaited: frozenset[str] = frozenset()
+    stretch: tuple[int, Status] | None = None
     counted: frozenset[str] = frozenset()
-    stable_since: float | None = None
+    acted: float | None = None
+    since: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -47,7 +66,7 @@ def decide(rollout: Rollout, fleet: Fleet, watch: Watch, now: float) -> Step:
     Of a document with the status DONE `current` becomes its version in the same transaction.
     """
     watch = _seen(rollout, fleet, watch, now)
-    view = View(rollout, fleet, watch.counted)
+    view = View(rollout, fleet, watch.counted, watch.awaited)
     if rollout.status in ENDED:
         return Step(None, watch)
     if fleet.current_revision != rollout.plan.based_on:
@@ -74,7 +93,7 @@ def adopted(rollout: Rollout, leaderless_s: float | None, longest_s: float) -> R
     if leaderless_s is not None and leaderless_s <= longest_s:
         return None
     how_long = "it isn't known for how long" if leaderless_s is None else f"for {leaderless_s:.0f} s"
-    return replace(rollout, status=Status.PAUSED, why=f"no coordinator led it, {how_long}; resume it")
+    return paused(rollout, f"no coordinator led it, {how_long}; resume it")
 
 
 # -- on somebody's word ------------------------------------------------------------------------------
@@ -87,20 +106,26 @@ def paused(rollout: Rollout, why: str) -> Rollout:
 
 
 def resumed(rollout: Rollout, fleet: Fleet) -> Rollout:
-    """It goes on; what went wrong until now is no reason to stop it again. Raises ConflictError."""
+    """It goes on, and all time counts anew. What went wrong until now is no reason to pause it again; what is a reason
+    to roll back still is one. Raises ConflictError."""
     _check_status(rollout, "resume", Status.PAUSED)
-    view = View(rollout, fleet, frozenset())
-    return replace(
-        rollout,
-        status=Status.ROLLING if rollout.wave >= 0 else Status.PLANNED,
-        why="",
-        forgiven=len(view.failed),
-        forgiven_refused=len(view.refused),
-    )
+    view = View(rollout, fleet)
+    status = Status.ROLLING if rollout.wave >= 0 else Status.PLANNED
+    going = replace(rollout, status=status, why="", advance=False, forgiven_refused=len(view.refused))
+    if rollout.limits.on_failure == "rollback":
+        return going
+    if len(view.failed) > MAX_FORGIVEN:
+        raise ConflictError(
+            f"resume of roll-out {rollout.id}",
+            f"it has failed on {len(view.failed)} nodes, more than {MAX_FORGIVEN}",
+            "abort it, and begin another one",
+        )
+    return replace(going, forgiven=tuple(sorted(view.failed)), forgiven_evidence=max(0.0, view.evidence))
 
 
 def advanced(rollout: Rollout, fleet: Fleet) -> Rollout:
-    """The next wave opens as soon as a coordinator sees it, whatever this one still waits for. Raises ConflictError."""
+    """The next wave opens as soon as a coordinator sees it, whatever this one still waits for, unless there is a reason
+    to roll back. Raises ConflictError."""
     _check_status(rollout, "advance", Status.PLANNED, Status.ROLLING, Status.BAKING, Status.PAUSED)
     going = resumed(rollout, fleet) if rollout.status is Status.PAUSED else rollout
     return replace(going, advance=True, why="")
@@ -125,31 +150,48 @@ def _check_status(rollout: Rollout, verb: str, *allowed: Status) -> None:
 
 
 def _seen(rollout: Rollout, fleet: Fleet, watch: Watch, now: float) -> Watch:
-    of = rollout.id, rollout.wave
-    if watch.of == of:
-        return watch
-    inside = View(rollout, fleet, frozenset()).inside
-    begun = {
-        n for n, m in inside.items() if m.report.rollout == rollout.id and m.report.phase is not Phase.WAITING
-    }
-    return Watch(of, now, frozenset({n for n, m in inside.items() if m.present} | begun))
+    """What is known with this look; anew for another roll-out, and in part for another stretch of it."""
+    if watch.id != rollout.id:
+        watch = Watch(rollout.id, now, frozenset(View(rollout, fleet).vanished))
+    away = (n for n in watch.awaited if n in fleet.members and not fleet.members[n].present)
+    awaited = frozenset(away) if now - watch.first < RETURN_S else frozenset()
+    stretch = rollout.wave, Status.ROLLING if rollout.status in BEGINS else rollout.status
+    if watch.stretch == stretch:
+        return replace(watch, awaited=awaited)
+    view = View(rollout, fleet)
+    begun = {n for n, m in view.own.items() if m.report.phase not in (Phase.NONE, Phase.WAITING)}
+    there = {n for n, m in view.inside.items() if m.present}
+    return Watch(watch.id, watch.first, awaited, stretch, frozenset(there | begun), since=now)
 
 
 def _step(rollout: Rollout, watch: Watch, status: Status, why: str = "") -> Step:
+    """What was seen of the stretch is forgotten unless it goes on: by the next look somebody may have resumed it."""
+    watch = watch if status in BEGINS else replace(watch, stretch=None)
     return Step(replace(rollout, status=status, why=why, advance=False), watch)
 
 
 def _harm(view: View) -> str:
     """Why the version does harm, "" while it doesn't."""
-    r, failed = view.rollout, view.failed
-    allowed = (r.limits.max_failures if r.wave > 0 else 0) + r.forgiven
-    if len(failed) > allowed:
-        reasons = {m.report.why for n, m in view.inside.items() if n in failed and m.present and m.report.why}
+    r = view.rollout
+    failed = [n for n in view.failed if n not in r.forgiven]
+    if len(failed) > (r.limits.max_failures if r.wave > 0 else 0):
+        members = view.fleet.members
+        reasons = {members[n].report.why for n in failed if n not in view.vanished} - {""}
         why = f": {sorted(reasons)[0]}" if reasons else ""
         return f"{named(failed)} went back from it or vanished with it{why}"
-    if (evidence := view.evidence) >= EVIDENCE_LIMIT and not r.forgiven:
+    if (evidence := view.evidence) - r.forgiven_evidence >= EVIDENCE_LIMIT:
         return f"what the nodes saw, taken together, says that it is worse (evidence 10^{evidence:.1f})"
     return ""
+
+
+def _refused(view: View, of: int) -> str:
+    """Why it goes no further when more than the share of so many nodes have refused the version, else ""."""
+    r, refused = view.rollout, view.refused
+    more = len(refused) - r.forgiven_refused
+    if more <= 0 or more / max(of, 1) <= r.limits.max_refused:
+        return ""
+    report = view.fleet.members[min(refused)].report
+    return f"{named(refused)} refused it: {report.preload_refused if r.wave < 0 else report.why}"
 
 
 def _begin(view: View, watch: Watch, now: float) -> Step:
@@ -157,76 +199,71 @@ def _begin(view: View, watch: Watch, now: float) -> Step:
     r = view.rollout
     if r.plan.preload and not r.advance:
         there = eligible(view.fleet)
-        waits = [
-            n
-            for n, m in there.items()
-            if r.plan.version not in (m.report.preloaded, m.report.version) and not m.report.preload_refused
-        ]
-        refusing = [n for n, m in there.items() if m.report.preload_refused]
-        if len(refusing) - r.forgiven_refused > r.limits.max_refused * len(there):
-            why = there[refusing[0]].report.preload_refused
-            return _step(r, watch, Status.PAUSED, f"{named(refusing)} can't prepare it: {why}")
+        if refused := _refused(view, len(there)):
+            return _step(r, watch, Status.PAUSED, refused)
+        waits = [n for n, m in there.items() if not has_prepared(r, m) and not m.report.preload_refused]
+        if waits and now - watch.since < r.limits.deadline_seconds:
+            return Step(None, watch)
         if waits:
-            if now - watch.since < r.limits.deadline_seconds:
-                return Step(None, watch)
-            return _step(
-                r, watch, Status.PAUSED, f"inconclusive: {named(waits)} have not prepared it in time"
-            )
+            why = f"inconclusive: {named(waits)} have not prepared it in time"
+            return _step(r, watch, Status.PAUSED, why)
     return _open_next(view, watch)
 
 
 def _open_next(view: View, watch: Watch) -> Step:
-    """The next wave that brings in a node, or the last."""
-    r, fleet = view.rollout, view.fleet
+    """The next wave that brings in a node, or the last; after the last it is done."""
+    r = view.rollout
+    if r.is_last_wave and r.plan.mode == "waves":
+        return _step(r, watch, Status.DONE)
     if r.is_last_wave:
-        if r.plan.mode == "waves":
-            return _step(r, watch, Status.DONE)
-        r = replace(r, plan=replace(r.plan, mode="waves", waves=(*r.plan.waves, "100%")))
-    inside, _ = nodes_of_wave(r, r.wave, fleet) if r.wave >= 0 else (frozenset[str](), 0)
-    for index in range(r.wave + 1, len(r.plan.waves)):
-        nodes, below = nodes_of_wave(r, index, fleet)
-        if nodes <= inside and r.plan.waves[index] == CANARIES:
-            return _step(r, watch, Status.PAUSED, "no node that is there is a canary")
-        if not nodes <= inside or index == len(r.plan.waves) - 1:
-            break
-    if not nodes:
-        return _step(r, watch, Status.PAUSED, "no node is there that uses the model and follows the fleet")
-    opened = replace(r, wave=index, open_below=below)
-    return _step(opened, watch, Status.ROLLING)
+        r = replace(r, plan=replace(r.plan, mode="waves", waves=(*r.plan.waves, EVERYBODY)))
+    if not eligible(view.fleet):
+        why = "no node is there that uses the model and follows the fleet"
+        return _step(view.rollout, watch, Status.PAUSED, why)
+    coming = openings(r, view.fleet)
+    if r.plan.waves[coming[0].index] == CANARIES and not coming[0].nodes:
+        return _step(r, watch, Status.PAUSED, "no node that is there and follows the fleet is a canary")
+    opening = next((o for o in coming if o.brings), coming[-1])
+    return _step(replace(r, wave=opening.index, open_below=opening.below), watch, Status.ROLLING)
 
 
 def _go_on(view: View, watch: Watch, now: float) -> Step:
-    """A wave is open, and nothing speaks against the version."""
-    r, refused, pending = view.rollout, view.refused, view.pending
+    """A wave is open, and nothing speaks against the version. Once all have acted it bakes: a node that starts anew
+    then is waited for at the end, and doesn't have everybody begin again."""
+    r = view.rollout
     if r.advance:
         return _open_next(view, watch)
-    if len(refused) - r.forgiven_refused > r.limits.max_refused * len(view.inside):
-        why = view.inside[sorted(refused)[0]].report.why
-        return _step(r, watch, Status.PAUSED, f"{named(refused)} refused it: {why}")
-    if pending:
-        watch = replace(watch, stable_since=None)
-        if now - watch.since >= r.limits.deadline_seconds:
-            return _step(r, watch, Status.PAUSED, f"inconclusive: {named(pending)} have not acted in time")
-        return Step(None, watch) if r.status is Status.ROLLING else _step(r, watch, Status.ROLLING)
-    since = now if watch.stable_since is None else watch.stable_since
-    watch = replace(watch, stable_since=since)
+    if refused := _refused(view, len(view.taking)):
+        return _step(r, watch, Status.PAUSED, refused)
+    if watch.acted is None and view.pending:
+        return _wait(view, watch, now, f"{named(view.pending)} have not acted in time")
+    watch = watch if watch.acted is not None else replace(watch, acted=now)
     if r.status is not Status.BAKING:
         return _step(r, watch, Status.BAKING)
-    return _bake(view, watch, now - since)
+    return _bake(view, watch, now)
 
 
-def _bake(view: View, watch: Watch, baked_s: float) -> Step:
-    """All nodes have acted. baked_s: for how long."""
-    r = view.rollout
-    if baked_s < r.limits.bake_seconds:
+def _wait(view: View, watch: Watch, now: float, why: str) -> Step:
+    """For what is missing, until the deadline."""
+    if now - watch.since < view.rollout.limits.deadline_seconds:
         return Step(None, watch)
-    if unseen := view.unseen:
-        if baked_s < r.limits.bake_seconds + r.limits.deadline_seconds:
-            return Step(None, watch)
+    return _step(view.rollout, watch, Status.PAUSED, f"inconclusive: {why}")
+
+
+def _bake(view: View, watch: Watch, now: float) -> Step:
+    """All nodes have acted."""
+    r = view.rollout
+    assert watch.acted is not None
+    if now - watch.acted < r.limits.bake_seconds:
+        return Step(None, replace(watch, since=now))
+    if view.pending:
+        return _wait(view, watch, now, f"{named(view.pending)} have not acted in time")
+    if view.unseen:
         seen = f"fewer than {r.limits.min_frames} frames or {r.limits.min_objects} objects"
-        return _step(r, watch, Status.PAUSED, f"inconclusive: {named(unseen)} have seen {seen} with it")
-    if not any(m.report.phase is Phase.STABLE for m in view.inside.values()):
+        return _wait(view, watch, now, f"{named(view.unseen)} have seen {seen} with it")
+    if not view.stable:
         return _step(r, watch, Status.PAUSED, "inconclusive: it serves on no node of the open waves")
+    watch = replace(watch, since=now)
     if r.plan.approval == "manual" or (r.plan.mode == "ab" and r.is_last_wave):
         why = "waits for `edgeagent rollout advance`"
         return Step(None, watch) if r.why == why else _step(r, watch, Status.BAKING, why)

@@ -1,25 +1,30 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
-"""What a roll-out's coordinator sees of the fleet: who is in, who has acted, who has failed."""
+"""What a roll-out's coordinator sees of the fleet: who is in, who has acted, who has failed, and whom the waves that
+are to come would bring in."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from math import log10
+from functools import cached_property
+from math import exp, log, log1p
 
+from edgeagent.core.evidence import log_mean
 from edgeagent.core.fleet_report import Phase, Report
-from edgeagent.core.rollout import PLACES, Rollout, is_canary, is_in, place, wave_size
+from edgeagent.core.rollout import EVERYBODY, PLACES, Rollout, is_canary, is_in, place, wave_size
 
-_ACTED = frozenset({Phase.STABLE, Phase.REFUSED, Phase.ROLLED_BACK, Phase.EXCUSED})
-_HARMED = frozenset({Phase.BEGUN, Phase.SWAPPED, Phase.STABLE})
+_BEGUN = frozenset({Phase.BEGUN, Phase.SWAPPED, Phase.STABLE})
 """A node that vanishes in one of these counts as failed: it is the version that it had to do with last."""
+_ACTED = frozenset({Phase.STABLE, Phase.REFUSED, Phase.ROLLED_BACK, Phase.EXCUSED})
+_SERVES = frozenset({Phase.SWAPPED, Phase.STABLE})
 _NAMED = 5
 """Nodes that a sentence names."""
 
 
 @dataclass(frozen=True)
 class Member:
-    """A node. present: its presence lies in the config store. report: on the model, None where it has none."""
+    """A node. present: its presence lies in the config store. report: on the model."""
 
     present: bool
     report: Report
@@ -35,80 +40,115 @@ class Fleet:
 
 @dataclass(frozen=True)
 class View:
-    """The fleet, as a roll-out sees it. counted: the nodes that were there when its wave opened."""
+    """The fleet, as a roll-out sees it.
+
+    counted: the nodes that were there when its wave opened. awaited: nodes that are away and may come back: they have
+    neither failed nor acted.
+    """
 
     rollout: Rollout
     fleet: Fleet
-    counted: frozenset[str]
+    counted: frozenset[str] = frozenset()
+    awaited: frozenset[str] = frozenset()
 
-    @property
-    def inside(self) -> dict[str, Member]:
-        """The nodes of the open waves."""
+    @cached_property
+    def inside(self) -> Mapping[str, Member]:
+        """The nodes of the open waves, whether they are there or not."""
         r = self.rollout
         return {n: m for n, m in self.fleet.members.items() if is_in(r, n, m.report.labels)}
 
-    @property
+    @cached_property
+    def own(self) -> Mapping[str, Member]:
+        """The nodes whose report is on this roll-out, whether their labels still have them in or not."""
+        id = self.rollout.id
+        return {n: m for n, m in self.fleet.members.items() if m.report.rollout == id}
+
+    @cached_property
+    def taking(self) -> list[str]:
+        """Those that take the version up, or did: all that follow the fleet, and are inside and there, or were."""
+        return [
+            n
+            for n, m in self.fleet.members.items()
+            if m.report.phase is not Phase.EXCUSED
+            and ((m.present and n in self.inside) or (n in self.own and m.report.phase is not Phase.NONE))
+        ]
+
+    @cached_property
+    def vanished(self) -> list[str]:
+        """Those that had begun, and are away without being awaited."""
+        return [
+            n
+            for n, m in self.own.items()
+            if m.report.phase in _BEGUN and not m.present and n not in self.awaited
+        ]
+
+    @cached_property
     def failed(self) -> list[str]:
         """Those that went back from the version, or vanished with it."""
-        return [n for n, m in self._own() if m.report.phase is Phase.ROLLED_BACK or self._vanished(m)]
+        return [n for n, m in self.own.items() if m.report.phase is Phase.ROLLED_BACK] + self.vanished
 
-    @property
+    @cached_property
     def refused(self) -> list[str]:
-        """Those on which the version never served."""
-        return [n for n, m in self._own() if m.report.phase is Phase.REFUSED]
+        """Those on which the version never served; before the first wave, those that can't prepare it."""
+        if self.rollout.wave < 0:
+            return [n for n, m in eligible(self.fleet).items() if m.report.preload_refused]
+        return [n for n, m in self.own.items() if m.report.phase is Phase.REFUSED]
 
-    @property
+    @cached_property
     def pending(self) -> list[str]:
-        """Those that were there when the wave opened, are there, and have not acted yet."""
-        own = dict(self._own())
+        """Those that were there when the wave opened, are there, and have not acted yet; and those that are awaited."""
         return [
-            n
-            for n, m in self.inside.items()
-            if n in self.counted
-            and m.present
-            and m.report.phase is not Phase.EXCUSED
-            and (n not in own or m.report.phase not in _ACTED)
-        ]
+            n for n, m in self.inside.items() if n in self.counted and m.present and not self._has_acted(n, m)
+        ] + sorted(self.awaited)
 
-    @property
+    @cached_property
     def unseen(self) -> list[str]:
-        """Those that serve the version, and have not seen enough with it."""
-        r = self.rollout
+        """Those that were there when the wave opened, serve the version, and have not seen enough with it."""
+        limits = self.rollout.limits
+        reports = {n: self.own[n].report for n in self.stable if n in self.counted}
         return [
-            n
-            for n, m in self._own()
-            if m.report.phase is Phase.STABLE
-            and (m.report.frames < r.limits.min_frames or m.report.objects < r.limits.min_objects)
+            n for n, r in reports.items() if r.frames < limits.min_frames or r.objects < limits.min_objects
         ]
 
-    @property
+    @cached_property
+    def stable(self) -> list[str]:
+        """Those that are there and serve the version for good."""
+        return [n for n, m in self.own.items() if m.present and m.report.phase is Phase.STABLE]
+
+    @cached_property
     def serving(self) -> list[str]:
         """Those that are there and serve the version, unless a pin or a hold has them do so."""
         version = self.rollout.plan.version
         return [
             n
-            for n, m in self.inside.items()
+            for n, m in {**self.inside, **self.own}.items()
             if m.present and m.report.version == version and m.report.phase is not Phase.EXCUSED
         ]
 
-    @property
+    @cached_property
     def evidence(self) -> float:
         """That the version is worse, from all nodes together, as a power of ten.
 
-        Each node's figure is an e-value of its own line. (1 + e) / 2 is one, too, and so is the product over lines that
-        are independent; counts of lines that differ are not put together (Vovk and Wang, "E-values: Calibration,
-        combination and applications", 2021).
+        Each node's figure is an e-value of its own line: on the average at most 1 where there is no difference. Counts
+        of lines that differ are not put together, e-values may be (Vovk and Wang, "E-values: Calibration, combination
+        and applications", 2021). Their mean tells when one line is much worse; the product of (1 + e) / 2, the lines
+        being independent, when each is a little. Half of both is an e-value again. A node tells nothing below 0, an
+        e-value of 1: that counts as 1 where nothing was judged, else as 0.
         """
-        figures = (m.report.evidence for _, m in self._own() if m.report.phase in _HARMED)
-        return sum(log10((1 + 10 ** min(e, 300.0)) / 2) if e > 0 else log10(0.5) for e in figures)
+        told = [(m.report.evidence, m.report.objects) for m in self.own.values() if self._judges(m)]
+        if not told:
+            return 0.0
+        logs = [min(e, 300.0) * log(10) for e, _ in told if e > 0]
+        unjudged = sum(1 for e, objects in told if e <= 0 and not objects)
+        mean = log_mean([(1 / len(told), value) for value in (*logs, *[0.0] * unjudged)])
+        product = sum(log1p(exp(value)) for value in logs) - (len(told) - unjudged) * log(2)
+        return log_mean([(0.5, mean), (0.5, product)]) / log(10)
 
-    def _own(self) -> Iterable[tuple[str, Member]]:
-        """The nodes inside whose report is on this roll-out."""
-        return ((n, m) for n, m in self.inside.items() if m.report.rollout == self.rollout.id)
+    def _has_acted(self, node: str, member: Member) -> bool:
+        return member.report.phase is Phase.EXCUSED or (node in self.own and member.report.phase in _ACTED)
 
-    @staticmethod
-    def _vanished(member: Member) -> bool:
-        return not member.present and member.report.phase in _HARMED
+    def _judges(self, member: Member) -> bool:
+        return member.report.phase in _SERVES and member.report.version == self.rollout.plan.version
 
 
 def eligible(fleet: Fleet) -> dict[str, Member]:
@@ -116,19 +156,88 @@ def eligible(fleet: Fleet) -> dict[str, Member]:
     return {n: m for n, m in fleet.members.items() if m.present and m.report.phase is not Phase.EXCUSED}
 
 
-def nodes_of_wave(rollout: Rollout, index: int, fleet: Fleet) -> tuple[frozenset[str], int]:
-    """Who would be in with the waves up to `index` open, of those that are there; and below which place."""
-    there = eligible(fleet)
-    order = sorted(there, key=lambda n: place(rollout.plan.salt, n))
-    below = rollout.open_below
-    wave = rollout.plan.waves[index]
-    if wave == "100%":
-        return frozenset(order), PLACES
-    size = wave_size(wave, len(order))
-    if size:
-        below = max(below, place(rollout.plan.salt, order[size - 1]) + 1)
-    inside = {n for n in order if place(rollout.plan.salt, n) < below}
-    return frozenset(inside | {n for n in order if is_canary(rollout, n, there[n].report.labels)}), below
+@dataclass(frozen=True)
+class Opening:
+    """A wave that is to come. index: of the plan's; below: places below it are in then; nodes: all that would be in, of
+    those that are there; brings: those that no wave before brought in, in the order of their places."""
+
+    index: int
+    below: int
+    nodes: frozenset[str]
+    brings: tuple[str, ...]
+
+
+def openings(rollout: Rollout, fleet: Fleet) -> list[Opening]:
+    """The waves that are to come, as they would open now, one right after the other: who is away, or doesn't follow the
+    fleet, is not counted. This is what `rollout start --dry-run` shows."""
+    there, salt = eligible(fleet), rollout.plan.salt
+    canaries = {n for n, m in there.items() if is_canary(rollout, n, m.report.labels)}
+    others = sorted((place(salt, n), n) for n in there if n not in canaries)
+    inside = {n for n in there if is_in(rollout, n, there[n].report.labels)}
+    below, coming = rollout.open_below, []
+    for index, wave in enumerate(rollout.plan.waves):
+        if index <= rollout.wave:
+            continue
+        more = wave_size(wave, len(there)) - len(canaries)
+        if wave == EVERYBODY:
+            below = PLACES
+        elif more > 0:
+            below = max(below, others[more - 1][0] + 1)
+        nodes = canaries | {n for at, n in others if at < below}
+        brings = sorted(nodes - inside, key=lambda n: (n not in canaries, place(salt, n), n))
+        coming.append(Opening(index, below, frozenset(nodes), tuple(brings)))
+        inside |= nodes
+    return coming
+
+
+def has_prepared(rollout: Rollout, member: Member) -> bool:
+    """Whether a node could begin at once."""
+    return rollout.plan.version in (member.report.preloaded, member.report.version)
+
+
+def in_words(rollout: Rollout, fleet: Fleet) -> str:
+    """How far a roll-out is, in a sentence: "wave 2 of 4 (5%) is rolling: 3 of 5 nodes stable, 1 preparing, 1 away"."""
+    plan, there = rollout.plan, eligible(fleet)
+    if rollout.wave < 0:
+        said = f"{rollout.status}: no wave of {len(plan.waves)} is open"
+        if plan.preload:
+            ready = sum(1 for m in there.values() if has_prepared(rollout, m))
+            said += f", {ready} of {len(there)} nodes have prepared it"
+    else:
+        view = View(rollout, fleet)
+        counts = Counter(_does(view, n, m) for n, m in {**view.inside, **view.own}.items())
+        others = "".join(f", {counts[what]} {what}" for what in _DOING if counts[what])
+        said = (
+            f"wave {rollout.wave + 1} of {len(plan.waves)} ({plan.waves[rollout.wave]}) is {rollout.status}: "
+        )
+        said += f"{len(view.stable)} of {len(view.taking)} nodes stable{others}"
+    return said + (f"; {rollout.why}" if rollout.why else "")
+
+
+_DOING = (
+    "on probation",
+    "preparing",
+    "waiting to begin",
+    "refused",
+    "went back",
+    "vanished",
+    "excused",
+    "away",
+)
+
+
+def _does(view: View, node: str, member: Member) -> str:
+    phase = member.report.phase
+    if phase is Phase.EXCUSED:
+        return "excused" if member.present else "away"
+    if node in view.own and phase in (Phase.REFUSED, Phase.ROLLED_BACK):
+        return "refused" if phase is Phase.REFUSED else "went back"
+    if not member.present:
+        return "vanished" if node in view.vanished else "away"
+    if node not in view.own:
+        return "waiting to begin"
+    words = {Phase.STABLE: "stable", Phase.SWAPPED: "on probation", Phase.BEGUN: "preparing"}
+    return words.get(phase, "waiting to begin")
 
 
 def named(nodes: Iterable[str]) -> str:
