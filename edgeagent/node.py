@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import secrets
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import closing, suppress
@@ -86,6 +87,7 @@ class Node:
         self.updaters: dict[str, Updater] = {}
         self.pipelines: dict[str, Pipeline] = {}
         self._started = time.time()
+        self._instance = secrets.token_hex(4)
         self._state_dir = StateDir(config.node.state_dir)
         self.pictures = KeptPictures(config.update, self._state_dir.path)
         self._queue = UpdateQueue(config.update.max_concurrent)
@@ -130,7 +132,9 @@ class Node:
         self._watcher = watcher
         if find_adapter(settings.url).leases:
             store = open_store(settings.url, settings.access())
-            self._announcer = Announcer(store, self.config.node.id, self._presence, self.bus)
+            self._announcer = Announcer(
+                store, self.config.node.id, self._presence, self.bus, instance=self._instance
+            )
         await journal.reserve_epochs(u.state for u in self.updaters.values())
         for updater in self.updaters.values():
             updater.handle(Tick())
@@ -265,15 +269,17 @@ class Node:
         """What runs, since when and why."""
         assert self._watcher is not None  # the API answers from `start` on
         connection = self._watcher.connection
+        conflict = self._announcer.conflict if self._announcer else ""
         return Status(
             node=self.config.node.id,
+            instance=self._instance,
             labels=self.config.node.labels,
             pid=os.getpid(),
             started=self._started,
             config_store=ConfigStoreStatus(
                 url=redact(self.config.config_store.url),
                 connected=connection.connected,
-                why=connection.why or None,
+                why="; ".join(filter(None, (connection.why, conflict))) or None,
             ),
             intent_sources=source_statuses(self._watcher.sources),
             model_store=ModelStoreStatus(url=redact(self.config.model_store.url)),

@@ -298,6 +298,8 @@ class Status(StatusPart):
     """What runs on a node, since when and why. Times are Unix seconds."""
 
     node: str
+    instance: str = ""
+    """Made at random when the process began: it tells two processes apart that have the same node id."""
     labels: dict[str, str]
     pid: int
     started: float

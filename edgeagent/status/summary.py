@@ -44,6 +44,8 @@ def status_url(api_url: str | None) -> str:
 def _offers(status: Status, url: str) -> Iterator[tuple[tuple[str, ...], Any]]:
     """Places in the summary and what goes there, the most important first."""
     yield ("node",), status.node
+    if status.instance:
+        yield ("instance",), status.instance
     if url:
         yield ("status_url",), url
     if status.disk_error:
