@@ -53,3 +53,20 @@ def trials_to_see(count: int, chance: float, power: float) -> int:
     while at_least(count, trials, chance) < power:
         trials += max(1, trials // 64) if trials > 1024 else 1
     return trials
+
+
+def share_within(count: int, trials: int, confidence: float) -> tuple[float, float]:
+    """Where the chance lies, when `count` of `trials` happened: the exact interval (C. J. Clopper and E. S. Pearson,
+    "The use of confidence or fiducial limits illustrated in the case of the binomial", Biometrika 26, 1934)."""
+    tail = (1 - confidence) / 2
+    low = 0.0 if count == 0 else _chance_at(count, trials, tail)
+    high = 1.0 if count == trials else _chance_at(count + 1, trials, 1 - tail)
+    return low, high
+
+
+def _chance_at(count: int, trials: int, probability: float) -> float:
+    """The chance at which `count` or more of `trials` happen with this probability."""
+    low, high = 0.0, 1.0
+    while (middle := (low + high) / 2) not in (low, high):
+        low, high = (low, middle) if at_least(count, trials, middle) > probability else (middle, high)
+    return low

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgeagent.core.binomial import at_least, fewest_worse, sign_test, trials_to_see
+from edgeagent.core.binomial import at_least, fewest_worse, share_within, sign_test, trials_to_see
 
 
 @given(st.integers(0, 60), st.integers(0, 60))
@@ -52,3 +52,20 @@ def test_trials_that_it_takes(count: int, chance: float, trials: int) -> None:
     assert trials_to_see(count, chance, 0.8) == trials
     if trials > count:
         assert at_least(count, trials - 1, chance) < 0.8 <= at_least(count, trials, chance)
+
+
+@pytest.mark.parametrize(
+    ("count", "trials", "low", "high"),
+    # By R 4, binom.test(count, trials)$conf.int.
+    [
+        (0, 10, 0.0, 0.3085),
+        (1, 10, 0.0025, 0.4450),
+        (5, 10, 0.1871, 0.8129),
+        (10, 10, 0.6915, 1.0),
+        (0, 1, 0, 0.975),
+    ],
+)
+def test_where_a_chance_lies(count: int, trials: int, low: float, high: float) -> None:
+    """Exact, also where nothing or everything happened."""
+    found = share_within(count, trials, 0.95)
+    assert found == (pytest.approx(low, abs=1e-4), pytest.approx(high, abs=1e-4))
