@@ -17,8 +17,10 @@ import typer
 from edgeagent import __version__
 from edgeagent.cli import (
     evaluate_command,
+    fleet_commands,
     intent_commands,
     node_commands,
+    rollout_commands,
     store_commands,
     version_commands,
 )
@@ -129,8 +131,14 @@ for command in (
     node_commands.refuse,
     node_commands.status,
     node_commands.history,
+    fleet_commands.nodes,
+    fleet_commands.snapshot,
+    fleet_commands.restore,
 ):
     app.command()(command)
+
+
+app.add_typer(rollout_commands.app, name="rollout")
 
 
 @app.command()

@@ -29,7 +29,13 @@ _COLOURS = {
     "running": "green",
     "ended": "green",
     "waiting": "green",
+    "done": "green",
+    "stable": "green",
+    "open": "green",
     "REJECTED": "red",
+    "aborted": "red",
+    "aborting": "red",
+    "silent": "red",
     "absent": "red",
     "lost": "red",
     "unreadable": "red",
@@ -60,28 +66,28 @@ def printable(value: object) -> str:
     return "".join(c if c.isprintable() else " " for c in str(value))
 
 
-def show_json(answer: Any) -> None:
-    """Print a node's answer as it is; what stdout can't say is escaped, as JSON allows."""
-    print(json.dumps(answer, indent=2, ensure_ascii=not _speaks_unicode()))  # noqa: T201
+def show_json(answer: Any, is_line: bool = False) -> None:
+    """Print a node's answer as it is; what stdout can't say is escaped, as JSON allows. is_line: all in one line."""
+    print(json.dumps(answer, indent=None if is_line else 2, ensure_ascii=not _speaks_unicode()))  # noqa: T201
 
 
 def show_status(status: Status) -> None:
     """Print a node's status as tables, with what they have no room for in lines below."""
     store = status.config_store
     if store.connected:
-        _line(f"node {status.node}, config store {store.url} connected")
+        show_line(f"node {status.node}, config store {store.url} connected")
         if store.why:
-            _line(f"config store: {store.why}", "yellow")
+            show_line(f"config store: {store.why}", "yellow")
     else:
-        _line(f"node {status.node}, config store {store.url} NOT connected {store.why or ''}", "red")
+        show_line(f"node {status.node}, config store {store.url} NOT connected {store.why or ''}", "red")
     for source in status.intent_sources[1:]:
         decides = f", decides {', '.join(source.decides)}" if source.decides else ""
         state = "connected" if source.connected else "NOT connected"
         why = f": {source.why}" if source.why else ""
         colour = None if source.connected and not source.why else "yellow"
-        _line(f"further source {source.url} {state}{decides}{why}", colour)
+        show_line(f"further source {source.url} {state}{decides}{why}", colour)
     if status.disk_error:
-        _line(f"not written to disk: {status.disk_error}", "red")
+        show_line(f"not written to disk: {status.disk_error}", "red")
     show_table(
         ("model", "aspired", "active", "engine", "epoch", "standby", "state"),
         [
@@ -99,7 +105,7 @@ def show_status(status: Status) -> None:
     )
     for name, m in status.models.items():
         for note, colour in _notes(m):
-            _line(f"{name}: {note}", colour)
+            show_line(f"{name}: {note}", colour)
     show_table(
         ("pipeline", "state", "fps", "frames", "dropped", "p50 ms", "p99 ms"),
         [
@@ -109,9 +115,9 @@ def show_status(status: Status) -> None:
     )
     for name, p in status.pipelines.items():
         if why := p.why or p.last_error:
-            _line(f"{name}: {why}", "yellow")
+            show_line(f"{name}: {why}", "yellow")
         for sink, why in p.sinks.errors.items():
-            _line(f"{name}: sink {sink}: {why}", "red")
+            show_line(f"{name}: sink {sink}: {why}", "red")
     show_table(
         ("pid", "worker", "of", "version"),
         [(w.pid, w.kind, w.pipeline or w.model, w.version) for w in status.workers],
@@ -140,20 +146,20 @@ def show_check(check: HistoryCheck) -> None:
     for name, log in check.logs.items():
         if broken := log.broken:
             where = f"{broken.file} line {broken.line}" if broken.line else name
-            _line(f"{where}: record {broken.seq} was {broken.how}: {broken.why}", "red")
+            show_line(f"{where}: record {broken.seq} was {broken.how}: {broken.why}", "red")
         elif log.records:
             last = log.first + log.records - 1
-            _line(f"{name}: records {log.first} to {last} are as they were written", "green")
-            _line(f"{name}: head {log.head}")
+            show_line(f"{name}: records {log.first} to {last} are as they were written", "green")
+            show_line(f"{name}: head {log.head}")
         else:
-            _line(f"{name}: no records in a chain yet")
+            show_line(f"{name}: no records in a chain yet")
         if log.unchained:
-            _line(f"{name}: {log.unchained} older records are in no chain: an earlier release wrote them")
+            show_line(f"{name}: {log.unchained} older records are in no chain: an earlier release wrote them")
         if log.torn:
-            _line(f"{name}: {log.torn} lines are no records, as a power cut leaves them")
+            show_line(f"{name}: {log.torn} lines are no records, as a power cut leaves them")
         for note in log.notes:
-            _line(f"{name}: {note}", "yellow")
-    _line(
+            show_line(f"{name}: {note}", "yellow")
+    show_line(
         "Whoever can write these files can write a new chain: keep the head elsewhere, and give it as --anchor."
     )
 
@@ -219,7 +225,8 @@ def _waits(shadow: ShadowStatus) -> str:
     return f"has to see more{left}" + (f": {shadow.shortfall}" if shadow.shortfall and not left else "")
 
 
-def _line(text: str, colour: str | None = None) -> None:
+def show_line(text: str, colour: str | None = None) -> None:
+    """Print one line of text from anywhere, as long as it is."""
     _console().print(_sayable(text), style=colour, soft_wrap=True)
 
 
@@ -230,7 +237,7 @@ def show_table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None
     from rich.text import Text
 
     if not rows:
-        _line(f"no {columns[0]}")
+        show_line(f"no {columns[0]}")
         return
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
     narrow = _console().width < _WIDE_COLUMNS

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import structlog
 
+from edgeagent.core.fleet_nodes import Nodes, nodes_of
 from edgeagent.core.fleet_report import REPORTS, Report, decode_report, node_and_model
 from edgeagent.core.rollout_view import Fleet, Member
 from edgeagent.errors import RolloutError
@@ -32,6 +33,10 @@ class Members:
         reports = self.reports.get(model, {})
         members = {node: Member(node in self.presence, report) for node, report in reports.items()}
         return Fleet(members, current_revision)
+
+    def nodes(self) -> Nodes:
+        """All models on all nodes."""
+        return nodes_of({node: entry.value or b"" for node, entry in self.presence.items()}, self.reports)
 
 
 class MemberReader:

@@ -39,7 +39,7 @@ def replace(monkeypatch: pytest.MonkeyPatch) -> Replace:
     ("args", "start"),
     [
         (["run"], "error: arguments: Missing option '--config'; see edgeagent run --help"),
-        (["nope"], "error: arguments: No such command 'nope'; see edgeagent --help"),
+        (["xyzzy"], "error: arguments: No such command 'xyzzy'; see edgeagent --help"),
         (["status", "--nope"], "error: arguments: No such option: --nope"),
         (["demo", "--seconds", "many"], "error: arguments: Invalid value for '--seconds'"),
         (["rollback", "a/b"], "error: model 'a/b': not a valid name; use letters"),

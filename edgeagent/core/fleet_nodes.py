@@ -1,0 +1,92 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""Every model on every node of a fleet, from what the nodes wrote into the config store: their presence, which vanishes
+with them, and their reports, which stay."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from edgeagent.core.fleet_report import Report
+from edgeagent.core.model import is_name, parse_json
+from edgeagent.core.text import clean
+
+_MAX_PRESENCE_BYTES = 64 * 1024
+_MAX_WORD = 128
+
+
+@dataclass(frozen=True)
+class Node:
+    """One model on one node.
+
+    present: its presence is there; without one it is silent: off, or away from the config store. version, digest,
+    state: of what serves, "" where that isn't known. held: why it doesn't follow the fleet, such as "rollback to v1",
+    "" while it does. report: None for a node that writes none (of an earlier release).
+    """
+
+    node: str
+    model: str
+    present: bool
+    version: str = ""
+    digest: str = ""
+    state: str = ""
+    held: str = ""
+    report: Report | None = None
+
+
+@dataclass(frozen=True)
+class Nodes:
+    """All of them, by model and node. idle: nodes that are there without a model, or whose presence says nothing."""
+
+    rows: tuple[Node, ...]
+    idle: tuple[str, ...] = ()
+
+
+def nodes_of(presence: Mapping[str, bytes], reports: Mapping[str, Mapping[str, Report]]) -> Nodes:
+    """The fleet. presence: the values of the nodes' keys, untrusted, by node; reports: by model and node."""
+    there = {node: _models(value) for node, value in presence.items()}
+    pairs = {(model, node) for node, models in there.items() for model in models}
+    pairs |= {(model, node) for model, of in reports.items() for node in of}
+    rows = [
+        _row(node, model, there.get(node), reports.get(model, {}).get(node)) for model, node in sorted(pairs)
+    ]
+    return Nodes(tuple(rows), tuple(sorted(set(there) - {row.node for row in rows})))
+
+
+def only(nodes: Nodes, model: str) -> Nodes:
+    """The rows of one model, "" for all."""
+    return Nodes(tuple(row for row in nodes.rows if row.model == model)) if model else nodes
+
+
+def _row(node: str, model: str, models: Mapping[str, Any] | None, report: Report | None) -> Node:
+    said = (models or {}).get(model, {})
+    active, held = _object(said, "active"), _object(said, "held")
+    if report is None:
+        version, digest, state = _word(active, "version"), _word(active, "digest"), _word(said, "state")
+    else:
+        version, digest, state = report.version, report.digest, report.state
+    holds = f"{_word(held, 'kind')} to {_word(held, 'version')}" if held else ""
+    return Node(node, model, models is not None, version, digest, state, holds, report)
+
+
+def _models(value: bytes) -> dict[str, dict[str, Any]]:
+    """What a presence says of models; nothing where it can't be understood."""
+    try:
+        doc = parse_json(value.decode("utf-8")) if len(value) <= _MAX_PRESENCE_BYTES else None
+    except (ValueError, RecursionError):
+        doc = None
+    models = doc.get("models") if isinstance(doc, dict) else None
+    if not isinstance(models, dict):
+        return {}
+    return {name: said for name, said in models.items() if is_name(name) and isinstance(said, dict)}
+
+
+def _object(doc: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    value = doc.get(name)
+    return value if isinstance(value, dict) else {}
+
+
+def _word(doc: Mapping[str, Any], name: str) -> str:
+    value = doc.get(name)
+    return clean(value, _MAX_WORD) if isinstance(value, str) else ""
