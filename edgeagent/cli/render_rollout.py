@@ -173,9 +173,15 @@ def some(nodes: Sequence[str]) -> str:
 
 
 def _mean(estimate: Estimate) -> str:
-    if estimate.mean is None or estimate.low is None or estimate.high is None:
-        return "n/a" if estimate.mean is None else f"{estimate.mean:.4g} (interval n/a)"
-    return f"{estimate.mean:.4g} ({estimate.low:.4g} to {estimate.high:.4g})"
+    if estimate.mean is None:
+        return "n/a"
+    if estimate.low is None or estimate.high is None:
+        return f"{_number(estimate.mean)} (interval n/a)"
+    return f"{_number(estimate.mean)} ({_number(estimate.low)} to {_number(estimate.high)})"
+
+
+def _number(value: float) -> str:
+    return f"{value:.0f}" if abs(value) >= 1000 else f"{value:.4g}"
 
 
 def _share(estimate: Estimate) -> str:

@@ -68,7 +68,7 @@ class _Lines:
     """Progress on stderr: a line for each state and wave; on a terminal the line of a wave is written over."""
 
     def __init__(self) -> None:
-        self._on_terminal = sys.stderr.isatty()
+        self._on_terminal = _on_terminal()
         self._said = ""
         self._of: tuple[object, ...] = ()
         self._at = 0.0
@@ -100,3 +100,7 @@ class _Lines:
         if self._on_terminal and self._said:
             sys.stderr.write("\n")
             self._said = ""
+
+
+def _on_terminal() -> bool:
+    return sys.stderr.isatty()

@@ -305,6 +305,35 @@ def rollout_of_archive(store: MemoryStore) -> Rollout:
     return found
 
 
+def test_on_a_terminal_a_line_is_written_over(
+    store: MemoryStore,
+    meanwhile: Callable[..., None],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """While a wave rolls; each wave and state leaves its last line."""
+
+    def takes(node: str) -> None:
+        says(store, node, Report(version="v2", rollout=rollout_now(store).id, phase=Phase.STABLE))
+
+    monkeypatch.setattr("edgeagent.cli.rollout_wait._on_terminal", lambda: True)
+    opened = {"status": Status.ROLLING, "wave": 3, "open_below": 2**52}
+    meanwhile(
+        lambda: moves(store, **opened),
+        lambda: takes("n1"),
+        lambda: takes("n2"),
+        lambda: archived(store, Status.DONE),
+    )
+    code, _, err = run(capsys, *START, "--wait")
+    assert code == 0
+    lines = [
+        [part for part in line.split("\r\x1b[K") if part] for line in err.split("\n") if "yolo: " in line
+    ]
+    assert [len(line) for line in lines] == [1, 3, 1]
+    assert "2 of 10 nodes stable" in lines[1][-1]
+    assert err.endswith("\n")
+
+
 @pytest.mark.parametrize(
     ("status", "todo"),
     [
