@@ -127,7 +127,12 @@ class Node:
         settings = self.config.config_store
         sources = [open_source(s.url, s.access()) for s in (settings, *self.config.intent_sources)]
         watcher = IntentWatcher(
-            sources, self.config.node.id, self.updaters, self._intent_changed, self._intent_invalid
+            sources,
+            self.config.node.id,
+            {model: updater.state.directive for model, updater in self.updaters.items()},
+            self._intent_changed,
+            lambda model, directive: self.updaters[model].preload(directive),
+            self._intent_invalid,
         )
         self._watcher = watcher
         if find_adapter(settings.url).leases:

@@ -176,7 +176,8 @@ def _source(
                 )
             else:
                 intents.setdefault(model, intent)
-                yield Finding("ok", subject, f"aspires {intent.version} ({intent.intent_id})")
+                verb = "preloads" if intent.preload else "aspires"
+                yield Finding("ok", subject, f"{verb} {intent.version} ({intent.intent_id})")
             if warning:
                 yield Finding("warn", subject, warning)
         with suppress(EdgeAgentError):  # one that can't be reached was said already

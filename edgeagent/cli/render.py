@@ -178,6 +178,10 @@ def _notes(model: ModelStatus) -> Iterable[tuple[str, str]]:
                 f"{_against(shadow.breach)}",
                 "yellow",
             )
+    if ahead := model.preload:
+        said = "is ready to be promoted" if ahead.ready else f"is made ready, at {ahead.stage}"
+        why = f": {ahead.why}" if ahead.why else ""
+        yield f"{ahead.version} {said}{why}", "red" if ahead.stage == "REJECTED" else "yellow"
     if watch := model.probation:
         against = f" beside {watch.against}" if watch.against else ""
         left = f"{watch.seconds_left:.0f} s left"

@@ -25,7 +25,8 @@ class Directive:
     too slow for its pipelines. again: that it is to be tried at once, although it was just rolled back.
     classes: same, remap or extend; add_classes, drop_classes: the classes that may come and go with extend.
     shadow, probation, at, approval: how it is to come in, where that isn't as the node is configured ("", None).
-    gates: thresholds, by gate and name, in the place of the node's.
+    gates: thresholds, by gate and name, in the place of the node's. preload: it is to be made ready only, and not to
+    serve; what should serve stays as it was.
     Every field from `by` on may stand in the key's value, and is optional there: see `directive_fields`.
     """
 
@@ -44,6 +45,7 @@ class Directive:
     at: str = ""
     approval: str = ""
     gates: Thresholds = field(default_factory=dict)
+    preload: bool = False
 
     def asks_the_same_as(self, other: Directive) -> bool:
         """Whether both say the same, whenever that was written."""

@@ -127,5 +127,6 @@ PARSERS: Mapping[str, Callable[[Any], Any]] = {
     "at": one_of("", *MOMENTS),
     "approval": one_of("", *APPROVALS),
     "gates": _gates,
+    "preload": flag,
 }
 """In the order of `Directive`."""

@@ -106,6 +106,29 @@ class FormConfirmed:
 
 
 @dataclass(frozen=True)
+class PreloadWanted:
+    """This version is to be made ready ahead, without serving; None: none."""
+
+    directive: Directive | None
+
+
+@dataclass(frozen=True)
+class PreloadReady:
+    """The version that is made ready ahead has passed its gates; so the work on it ends."""
+
+    id: int
+    digest: str
+    gates: tuple[GateResult, ...] = ()
+
+
+@dataclass(frozen=True)
+class GaveWay:
+    """An update needs the place of the version that is made ready ahead."""
+
+    id: int
+
+
+@dataclass(frozen=True)
 class FramesSeen:
     """The sizes of all frames that the pipelines of the model have sent until now."""
 
@@ -214,6 +237,9 @@ Event = (
     | StageReached
     | CandidateFailed
     | FormConfirmed
+    | PreloadWanted
+    | PreloadReady
+    | GaveWay
     | FramesSeen
     | StoreChecked
     | WorkerFailed
@@ -235,7 +261,8 @@ Event = (
 class PrepareCandidate:
     """Take the candidate from FETCHING to READY, when its turn has come; report with StageReached and CandidateFailed.
 
-    mode REBUILD: of the version that serves, beside it; FormConfirmed is a third way to end.
+    mode REBUILD: of the version that serves, beside it; FormConfirmed is a third way to end. PRELOAD: no further than
+    GATING, then PreloadReady.
     """
 
     id: int

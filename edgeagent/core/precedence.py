@@ -8,7 +8,7 @@ all; within each the sources in the order of the configuration. What a source ha
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 
 from edgeagent.core.directive import Directive
@@ -28,12 +28,16 @@ Known = Directive | None | Unread
 class Said:
     """What one source has said of one model. None: there is no such key.
 
-    given_up: the source has said nothing at all since the start, for longer than the node waits for it.
+    pin_ahead, current_ahead: the key says by now that a version is to be made ready only (`preload`): what it said
+    before of what should serve stands. given_up: the source has said nothing at all since the start, for longer than
+    the node waits for it.
     """
 
     pin: Known = UNREAD
     current: Known = UNREAD
     given_up: bool = False
+    pin_ahead: Directive | None = None
+    current_ahead: Directive | None = None
 
 
 @dataclass(frozen=True)
@@ -42,6 +46,32 @@ class Decision:
 
     source: int
     directive: Directive
+
+
+def heard(said: Said, is_pin: bool, directive: Directive | None, before: Directive | None) -> Said:
+    """What a source has said, once one of its keys says this. before: what that key said of what should serve before
+    the start, as it was saved, if it did: a key that has only named a version to be made ready since leaves that as it
+    was."""
+    serves = said.pin if is_pin else said.current
+    ahead = directive if directive and directive.preload else None
+    if ahead is None:
+        serves = directive
+    elif serves is UNREAD:
+        serves = before
+    if is_pin:
+        return replace(said, pin=serves, pin_ahead=ahead, given_up=False)
+    return replace(said, current=serves, current_ahead=ahead, given_up=False)
+
+
+def version_ahead(sources: Sequence[Said]) -> Directive | None:
+    """Which version is to be made ready only: the first key that says so, unless one before it says what should serve,
+    for then the others aren't followed. None: none, or it isn't known yet."""
+    keys = [(s.pin, s.pin_ahead, s.given_up) for s in sources]
+    keys += [(s.current, s.current_ahead, s.given_up) for s in sources]
+    for known, ahead, given_up in keys:
+        if ahead or isinstance(known, Directive) or (known is UNREAD and not given_up):
+            return ahead
+    return None
 
 
 def decide(sources: Sequence[Said]) -> Decision | None:

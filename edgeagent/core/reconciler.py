@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from edgeagent.core import candidate, probation_watch, rebuild, shadow
+from edgeagent.core import candidate, preload, probation_watch, rebuild, shadow
 from edgeagent.core.comeback import WAITS, comeback_at, still_counts
 from edgeagent.core.events import (
     ApproveRequested,
@@ -21,12 +21,15 @@ from edgeagent.core.events import (
     FormConfirmed,
     FrameAtFault,
     FramesSeen,
+    GaveWay,
     IntentChanged,
     IntentInvalid,
     MomentCame,
     PairsJudged,
     PastJudged,
     PersistState,
+    PreloadReady,
+    PreloadWanted,
     PrepareCandidate,
     ProbationBreached,
     PromoteRequested,
@@ -58,7 +61,7 @@ def react(state: State, event: Event, now: float, policy: Policy) -> Step:
     """
     state, commands = _apply(state, event, now, policy)
     # What has come in may not be what should serve any more: after a start the last known good comes first.
-    for compare in (_reconcile, shadow.bring_in, _reconcile, rebuild.rebuild_if_needed, watch_refused):
+    for compare in _COMPARISONS:
         state, more = compare(state, now, policy)
         commands = [*commands, *more]
     return state, commands
@@ -72,6 +75,7 @@ def next_deadline(state: State) -> float | None:
         state.candidate.shadow.due if state.candidate and state.candidate.shadow else None,
         state.rebuild.retry_at if state.rebuild else None,
         state.run.store_watch.due if state.run.store_watch else None,
+        state.run.preload.retry_at if state.run.preload else None,
     ]
     return min((t for t in times if t is not None), default=None)
 
@@ -111,6 +115,10 @@ def _apply(state: State, event: Event, now: float, policy: Policy) -> Step:
                 comeback=still_counts(state, directive),
             )
             return state, [PersistState()]
+        case PreloadWanted(directive):
+            return preload.want(state, directive)
+        case PreloadReady() | GaveWay():
+            return preload.reported(state, event, now, policy)
         case StageReached() | CandidateFailed() | FormConfirmed():
             return _report(state, event, now, policy)
         case ApproveRequested():
@@ -146,7 +154,8 @@ def _apply(state: State, event: Event, now: float, policy: Policy) -> Step:
 def _report(
     state: State, event: StageReached | CandidateFailed | FormConfirmed, now: float, policy: Policy
 ) -> Step:
-    """What is told of the candidate or the rebuild. An outdated report, of one that is no more, changes nothing."""
+    """What is told of the candidate, the rebuild or the preload. An outdated report, of one that is no more, changes
+    nothing."""
     c, r = _reporting(state.candidate, event.id), _reporting(state.rebuild, event.id)
     match event:
         case StageReached() if c and c.stage is not Stage.SHADOW:  # told again after it was READY
@@ -159,6 +168,8 @@ def _report(
             return rebuild.failed(state, r, why, now, policy)
         case FormConfirmed() if r:
             return rebuild.form_confirmed(state, r, event, now, policy)
+        case StageReached() | CandidateFailed():
+            return preload.reported(state, event, now, policy)
     return state, []
 
 
@@ -203,6 +214,16 @@ def _reconcile(state: State, now: float, policy: Policy) -> Step:
         return candidate.begin_later(state, wanted, until, WAITS, now), commands
     state, new = candidate.begin(state, wanted, now)
     return replace(state, candidate=new), [*commands, PrepareCandidate(new.id, wanted, wanted.mode)]
+
+
+_COMPARISONS = (
+    _reconcile,
+    shadow.bring_in,
+    _reconcile,
+    rebuild.rebuild_if_needed,
+    preload.preload_if_needed,
+    watch_refused,
+)
 
 
 def _same_work(a: Goal, b: Goal) -> bool:

@@ -15,6 +15,7 @@ from edgeagent.core.gating import GateResult
 from edgeagent.core.lifecycle import Stage
 from edgeagent.core.model import MAX_NUMBER
 from edgeagent.core.pairs import PairSummary
+from edgeagent.core.preloaded import Preload
 from edgeagent.core.probation import Failures
 from edgeagent.core.text import clean
 
@@ -40,6 +41,17 @@ class PrepareMode(StrEnum):
     UPDATE = "UPDATE"  # to be tried by the gates, and made as well as this node can
     BOOT = "BOOT"  # known to be good here: no gates, and whatever form of it can serve soonest
     REBUILD = "REBUILD"  # serves already; made as well as this node can, beside the engine that serves
+    PRELOAD = "PRELOAD"  # as UPDATE, ahead of one that may come: it isn't loaded
+
+    @property
+    def comes_in(self) -> bool:
+        """Whether the version is to take the slot as soon as it is ready."""
+        return self in (PrepareMode.UPDATE, PrepareMode.BOOT)
+
+    @property
+    def is_unproven(self) -> bool:
+        """Whether the version has to pass the gates."""
+        return self in (PrepareMode.UPDATE, PrepareMode.PRELOAD)
 
 
 @dataclass(frozen=True)
@@ -226,7 +238,8 @@ class ThisRun:
     the swap. stop_gap: what is to serve in the place of a failing version until what is asked for can. store_watch:
     over a version that was refused. probation: of the active version, None when it is stable. blamed: the version that
     was taken back last, for a failure of its worker, and has not been followed by another swap. gap: while nothing
-    serves, because there is no room for two.
+    serves, because there is no room for two. preload: the version that is made ready ahead; whoever wants that says it
+    again after a start.
     """
 
     intent_synced: bool = False
@@ -238,6 +251,7 @@ class ThisRun:
     probation: Probation | None = None
     blamed: VersionRef | None = None
     gap: Gap | None = None
+    preload: Preload | None = None
 
 
 @dataclass(frozen=True)

@@ -31,11 +31,14 @@ class QueueEntry:
 
 def precedence_of(mode: PrepareMode, version: str, state: State) -> Precedence:
     """Of a version that is to be prepared for the model of `state`."""
-    if mode is PrepareMode.REBUILD:
-        return Precedence.BESIDE
+    if mode in _ASIDE:
+        return _ASIDE[mode]
     goes_back = any(ref.version == version for ref in state.stable_versions)
     line_waits = state.active is None
     return Precedence.AT_ONCE if mode is PrepareMode.BOOT or line_waits or goes_back else Precedence.UPDATE
+
+
+_ASIDE = {PrepareMode.REBUILD: Precedence.BESIDE, PrepareMode.PRELOAD: Precedence.PRELOAD}
 
 
 def under_way(entries: Sequence[QueueEntry], most: int) -> frozenset[int]:

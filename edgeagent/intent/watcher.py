@@ -4,13 +4,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TypeVar
 
 import structlog
 
 from edgeagent.core.directive import Directive, current_key, decode_directive, pin_key
-from edgeagent.core.precedence import Decision, Said, decide
+from edgeagent.core.precedence import Decision, Said, decide, heard, version_ahead
 from edgeagent.core.text import clean
 from edgeagent.errors import DirectiveError
 from edgeagent.intent.connection_log import ConnectionLog
@@ -56,30 +56,34 @@ class WatchedSource:
 class IntentWatcher:
     """The intent for one node. Callbacks come on the event loop that `start` was called on.
 
-    sources: in the order in which they decide; see core/precedence.py.
-    on_intent(model, directive): what should serve, when that has changed. on_invalid(model, key, why): a value that
-    can't be decoded; the intent before stays. A deleted key makes the next one in the order count; where there is
-    none, nothing changes.
+    sources: in the order in which they decide; see core/precedence.py. models: with the intent of each before the
+    start, None where there was none.
+    on_intent(model, directive): what should serve, when that has changed. on_preload(model, directive): what should be
+    made ready only, None when nothing should any more. on_invalid(model, key, why): a value that can't be decoded; the
+    intent before stays. A deleted key makes the next one in the order count; where there is none, nothing changes.
     """
 
     def __init__(
         self,
         sources: Sequence[IntentSource],
         node: str,
-        models: Iterable[str],
+        models: Mapping[str, Directive | None],
         on_intent: Callable[[str, Directive], None],
+        on_preload: Callable[[str, Directive | None], None],
         on_invalid: Callable[[str, str, str], None],
         *,
         patience_s: float = PATIENCE_S,
     ) -> None:
-        models = list(models)
+        self._before = dict(models)
         self.sources = [WatchedSource(n, source, models) for n, source in enumerate(sources)]
         self._on_intent = on_intent
+        self._on_preload = on_preload
         self._on_invalid = on_invalid
         self._patience_s = patience_s
         self._pins = {pin_key(m, node): m for m in models}
         self._models = self._pins | {current_key(m): m for m in models}
         self._decided: dict[str, Decision] = {}
+        self._ahead: dict[str, Directive] = {}
         self._patience: asyncio.TimerHandle | None = None
 
     @property
@@ -122,18 +126,17 @@ class IntentWatcher:
         model = self._models[entry.key]
         directive = None
         if entry.value is not None:
-            # The same key of another source is another intent, also under the same revision.
-            revision = f"{entry.revision} of {source.source.url}" if source.number else entry.revision
+            revision = f"{entry.revision}{_suffix(source)}"
             try:
                 directive = decode_directive(entry.key, entry.value, revision)
             except DirectiveError as e:
                 why = f"{e} ({source.source.url})" if source.number else str(e)
                 self._on_invalid(model, entry.key, clean(why))
                 return
-        said = source.said[model]
-        source.said[model] = (
-            Said(directive, said.current) if entry.key in self._pins else Said(said.pin, directive)
-        )
+        before = self._before[model]
+        if before and not _is_of(before, entry.key, source):
+            before = None
+        source.said[model] = heard(source.said[model], entry.key in self._pins, directive, before)
         self._decide(model)
 
     def _give_up(self) -> None:
@@ -146,11 +149,28 @@ class IntentWatcher:
             self._decide(model)
 
     def _decide(self, model: str) -> None:
-        decision = decide([source.said[model] for source in self.sources])
-        if decision is None or decision == self._decided.get(model):
-            return
-        self._decided[model] = decision
-        for source in self.sources:
-            source.decides.discard(model)
-        self.sources[decision.source].decides.add(model)
-        self._on_intent(model, decision.directive)
+        said = [source.said[model] for source in self.sources]
+        decision, ahead = decide(said), version_ahead(said)
+        if decision and decision != self._decided.get(model):
+            self._decided[model] = decision
+            for source in self.sources:
+                source.decides.discard(model)
+            self.sources[decision.source].decides.add(model)
+            self._on_intent(model, decision.directive)
+        if ahead != self._ahead.get(model):
+            self._ahead.pop(model, None)
+            if ahead:
+                self._ahead[model] = ahead
+            self._on_preload(model, ahead)
+
+
+def _suffix(source: WatchedSource) -> str:
+    """Of the revision of its keys: the same key of another source is another intent, also under the same revision."""
+    return f" of {source.source.url}" if source.number else ""
+
+
+def _is_of(directive: Directive, key: str, source: WatchedSource) -> bool:
+    """Whether this key of this source said it."""
+    written, _, revision = directive.intent_id.partition("@")
+    _, _, url = revision.partition(" of ")
+    return written == key and url == (source.source.url if source.number else "")

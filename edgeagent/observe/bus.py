@@ -36,6 +36,17 @@ class StageEntered:
 
 
 @dataclass(frozen=True, slots=True)
+class PreloadChanged:
+    """A version that is made ready ahead entered a stage; READY: all is done that can be. why: it waits, or was
+    refused."""
+
+    model: str
+    version: str
+    stage: Stage
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
 class Swapped:
     """From the next frame on this version serves, under this epoch."""
 
@@ -76,7 +87,7 @@ class SinkFailed:
     sink: str
 
 
-Event = StageEntered | Swapped | AuditAppended | WorkerRestarted | SourceFailed | SinkFailed
+Event = StageEntered | PreloadChanged | Swapped | AuditAppended | WorkerRestarted | SourceFailed | SinkFailed
 E = TypeVar("E", bound=Event)
 
 

@@ -7,7 +7,7 @@ from dataclasses import asdict
 
 import structlog
 
-from edgeagent.observe.bus import AuditAppended, Bus, StageEntered, Swapped, WorkerRestarted
+from edgeagent.observe.bus import AuditAppended, Bus, PreloadChanged, StageEntered, Swapped, WorkerRestarted
 
 _log = structlog.get_logger(__name__)
 
@@ -15,6 +15,7 @@ _log = structlog.get_logger(__name__)
 def log_events(bus: Bus) -> None:
     """Log them from now on. Sources and sinks log themselves, once for all attempts that fail alike."""
     bus.subscribe(StageEntered, lambda event: _log.info("stage.entered", **asdict(event)))
+    bus.subscribe(PreloadChanged, lambda event: _log.info("preload.changed", **asdict(event)))
     bus.subscribe(Swapped, lambda event: _log.info("version.swapped", **asdict(event)))
     bus.subscribe(WorkerRestarted, lambda event: _log.warning("worker.restarted", **asdict(event)))
     bus.subscribe(AuditAppended, _audited)

@@ -164,7 +164,7 @@ class Metrics:
         if record.event == "intent":
             self._invalid.labels(record.model).inc()
         # Not about another version, or the log's own.
-        if record.event in ("intent", "rebuild", "approval", "audit") or record.result in (
+        if record.event in ("intent", "rebuild", "preload", "approval", "audit") or record.result in (
             "drifted",
             "agrees",
             "reported",

@@ -8,6 +8,7 @@ from dataclasses import replace
 from edgeagent.core.entry import entry_terms
 from edgeagent.core.goal import goal, rejection_of
 from edgeagent.core.lifecycle import Stage
+from edgeagent.core.preloaded import PreloadState
 from edgeagent.core.probation import keeps_failing
 from edgeagent.core.probation_watch import lacks, lacks_past
 from edgeagent.core.rollback import rollback_target
@@ -23,6 +24,7 @@ from edgeagent.status.schema import (
     Held,
     LoadedEngine,
     ModelStatus,
+    PreloadStatus,
     ProbationStatus,
     RejectedVersion,
     SentinelStatus,
@@ -45,6 +47,7 @@ def model_status(updater: Updater, sentinel: GoldenSentinel | None = None) -> Mo
         state=state_name(s),
         candidate=_candidate(s.candidate, updater) if s.candidate else None,
         rebuild=_candidate(s.rebuild, updater) if s.rebuild else None,
+        preload=_preload(seen) if (seen := updater.preload_state) else None,
         probation=_probation(s, updater),
         draining=list(s.draining),
         previous=[r for r in s.stable_versions if r != s.active],
@@ -117,6 +120,10 @@ def _candidate(c: Candidate, updater: Updater) -> CandidateStatus:
         gates=list(c.gates),
         shadow=_shadow(c, c.shadow, updater) if c.shadow else None,
     )
+
+
+def _preload(seen: PreloadState) -> PreloadStatus:
+    return PreloadStatus(version=seen.version, stage=seen.stage, ready=seen.ready, why=seen.why or None)
 
 
 def _shadow(c: Candidate, s: Shadow, updater: Updater) -> ShadowStatus:

@@ -176,6 +176,18 @@ class CandidateStatus(StatusPart):
     shadow: _Sometimes[ShadowStatus] = None
 
 
+class PreloadStatus(StatusPart):
+    """A version that is made ready ahead, without serving."""
+
+    version: str
+    stage: str
+    """Up to GATING while it is worked on, ASPIRED while that waits; READY, or REJECTED."""
+    ready: bool
+    """An update to it finds everything done, up to loading it."""
+    why: str | None
+    """Why it waits, was refused or need not be made ready."""
+
+
 class RejectedVersion(StatusPart):
     """A version that was refused under the intent in force."""
 
@@ -210,6 +222,8 @@ class ModelStatus(StatusPart):
     candidate: CandidateStatus | None
     rebuild: CandidateStatus | None = None
     """The version that serves on its way to a better form, beside it; version, digest and epoch stay."""
+    preload: PreloadStatus | None = None
+    """The version that is made ready ahead."""
     probation: ProbationStatus | None = None
     draining: list[VersionRef] = []
     """Engines that were swapped out and finish the frames that they have."""

@@ -10,10 +10,9 @@ from collections.abc import Callable
 
 import structlog
 
-from edgeagent.core.events import Event, PrepareCandidate, StageReached
+from edgeagent.core.events import Event, GaveWay, PrepareCandidate, StageReached
 from edgeagent.core.fetch_spread import fetch_delay
 from edgeagent.core.lifecycle import Stage
-from edgeagent.core.state import PrepareMode
 from edgeagent.core.update_queue import Precedence
 from edgeagent.errors import EdgeAgentError
 from edgeagent.store.cache import Cache
@@ -60,7 +59,9 @@ class Admission:
             self._say(Stage.ASPIRED)
             await asyncio.sleep(delay_s)
             self._fetches_at = None
-        self._turn = self._queue.enter(self._model, self._precedence(), lambda: None)
+        self._turn = self._queue.enter(
+            self._model, self._precedence(), lambda: self._report(GaveWay(self._command.id))
+        )
         waits = self._turn.waits
         if waits:
             version = self._command.goal.version
@@ -80,7 +81,7 @@ class Admission:
         """Seconds until it is fetched; what is in the cache is here already, and what is known to be good is missed."""
         goal = self._command.goal
         delay_s = fetch_delay(goal.directive, self._settings.fetch_spread_s, random.random())
-        if not delay_s or self._command.mode is not PrepareMode.UPDATE:
+        if not delay_s or not self._command.mode.is_unproven:
             return 0.0
         return 0.0 if await asyncio.to_thread(self._is_cached) else delay_s
 

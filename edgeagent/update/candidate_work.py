@@ -14,6 +14,7 @@ from edgeagent.core.events import (
     Event,
     FormConfirmed,
     FramesSeen,
+    PreloadReady,
     PrepareCandidate,
     StageReached,
 )
@@ -64,6 +65,9 @@ class CandidateWork:
         id = self.command.id
         try:
             artifact = await self.preparation.run()
+            if self.command.mode is PrepareMode.PRELOAD:
+                self._report(PreloadReady(id, artifact.ref.digest, artifact.gates))
+                return
             # Pipelines may have gone: it is made for those that stay.
             self._report(FramesSeen(self._router.frame_sizes()))
             if not self._is_served(artifact):

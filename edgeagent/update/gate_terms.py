@@ -45,7 +45,7 @@ def gate_terms(
         limits=limits,
         golden=settings.golden,
         names_in_force=names_in_force if active and names_in_force != active.names else (),
-        replay=settings.replay if mode is PrepareMode.UPDATE else (),
+        replay=settings.replay if mode.is_unproven else (),
         interval_ms=interval_ms,
         golden_digest=golden.digest_of(settings.golden),
         asked=tuple(asked.gates),

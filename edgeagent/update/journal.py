@@ -204,7 +204,7 @@ class Journal:
         forget_others(self._prepared, self._cache.digests())
 
     def _protected(self) -> set[tuple[str, str]]:
-        """What the cache must keep: active, standby, candidate, last known good, the one to roll back to."""
+        """What the cache must keep: active, standby, candidate, preload, last known good, the one to roll back to."""
         kept: set[tuple[str, str]] = set()
         for model, updater in self._updaters.items():
             s = updater.state
@@ -214,6 +214,8 @@ class Journal:
             kept |= {(model, r.version) for r in refs if r}
             if s.candidate:
                 kept.add((model, s.candidate.goal.version))
+            if s.run.preload:
+                kept.add((model, s.run.preload.version))
         return kept
 
     def _write(self, write: Any, *args: Any) -> None:

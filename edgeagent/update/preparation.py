@@ -113,7 +113,7 @@ class PreparationProgress:
 
 
 class Preparation:
-    """One candidate, from FETCHING to the end of GATING."""
+    """One version, from FETCHING to the end of GATING."""
 
     def __init__(
         self,
@@ -125,9 +125,9 @@ class Preparation:
     ) -> None:
         self.report = PreparationProgress()
         self.version = goal.version
-        low_priority = context.active_contract is not None  # else a line waits
+        line_waits = context.active_contract is None and mode is not PrepareMode.PRELOAD
         self.runner = TrialRunner(
-            settings, context.recent_frames, self._heard, self.pauses, low_priority, context.active_plan
+            settings, context.recent_frames, self._heard, self.pauses, not line_waits, context.active_plan
         )
         self._model = model
         self._goal = goal
@@ -154,7 +154,7 @@ class Preparation:
     def _check_configured(self) -> None:
         """Raises UsageError for a gate that the directive has thresholds for, and this node nothing to judge by. What
         served well before serves, whatever the configuration says by now."""
-        asked = self._mode is PrepareMode.UPDATE and "replay" in self._goal.directive.gates
+        asked = self._mode.is_unproven and "replay" in self._goal.directive.gates
         if asked and not self._settings.replay:
             raise UsageError(
                 "gates.replay of the intent",
@@ -203,8 +203,7 @@ class Preparation:
             artifact = load_result(request, self._settings.prepared, any_size)
             if artifact is None:
                 return None
-            needs_gates = self._mode is PrepareMode.UPDATE
-            passed = load_passed(artifact, key) if needs_gates else last_passed(artifact)
+            passed = load_passed(artifact, key) if self._mode.is_unproven else last_passed(artifact)
             if passed is None:
                 return None
             cache.verify(cached)
@@ -218,7 +217,7 @@ class Preparation:
         """The stages of a version that needs none of their work."""
         self._enter(Stage.VERIFYING, known.version.digest)
         self._enter(Stage.PREPARING)
-        if self._mode is PrepareMode.UPDATE:
+        if self._mode.is_unproven:
             self._enter(Stage.GATING, gates=known.gates)
         return known
 
@@ -241,9 +240,9 @@ class Preparation:
             model=self._model,
             version=self._goal.version,
             digest=self._goal.digest,
-            known_good=self._mode is not PrepareMode.UPDATE,
+            known_good=not self._mode.is_unproven,
         )
-        if self._context.backend and self._mode is PrepareMode.UPDATE:
+        if self._context.backend and self._mode.is_unproven:
             self.runner.have_one_wait(self._context.backend)
         try:
             return await self.runner.fetch(task)
@@ -302,7 +301,7 @@ class Preparation:
         """What the manifest says must be welcome before anything is converted; that it is true the gates will see.
 
         Raises RefusedError."""
-        if self._mode is not PrepareMode.UPDATE:
+        if not self._mode.is_unproven:
             return
         if reasons := contract_gate.changes(self._terms, version.contract):
             result = GateResult.judged("contract", reasons)

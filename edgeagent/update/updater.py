@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -11,6 +12,7 @@ from typing import Protocol
 
 import structlog
 
+from edgeagent.core.directive import Directive
 from edgeagent.core.events import (
     AppendAudit,
     AwaitMoment,
@@ -23,6 +25,7 @@ from edgeagent.core.events import (
     FrameAtFault,
     FramesSeen,
     PersistState,
+    PreloadWanted,
     PrepareCandidate,
     ReplaceEngine,
     RetireEngine,
@@ -38,11 +41,13 @@ from edgeagent.core.events import (
 )
 from edgeagent.core.lifecycle import Stage
 from edgeagent.core.policy import Policy
+from edgeagent.core.preload import preload_state
+from edgeagent.core.preloaded import PreloadState
 from edgeagent.core.reconciler import next_deadline, react
 from edgeagent.core.state import Candidate, PrepareMode, State
 from edgeagent.core.text import clean
 from edgeagent.core.update_queue import Precedence, precedence_of
-from edgeagent.observe.bus import Bus, StageEntered, Swapped, WorkerRestarted
+from edgeagent.observe.bus import Bus, PreloadChanged, StageEntered, Swapped, WorkerRestarted
 from edgeagent.serving.artifact import Artifact
 from edgeagent.serving.engine_process import Engine, EngineSettings, SpareEngine
 from edgeagent.serving.router import Router
@@ -92,7 +97,7 @@ class UpdaterSettings:
 
 @dataclass
 class UnderWay:
-    """What is done for one candidate, or one rebuild. work: from when it may begin."""
+    """What is done for one candidate, rebuild or preload. work: from when it may begin."""
 
     admission: Admission
     task: asyncio.Task[None]
@@ -150,16 +155,28 @@ class Updater:
         """Let the reconciler decide on an event, and perform its commands. Raises ConflictError from it."""
         if self._closed:
             return
-        before = self.state.candidate
+        before = self.state
         run = replace(self.state.run, epoch_floor=self._observer.epoch_floor(self.state))
         self.state = replace(self.state, run=run)
         self.state, commands = react(self.state, event, self.clock.now(), self.policy)
         for command in commands:
             self._perform(command)
-        if entered := _entered(self.state.model, before, self.state.candidate):
-            self._bus.publish(entered)
+        for told in _entered(before, self.state):
+            self._bus.publish(told)
         self.judge.follow(self.state)
         self._arm_timer()
+
+    def preload(self, directive: Directive | None) -> None:
+        """Make this version ready ahead, in the place of another, without serving it; None: none any more. The same
+        directive again does nothing."""
+        self.handle(PreloadWanted(directive))
+
+    @property
+    def preload_state(self) -> PreloadState | None:
+        """How far the version is that is made ready ahead; None when there is none."""
+        p = self.state.run.preload
+        under_way = self._works.get(p.id) if p else None
+        return preload_state(self.state, under_way.admission.waits if under_way else "")
 
     @property
     def engines(self) -> list[Engine]:
@@ -172,7 +189,7 @@ class Updater:
 
     @property
     def preparations(self) -> list[Preparation]:
-        """All that are under way: of the candidate, and of the rebuild."""
+        """All that are under way: of the candidate, of the rebuild, and of what is made ready ahead."""
         return [under_way.work.preparation for under_way in self._works.values() if under_way.work]
 
     @property
@@ -234,10 +251,14 @@ class Updater:
     def _perform(self, command: Command) -> None:
         match command:
             case PrepareCandidate(id):
-                if command.mode is not PrepareMode.REBUILD:
+                if command.mode.comes_in:
                     self._watch.begin(command.goal.version)
                 admission = self._admission(command)
-                task = self._tasks.start(self._run(command, admission), partial(self._fault, id))
+                # A fault of our own, or a worker that talks nonsense.
+                task = self._tasks.start(
+                    self._run(command, admission),
+                    lambda e: self.handle(CandidateFailed(id, clean(f"error in edgeagent: {e!r}"))),
+                )
                 self._works[id] = UnderWay(admission, task)
             case Cancel(id):
                 if id in self._works:
@@ -285,7 +306,7 @@ class Updater:
         engine = self.slot.engine
 
         def expect(backend: str) -> None:  # the engine's worker imports it while the gates run
-            if not is_rebuild:
+            if command.mode.comes_in:
                 self.spare.wait(backend, soon=True, urgent=self._engines.serving is None)
 
         preparation = Preparation(
@@ -314,7 +335,7 @@ class Updater:
     async def _run(self, command: PrepareCandidate, admission: Admission) -> None:
         try:
             waited = await admission.come()
-            if command.mode is not PrepareMode.REBUILD:
+            if command.mode.comes_in:
                 if waited:  # that cost the line nothing
                     self._watch.begin(command.goal.version)
                 self.spare.wait(self._engines.backend)
@@ -326,10 +347,6 @@ class Updater:
             self._have_spare()
             if not self._keep_spare and not self._works:
                 await self.spare.end()
-
-    def _fault(self, id: int, error: BaseException) -> None:
-        """A fault of our own, or a worker that talks nonsense."""
-        self.handle(CandidateFailed(id, clean(f"error in edgeagent: {error!r}")))
 
     def _engine(self, artifact: Artifact) -> Engine:
         restarted = partial(self._bus.publish, WorkerRestarted("engine", self.state.model))
@@ -369,8 +386,11 @@ class Updater:
             self._timer = asyncio.get_running_loop().call_later(delay, self.handle, Tick())
 
 
-def _entered(model: str, before: Candidate | None, now: Candidate | None) -> StageEntered | None:
-    """The stage that the candidate of now has entered since."""
-    if now is None or (before and (before.id, before.stage) == (now.id, now.stage)):
-        return None
-    return StageEntered(model, now.goal.version, now.digest, now.stage)
+def _entered(before: State, now: State) -> Iterator[StageEntered | PreloadChanged]:
+    """The stages that the candidate, and what is made ready ahead, have entered since."""
+    was, c = before.candidate, now.candidate
+    if c and not (was and (was.id, was.stage) == (c.id, c.stage)):
+        yield StageEntered(now.model, c.goal.version, c.digest, c.stage)
+    ahead = preload_state(now)
+    if ahead and ahead != preload_state(before):
+        yield PreloadChanged(now.model, ahead.version, ahead.stage, ahead.why)

@@ -18,6 +18,7 @@ from edgeagent.status.schema import (
     ModelStoreStatus,
     Outcome,
     PipelineStatus,
+    PreloadStatus,
     RejectedVersion,
     SinksStatus,
     Status,
@@ -60,10 +61,12 @@ def a_model() -> ModelStatus:
             seconds={"fetching": 1.25},
             error="the store is away",
             retry_in_seconds=None,
+            waits="for its turn: labels is being updated; place 1 of 1",
             gate="smoke",
             trial="torch-cpu",
             fetch=FetchProgress(file="w.onnx", bytes=1, of=2, resumed_from=0),
         ),
+        preload=PreloadStatus(version="v5", stage="ASPIRED", ready=False, why="v4 comes first"),
         previous=[VersionRef("v0", "sha256:v0")],
         rejected=[
             RejectedVersion(version="v2", digest="sha256:v2", stage="GATING", why="class names differ")

@@ -59,6 +59,7 @@ def test_how_a_version_is_to_come_in() -> None:
         "at": "between-parts",
         "approval": "manual",
         "gates": {"golden": {"min_recall": 0.9}},
+        "preload": True,
     }
     directive = decode_directive(KEY, json.dumps(doc).encode(), "12")
     assert directive == Directive(
@@ -71,6 +72,7 @@ def test_how_a_version_is_to_come_in() -> None:
         at="between-parts",
         approval="manual",
         gates={"golden": {"min_recall": 0.9}},
+        preload=True,
     )
     assert decode_directive(KEY, encode_directive(directive), "12") == directive
     assert directive_from_json(json.loads(json.dumps(directive_to_json(directive)))) == directive

@@ -6,7 +6,7 @@ from __future__ import annotations
 import pytest
 
 from edgeagent.core.directive import Directive
-from edgeagent.core.precedence import UNREAD, Decision, Known, Said, decide
+from edgeagent.core.precedence import UNREAD, Decision, Known, Said, decide, heard, version_ahead
 
 P1, C1, P2, C2 = (Directive(v, f"id-{v}") for v in ("p1", "c1", "p2", "c2"))
 NO, WHO = None, UNREAD
@@ -60,3 +60,40 @@ def test_two_sources(first: Said, second: Said, decides: tuple[int, Directive] |
 def test_no_source() -> None:
     """Nothing is decided."""
     assert decide([]) is None
+
+
+A = Directive("a", "id-a", preload=True)
+
+
+@pytest.mark.parametrize(
+    ("sources", "ahead"),
+    [
+        ([Said(NO, C1, current_ahead=A)], A),
+        ([Said(NO, NO, current_ahead=A)], A),
+        ([Said(NO, C1)], NO),
+        ([Said(WHO, C1, current_ahead=A)], NO),  # there may be a pin
+        ([Said(P1, C1, current_ahead=A)], NO),  # this node doesn't follow `current`
+        ([Said(P1, C1, pin_ahead=A)], A),
+        ([Said(NO, C1), Said(NO, C2, current_ahead=A)], NO),
+        ([Said(NO, NO), Said(NO, C2, current_ahead=A)], A),
+        ([Said(NO, C1), Said(P2, C2, pin_ahead=A)], A),
+        ([Said(WHO, WHO, True), Said(NO, NO, current_ahead=A)], A),
+        ([], NO),
+    ],
+)
+def test_what_is_to_be_made_ready_only(sources: list[Said], ahead: Directive | None) -> None:
+    """The first key that says so, as long as none before it says what should serve."""
+    assert version_ahead(sources) == ahead
+
+
+@pytest.mark.parametrize("is_pin", [True, False])
+def test_what_a_key_said_of_serving_stands_until_it_says_so_anew(is_pin: bool) -> None:
+    """Or is deleted; before the first word of it, what was saved of it counts."""
+    said = heard(Said(given_up=True), is_pin, A, P1)
+    assert said == (Said(pin=P1, pin_ahead=A) if is_pin else Said(current=P1, current_ahead=A))
+    assert heard(Said(), is_pin, A, NO) == (
+        Said(pin=NO, pin_ahead=A) if is_pin else Said(current=NO, current_ahead=A)
+    )
+    assert heard(said, is_pin, A, C1) == said
+    assert heard(said, is_pin, C1, NO) == (Said(pin=C1) if is_pin else Said(current=C1))
+    assert heard(said, is_pin, NO, NO) == (Said(pin=NO) if is_pin else Said(current=NO))

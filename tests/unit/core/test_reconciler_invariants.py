@@ -31,12 +31,15 @@ from edgeagent.core.events import (
     FormConfirmed,
     FrameAtFault,
     FramesSeen,
+    GaveWay,
     IntentChanged,
     IntentInvalid,
     MomentCame,
     PairsJudged,
     PastJudged,
     PersistState,
+    PreloadReady,
+    PreloadWanted,
     PrepareCandidate,
     ProbationBreached,
     PromoteRequested,
@@ -119,7 +122,7 @@ class Work:
         self.id = id
         self.wanted = wanted
         self.mode = mode
-        self.way = UNPROVEN if mode is PrepareMode.UPDATE else PROVEN
+        self.way = UNPROVEN if mode.is_unproven else PROVEN
         self.ahead = list(self.way)
         self.digest = wanted.digest if mode is PrepareMode.REBUILD else ""
         self.form = Form(CONTRACT, CONTRACT.fitted(frames.seen))
@@ -142,6 +145,7 @@ class Node(RuleBasedStateMachine):
         self.saving = 0  # id of the candidate whose trial is to be on disk before it serves
         self.awaited = 0  # id of the candidate whose moment is watched for
         self.rebuild: Work | None = None
+        self.preload: Work | None = None
         self.rebuilt: VersionRef | None = None  # of the engine that is ready to take over
         self.draining: Counter[VersionRef] = Counter()
         self.frames = FrameSizes()
@@ -181,7 +185,11 @@ class Node(RuleBasedStateMachine):
                 assert id > self.last_id
                 self.last_id = id
                 work = Work(id, wanted, mode, self.frames)
-                if mode is PrepareMode.REBUILD:
+                if mode is PrepareMode.PRELOAD:
+                    assert self.preload is None, "two preloads at once"
+                    assert self.work is None, "beside a candidate"
+                    self.preload = work
+                elif mode is PrepareMode.REBUILD:
                     assert self.rebuild is None, "two rebuilds at once"
                     assert VersionRef(wanted.version, wanted.digest) == self.active
                     self.rebuild = work
@@ -193,6 +201,7 @@ class Node(RuleBasedStateMachine):
                 assert id <= self.last_id
                 self.work = None if self.work and self.work.id == id else self.work  # unless it waited only
                 self.rebuild = None if self.rebuild and self.rebuild.id == id else self.rebuild
+                self.preload = None if self.preload and self.preload.id == id else self.preload
                 if self.shadow and self.shadow[0] == id:
                     self.live.remove(self.shadow[1])
                     self.shadow = None
@@ -425,6 +434,43 @@ class Node(RuleBasedStateMachine):
         if self.rebuild:
             self.the_rebuild_advances(len(self.rebuild.ahead), confirmed)
 
+    @rule(version=st.none() | VERSIONS, slow=st.booleans())
+    def a_version_is_to_be_made_ready(self, version: str | None, slow: bool) -> None:
+        self.revision += 1
+        self.handle(
+            PreloadWanted(version and Directive(version, f"key@{self.revision}", "Ada", allow_slow=slow))
+        )
+
+    @precondition(lambda self: self.preload)
+    @rule(steps=st.sampled_from([1, 2, 3]))
+    def the_preload_advances(self, steps: int) -> None:
+        active = self.active
+        for _ in range(steps):
+            work = self.preload
+            if work is None:
+                break
+            digest = f"sha256:{work.wanted.version}/{self.content[work.wanted.version]}"
+            stage = work.ahead.pop(0)
+            if stage is Stage.WARMING:  # as far as it goes
+                self.preload = None
+                self.handle(PreloadReady(work.id, digest))
+            else:
+                self.handle(StageReached(work.id, stage, digest))
+        assert self.active == active
+
+    @precondition(lambda self: self.preload)
+    @rule(transient=st.booleans())
+    def the_preload_fails(self, transient: bool) -> None:
+        work, self.preload = self.preload, None
+        assert work is not None
+        self.handle(CandidateFailed(work.id, "bad", transient))
+
+    @precondition(lambda self: self.preload)
+    @rule()
+    def an_update_needs_the_place_of_the_preload(self) -> None:
+        assert self.preload
+        self.handle(GaveWay(self.preload.id))
+
     @rule(size=SIZES, complete=st.booleans())
     def frames_of_a_size_come(self, size: tuple[int, int], complete: bool) -> None:
         self.frames = FrameSizes(self.frames.seen | {size}, complete)
@@ -445,7 +491,7 @@ class Node(RuleBasedStateMachine):
     @precondition(lambda self: self.last_id > 1)
     @rule(data=st.data(), stage=st.sampled_from(Stage))
     def an_outdated_candidate_reports(self, data: st.DataObject, stage: Stage) -> None:
-        under_way = {work.id for work in (self.work, self.rebuild) if work}
+        under_way = {work.id for work in (self.work, self.rebuild, self.preload) if work}
         under_way |= {self.shadow[0]} if self.shadow else set()
         id = data.draw(st.integers(1, self.last_id).filter(lambda id: id not in under_way))
         before = self.state
@@ -454,6 +500,8 @@ class Node(RuleBasedStateMachine):
             CandidateFailed(id, "old"),
             CandidateFailed(id, "old", transient=True),
             FormConfirmed(id, Form(CONTRACT)),
+            PreloadReady(id, "sha256:old"),
+            GaveWay(id),
         ):
             self.handle(report)
             assert self.state == before
@@ -495,7 +543,7 @@ class Node(RuleBasedStateMachine):
         self.draining.clear()
         self.asked.clear()
         self.frames = FrameSizes()
-        self.active = self.work = self.rebuild = self.shadow = None
+        self.active = self.work = self.rebuild = self.preload = self.shadow = None
         self.proven = False
         self.last_id = self.awaited = 0
         self.now += 100.0
@@ -540,6 +588,12 @@ class Node(RuleBasedStateMachine):
         assert bool(lacks) == (r is not None)
         assert _under_way(r) == (self.rebuild.id if self.rebuild else None)
         assert r is None or VersionRef(r.goal.version, r.goal.digest) == s.active
+
+    @invariant()
+    def what_is_made_ready_is_worked_on_or_waits(self) -> None:
+        p = self.state.run.preload
+        assert (p.id if p and p.makes_for else None) == (self.preload.id if self.preload else None)
+        assert p is None or p.makes_for is None or p.retry_at is None
 
     @invariant()
     def whatever_drains_is_known(self) -> None:

@@ -99,6 +99,8 @@ def test_what_waits_says_for_what_and_how_long_its_line_is() -> None:
         (PrepareMode.UPDATE, "v3", State("yolo"), Precedence.AT_ONCE),  # a line waits
         (PrepareMode.BOOT, "v1", SERVES, Precedence.AT_ONCE),
         (PrepareMode.REBUILD, "v2", SERVES, Precedence.BESIDE),
+        (PrepareMode.PRELOAD, "v1", SERVES, Precedence.PRELOAD),
+        (PrepareMode.PRELOAD, "v3", State("yolo"), Precedence.PRELOAD),
     ],
 )
 def test_what_a_preparation_is_worth(

@@ -8,6 +8,7 @@ from collections.abc import Callable, Coroutine, Sequence
 
 import pytest
 
+from edgeagent.core.directive import Directive
 from edgeagent.intent.port import ABSENT, Connection, Entry, OnConnection, OnEntry, Watch
 from edgeagent.intent.watcher import IntentWatcher
 
@@ -40,15 +41,17 @@ class FakeSource:
 class Bench:
     """A watcher of two sources, and what it said."""
 
-    def __init__(self, patience_s: float = 60.0) -> None:
+    def __init__(self, patience_s: float = 60.0, before: Directive | None = None) -> None:
         self.first, self.second = FakeSource("etcd://a:1"), FakeSource("kafka://b:2/t")
         self.intents: list[tuple[str, str]] = []
         self.invalid: list[str] = []
+        self.ahead: list[str | None] = []
         self.watcher = IntentWatcher(
             [self.first, self.second],
             "n1",
-            ["yolo"],
+            {"yolo": before},
             lambda model, directive: self.intents.append((directive.version, directive.intent_id)),
+            lambda model, directive: self.ahead.append(directive and directive.version),
             lambda model, key, why: self.invalid.append(why),
             patience_s=patience_s,
         )
@@ -158,8 +161,65 @@ async def test_a_value_that_cant_be_decoded_lets_nobody_else_decide() -> None:
 def test_a_source_is_closed_also_when_it_was_never_watched() -> None:
     """A start that failed half-way."""
     source = FakeSource("etcd://a:1")
-    watcher = IntentWatcher([source], "n1", ["yolo"], lambda *a: None, lambda *a: None)
+    watcher = IntentWatcher([source], "n1", {"yolo": None}, lambda *_: None, lambda *_: None, lambda *_: None)
     asyncio.run(watcher.stop())
     assert source.closed
     with pytest.raises(AttributeError):
         _ = source.on_entry
+
+
+def ahead(version: str) -> str:
+    """The value that has a version made ready only."""
+    return f'{{"version": "{version}", "preload": true}}'
+
+
+@on_loop
+async def test_a_version_that_is_to_be_preloaded_is_no_intent_to_serve() -> None:
+    """What should serve stays what it was, from the same key and source; the next word about that ends it."""
+    bench = Bench()
+    bench.first.say(1, current="v1")
+    bench.second.say(1, current="v0")
+    bench.first.say(2, current=ahead("v2"))
+    assert await bench.versions() == ["v1"]
+    assert bench.ahead == ["v2"]
+    assert bench.decides() == [{"yolo"}, set()]
+    bench.first.say(3, current=ahead("v2"))  # written again: another directive
+    bench.second.say(3, current=ahead("v9"))  # isn't followed
+    await bench.versions()
+    assert bench.ahead == ["v2", "v2"]
+    bench.first.say(4, current="v2")
+    assert await bench.versions() == ["v1", "v2"]
+    assert bench.ahead == ["v2", "v2", None]
+    await bench.watcher.stop()
+
+
+@on_loop
+async def test_a_pin_that_preloads_leaves_the_pin_as_it_was() -> None:
+    """Without one before it, `current` is followed; deleted, it leaves nothing behind."""
+    bench = Bench()
+    bench.second.say(1)
+    bench.first.say(1, current="v1", pin=ahead("v3"))
+    assert (await bench.versions(), bench.ahead) == (["v1"], ["v3"])
+    bench.first.say(2, current="v1", pin="v2")
+    bench.first.say(3, current="v1", pin=ahead("v3"))
+    assert await bench.versions() == ["v1", "v2"]
+    bench.first.say(4, current="v1")
+    assert (await bench.versions())[-1] == "v1"
+    assert bench.ahead == ["v3", None, "v3", None]
+    await bench.watcher.stop()
+
+
+@on_loop
+async def test_after_a_start_what_was_saved_of_that_key_stands() -> None:
+    """What another key, or the same of another source, has said does not."""
+    for intent_id, stands in (
+        (f"{CURRENT}@7", True),
+        (f"{PIN}@7", False),
+        (f"{CURRENT}@7 of etcd://b", False),
+    ):
+        bench = Bench(before=Directive("v1", intent_id))
+        bench.second.say(8, current="v0")
+        bench.first.say(8, current=ahead("v2"))
+        assert await bench.versions() == (["v1"] if stands else ["v0"])
+        assert bench.ahead == ["v2"]
+        await bench.watcher.stop()

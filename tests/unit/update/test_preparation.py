@@ -86,11 +86,13 @@ class TrialRunner:
     libraries: list[str] = field(default_factory=list)
     backends: list[str] = field(default_factory=list)  # that an engine is said to be loaded in soon
     unused: int = 0
+    mode: PrepareMode = PrepareMode.UPDATE
 
     def prepare(self, goal: Goal = INTENT, mode: PrepareMode | None = None, backend: str = "") -> Artifact:
         """Run one preparation to its end."""
         self.asked.clear()
         self.stages.clear()
+        self.mode = mode or goal.mode
 
         context = PreparationContext(
             self.active,
@@ -103,7 +105,7 @@ class TrialRunner:
         )
 
         async def run() -> Artifact:
-            return await Preparation("yolo", goal, mode or goal.mode, self.settings, context).run()
+            return await Preparation("yolo", goal, self.mode, self.settings, context).run()
 
         return asyncio.run(run())
 
@@ -186,7 +188,8 @@ def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> TrialRunner:
             program: WorkerProgram,
         ) -> None:
             self._task, self._on_report = task, on_report
-            assert program.low_priority is (made.active is not None)
+            beside_a_line = made.active is not None or made.mode is PrepareMode.PRELOAD
+            assert program.low_priority is beside_a_line
             assert limits.memory_bytes == settings.memory_limit
             if spare:
                 made.spared.append(type(task).__name__)
@@ -318,6 +321,18 @@ def test_the_second_time_no_worker_is_needed(shop: TrialRunner) -> None:
     assert shop.prepare() == first
     assert shop.asked == []
     assert shop.stages == ["VERIFYING", "PREPARING", "GATING"]
+
+
+@pytest.mark.parametrize("serves", [METADATA.contract, None])
+def test_what_was_preloaded_is_found_ready(shop: TrialRunner, serves: Contract | None) -> None:
+    """Everything is done ahead, also when nothing serves yet: fetched, tried, gated. The update needs no worker."""
+    shop.active = serves
+    ahead = Goal(Directive("v1", "key@0", "Ada", preload=True))
+    artifact = shop.prepare(ahead, PrepareMode.PRELOAD)
+    assert shop.asked == WHOLE_WAY
+    assert shop.prepare() == artifact
+    assert (shop.asked, shop.stages) == ([], ["VERIFYING", "PREPARING", "GATING"])
+    assert artifact.gates == (CONTRACT_PASSED, SMOKE_PASSED)
 
 
 def test_a_known_good_version_skips_the_gates(shop: TrialRunner) -> None:

@@ -21,14 +21,16 @@ from edgeagent.core.lifecycle import Stage
 from edgeagent.core.memory import Fit, Room
 from edgeagent.core.model import Contract
 from edgeagent.core.policy import Policy
+from edgeagent.core.preloaded import PreloadState
 from edgeagent.core.state import Goal, PrepareMode, State, VersionRef
 from edgeagent.core.verified import VerifiedVersion
 from edgeagent.errors import WorkerKilledError
-from edgeagent.observe.bus import Bus, StageEntered, Swapped
+from edgeagent.observe.bus import Bus, PreloadChanged, StageEntered, Swapped
 from edgeagent.runtimes.variants import Variant
 from edgeagent.serving.artifact import Artifact
 from edgeagent.serving.router import Route
 from edgeagent.status.model_status import failing, model_status
+from edgeagent.status.schema import PreloadStatus
 from edgeagent.update import candidate_work, trial_runner, updater
 from edgeagent.update.preparation import PreparationContext, PreparationProgress, RefusedError
 from edgeagent.update.trial_runner import PrepareSettings
@@ -68,6 +70,7 @@ class Node:
         ] = []  # backends of engines that come soon, and whether a line waits
 
         self.queue, self.keep_spare = UpdateQueue(), True
+        self.bus = Bus()
 
     def settings(self) -> UpdaterSettings:
         """Of each of its updaters."""
@@ -193,7 +196,7 @@ def run(
     monkeypatch.setattr(updater, "SpareEngine", node.spare)
 
     async def live() -> None:
-        bus = Bus()
+        node.bus = bus = Bus()
         bus.subscribe(StageEntered, node.events.append)
         bus.subscribe(Swapped, node.events.append)
         node.keep_spare = keep_spare
@@ -313,6 +316,95 @@ def test_two_models_are_updated_one_after_the_other(monkeypatch: pytest.MonkeyPa
             await asyncio.sleep(0)
         assert u.state.active == VersionRef("v2", "sha256:v2")
         await other.close()
+
+    run(monkeypatch, node, scenario, "v1")
+
+
+def asked_ahead(version: str, revision: int = 1) -> Directive:
+    """This version is to be made ready."""
+    return Directive(version, f"key@p{revision}", "Ada", preload=True)
+
+
+async def ready_ahead(u: Updater) -> None:
+    """Return when what is made ready is."""
+    while not (u.preload_state and u.preload_state.ready):
+        await asyncio.sleep(0)
+
+
+def test_what_is_made_ready_ahead_is_not_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is prepared, and that is all; told once more, nothing happens, and the status and the bus have it."""
+    node = Node({"v1": None, "v2": None})
+
+    async def scenario(u: Updater) -> None:
+        told: list[PreloadChanged] = []
+        node.bus.subscribe(PreloadChanged, told.append)
+        u.preload(asked_ahead("v2"))
+        await ready_ahead(u)
+        await settle()
+        assert [e.ref.version for e in u.engines] == ["v1"]
+        assert (u.state.active, u.preparations) == (VersionRef("v1", "sha256:v1"), [])
+        u.preload(asked_ahead("v2"))
+        await settle()
+        assert [goal.version for goal in node.asked] == ["v1", "v2"]
+        assert model_status(u).preload == PreloadStatus(version="v2", stage="READY", ready=True, why=None)
+        assert [e.stage for e in told][:1] + [e.stage for e in told][-1:] == ["FETCHING", "READY"]
+        u.preload(None)
+        assert (u.preload_state, model_status(u).preload) == (None, None)
+
+    run(monkeypatch, node, scenario, "v1")
+    assert [(r.event, r.result) for r in node.records[-1:]] == [("preload", "ready")]
+    assert node.gone.keys() == {"v1"}
+
+
+def test_what_is_made_ready_gives_way_to_an_update_of_another_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    """At once; it is begun anew when that is over, and says so meanwhile."""
+    node = Node({"v1": None, "v2": "wait", "v3": "wait"})
+
+    async def scenario(u: Updater) -> None:
+        other = Updater(State("labels"), POLICY, SETTINGS, cast("Any", None), node, Bus(), node.settings())
+        other.handle(IntentChanged(Directive("v1", "key@7", "test")))
+        while other.state.active is None:
+            await asyncio.sleep(0)
+        u.preload(asked_ahead("v2"))
+        await settle()
+        assert len(u.preparations) == 1
+        other.handle(IntentChanged(Directive("v3", "key@9", "test")))
+        await settle()
+        assert (node.cancelled, len(other.preparations)) == (["v2"], 1)
+        assert u.preload_state == PreloadState(
+            "v2", Stage.ASPIRED, False, "for its turn: labels is being updated; place 1 of 1"
+        )
+        node.fates["v2"] = None
+        other.handle(IntentChanged(Directive("v1", "key@10", "test")))
+        await ready_ahead(u)
+        await other.close()
+
+    run(monkeypatch, node, scenario, "v1")
+
+
+def test_what_is_made_ready_gives_way_to_an_update_of_its_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the same version, too: that is fetched and gated with what is there already. A failure is tried again, a
+    refusal isn't."""
+    node = Node({"v1": None, "v2": "wait", "v3": RefusedError("store away", transient=True)})
+
+    async def scenario(u: Updater) -> None:
+        u.preload(asked_ahead("v2"))
+        await settle()
+        node.fates["v2"] = None
+        u.handle(IntentChanged(Directive("v2", "key@9", "test")))
+        while u.state.active != VersionRef("v2", "sha256:v2"):
+            await asyncio.sleep(0)
+        assert node.cancelled == ["v2"]
+        u.preload(asked_ahead("v3", 2))
+        while u.state.run.preload is None or u.state.run.preload.retry_at is None:
+            await asyncio.sleep(0)
+        node.fates["v3"] = RefusedError("gate smoke: NaN")
+        u.clock = cast("Any", SimpleNamespace(now=lambda: 1e9))
+        u.handle(Tick())
+        while u.preload_state and u.preload_state.stage is not Stage.REJECTED:
+            await asyncio.sleep(0)
+        assert u.preload_state == PreloadState("v3", Stage.REJECTED, False, "gate smoke: NaN")
+        assert u.state.rejections == ()
 
     run(monkeypatch, node, scenario, "v1")
 
