@@ -56,6 +56,7 @@ _SEE = "see whether etcd runs there and has a leader"
 _SEE_TLS = "see tls: who signed the certificates of both sides, their names and their dates"
 FULL = "etcd's database is full (alarm NOSPACE): it takes no writing, so nothing can be promoted or rolled back by key"
 FULL_TODO = "compact and defragment it, then etcdctl alarm disarm; nodes go on serving, and can be changed by their API"
+_MAX_LOGIN_S = 30.0  # etcd hashes a password for 70 ms of a core: a plant's come one after the other
 _STALE_TOKEN = ("invalid auth token", "user name is empty", "revision in header is old", "auth store is old")
 
 
@@ -72,14 +73,18 @@ class Link:
         self.lease = rpc.LeaseStub(self.channel)
         self.auth = rpc.AuthStub(self.channel)
         self.maintenance = rpc.MaintenanceStub(self.channel)
-        self.token: tuple[tuple[str, str], ...] = ()
 
 
 Method = Callable[[Link], Callable[..., Any]]
 
 
 class Client:
-    """Calls to a cluster: with a deadline, a valid token, and another endpoint after a failure. Thread-safe."""
+    """Calls to a cluster: with a deadline, a valid token, and another endpoint after a failure. Thread-safe.
+
+    deadline_s: longest wait for an answer of one endpoint (seconds). A log-in that wasn't answered in time is waited
+    for twice as long the next time: one that is given up costs etcd as much as one that succeeds, so where a whole
+    plant logs in with too little patience, nobody ever gets in.
+    """
 
     def __init__(
         self,
@@ -96,6 +101,9 @@ class Client:
         self._lock = threading.Lock()
         self._next = 0
         self._link: Link | None = None
+        self._login_s = deadline_s
+        self.token: tuple[tuple[str, str], ...] = ()
+        """Metadata that says who we are, of every member; () before the first log-in."""
         self.closed = False
 
     def link(self) -> Link:
@@ -172,16 +180,20 @@ class Client:
             raise UnavailableError("config store", "the connection was closed") from e
 
     def _send(self, link: Link, method: Method, request: Any, *, new_token: bool) -> Any:
-        if self._access.username and (new_token or not link.token):
-            link.token = self._authenticate(link)
-        return method(link)(request, timeout=self._deadline_s, metadata=(*link.token, NO_LEADER))
+        if self._access.username and (new_token or not self.token):
+            self.token = self._authenticate(link)
+        return method(link)(request, timeout=self._deadline_s, metadata=(*self.token, NO_LEADER))
 
     def _authenticate(self, link: Link) -> tuple[tuple[str, str], ...]:
         password = self._access.password()
         try:
             request = rpc.AuthenticateRequest(name=self._access.username, password=password)
-            return (("token", link.auth.Authenticate(request, timeout=self._deadline_s).token),)
+            token = link.auth.Authenticate(request, timeout=self._login_s).token
+            self._login_s = self._deadline_s
+            return (("token", token),)
         except grpc.RpcError as e:
+            if e.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
+                self._login_s = min(2 * self._login_s, _MAX_LOGIN_S)
             if "authentication is not enabled" in (e.details() or ""):
                 return ()
             raise

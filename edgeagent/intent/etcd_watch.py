@@ -139,7 +139,7 @@ class Hints:
         self._over = threading.Event()
         link = client.link()
         requests = self._requests(keys, start_revision)
-        self._stream = link.watch.Watch(requests, metadata=(*link.token, NO_LEADER))
+        self._stream = link.watch.Watch(requests, metadata=(*client.token, NO_LEADER))
         self._thread = threading.Thread(target=self._listen, name="config-store-hints", daemon=True)
         self._thread.start()
 

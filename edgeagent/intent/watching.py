@@ -23,6 +23,7 @@ ASK_EVERY_S = (0.2, 0.6)
 ASK_S = 1.0
 """Longest wait for that answer (seconds)."""
 _AGAIN_S = (0.1, 1.0)  # limits of the delay before the keys are followed anew, of a store that can be read
+_HURRY_S = (1.0, 30.0)  # limits of the time between two attempts at once, without a success between them
 _STEADY_S = 5.0  # a watch that held this long worked: its end is a first one
 
 
@@ -65,7 +66,8 @@ class WatchThread(ABC):
 
     How long it waits before trying again: hardly, where the store could just be read and only the notification ended.
     Where it can't be read the pauses grow, so that a plant doesn't overrun a server that is just able to answer; but
-    one that begins to answer after a silence is read at once.
+    one that begins to answer after a silence is read at once. When that fails as well, the next such attempt has to
+    wait, too: a server that a plant's log-ins overwhelm is silent now and then, and would never get out of that.
     backoff: of the store that can't be read.
     """
 
@@ -75,7 +77,9 @@ class WatchThread(ABC):
         self._on_connection = on_connection
         self._backoff = backoff
         self._again = Backoff(*_AGAIN_S)
-        self._answered = True
+        self._hurry = Backoff(*_HURRY_S)
+        self._hurry_from = 0.0  # monotonic seconds
+        self._answered = True  # each time it was asked since it was last read or hurried to
         self._reported: dict[str, Entry] = {}
         self._connection: Connection | None = None
         self._closed = threading.Event()
@@ -137,14 +141,18 @@ class WatchThread(ABC):
         while (left := over - time.monotonic()) > 0:
             if self._closed.wait(min(left, random.uniform(*ASK_EVERY_S))) or time.monotonic() >= over:
                 return
-            answered, self._answered = self._answered, self._answers()
-            if self._answered and not answered:
-                self._backoff.reset()
+            answers = self._answers()
+            if answers and not self._answered and time.monotonic() >= self._hurry_from:
+                self._answered = True
+                self._hurry_from = time.monotonic() + self._hurry.next_s()
                 return
+            self._answered = self._answered and answers
 
     def _report_connection(self, connection: Connection) -> None:
         if connection.connected:  # what fails next is a first failure
             self._backoff.reset()
+            self._hurry.reset()
+            self._hurry_from = 0.0
             self._answered = True
         if connection == self._connection or self._closed.is_set():
             return

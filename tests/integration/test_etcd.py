@@ -460,11 +460,11 @@ def test_a_stale_token_is_renewed_within_the_call(
     store = EtcdConfigStore([guarded.endpoint], access=Access("node", password))
     opened.append(store)
     store.put(KEY, b"v1")
-    link = store._client.link()
-    link.token = (("token", "stale.1"),)
+    client = store._client
+    client.token = (("token", "stale.1"),)
     assert store.get(KEY).value == b"v1"
-    assert link.token[0][1] != "stale.1"
-    link.token = (("token", "stale.2"),)
+    assert client.token[0][1] != "stale.1"
+    client.token = (("token", "stale.2"),)
     store.put(KEY, b"v2")
     guarded.etcdctl("--user", "root:root", "user", "grant-role", "node", "root")
     assert store.get(KEY).value == b"v2"

@@ -1,13 +1,19 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
-"""What an etcd that isn't reached is said to be, and what to do."""
+"""What an etcd that isn't reached is said to be, and what to do; how long a log-in is waited for."""
 
 from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import grpc
 import pytest
 
 from edgeagent.errors import EdgeAgentError, UnavailableError, UsageError
-from edgeagent.intent.etcd_client import translated
+from edgeagent.intent import etcd_client
+from edgeagent.intent.etcd_client import Client, Link, translated
+from edgeagent.intent.port import Access
 
 
 class _Failed(grpc.RpcError):
@@ -55,3 +61,71 @@ def test_whose_fault_it_is() -> None:
     assert "nothing was changed" in full.todo
     assert isinstance(told(grpc.StatusCode.PERMISSION_DENIED, "permission denied"), UsageError)
     assert "certificates" in told(grpc.StatusCode.UNAVAILABLE, "Unwrap failed (TSI_DATA_CORRUPTED)").todo
+
+
+class _Etcd:
+    """Answers log-ins and questions as the test says: with the code of an error, or well (None)."""
+
+    def __init__(self, *log_ins: grpc.StatusCode | None) -> None:
+        self.log_ins = iter(log_ins)
+        self.waited_s: list[float] = []
+        self.tokens: list[str] = []
+        self.failing = False
+
+    def link(self, *_: object) -> Any:
+        """A connection to it."""
+        return SimpleNamespace(
+            channel=SimpleNamespace(close=lambda: None), auth=SimpleNamespace(Authenticate=self.log_in)
+        )
+
+    def log_in(self, request: object, *, timeout: float) -> Any:
+        self.waited_s.append(timeout)
+        code = next(self.log_ins, None)
+        if code:
+            raise _Failed(code, "too late")
+        return SimpleNamespace(token=f"token {len(self.waited_s)}")
+
+    def ask(self, link: Link) -> Any:
+        """A method of the client's."""
+
+        def answer(request: object, *, timeout: float, metadata: tuple[tuple[str, str], ...]) -> str:
+            if self.failing:
+                self.failing = False
+                raise _Failed(grpc.StatusCode.UNAVAILABLE, "reset")
+            self.tokens.append(dict(metadata)["token"])
+            return "answer"
+
+        return answer
+
+
+def _client(etcd: _Etcd, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Client:
+    monkeypatch.setattr(etcd_client, "Link", etcd.link)
+    password = folder / "password"
+    password.write_text("right")
+    return Client(("a:2379",), (), 3.0, access=Access("node", password))
+
+
+def test_a_log_in_is_waited_for_longer_each_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where a whole plant logs in, one that is given up helps nobody. Once it has succeeded, as at first."""
+    late = grpc.StatusCode.DEADLINE_EXCEEDED
+    etcd = _Etcd(*[late] * 6, None, late, late)
+    client = _client(etcd, tmp_path, monkeypatch)
+    for _ in range(6):
+        with pytest.raises(grpc.RpcError):
+            client.call_once(etcd.ask, None)
+    assert client.call_once(etcd.ask, None) == "answer"
+    client.token = ()
+    for _ in range(2):
+        with pytest.raises(grpc.RpcError):
+            client.call_once(etcd.ask, None)
+    assert etcd.waited_s == [3, 6, 12, 24, 30, 30, 30, 3, 6]
+
+
+def test_a_token_outlives_its_connection(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A network that was away for a moment makes no log-ins: etcd keeps the token for minutes, each member of it."""
+    etcd = _Etcd()
+    client = _client(etcd, tmp_path, monkeypatch)
+    assert client.call(etcd.ask, None) == "answer"
+    etcd.failing = True
+    assert client.call(etcd.ask, None) == "answer"
+    assert etcd.tokens == ["token 1", "token 1"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from itertools import chain, repeat
+from itertools import chain, cycle, repeat
 
 import pytest
 
@@ -105,6 +105,19 @@ def test_a_server_that_stays_silent_is_waited_for(monkeypatch: pytest.MonkeyPatc
     assert away.pause(monkeypatch) == pytest.approx(64)
     away = _Away(chain([True] * 10, repeat(False, 20), repeat(True)))
     assert away.pause(monkeypatch) < 31 * ASK_EVERY_S[1]
+
+
+def test_a_server_that_is_silent_now_and_then_is_not_overrun(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every answer after a silence would be an attempt, by each node of a plant, and each one fails: they get fewer.
+
+    A success begins anew.
+    """
+    away = _Away(cycle([False, False, True]))
+    pauses = [away.pause(monkeypatch) for _ in range(60)]
+    assert pauses[0] < 3 * ASK_EVERY_S[1]
+    assert sum(pauses[20:]) / 40 > 8
+    away._report_connection(Connection(True))
+    assert away.pause(monkeypatch) < 3 * ASK_EVERY_S[1]
 
 
 class _Failing(WatchThread):
