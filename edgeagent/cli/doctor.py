@@ -186,14 +186,18 @@ def _source(
 
 
 def _intent(source: IntentSource, model: str, node: str) -> tuple[Directive | None, str]:
-    """What the node would follow, and what the source warns of."""
+    """What the node would follow, else what it would preload; and what the source warns of."""
     keys = (pin_key(model, node), current_key(model))
     entries, warning = read_once(source, keys, CONFIG_STORE_TIMEOUT_S)
+    ahead = None
     for key in keys:
         value = entries[key].value
         if value is not None:
-            return decode_directive(key, value, entries[key].revision), warning
-    return None, warning
+            directive = decode_directive(key, value, entries[key].revision)
+            if not directive.preload:
+                return directive, warning
+            ahead = ahead or directive
+    return ahead, warning
 
 
 def _model_store(config: Config, intents: dict[str, Directive]) -> Iterator[Finding]:

@@ -63,6 +63,9 @@ def test_a_good_node_has_no_failure(tmp_path: Path) -> None:
     found = config(tmp_path)
     (tmp_path / "intent" / "models" / "yolo").mkdir(parents=True)
     (tmp_path / "intent" / "models" / "yolo" / "current").write_text("v1")
+    pin = tmp_path / "intent" / "models" / "yolo" / "pins" / "n1"
+    pin.parent.mkdir()
+    pin.write_text('{"version": "v2", "preload": true}')  # says nothing of what should serve
     version = tmp_path / "store" / "yolo" / "v1"
     version.mkdir(parents=True)
     contract = Contract("detect", ("a",), (320, 320), 32)
