@@ -45,10 +45,10 @@ from edgeagent.runtimes.variants import stream_count
 from edgeagent.serving.engine_process import EngineSettings
 from edgeagent.serving.pipeline import Pipeline
 from edgeagent.status.history_check import anchors_of, history_check
-from edgeagent.status.intent_status import source_statuses
+from edgeagent.status.intent_status import config_store_status, source_statuses
 from edgeagent.status.model_status import model_status
 from edgeagent.status.node_status import NodeStatus
-from edgeagent.status.schema import ConfigStoreStatus, HistoryCheck, ModelStoreStatus, Outcome, Status
+from edgeagent.status.schema import HistoryCheck, ModelStoreStatus, Outcome, Status
 from edgeagent.status.summary import status_url, summarize
 from edgeagent.update.background import for_ever
 from edgeagent.update.journal import Journal
@@ -273,7 +273,6 @@ class Node:
     def status(self) -> Status:
         """What runs, since when and why."""
         assert self._watcher is not None  # the API answers from `start` on
-        connection = self._watcher.connection
         conflict = self._announcer.conflict if self._announcer else ""
         return Status(
             node=self.config.node.id,
@@ -281,10 +280,8 @@ class Node:
             labels=self.config.node.labels,
             pid=os.getpid(),
             started=self._started,
-            config_store=ConfigStoreStatus(
-                url=redact(self.config.config_store.url),
-                connected=connection.connected,
-                why="; ".join(filter(None, (connection.why, conflict))) or None,
+            config_store=config_store_status(
+                self.config.config_store.url, self._watcher.connection, conflict
             ),
             intent_sources=source_statuses(self._watcher.sources),
             model_store=ModelStoreStatus(url=redact(self.config.model_store.url)),
