@@ -16,7 +16,7 @@ from edgeagent.intent.port import Tls
 
 def promote(
     model: Annotated[str, typer.Argument(metavar="M", show_default=False)],
-    version: Annotated[str, typer.Argument(metavar="V", show_default=False)],
+    version: Annotated[str, typer.Argument(metavar="V|@TAG", show_default=False)],
     config_store: Annotated[
         str,
         typer.Option(
@@ -25,6 +25,14 @@ def promote(
             show_default=False,
         ),
     ],
+    store: Annotated[
+        str,
+        typer.Option(
+            metavar="URL",
+            help="The model store: look up @TAG, or whether the version is there and may be taken up.",
+            show_default=False,
+        ),
+    ] = "",
     by: ByOption = None,
     reason: Annotated[str, typer.Option(metavar="TEXT", help="Why.")] = "",
     allow_new_contract: Annotated[
@@ -69,10 +77,12 @@ def promote(
     tls = Tls(ca_file, cert_file, key_file) if ca_file or cert_file or key_file else None
     options = dict(_option(text) for text in option or [])
     key = current_key(check_name("model", model))
+    version, tag = _looked_up(model, version, store)
     asked = Directive(
         version,
         by=by or user(),
         reason=reason,
+        tag=tag,
         allow_new_contract=allow_new_contract,
         allow_slow=allow_slow,
         again=again,
@@ -84,6 +94,19 @@ def promote(
     with closing(open_writer(config_store, access)) as writer:
         writer.put(key, value)
     typer.echo(f"{key} = {value.decode()}")
+
+
+def _looked_up(model: str, version: str, store: str) -> tuple[str, str]:
+    """The version, and the tag that named it, "" where none did; unless a store is given, whatever is there."""
+    if not store:
+        if version.startswith("@"):
+            raise UsageError(f"{model} {version}", "a tag stands in the model store", "give --store URL")
+        return version, ""
+    from edgeagent.store.remote import RemoteStore
+    from edgeagent.store.tags import resolve
+
+    found = resolve(RemoteStore(store), model, version)
+    return found.version, found.tag
 
 
 def _option(text: str) -> tuple[str, str]:

@@ -93,7 +93,7 @@ def show_status(status: Status) -> None:
         [
             (
                 name,
-                m.aspired,
+                f"{m.aspired} (@{m.tag})" if m.tag else m.aspired,
                 m.active and m.active.version,
                 m.active and m.active.engine,
                 m.active and m.active.epoch,

@@ -163,5 +163,6 @@ def _told(state: State, c: Candidate, result: str, why: str, now: float) -> Appe
         stages=c.durations(now),
         gates=c.gates,
         from_digest=state.active.digest if state.active else "",
+        tag=c.goal.directive.tag,
         shadow=c.pairs,
     )

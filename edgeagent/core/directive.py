@@ -10,6 +10,7 @@ from typing import Any
 
 from edgeagent.core.directive_fields import PARSERS, ProbationTerms, ShadowTerms, Thresholds
 from edgeagent.core.model import check_name, parse_json
+from edgeagent.core.text import clean
 from edgeagent.errors import DirectiveError, UsageError
 
 MAX_VALUE_BYTES = 64 * 1024
@@ -21,6 +22,7 @@ class Directive:
 
     intent_id: identity of this writing of the key (key and revision), or of what asked on the node itself. Writing the
     key again, even with the same value, is a new intent: it ends a hold and lifts a quarantine.
+    tag: by which the version was named when the intent was written, without its @; "" where it was named itself.
     allow_new_contract: the operator says that the class names may change with this version. allow_slow: that it may be
     too slow for its pipelines. again: that it is to be tried at once, although it was just rolled back.
     classes: same, remap or extend; add_classes, drop_classes: the classes that may come and go with extend.
@@ -34,6 +36,7 @@ class Directive:
     intent_id: str = ""
     by: str = ""
     reason: str = ""
+    tag: str = ""
     allow_new_contract: bool = False
     allow_slow: bool = False
     again: bool = False
@@ -88,9 +91,9 @@ def decode_directive(key: str, value: bytes, revision: str) -> Directive:
 
     Raises DirectiveError naming the key and what is wrong.
     """
-    todo = 'write a version such as v2, or JSON such as {"version": "v2", "by": "me", "reason": "why"}'
+    form = 'write a version such as v2, or JSON such as {"version": "v2", "by": "me", "reason": "why"}'
 
-    def bad(why: str) -> DirectiveError:
+    def bad(why: str, todo: str = form) -> DirectiveError:
         return DirectiveError(f"key {key}", why, todo)
 
     if len(value) > MAX_VALUE_BYTES:
@@ -114,9 +117,13 @@ def decode_directive(key: str, value: bytes, revision: str) -> Directive:
     unknown = sorted(set(doc) - set(_KNOWN))
     if unknown:
         raise bad(f"unknown fields {', '.join(unknown)[:200]} (known are {', '.join(_KNOWN)})")
+    if isinstance(named := doc["version"], str) and named.startswith("@"):
+        # What it names may have changed by the time that another node reads it.
+        why = f"{clean(named, 140)} is a tag, and nodes take versions only"
+        raise bad(why, "use edgeagent promote with --store, which looks up what the tag names")
     try:
         given = _parsed(doc)
-        version = check_name("version", doc["version"])
+        version = check_name("version", named)
     except UsageError as e:
         raise bad(f"{e.what} is {e.why} ({e.todo})") from e
     except ValueError as e:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from edgeagent.core.model import MAX_NUMBER
+from edgeagent.core.model import MAX_NUMBER, is_name
 from edgeagent.core.parse import flag, number, one_of, text
 
 CLASSES = ("same", "remap", "extend")
@@ -38,6 +38,12 @@ class ProbationTerms:
     """For how many seconds a version is to be watched after the swap."""
 
     seconds: float
+
+
+def _tag(value: object) -> str:
+    if value != "" and not is_name(value):
+        raise ValueError("is not the name of a tag, without its @")
+    return str(value)
 
 
 def _class_names(value: object) -> tuple[str, ...]:
@@ -116,6 +122,7 @@ def _finite(value: object, what: str) -> float:
 PARSERS: Mapping[str, Callable[[Any], Any]] = {
     "by": text,
     "reason": text,
+    "tag": _tag,
     "allow_new_contract": flag,
     "allow_slow": flag,
     "again": flag,

@@ -351,6 +351,7 @@ class AppendAudit:
     """A decision, for the audit log. `stages` in seconds; `gates`: what they found in `to_version`.
 
     digest: of `to_version`; from_digest: of `from_version`. epoch: number of the swap that it is about, 0 for none.
+    tag: by which `to_version` was named when the intent was written, "" where it was named itself.
     moment: how the moment of the swap was chosen, and how long it was waited for. shadow, probation: what these saw of
     pairs, None where they saw none. facts: what the update cost the line; those who perform the command know it.
     """
@@ -367,6 +368,7 @@ class AppendAudit:
     from_digest: str = ""
     epoch: int = 0
     moment: str = ""
+    tag: str = ""
     shadow: PairSummary | None = None
     probation: PairSummary | None = None
     facts: UpdateFacts | None = None

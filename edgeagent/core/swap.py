@@ -41,6 +41,7 @@ def swap_in(state: State, c: Candidate, now: float, policy: Policy) -> Step:
         epoch=state.next_epoch,
         shadow=c.pairs,
         moment=_moment(c, now),
+        tag=c.goal.directive.tag,
     )
     asked = c.goal.directive
     watch = Probation(now, probation_seconds(asked, policy), _may_be_slow(asked))

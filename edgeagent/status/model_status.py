@@ -37,10 +37,11 @@ from edgeagent.update.updater import Updater
 def model_status(updater: Updater, sentinel: GoldenSentinel | None = None) -> ModelStatus:
     """What should serve, what does, what waits, and why."""
     s = updater.state
-    wanted = goal(s) or s.directive
+    wanted = g.directive if (g := goal(s)) else s.directive
     engine, standby = updater.slot.engine, updater.standby
     return ModelStatus(
         aspired=wanted.version if wanted else None,
+        tag=(wanted and wanted.tag) or None,
         active=_active(engine, updater.slot.epoch) if engine else None,
         standby=_loaded(standby) if standby else None,
         held=_held(s.override) if s.override else None,

@@ -214,6 +214,8 @@ class ModelStatus(StatusPart):
     """One model: what should serve, what does, what waits, and why."""
 
     aspired: str | None
+    tag: str | None = None
+    """By which it was named when the intent was written."""
     active: ActiveEngine | None
     standby: LoadedEngine | None
     held: Held | None

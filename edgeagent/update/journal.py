@@ -133,7 +133,7 @@ class Journal:
             source_url=f"{self._store_url}/{model}/{version}" if version else "",
             digest=record.digest,
             result=record.result,
-            why=record.why,
+            why="; ".join(filter(None, (record.why, record.tag and f"named by the tag @{record.tag}"))),
             stages={stage: round(seconds, 4) for stage, seconds in record.stages.items()},
             gates=record.gates,
             from_digest=record.from_digest,

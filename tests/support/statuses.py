@@ -49,6 +49,7 @@ def a_model() -> ModelStatus:
     """A model with a version in each role."""
     return ModelStatus(
         aspired="v2",
+        tag="stable",
         active=ActiveEngine(**dict(loaded("v1")), epoch=3),
         standby=loaded("v0"),
         held=HELD,

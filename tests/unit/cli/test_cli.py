@@ -15,9 +15,11 @@ import pytest
 from edgeagent import __version__
 from edgeagent.cli.doctor import Finding
 from edgeagent.cli.main import main
+from edgeagent.core.directive import decode_directive
 from edgeagent.core.model import Contract, Manifest, WeightFile
 from edgeagent.errors import ConflictError, UnavailableError, UsageError
 from edgeagent.intent.port import Access
+from tests.support.published import publish_bytes
 
 Replace = Callable[..., None]
 
@@ -207,6 +209,30 @@ def test_promote_writes_the_intent(replace: Replace) -> None:
     options = ["--option", "security.protocol=SSL", "--option", "ssl.ca.location=/ca=1.pem"]
     assert main(["promote", "yolo", "v2", "--config-store", "kafka://h/t", *options]) == 0
     assert opened[1][1].options == {"security.protocol": "SSL", "ssl.ca.location": "/ca=1.pem"}
+
+
+def test_promote_looks_up_a_tag(tmp_path: Path, replace: Replace, capsys: pytest.CaptureFixture[str]) -> None:
+    """Once: the value has the version, and the tag for the record. What may not be taken up isn't written."""
+    written = FakeStore()
+    replace("edgeagent.intent.url", open_writer=lambda url, access: written)
+    store = ["--store", str(tmp_path / "store")]
+    publish_bytes(store[1], "v7", b"weights", tmp_path)
+    promote = ["promote", "yolo", "@stable", "--config-store", "etcd://h:1", "--by", "me"]
+    assert main(promote) == 2
+    assert "a tag stands in the model store; give --store URL" in capsys.readouterr().err
+    assert main([*promote, *store]) == 1
+    assert main(["tag", "yolo", "v7", "stable", *store]) == 0
+    assert main([*promote, *store]) == 0
+    value = b'{"version": "v7", "by": "me", "tag": "stable"}'
+    assert written.written == [("/models/yolo/current", value)]
+    directive = decode_directive("k", value, "1")
+    assert (directive.version, directive.tag) == ("v7", "stable")
+    assert main(["yank", "yolo", "v7", "--reason", "blind", *store]) == 0
+    capsys.readouterr()
+    for version in ("@stable", "v7", "v9"):
+        assert main(["promote", "yolo", version, "--config-store", "etcd://h:1", *store]) == 1
+    assert "version yolo/v7: withdrawn: blind" in capsys.readouterr().err
+    assert len(written.written) == 1
 
 
 def test_check_says_everything(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

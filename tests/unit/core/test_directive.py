@@ -52,6 +52,7 @@ def test_how_a_version_is_to_come_in() -> None:
     """Shadow, probation, moment, approval, classes and thresholds, each by name."""
     doc = {
         "version": "v7",
+        "tag": "stable",
         "classes": "extend",
         "add_classes": ["dent"],
         "shadow": {"seconds": 120},
@@ -65,6 +66,7 @@ def test_how_a_version_is_to_come_in() -> None:
     assert directive == Directive(
         "v7",
         f"{KEY}@12",
+        tag="stable",
         classes="extend",
         add_classes=("dent",),
         shadow=ShadowTerms(seconds=120.0),
@@ -152,6 +154,8 @@ def test_bare_text_is_text_even_where_json_would_read_something_else(text: str) 
         (b'{"version": "v2", "reason": null}', "the field reason is not text"),
         (b'{"version": "v2", "allow_new_contract": "yes"}', "allow_new_contract is not true or false"),
         (b'{"version": "v2", "allow_new_contract": 1}', "allow_new_contract is not true or false"),
+        (b'{"version": "v2", "tag": "@stable"}', "tag is not the name of a tag"),
+        (b'{"version": "v2", "tag": 7}', "tag is not the name of a tag"),
         (b'{"version": 2}', "version 2 is not a valid name"),
         (b'{"version": null}', "version None is not a valid name"),
         (b'{"version": ["v2"]}', "version a list is not a valid name"),
@@ -180,6 +184,15 @@ def test_bad_input_is_refused_with_key_and_reason(value: bytes, why: str) -> Non
     assert "write a version such as v2" in caught.value.todo
 
 
+@pytest.mark.parametrize("value", [b"@stable", b"@" * 60_000, b'{"version": "@stable", "by": "eve"}'])
+def test_a_tag_in_the_place_of_a_version_is_refused(value: bytes) -> None:
+    """Each node would look it up at another time; who can, says so."""
+    with pytest.raises(
+        DirectiveError, match=r"key /models/yolo/current: @\S+ is a tag.*; use edgeagent promote"
+    ):
+        decode_directive(KEY, value, "1")
+
+
 @pytest.mark.parametrize("value", [b"x" * 60_000, b'{"version": "v", "' + b"x" * 60_000 + b'": 1}'])
 def test_an_error_stays_short(value: bytes) -> None:
     """It goes into log, status and audit log."""
@@ -194,8 +207,10 @@ NAMES = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._-]{0,20}", fullmatch=True).filter
 @given(NAMES, st.text(), st.text(), st.booleans())
 def test_what_is_written_is_read(version: str, by: str, reason: str, allow: bool) -> None:
     """Round trip."""
-    value = encode_directive(Directive(version, "", by, reason, allow))
-    assert decode_directive(KEY, value, "3") == Directive(version, f"{KEY}@3", by, reason, allow)
+    value = encode_directive(Directive(version, "", by, reason, allow_new_contract=allow))
+    assert decode_directive(KEY, value, "3") == Directive(
+        version, f"{KEY}@3", by, reason, allow_new_contract=allow
+    )
 
 
 def test_the_smallest_intent_is_written_as_bare_text() -> None:

@@ -97,6 +97,18 @@ def test_the_audit_log_tells_who_what_and_how_long() -> None:
     assert (stable.event, stable.result, stable.to_version) == ("probation", "stable", "v2")
 
 
+def test_the_audit_log_tells_the_tag_too() -> None:
+    """By which the version was named when the intent was written: of what comes in, and of what is refused."""
+    node = Playbook().serves("v1")
+    node.on(intent("v2", 2, tag="candidate"))
+    node.passes()
+    node.on(intent("v3", 3, tag="stable"))
+    node.fails("gate smoke: NaN")
+    told = [(r.to_version, r.result, r.tag) for r in node.records[-2:]]
+    assert told == [("v2", "swapped", "candidate"), ("v3", "rejected", "stable")]
+    assert node.saved["directive"]["tag"] == "stable"
+
+
 def test_what_the_gates_found_travels_with_the_candidate_into_the_audit_log() -> None:
     """As far as they came, whether it was taken or refused; another attempt begins without."""
     contract, smoke = (
