@@ -60,6 +60,7 @@ from edgeagent.update.state_file import load_state
 from edgeagent.update.trial_runner import prepare_settings
 from edgeagent.update.update_queue import UpdateQueue
 from edgeagent.update.updater import Updater, UpdaterSettings
+from edgeagent.update.withdrawal_watch import WithdrawalWatch
 from edgeagent.web.app import create_app
 from edgeagent.web.hooks import Hooks
 from edgeagent.web.server import ApiServer, listen
@@ -155,6 +156,8 @@ class Node:
         told = self.metrics.sentinel_replayed
         self._node_status.sentinels = sentinels(self.config, self.updaters, journal.record, told)
         tasks += [sentinel.run for sentinel in self._node_status.sentinels.values()]
+        withdrawals = self._node_status.withdrawals = WithdrawalWatch(self.config, self.updaters)
+        tasks.append(withdrawals.run)
         if self._announcer:
             tasks.append(partial(self._announcer.run, lambda: watcher.connection.connected))
         self._background_tasks = [asyncio.create_task(for_ever(task)) for task in tasks]

@@ -193,6 +193,8 @@ def _notes(model: ModelStatus) -> Iterable[tuple[str, str]]:
             f"{active.version} serves as it was published, while what is fastest is found out{trial}",
             "yellow",
         )
+    if active and active.withdrawn:
+        yield f"{active.version} serves, and was withdrawn: {active.withdrawn}", "red"
     if model.failing:
         yield model.failing, "red"
     for rejected in model.rejected:

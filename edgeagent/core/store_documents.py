@@ -102,7 +102,7 @@ def parse_withdrawal(data: bytes, model: str, version: str) -> Withdrawal:
         by, at = read_text(doc, "by", where, todo), read_text(doc, "at", where, todo, _MAX_DATE)
     except IntegrityError as e:
         return Withdrawal(f"{e.why}: the reason can't be read", "", "")
-    return Withdrawal(reason, by, at)
+    return Withdrawal(reason.strip() or "no reason was given", by, at)
 
 
 # -- what all of them have in common -------------------------------------------------------------------

@@ -34,15 +34,17 @@ from edgeagent.update.sentinel import GoldenSentinel
 from edgeagent.update.updater import Updater
 
 
-def model_status(updater: Updater, sentinel: GoldenSentinel | None = None) -> ModelStatus:
-    """What should serve, what does, what waits, and why."""
+def model_status(
+    updater: Updater, sentinel: GoldenSentinel | None = None, withdrawn: str = ""
+) -> ModelStatus:
+    """What should serve, what does, what waits, and why. withdrawn: why what serves was, "" while that isn't known."""
     s = updater.state
     wanted = g.directive if (g := goal(s)) else s.directive
     engine, standby = updater.slot.engine, updater.standby
     return ModelStatus(
         aspired=wanted.version if wanted else None,
         tag=(wanted and wanted.tag) or None,
-        active=_active(engine, updater.slot.epoch) if engine else None,
+        active=_active(engine, updater.slot.epoch, withdrawn) if engine else None,
         standby=_loaded(standby) if standby else None,
         held=_held(s.override) if s.override else None,
         state=state_name(s),
@@ -155,8 +157,9 @@ def _probation(s: State, updater: Updater) -> ProbationStatus | None:
     )
 
 
-def _active(engine: Engine, epoch: int) -> ActiveEngine:
-    return ActiveEngine(**dict(_loaded(engine)), epoch=epoch, gates=list(engine.artifact.gates))
+def _active(engine: Engine, epoch: int, withdrawn: str) -> ActiveEngine:
+    gates = list(engine.artifact.gates)
+    return ActiveEngine(**dict(_loaded(engine)), epoch=epoch, gates=gates, withdrawn=withdrawn or None)
 
 
 def _loaded(engine: Engine) -> LoadedEngine:

@@ -14,6 +14,7 @@ from edgeagent.status.schema import ModelStatus, PipelineStatus, WorkerStatus
 from edgeagent.update.picture_writer import PictureWriter
 from edgeagent.update.sentinel import GoldenSentinel
 from edgeagent.update.updater import Updater
+from edgeagent.update.withdrawal_watch import WithdrawalWatch
 from edgeagent.workers.process import WorkerProcess
 
 
@@ -32,12 +33,18 @@ class NodeStatus:
         self._metrics = metrics
         self._pictures = pictures
         self.sentinels: Mapping[str, GoldenSentinel] = {}
+        self.withdrawals: WithdrawalWatch | None = None
         self._shown_models: set[tuple[str, str, str, str, str]] = set()
         self._last_look: dict[str, tuple[int, int]] = {}
 
     def models(self) -> dict[str, ModelStatus]:
         """Each model's part of `/api/status`."""
-        return {m: model_status(u, self.sentinels.get(m)) for m, u in self._updaters.items()}
+        return {
+            m: model_status(u, self.sentinels.get(m), self._withdrawn(m)) for m, u in self._updaters.items()
+        }
+
+    def _withdrawn(self, model: str) -> str:
+        return self.withdrawals.reason(model) if self.withdrawals else ""
 
     def pipelines(self) -> dict[str, PipelineStatus]:
         """Each pipeline's part of `/api/status`."""

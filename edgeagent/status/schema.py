@@ -87,6 +87,8 @@ class ActiveEngine(LoadedEngine):
     """Grows by one at each swap on this node, also over restarts."""
     gates: list[GateResult] = []
     """What the gates found when it passed them."""
+    withdrawn: str | None = None
+    """Why it was withdrawn in the model store, and by whom, as far as that was seen; it goes on."""
 
 
 class Held(StatusPart):

@@ -146,6 +146,9 @@ class Preparation:
             await asyncio.to_thread(lambda: self._terms)
             self._check_configured()
             known = await asyncio.to_thread(self._load_known, self._context.frame_sizes())
+            asks = known and self._mode.is_unproven
+            if asks and await self.runner.find_withdrawn(self._model, self.version):
+                known = None  # the fetch refuses it, and says what for
             is_answer = known and (self._mode is not PrepareMode.REBUILD or known.tuning is Tuning.SETTLED)
             return self._announce(known) if known and is_answer else await self._fetch_and_make()
         finally:
@@ -191,7 +194,7 @@ class Preparation:
     def _load_known(self, sizes: FrameSizes) -> Artifact | None:
         """The version as the cache holds it, hashed, if this node has prepared and gated just that before.
 
-        Versions are immutable: then there is nothing to ask the store for, and no worker to wait for.
+        Versions are immutable: then there is nothing to fetch, and nothing to try.
         """
         try:
             cache, key = Cache(self._settings.cache), gates.key(self._terms)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeVar
 
-from edgeagent.config import Config
+from edgeagent.config import Config, ModelStoreConfig
 from edgeagent.config.verdict import GatesConfig
 from edgeagent.core.gating import GateResult, GateTerms
 from edgeagent.core.tuning import Tolerance
@@ -25,6 +25,7 @@ from edgeagent.workers.tasks.prepare import (
     BenchmarkResult,
     Fetched,
     FetchVersion,
+    FindWithdrawn,
     Fingerprint,
     GatesRun,
     Prove,
@@ -37,10 +38,13 @@ from edgeagent.workers.tasks.prepare import (
     Task,
     TrialSetup,
     ValidateSimilar,
+    Withdrawn,
 )
 
 _TRIED_WITH = ("edgeagent.runtimes.detection.detector", "onnx")
 """What trials and gates import, whatever the runtime."""
+_HASTE_S = 5.0
+"""How long a store may take to answer what nothing has to wait for."""
 MEASURED = ".measured"
 """The folder's name begins with a dot: whoever looks through what was prepared passes it over."""
 _MB = 1 << 20
@@ -91,15 +95,10 @@ def prepare_settings(
     config: Config, model: str, threads: int, cache: Path, replay: tuple[Path, ...]
 ) -> PrepareSettings:
     """Of a model, as the node is configured. threads: of a worker; replay: where recent frames of its pipelines are."""
-    store, engine, update = config.model_store, config.engine, config.update
+    engine, update = config.engine, config.update
     pipelines = [p for p in config.pipelines if p.model == model]
     return PrepareSettings(
-        store=StoreAccess(
-            store.url,
-            store.storage_options,
-            store.timeout_seconds,
-            Pace(store.min_bytes_per_second, store.pace_seconds),
-        ),
+        store=store_access(config.model_store),
         cache=cache,
         backend=engine.backend,
         device=engine.device,
@@ -157,6 +156,16 @@ class TrialRunner:
         """Bring a version into the cache. Takes no worker that waits: that one has imported something else."""
         return await self._run(task, Fetched, self._settings.fetch_s, take_spare=False)
 
+    async def find_withdrawn(self, model: str, version: str) -> str:
+        """Why the version was withdrawn; "" if it wasn't, or when that can't be told: it is on this node already, and a
+        store that is away keeps no node from what it has."""
+        task = FindWithdrawn(_in_haste(self._settings.store), ((model, version),))
+        try:
+            (reason,) = (await self._run(task, Withdrawn, self._settings.fetch_s, take_spare=False)).reasons
+        except (TaskFailedError, OSError):
+            return ""
+        return reason
+
     async def benchmark(
         self, setup: TrialSetup, variant: Variant, folder: Path, compares: bool = True
     ) -> BenchmarkResult:
@@ -195,6 +204,28 @@ class TrialRunner:
             return await self.task.run(expected)
 
         return await repeat_when_killed(run, self._on_pause)
+
+
+def store_access(config: ModelStoreConfig) -> StoreAccess:
+    """How a node reaches its model store."""
+    pace = Pace(config.min_bytes_per_second, config.pace_seconds)
+    return StoreAccess(config.url, config.storage_options, config.timeout_seconds, pace)
+
+
+async def find_withdrawn(
+    versions: Sequence[tuple[str, str]], store: StoreAccess, limits: WorkerLimits
+) -> Sequence[str] | None:
+    """Why each of the versions, with its model before it, was withdrawn, "" where it wasn't; None when that can't be
+    told just now."""
+    try:
+        answer = await WorkerTask(FindWithdrawn(store, tuple(versions)), limits).run(Withdrawn)
+    except (TaskFailedError, OSError):
+        return None
+    return answer.reasons if len(answer.reasons) == len(versions) else None
+
+
+def _in_haste(store: StoreAccess) -> StoreAccess:
+    return replace(store, timeout_s=min(store.timeout_s, _HASTE_S))
 
 
 async def store_fingerprint(model: str, version: str, settings: PrepareSettings) -> str:

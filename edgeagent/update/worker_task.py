@@ -16,6 +16,7 @@ from edgeagent.workers.process import Exit, WorkerProcess, WorkerProgram
 from edgeagent.workers.tasks.prepare import (
     Answer,
     FetchVersion,
+    FindWithdrawn,
     Fingerprint,
     FramesLent,
     FramesWanted,
@@ -31,7 +32,10 @@ A = TypeVar("A")
 
 def program_for(task: Task, program: WorkerProgram = PROGRAM) -> WorkerProgram:
     """`program` with the variables that this task needs: who fetches opens no weights, and has credentials."""
-    return replace(program, variables=STORES if isinstance(task, FetchVersion | Fingerprint) else RUNTIMES)
+    return replace(
+        program,
+        variables=STORES if isinstance(task, FetchVersion | Fingerprint | FindWithdrawn) else RUNTIMES,
+    )
 
 
 class TaskFailedError(Exception):

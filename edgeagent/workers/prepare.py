@@ -10,12 +10,14 @@ from __future__ import annotations
 import hashlib
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 from edgeagent.core.gating import GateResult
 from edgeagent.core.lifecycle import Stage
 from edgeagent.core.model import MAX_NAMES_BYTES
+from edgeagent.core.text import cut
 from edgeagent.core.verified import VerifiedVersion
 from edgeagent.errors import EdgeAgentError, IntegrityError, UnavailableError, UsageError, WeightsError
 from edgeagent.util.codec import to_json
@@ -29,6 +31,7 @@ from edgeagent.workers.tasks.prepare import (
     Fetched,
     FetchProgress,
     FetchVersion,
+    FindWithdrawn,
     Fingerprint,
     GateFinished,
     GateProgress,
@@ -45,6 +48,7 @@ from edgeagent.workers.tasks.prepare import (
     TaskFailed,
     ValidateSimilar,
     WeightsInspected,
+    Withdrawn,
 )
 
 if TYPE_CHECKING:
@@ -69,6 +73,8 @@ def _perform(channel: WorkerChannel, task: Task) -> Answer:
             return _fetch(channel, task)
         case Fingerprint(store, model, version):
             return StoreFingerprint(_remote(store).fingerprint(model, version))
+        case FindWithdrawn(store, versions):
+            return _find_withdrawn(_remote(store), versions)
         case Benchmark(setup, variant, folder, compares):
             from edgeagent.workers.trials import Trials
 
@@ -146,6 +152,14 @@ def _try_fingerprint(task: FetchVersion) -> str:
     except EdgeAgentError as e:
         print(f"no fingerprint of the version in the store: {e}", file=sys.stderr)
         return ""
+
+
+def _find_withdrawn(remote: RemoteStore, versions: Sequence[tuple[str, str]]) -> Withdrawn:
+    from edgeagent.store.withdrawals import find_withdrawal
+
+    found = (find_withdrawal(remote, model, version) for model, version in versions)
+    # Of many versions they still fit a message.
+    return Withdrawn(tuple(cut(str(withdrawal or ""), 500) for withdrawal in found))
 
 
 # -- gates -------------------------------------------------------------------------------------------

@@ -12,6 +12,9 @@ from typing import Any
 
 import pytest
 
+from edgeagent.core.store_documents import Withdrawal
+from edgeagent.store.remote import RemoteStore
+from edgeagent.store.withdrawals import let_in, withdraw
 from edgeagent.testing import children, wait_for
 from tests.support import weights
 from tests.support.line import CONVEYOR, NodeHarness, assert_seamless
@@ -135,6 +138,25 @@ def test_store_put_right_is_fetched_anew(line: NodeHarness, damage: str) -> None
         shutil.copyfile(whole / broken.name, broken)
     line.wait_served(version)
     line.swap_to("v1")
+
+
+def test_a_withdrawn_version_is_refused_until_it_is_let_in(line: NodeHarness) -> None:
+    """Before anything of it is fetched, and also when all of it is on the node; let in, it needs no new intent."""
+    store = RemoteStore(str(line.store))
+    line.publish("withdrawn")
+    withdrawal = Withdrawal("finds no dents", "eve", "2026-11-29T12:00:00Z")
+    withdraw(store, "yolo", "withdrawn", withdrawal)
+    with undisturbed(line):
+        record = refused(line, "withdrawn", "yolo/withdrawn: withdrawn: finds no dents (eve, 2026")
+        assert list(record["stages"]) == ["fetching"]
+    line.promote("withdrawn")
+    line.wait_state("REJECTED")
+    let_in(store, "yolo", "withdrawn")
+    line.wait_served("withdrawn")
+    line.swap_to("v1")
+    withdraw(store, "yolo", "withdrawn", withdrawal)
+    with undisturbed(line):
+        refused(line, "withdrawn", "withdrawn: finds no dents")
 
 
 def test_same_content_again_is_refused_once_more_and_no_more(line: NodeHarness) -> None:

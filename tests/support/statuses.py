@@ -50,7 +50,7 @@ def a_model() -> ModelStatus:
     return ModelStatus(
         aspired="v2",
         tag="stable",
-        active=ActiveEngine(**dict(loaded("v1")), epoch=3),
+        active=ActiveEngine(**dict(loaded("v1")), epoch=3, withdrawn="finds no dents (eve)"),
         standby=loaded("v0"),
         held=HELD,
         state="FETCHING",

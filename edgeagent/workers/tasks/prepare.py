@@ -56,6 +56,14 @@ class Fingerprint:
 
 
 @dataclass(frozen=True)
+class FindWithdrawn:
+    """Which of these versions, each with its model before it, no node is to take up any more. Answer: Withdrawn."""
+
+    store: StoreAccess
+    versions: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True)
 class TrialSetup:
     """What the trials of a version have in common.
 
@@ -236,6 +244,13 @@ class StoreFingerprint:
 
 
 @dataclass(frozen=True)
+class Withdrawn:
+    """Why each of the versions was withdrawn, in the order of the question; "" for one that wasn't."""
+
+    reasons: tuple[FreeText, ...]
+
+
+@dataclass(frozen=True)
 class BenchmarkResult:
     """What came of one variant. weights: the file that it loads; ms: of one frame; parity: None for the reference, or
     when it wasn't compared; waited: for which share of the time it had to wait for a processor while it was timed."""
@@ -307,11 +322,22 @@ class TaskFailed:
         return cut(str(EdgeAgentError(self.what, self.why, self.todo)))
 
 
-Task = FetchVersion | Fingerprint | Benchmark | Prove | ValidateSimilar | RunGates | InspectWeights | Evaluate
+Task = (
+    FetchVersion
+    | Fingerprint
+    | FindWithdrawn
+    | Benchmark
+    | Prove
+    | ValidateSimilar
+    | RunGates
+    | InspectWeights
+    | Evaluate
+)
 Report = StageEntered | FetchProgress | TrialStarted | GateStarted | GateProgress | GateFinished
 Answer = (
     Fetched
     | StoreFingerprint
+    | Withdrawn
     | BenchmarkResult
     | Proven
     | SimilarResult

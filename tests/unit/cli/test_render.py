@@ -52,6 +52,8 @@ def test_the_status_says_what_matters(capsys: pytest.CaptureFixture[str]) -> Non
         "v4 is at FETCHING (for its turn: labels is being updated; place 1 of 1) the store is away",
         "v5 is made ready, at ASPIRED: v4 comes first",
         "v2 rejected: class names differ",
+        "v2 (@stable)",
+        "v1 serves, and was withdrawn: finds no dents (eve)",
         "v1 keeps failing: NaN; there is no version before it",
         "last error: disk full",
         "30.0",

@@ -19,8 +19,9 @@ from edgeagent.core.gating import GateResult, PlugIn
 from edgeagent.core.lifecycle import Stage
 from edgeagent.core.model import Contract
 from edgeagent.core.state import Goal, PrepareMode
+from edgeagent.core.store_documents import Withdrawal
 from edgeagent.core.tuning import Parity, Tolerance, Tuning
-from edgeagent.errors import UsageError
+from edgeagent.errors import ConflictError, UsageError
 from edgeagent.gates import plug_ins
 from edgeagent.runtimes.variants import Variant
 from edgeagent.serving.artifact import Artifact
@@ -28,6 +29,7 @@ from edgeagent.store.cache import Cache
 from edgeagent.store.fetch import fetch_version
 from edgeagent.store.publish import publish
 from edgeagent.store.remote import RemoteStore
+from edgeagent.store.withdrawals import find_withdrawal, let_in, withdraw
 from edgeagent.update import preparation, trial_runner
 from edgeagent.update.preparation import Preparation, PreparationContext, RefusedError
 from edgeagent.update.trial_runner import PrepareSettings
@@ -39,6 +41,7 @@ from edgeagent.workers.tasks.prepare import (
     BenchmarkResult,
     Fetched,
     FetchVersion,
+    FindWithdrawn,
     GateFinished,
     GatesRun,
     GateStarted,
@@ -52,6 +55,7 @@ from edgeagent.workers.tasks.prepare import (
     TrialSetup,
     TrialStarted,
     ValidateSimilar,
+    Withdrawn,
 )
 from tests.support.published import METADATA, publish_bytes
 
@@ -62,7 +66,12 @@ SAME = Parity(frames=1, objects=3, missing=0, extra=0, least_iou=0.99, most_scor
 INTENT = Goal(Directive("v1", "key@1", "etcd"))
 CONTRACT_PASSED = GateResult("contract", True, {"classes": 2})
 SMOKE_PASSED = GateResult("smoke", True, {"frames": 1, "boxes": 3}, {"most_score": 1})
-NAMES: dict[type, str] = {FetchVersion: "fetch", ValidateSimilar: "similar", RunGates: "gates"}
+NAMES: dict[type, str] = {
+    FetchVersion: "fetch",
+    FindWithdrawn: "withdrawn?",
+    ValidateSimilar: "similar",
+    RunGates: "gates",
+}
 CRASH = TaskFailedError("the preparing worker ended: killed by SIGSEGV")
 
 
@@ -131,6 +140,9 @@ class TrialRunner:
                 cached = fetch_version(remote, Cache(cache), model, version, lambda _: None)
                 on_report(StageEntered(Stage.VERIFYING, cached.manifest.digest))
                 return Fetched(cached.verified, "f")
+            case FindWithdrawn(store, versions):
+                remote = RemoteStore(store.url, timeout_s=store.timeout_s)
+                return Withdrawn(tuple(str(find_withdrawal(remote, *v) or "") for v in versions))
             case Prove(setup, variant, folder, pictures):
                 self.asked[-1] = f"prove {name} on {pictures}"
                 result = self._result(setup, 10.0, False, folder)
@@ -315,24 +327,52 @@ def test_the_first_version_is_converted_first_if_it_can_not_serve_otherwise(shop
     assert shop.asked == WHOLE_WAY
 
 
-def test_the_second_time_no_worker_is_needed(shop: TrialRunner) -> None:
-    """All is known: not even the store is asked. The stages are the same."""
+def test_the_second_time_there_is_nothing_to_prepare(shop: TrialRunner) -> None:
+    """All is known: the store is only asked whether it may be. The stages are the same."""
     first = shop.prepare()
     assert shop.prepare() == first
-    assert shop.asked == []
+    assert shop.asked == ["withdrawn?"]
     assert shop.stages == ["VERIFYING", "PREPARING", "GATING"]
 
 
 @pytest.mark.parametrize("serves", [METADATA.contract, None])
 def test_what_was_preloaded_is_found_ready(shop: TrialRunner, serves: Contract | None) -> None:
-    """Everything is done ahead, also when nothing serves yet: fetched, tried, gated. The update needs no worker."""
+    """Everything is done ahead, also when nothing serves yet: fetched, tried, gated. The update has nothing to do."""
     shop.active = serves
     ahead = Goal(Directive("v1", "key@0", "Ada", preload=True))
     artifact = shop.prepare(ahead, PrepareMode.PRELOAD)
     assert shop.asked == WHOLE_WAY
     assert shop.prepare() == artifact
-    assert (shop.asked, shop.stages) == ([], ["VERIFYING", "PREPARING", "GATING"])
+    assert (shop.asked, shop.stages) == (["withdrawn?"], ["VERIFYING", "PREPARING", "GATING"])
     assert artifact.gates == (CONTRACT_PASSED, SMOKE_PASSED)
+
+
+def test_what_was_withdrawn_since_is_refused_with_the_reason(shop: TrialRunner) -> None:
+    """Although all is known of it; what has served well here comes back without a question."""
+    digest = shop.prepare().ref.digest
+    remote = RemoteStore(shop.settings.store.url)
+    withdraw(remote, "yolo", "v1", Withdrawal("finds no dents", "eve", "2026-11-29"))
+    with pytest.raises(
+        ConflictError, match="withdrawn: finds no dents"
+    ):  # a worker would answer with TaskFailed
+        shop.prepare()
+    assert (shop.asked, shop.stages) == (["withdrawn?", "fetch"], [])
+    good = Goal(Directive("v1", "rollback@3", "eve"), digest)
+    assert shop.prepare(good).ref.digest == digest
+    assert shop.asked == []
+    let_in(remote, "yolo", "v1")
+    shop.prepare()
+    assert shop.asked == ["withdrawn?"]
+
+
+@pytest.mark.parametrize("trouble", [TaskFailedError("no answer", transient=True), OSError(11, "no process")])
+def test_a_store_that_cannot_be_asked_keeps_nobody_from_what_is_here(
+    shop: TrialRunner, trouble: Exception
+) -> None:
+    """As without that question."""
+    first = shop.prepare()
+    shop.fail["withdrawn?"] = trouble
+    assert shop.prepare() == first
 
 
 def test_a_known_good_version_skips_the_gates(shop: TrialRunner) -> None:
@@ -384,7 +424,7 @@ def test_gates_are_passed_on_their_terms(shop: TrialRunner, change: str) -> None
     shop.prepare(goal)
     assert shop.asked == ["fetch", "gates"]
     shop.prepare(goal)
-    assert shop.asked == []
+    assert shop.asked == ["withdrawn?"]
 
 
 def test_what_the_gates_found_is_told_as_it_comes_and_remembered(shop: TrialRunner) -> None:
@@ -423,7 +463,7 @@ def test_gates_of_other_packages_are_asked_when_they_change(
     shop.prepare()
     assert shop.asked == ["fetch", "gates"]
     shop.prepare()
-    assert shop.asked == []
+    assert shop.asked == ["withdrawn?"]
 
 
 def test_a_version_like_the_one_before_is_validated_in_one_worker(shop: TrialRunner) -> None:
@@ -435,7 +475,7 @@ def test_a_version_like_the_one_before_is_validated_in_one_worker(shop: TrialRun
     assert shop.stages == ["VERIFYING", "PREPARING", "GATING"]
     assert artifact.plan.variant == OPENVINO
     assert shop.prepare(Goal(Directive("v2", "key@1", "etcd"))) == artifact
-    assert shop.asked == []
+    assert shop.asked == ["withdrawn?"]
 
 
 def test_classes_that_are_not_welcome_are_refused_before_anything_is_tried(shop: TrialRunner) -> None:
@@ -494,7 +534,7 @@ def test_frames_that_never_come_are_not_waited_for(
     assert checkpoint.prepare().imgsz == (192, 320)
     checkpoint.frame_sizes = [UNKNOWN]
     assert checkpoint.prepare().imgsz in {(192, 320), (320, 320)}
-    assert checkpoint.asked == []
+    assert checkpoint.asked == ["withdrawn?"]
 
 
 def test_a_known_good_version_serves_at_once_unconverted(checkpoint: TrialRunner) -> None:

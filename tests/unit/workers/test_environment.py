@@ -7,7 +7,13 @@ from pathlib import Path
 
 from edgeagent.update.worker_task import program_for
 from edgeagent.workers.environment import CAMERAS, COMMON, MORE, RUNTIMES, STORES, worker_environment
-from edgeagent.workers.tasks.prepare import FetchVersion, Fingerprint, InspectWeights, StoreAccess
+from edgeagent.workers.tasks.prepare import (
+    FetchVersion,
+    FindWithdrawn,
+    Fingerprint,
+    InspectWeights,
+    StoreAccess,
+)
 
 NODE = {
     "PATH": "/bin",
@@ -46,5 +52,6 @@ def test_each_kind_of_worker_has_its_names() -> None:
     store = StoreAccess("file:///store", {}, 1.0)
     assert program_for(Fingerprint(store, "m", "v")).variables == STORES
     assert program_for(FetchVersion(store, Path("/c"), "m", "v", "", False)).variables == STORES
+    assert program_for(FindWithdrawn(store, (("m", "v"),))).variables == STORES
     assert program_for(InspectWeights(Path("/w"))).variables == RUNTIMES
     assert not {*RUNTIMES, *CAMERAS, *COMMON} & {"AWS_*", "https_proxy", "*"}

@@ -10,20 +10,26 @@ import pytest
 
 from edgeagent.core.gating import GateTerms
 from edgeagent.core.model import Contract
+from edgeagent.core.store_documents import Withdrawal
 from edgeagent.core.tuning import Tolerance
 from edgeagent.core.verified import VerifiedVersion
 from edgeagent.runtimes.variants import Variant
+from edgeagent.store.remote import RemoteStore
+from edgeagent.store.withdrawals import withdraw
 from edgeagent.workers import prepare, trials
 from edgeagent.workers.channel import WorkerChannel
 from edgeagent.workers.tasks.engine import LoadPlan
 from edgeagent.workers.tasks.prepare import (
     Benchmark,
+    FindWithdrawn,
     InspectWeights,
     RunGates,
+    StoreAccess,
     Task,
     TaskFailed,
     TrialSetup,
 )
+from tests.support.published import publish_bytes
 
 ONNX = Variant("onnxruntime", "cpu", "fp32", "onnx")
 VERSION = VerifiedVersion(
@@ -70,6 +76,21 @@ def test_a_failing_disk_is_no_fault_of_the_version(monkeypatch: pytest.MonkeyPat
     said = failure(Benchmark(SETUP, ONNX, tmp_path, True))
     assert said.transient
     assert "No space left on device" in said.why
+
+
+def test_what_was_withdrawn_is_found(tmp_path: Path) -> None:
+    """Of each version that is asked for, in order; a store that is away says nothing of any."""
+    publish_bytes(str(tmp_path), "v1", b"weights", tmp_path)
+    remote = RemoteStore(str(tmp_path))
+    withdraw(remote, "yolo", "v1", Withdrawal("blind " * 200, "eve", "2026-11-29"))
+    remote.put("yolo/_withdrawn/v2.json", b'{"schema": 1, "reason": "", "by": "", "at": ""}')
+    asked = (("yolo", "v0"), ("yolo", "v1"), ("yolo", "v2"), ("caps", "v1"))
+    channel = PaperChannel()
+    prepare.serve(cast("WorkerChannel", channel), FindWithdrawn(StoreAccess(str(tmp_path), {}, 5.0), asked))
+    reasons = channel.said[-1].reasons
+    assert (reasons[0], reasons[2], reasons[3]) == ("", "no reason was given", "")
+    assert (reasons[1][:6], len(reasons[1])) == ("blind ", 500)
+    assert failure(FindWithdrawn(StoreAccess(str(tmp_path / "gone"), {}, 5.0), asked)).transient
 
 
 def test_weights_that_can_not_be_read_stay_so(tmp_path: Path) -> None:
