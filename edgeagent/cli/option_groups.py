@@ -90,6 +90,16 @@ class ConfigStore:
         return open_store(self.config_store, self.access())
 
 
+@dataclass(frozen=True)
+class ConfigStoreIfAny(ConfigStore):
+    """The same where there need be none: then its URL is ""."""
+
+    config_store: Annotated[
+        str,
+        typer.Option(metavar="URL", help="etcd://host:port,..., zk://host:port/chroot, file:///folder"),
+    ] = ""
+
+
 def named_value(option: str, text: str) -> tuple[str, str]:
     """Both sides of NAME=VALUE. Raises UsageError."""
     name, equals, value = text.partition("=")

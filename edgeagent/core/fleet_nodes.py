@@ -59,6 +59,12 @@ def only(nodes: Nodes, model: str) -> Nodes:
     return Nodes(tuple(row for row in nodes.rows if row.model == model)) if model else nodes
 
 
+def tells_all_models(value: bytes) -> bool:
+    """Whether a presence, untrusted, has found place for each model of its node."""
+    doc = _presence(value)
+    return isinstance(doc, dict) and isinstance(doc.get("models"), dict) and doc.get("left_out", 0) == 0
+
+
 def _row(node: str, model: str, models: Mapping[str, Any] | None, report: Report | None) -> Node:
     said = (models or {}).get(model, {})
     active, held = _object(said, "active"), _object(said, "held")
@@ -72,14 +78,19 @@ def _row(node: str, model: str, models: Mapping[str, Any] | None, report: Report
 
 def _models(value: bytes) -> dict[str, dict[str, Any]]:
     """What a presence says of models; nothing where it can't be understood."""
-    try:
-        doc = parse_json(value.decode("utf-8")) if len(value) <= _MAX_PRESENCE_BYTES else None
-    except (ValueError, RecursionError):
-        doc = None
+    doc = _presence(value)
     models = doc.get("models") if isinstance(doc, dict) else None
     if not isinstance(models, dict):
         return {}
     return {name: said for name, said in models.items() if is_name(name) and isinstance(said, dict)}
+
+
+def _presence(value: bytes) -> Any:
+    """What it holds; None where it can't be understood."""
+    try:
+        return parse_json(value.decode("utf-8")) if len(value) <= _MAX_PRESENCE_BYTES else None
+    except (ValueError, RecursionError):
+        return None
 
 
 def _object(doc: Mapping[str, Any], name: str) -> Mapping[str, Any]:

@@ -14,6 +14,7 @@ from edgeagent.errors import ConflictError, IntegrityError, NotFoundError, Usage
 from edgeagent.store.cache import Cache
 from edgeagent.store.fetch import fetch_version
 from edgeagent.store.remote import RemoteStore
+from edgeagent.store.removal import begin_removal, begun_removals, end_removals
 from edgeagent.store.snapshots import read_snapshot, snapshot_names, write_snapshot
 from edgeagent.store.tags import Resolved, put_tag, read_tag, remove_tag, resolve, tags
 from edgeagent.store.withdrawals import find_withdrawal, let_in, withdraw, withdrawals
@@ -187,6 +188,29 @@ def test_a_store_that_can_only_be_read(store: Store, tmp_path: Path) -> None:
     ):
         with pytest.raises(UsageError, match="read-only; publish to the folder or bucket"):
             write()
+
+
+def test_a_version_is_removed_with_its_files(store: Store, tmp_path: Path) -> None:
+    """From the first step on there is no such version; a withdrawal stays, and what is beside it too."""
+    if store.url != store.write_url:
+        pytest.skip("read-only")
+    golden = tmp_path / "golden"
+    golden.mkdir()
+    (golden / "part 1#ä.png").write_bytes(b"picture")
+    manifest = store.publish("v1", b"weights", tmp_path, golden)
+    store.publish("v2", b"others", tmp_path)
+    writer = store.writer
+    withdraw(writer, "yolo", "v1", WITHDRAWAL)
+    assert begin_removal(writer, "yolo", "v1") == manifest
+    assert (writer.versions("yolo"), writer.fingerprint("yolo", "v1")) == (["v2"], "absent")
+    assert store.has(f"yolo/v1/{manifest.golden[0]}")
+    assert begun_removals(writer, "yolo") == [manifest]
+    done: list[tuple[int, int]] = []
+    end_removals(writer, [manifest], lambda *progress: done.append(progress))
+    assert (done[-1], begun_removals(writer, "yolo")) == ((2, 2), [])
+    assert not store.has("yolo/v1")
+    assert withdrawals(writer, "yolo") == {"v1": WITHDRAWAL}
+    assert fetch(writer, tmp_path, "v2")
 
 
 def test_removing_leaves_nothing_behind(store: Store, tmp_path: Path) -> None:

@@ -27,8 +27,18 @@ def publish_bytes(
     *,
     golden: Path | None = None,
     options: Mapping[str, object] | None = None,
+    created: str = "",
 ) -> Manifest:
-    """Publish `weights` as `yolo/<version>`; `scratch` holds the local file."""
+    """Publish `weights` as `yolo/<version>`; `scratch` holds the local file. created: now by default."""
     path = scratch / "best.onnx"
     path.write_bytes(weights)
-    return publish(path, "yolo", version, store, metadata=METADATA, golden=golden, storage_options=options)
+    return publish(
+        path,
+        "yolo",
+        version,
+        store,
+        metadata=METADATA,
+        golden=golden,
+        storage_options=options,
+        created=created,
+    )
