@@ -8,8 +8,15 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
-from edgeagent.core.directive_fields import PARSERS, ProbationTerms, ShadowTerms, Thresholds
+from edgeagent.core.directive_fields import (
+    MAX_SECONDS,
+    PARSERS,
+    ProbationTerms,
+    ShadowTerms,
+    Thresholds,
+)
 from edgeagent.core.model import check_name, parse_json
+from edgeagent.core.parse import number
 from edgeagent.core.text import clean
 from edgeagent.errors import DirectiveError, UsageError
 
@@ -29,7 +36,9 @@ class Directive:
     shadow, probation, at, approval: how it is to come in, where that isn't as the node is configured ("", None).
     gates: thresholds, by gate and name, in the place of the node's. preload: it is to be made ready only, and not to
     serve; what should serve stays as it was.
-    Every field from `by` on may stand in the key's value, and is optional there: see `directive_fields`.
+    Every field from `by` to `preload` may stand in the key's value, and is optional there: see `directive_fields`.
+    returns: a roll-out is taken back, and the version is the one before it. spread_s: a roll-out's version is fetched
+    at a moment within so many seconds.
     """
 
     version: str
@@ -49,10 +58,12 @@ class Directive:
     approval: str = ""
     gates: Thresholds = field(default_factory=dict)
     preload: bool = False
+    returns: bool = False
+    spread_s: float = 0.0
 
     def asks_the_same_as(self, other: Directive) -> bool:
-        """Whether both say the same, whenever that was written."""
-        return replace(self, intent_id="") == replace(other, intent_id="")
+        """Whether both say the same, whenever that was written, and however the node came to it."""
+        return replace(self, **_UNSAID) == replace(other, **_UNSAID)
 
     def prepares_the_same_as(self, other: Directive) -> bool:
         """Whether what has to be made and gated for both is the same, on whosever word and however it comes in."""
@@ -68,9 +79,11 @@ _PREPARED_BY = (
     "drop_classes",
     "gates",
 )
+_UNSAID: dict[str, Any] = {"intent_id": "", "returns": False, "spread_s": 0.0}
+"""Fields that no key's value has, as they are by default."""
 _DEFAULTS = {name: getattr(Directive(""), name) for name in PARSERS}
 _KNOWN = ("version", *PARSERS)
-assert tuple(f.name for f in fields(Directive) if f.name != "intent_id") == _KNOWN
+assert tuple(f.name for f in fields(Directive) if f.name not in _UNSAID) == _KNOWN
 
 _ALWAYS_SAVED = ("by", "reason", "allow_new_contract")
 """Fields that a release before could not do without."""
@@ -177,6 +190,8 @@ def directive_to_json(directive: Directive) -> dict[str, Any]:
         for name, value in _written(directive).items()
         if name in _ALWAYS_SAVED or value != _DEFAULTS[name]
     }
+    unsaid = {name: getattr(directive, name) for name in ("returns", "spread_s")}
+    said |= {name: value for name, value in unsaid.items() if value}
     return {"version": directive.version, "wish": directive.intent_id, **said}
 
 
@@ -186,7 +201,13 @@ def directive_from_json(doc: Mapping[str, Any]) -> Directive:
     Raises LookupError or TypeError for anything else.
     """
     try:
-        return Directive(version=str(doc["version"]), intent_id=str(doc["wish"]), **_parsed(doc))
+        return Directive(
+            version=str(doc["version"]),
+            intent_id=str(doc["wish"]),
+            returns=doc.get("returns") is True,
+            spread_s=number(0, MAX_SECONDS)(doc.get("spread_s", 0.0)),
+            **_parsed(doc),
+        )
     except ValueError as e:
         raise TypeError(str(e)) from e
 

@@ -13,6 +13,7 @@ def fetch_delay(directive: Directive, configured_s: float, chance: float) -> flo
     """Seconds until this node fetches: for a roll-out a moment within the spread, which chance alone decides, so that a
     wave's nodes don't ask the store together; 0.0 for any other intent.
 
-    configured_s: the node's own spread, seconds. chance: a number from 0 to 1, drawn for this fetch.
+    configured_s: the node's own spread, seconds, where the roll-out has none. chance: a number from 0 to 1, drawn for
+    this fetch.
     """
-    return configured_s * chance if ROLLOUT in directive.intent_id else 0.0
+    return (directive.spread_s or configured_s) * chance if ROLLOUT in directive.intent_id else 0.0

@@ -44,6 +44,7 @@ from edgeagent.core.events import (
     WorkerFailed,
 )
 from edgeagent.core.goal import goal, rejection_of
+from edgeagent.core.intent_change import intent_changed
 from edgeagent.core.lifecycle import Stage
 from edgeagent.core.policy import Policy
 from edgeagent.core.probation_count import asked_again
@@ -86,21 +87,7 @@ def next_deadline(state: State) -> float | None:
 def _apply(state: State, event: Event, now: float, policy: Policy) -> Step:
     match event:
         case IntentChanged(directive):
-            run = replace(state.run, intent_synced=True)
-            if directive == state.directive:
-                # Seen again after a restart it is equal, since it was saved whole: holds and quarantines stand.
-                return replace(state, run=run), []
-            state = replace(
-                state,
-                directive=directive,
-                run=replace(run, stop_gap=None),
-                override=None,
-                rejections=(),
-                last_error="",
-                begun_probations=asked_again(state, state.directive, directive),
-                comeback=still_counts(state, directive),
-            )
-            return state, [PersistState()]
+            return intent_changed(state, directive)
         case IntentInvalid(why):
             return replace(state, last_error=why), []
         case RollbackRequested():
@@ -195,8 +182,7 @@ def _reconcile(state: State, now: float, policy: Policy) -> Step:
     commands: list[Command] = []
     settled = wanted is None or (state.active is not None and state.active.version == wanted.version)
     if c and (settled or wanted != c.goal):
-        waits_on = c.attempt == 0 and state.comeback is not None
-        if not settled and wanted and (c.retry_at is None or waits_on) and _same_work(wanted, c.goal):
+        if wanted and not settled and _goes_on(state, c, wanted):
             return replace(state, candidate=replace(c, goal=wanted)), []
         state, commands = candidate.superseded(state, c, now)
         # If what served was stopped for its sake, that comes first.
@@ -226,6 +212,11 @@ _COMPARISONS = (
 )
 
 
-def _same_work(a: Goal, b: Goal) -> bool:
-    """Whether both ask for the same preparation, on whosever word."""
-    return a.digest == b.digest and a.directive.prepares_the_same_as(b.directive)
+def _goes_on(state: State, c: Candidate, wanted: Goal) -> bool:
+    """Whether the work on the candidate is also what is wanted now, on another's word, under which it isn't refused."""
+    waits_on = c.attempt == 0 and state.comeback is not None
+    is_at_work = c.retry_at is None or waits_on
+    same = wanted.digest == c.goal.digest and wanted.directive.prepares_the_same_as(c.goal.directive)
+    names = {wanted.version, c.digest} - {""}
+    refused = any(r.intent_id == wanted.intent_id and names & {r.version, r.digest} for r in state.rejections)
+    return is_at_work and same and not refused

@@ -144,6 +144,16 @@ def archive_key(model: str, id: str) -> str:
     return f"/models/{model}/rollouts/{id}"
 
 
+def rollout_intent(model: str, id: str) -> str:
+    """Identity of the intent that a roll-out stands for, on the nodes that follow it."""
+    return f"{rollout_key(model)}@{id}"
+
+
+def is_rollout_intent(model: str, intent_id: str) -> bool:
+    """Whether an intent is that of a roll-out of the model."""
+    return intent_id.startswith(rollout_intent(model, ""))
+
+
 @lru_cache(maxsize=1 << 14)
 def place(salt: str, node: str) -> int:
     """Where a node stands in the order of a roll-out: 0 to PLACES - 1."""
@@ -167,7 +177,13 @@ def rollout_directive(model: str, rollout: Rollout) -> Directive:
     """What the nodes that are in should serve: the same value whatever the state of the roll-out is."""
     plan = rollout.plan
     directive = with_terms(Directive(plan.version), json.dumps(dict(plan.terms)) if plan.terms else "")
-    return replace(directive, intent_id=f"{rollout_key(model)}@{rollout.id}", by=plan.by, reason=plan.reason)
+    return replace(
+        directive,
+        intent_id=rollout_intent(model, rollout.id),
+        by=plan.by,
+        reason=plan.reason,
+        spread_s=plan.fetch_spread_seconds,
+    )
 
 
 _COUNT_OR_SHARE = re.compile(r"([0-9]{1,9})|([0-9]{1,3}(?:\.[0-9]{1,6})?)%")

@@ -156,6 +156,7 @@ def test_bare_text_is_text_even_where_json_would_read_something_else(text: str) 
         (b'{"version": "v2", "allow_new_contract": 1}', "allow_new_contract is not true or false"),
         (b'{"version": "v2", "tag": "@stable"}', "tag is not the name of a tag"),
         (b'{"version": "v2", "tag": 7}', "tag is not the name of a tag"),
+        (b'{"version": "v2", "returns": true}', "unknown fields returns"),
         (b'{"version": 2}', "version 2 is not a valid name"),
         (b'{"version": null}', "version None is not a valid name"),
         (b'{"version": ["v2"]}', "version a list is not a valid name"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from dataclasses import replace
 from typing import Any
 
 from hypothesis import settings
@@ -66,6 +67,7 @@ from edgeagent.core.pairs import PairSummary
 from edgeagent.core.policy import Policy
 from edgeagent.core.probation import MAX_STABLE_FAILURES, MIN_FAILING_S
 from edgeagent.core.reconciler import next_deadline, react
+from edgeagent.core.rollout import rollout_intent
 from edgeagent.core.state import (
     MAX_REJECTIONS,
     Candidate,
@@ -157,6 +159,7 @@ class Node(RuleBasedStateMachine):
         self.content = dict.fromkeys(["v1", "v2", "v3", "v4"], 0)  # of the store
         self.saved: dict[str, Any] = to_json(self.state)
         self.intents: list[Directive] = []
+        self.written: Directive | None = None  # into `current`
         self.revision = 0
         self.last_id = 0
 
@@ -255,7 +258,8 @@ class Node(RuleBasedStateMachine):
     def write_the_key(self, version: str, allow: bool, terms: dict[str, Any]) -> None:
         self.revision += 1
         key = f"key@{self.revision}"
-        self.intents.append(Directive(version, key, "etcd", allow_new_contract=allow, **terms))
+        self.written = Directive(version, key, "etcd", allow_new_contract=allow, **terms)
+        self.intents.append(self.written)
         self.handle(IntentChanged(self.intents[-1]))
 
     @rule(version=VERSIONS, unconverted=st.booleans(), terms=TERMS)
@@ -265,6 +269,32 @@ class Node(RuleBasedStateMachine):
         for _ in range(2):  # after a start what was good comes first
             while self.work:
                 self.the_candidate_advances(1, unconverted)
+
+    @rule(version=VERSIONS, terms=TERMS)
+    def a_rollout_begins(self, version: str, terms: dict[str, Any]) -> None:
+        self.revision += 1
+        intent_id = rollout_intent("yolo", f"r{self.revision}")
+        self.intents.append(Directive(version, intent_id, "CI", spread_s=5.0, **terms))
+        refused = self.state.rejections
+        self.handle(IntentChanged(self.intents[-1]))
+        assert set(refused) <= {replace(r, version=v) for r in self.state.rejections for v in (r.version, "")}
+
+    @precondition(lambda self: self.written and self.intents[-1] != self.written)
+    @rule()
+    def a_rollout_is_taken_back(self) -> None:
+        """What the key says has mostly served well here."""
+        assert self.written
+        back, served, hold = replace(self.written, returns=True), self.active, self.state.override
+        self.intents.append(back)
+        self.handle(IntentChanged(back))
+        if hold and hold.kind != "sentinel" and hold.goal.version != back.version:
+            assert self.state.override == hold
+            return
+        assert self.state.override is None
+        wanted = goal(self.state)
+        if wanted and served and self.state.stable_versions and self.state.run.intent_synced:
+            leaves = [ref for ref in self.earned if ref.version != served.version]
+            assert wanted.version in {back.version, *(ref.version for ref in leaves)}
 
     @precondition(lambda self: self.intents)
     @rule()
@@ -617,6 +647,14 @@ class Node(RuleBasedStateMachine):
             == len(self.state.stable_versions)
             <= POLICY.keep_stable
         )
+
+    @invariant()
+    def what_is_taken_back_comes_without_gates_if_it_has_earned_that(self) -> None:
+        directive, wanted = self.state.directive, goal(self.state)
+        if directive and directive.returns and wanted and wanted.intent_id == directive.intent_id:
+            good = [r for r in self.state.stable_versions if r.version == directive.version]
+            assert wanted.digest == (good[0].digest if good else "")
+            assert self.work is None or self.work.mode is wanted.mode
 
     @invariant()
     def there_is_always_a_way_back(self) -> None:

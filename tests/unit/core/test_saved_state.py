@@ -128,3 +128,11 @@ def test_whatever_is_missing_one_level_down_only_value_errors_come(data: st.Data
     del part[data.draw(st.sampled_from(sorted(part.keys() - set(OPTIONAL))))]
     with pytest.raises(ValueError, match="not a saved state"):
         from_json("yolo", doc)
+
+
+def test_what_no_key_s_value_says_is_remembered_too() -> None:
+    """That a version came back because a roll-out was aborted, and how far a roll-out's fetches are spread."""
+    directive = Directive("v1", "/models/yolo/current@5", returns=True, spread_s=20.0)
+    state = from_json("yolo", json.loads(json.dumps(to_json(State("yolo", directive)))))
+    assert state.directive == directive
+    assert not {"returns", "spread_s"} & to_json(State("yolo", Directive("v1", "x@1")))["directive"].keys()
