@@ -82,13 +82,14 @@ class EtcdWatch(WatchThread):
     def _report_all(self) -> bool:
         """Read and report the keys; whether one of them had changed."""
         with translated(f"reading from {self._url}"):
-            # One question for many keys: it is asked all the time.
+            # One question for many keys: it is asked all the time. Of several the last first: see IntentSource.watch.
+            starts = range(0, len(self._keys) or 1, _AT_ONCE)  # no keys: is etcd there?
             asked = [
                 self._client.call(_TXN, _reading(self._keys[start : start + _AT_ONCE]))
-                for start in range(0, len(self._keys) or 1, _AT_ONCE)  # no keys: is etcd there?
+                for start in reversed(starts)
             ]
         header = asked[0].header
-        answers = [part.response_range for answer in asked for part in answer.responses]
+        answers = [part.response_range for answer in reversed(asked) for part in answer.responses]
         before, self._history = self._history, History(header.cluster_id, header.raft_term, header.revision)
         is_other = self._history.is_other_than(before)
         if is_other or time.monotonic() >= self._health_due:

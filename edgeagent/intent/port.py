@@ -67,6 +67,9 @@ class IntentSource(Protocol):
         While the source can't be reached the watch keeps trying and says so through `on_connection`
         (called on each change of that, and once at the start). A key that doesn't exist is reported, too, once
         that is known; silence means that nothing is known yet. Raises UnavailableError after close.
+
+        Keys are reported in the order in which they are given. A store with leases reads them at one instant, or the
+        last first: no key is reported as it was before what is reported after it.
         """
 
     def close(self) -> None:

@@ -117,7 +117,8 @@ class Session:
         # All is sent before the first answer is awaited; ZooKeeper answers a session in the order of its requests.
         synced, root = client.sync_async("/"), client.exists_async("/", watch=hint)
         hints = [client.exists_async(key, watch=hint) for key in keys] if hint else []
-        values = [client.get_async(key) for key in keys]
+        # Each by itself, the last first: see IntentSource.watch.
+        values = [client.get_async(key) for key in reversed(keys)][::-1]
         for asked in (synced, *hints):
             self.answer(asked)
         if self.answer(root) is None:

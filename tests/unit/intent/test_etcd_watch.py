@@ -131,3 +131,37 @@ def test_alarms_are_told(errors: tuple[str, ...], told: str) -> None:
     """In words that say what they mean for whoever promotes."""
     assert told in Health(errors).warning
     assert bool(Health(errors).warning) == bool(errors)
+
+
+def test_of_many_keys_those_that_are_told_last_are_read_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Etcd gives them in several answers; no key is told as it was before what is told after it."""
+    keys = tuple(f"/models/m{n}/current" for n in range(150))
+    told: list[Entry] = []
+    answers: list[int] = []
+
+    def call(method: object, request: Any) -> Any:
+        answers.append(len(request.success))
+        revision = len(answers)
+        found = [
+            SimpleNamespace(key=op.request_range.key, value=b"v", mod_revision=revision, create_revision=1)
+            for op in request.success
+        ]
+        parts = [SimpleNamespace(response_range=SimpleNamespace(kvs=[kv])) for kv in found]
+        header = SimpleNamespace(cluster_id=7, raft_term=3, revision=revision)
+        return SimpleNamespace(header=header, responses=parts)
+
+    monkeypatch.setattr(etcd_watch, "ask_health", lambda client: None)
+    watch = EtcdWatch(
+        "etcd://a:1",
+        keys,
+        told.append,
+        lambda connection: None,
+        client=cast("Client", SimpleNamespace(call=call)),
+        backoff=Backoff(0, 0),
+        read_every_s=(1, 1),
+    )
+    watch._report_all()
+    assert answers == [50, 100]
+    assert [entry.key for entry in told] == list(keys)
+    assert [entry.revision for entry in told] == ["2"] * 100 + ["1"] * 50
+    assert watch._history.revision == 1  # what happens from the first answer on is told again
