@@ -25,10 +25,12 @@ from edgeagent.config import (
 )
 from edgeagent.core.directive import Directive, current_key, decode_directive, pin_key
 from edgeagent.core.model import parse_manifest
+from edgeagent.core.rollout import COORDINATOR_KEY, rollout_key
+from edgeagent.core.rollout_document import decode_rollout
 from edgeagent.core.webhook import check_secret
 from edgeagent.errors import EdgeAgentError, NotFoundError, UnavailableError, UsageError
 from edgeagent.intent.port import Advising, IntentSource
-from edgeagent.intent.url import open_source
+from edgeagent.intent.url import find_adapter, open_source
 from edgeagent.intent.watching import read_once
 from edgeagent.runtimes.registry import RuntimeRow, broken_plugins, runtimes
 from edgeagent.runtimes.variants import distribution_versions, has_cuda, is_installed, missing, split_device
@@ -160,11 +162,12 @@ def _source(
     except EdgeAgentError as e:
         yield Finding("FAIL", name, str(e))
         return
+    has_rollouts = settings is config.config_store and find_adapter(settings.url).leases
     with closing(source):
         for model in _models(config):
             subject = f"{name}, {model}"
             try:
-                intent, warning = _intent(source, model, config.node.id)
+                intent, warning = _intent(source, model, config.node.id, has_rollouts)
             except EdgeAgentError as e:
                 yield Finding("FAIL", subject, str(e))
                 continue
@@ -185,10 +188,17 @@ def _source(
                 yield Finding("warn", name, text)
 
 
-def _intent(source: IntentSource, model: str, node: str) -> tuple[Directive | None, str]:
-    """What the node would follow, else what it would preload; and what the source warns of."""
+def _intent(
+    source: IntentSource, model: str, node: str, has_rollouts: bool
+) -> tuple[Directive | None, str]:
+    """What the node would follow but for a roll-out, which it has to be able to read, else what it would preload; and
+    what the source warns of."""
     keys = (pin_key(model, node), current_key(model))
-    entries, warning = read_once(source, keys, CONFIG_STORE_TIMEOUT_S)
+    rollout = rollout_key(model)
+    also = (rollout, COORDINATOR_KEY) if has_rollouts else ()
+    entries, warning = read_once(source, (*keys, *also), CONFIG_STORE_TIMEOUT_S)
+    if has_rollouts and (document := entries[rollout].value) is not None:
+        decode_rollout(rollout, document)
     ahead = None
     for key in keys:
         value = entries[key].value

@@ -413,7 +413,8 @@ def test_tls(tmp_path: Path, opened: Opener) -> None:
 def test_promote_and_doctor(
     server: ZooKeeperServer, opened: Opener, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The command line takes such a URL; a chroot that isn't there is said by both, and nothing is written."""
+    """The command line takes such a URL; a chroot that isn't there is said by both, and nothing is written. A roll-out
+    that can't be understood is a failure: the node would follow nothing."""
     server.write("/plant", b"")
     url = f"{server.url}/plant"
     assert main(["promote", "yolo", "v2", "--config-store", url, "--by", "anna"]) == 0
@@ -433,6 +434,9 @@ def test_promote_and_doctor(
     assert "aspires v2" in found["config store, yolo"].text
     assert found[f"source {sources[0]}, yolo"].level == "FAIL"
     assert found[f"source {sources[1]}, yolo"].text == "reached; it has no intent for this model"
+    server.write("/plant/models/yolo/rollout", b"{")
+    broken = next(f for f in doctor._sources(config, {}) if f.subject == "config store, yolo")
+    assert (broken.level, "/models/yolo/rollout" in broken.text) == ("FAIL", True)
 
 
 def test_who_does_not_use_a_client_does_not_load_it() -> None:
