@@ -33,9 +33,10 @@ from edgeagent.core.probation_count import ended_in_order
 from edgeagent.core.state import State, VersionRef
 from edgeagent.core.text import redact
 from edgeagent.errors import ConflictError, EdgeAgentError, NotFoundError, NotKeptError
-from edgeagent.fleet.presence import Announcer, Summary
+from edgeagent.fleet.membership import Lines, Membership
+from edgeagent.fleet.presence import Summary
 from edgeagent.intent.url import find_adapter, open_source, open_store, open_writer
-from edgeagent.intent.watcher import IntentWatcher
+from edgeagent.intent.watcher import Callbacks, IntentWatcher
 from edgeagent.observe.bus import Bus
 from edgeagent.observe.event_log import log_events
 from edgeagent.observe.logs import setup_logging
@@ -94,7 +95,7 @@ class Node:
         self._queue = UpdateQueue(config.update.max_concurrent)
         self._node_status = NodeStatus(self.updaters, self.pipelines, self.metrics, self.pictures.writer)
         self._watcher: IntentWatcher | None = None
-        self._announcer: Announcer | None = None
+        self._membership: Membership | None = None
         self._journal: Journal | None = None
         self._notifier = SystemdNotifier()
         self._background_tasks: list[asyncio.Task[None]] = []
@@ -127,20 +128,24 @@ class Node:
             self.pipelines[config.name] = pipeline
         settings = self.config.config_store
         sources = [open_source(s.url, s.access()) for s in (settings, *self.config.intent_sources)]
-        watcher = IntentWatcher(
+        membership = None
+        if find_adapter(settings.url).leases:
+            store, lines = open_store(settings.url, settings.access()), Lines(self.updaters, self.pipelines)
+            membership = self._membership = Membership(
+                store, self.config, lines, self._presence, self.bus, instance=self._instance
+            )
+            self._node_status.rollout_of = membership.rollout
+        watcher = self._watcher = IntentWatcher(
             sources,
             self.config.node.id,
             {model: updater.state.directive for model, updater in self.updaters.items()},
-            self._intent_changed,
-            lambda model, directive: self.updaters[model].preload(directive),
-            self._intent_invalid,
+            Callbacks(
+                self._intent_changed,
+                lambda model, directive: self.updaters[model].preload(directive),
+                self._intent_invalid,
+            ),
+            rollouts=membership.follower if membership else None,
         )
-        self._watcher = watcher
-        if find_adapter(settings.url).leases:
-            store = open_store(settings.url, settings.access())
-            self._announcer = Announcer(
-                store, self.config.node.id, self._presence, self.bus, instance=self._instance
-            )
         await journal.reserve_epochs(u.state for u in self.updaters.values())
         for updater in self.updaters.values():
             updater.handle(Tick())
@@ -158,8 +163,8 @@ class Node:
         tasks += [sentinel.run for sentinel in self._node_status.sentinels.values()]
         withdrawals = self._node_status.withdrawals = WithdrawalWatch(self.config, self.updaters)
         tasks.append(withdrawals.run)
-        if self._announcer:
-            tasks.append(partial(self._announcer.run, lambda: watcher.connection.connected))
+        if membership:
+            tasks += membership.tasks(watcher)
         self._background_tasks = [asyncio.create_task(for_ever(task)) for task in tasks]
         self._notifier.ready("starting")
         _log.info("node.started", node=self.config.node.id, api=self.api.url, pid=os.getpid())
@@ -172,8 +177,8 @@ class Node:
         ends: list[Awaitable[None]] = [self.api.stop()]
         if self._watcher:
             ends.append(self._watcher.stop())
-        if self._announcer:
-            ends.append(asyncio.to_thread(self._announcer.close))
+        if self._membership:
+            ends.append(self._membership.close())
         with suppress(TimeoutError):  # a server that hangs holds up neither the sinks nor the state
             await asyncio.wait_for(asyncio.gather(*ends), _CLOSE_S)
         await asyncio.gather(*(p.stop() for p in self.pipelines.values()))
@@ -276,7 +281,7 @@ class Node:
     def status(self) -> Status:
         """What runs, since when and why."""
         assert self._watcher is not None  # the API answers from `start` on
-        conflict = self._announcer.conflict if self._announcer else ""
+        conflict = self._membership.conflict if self._membership else ""
         return Status(
             node=self.config.node.id,
             instance=self._instance,

@@ -188,9 +188,7 @@ def _source(
                 yield Finding("warn", name, text)
 
 
-def _intent(
-    source: IntentSource, model: str, node: str, has_rollouts: bool
-) -> tuple[Directive | None, str]:
+def _intent(source: IntentSource, model: str, node: str, has_rollouts: bool) -> tuple[Directive | None, str]:
     """What the node would follow but for a roll-out, which it has to be able to read, else what it would preload; and
     what the source warns of."""
     keys = (pin_key(model, node), current_key(model))

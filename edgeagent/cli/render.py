@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:  # who only wants a line of help doesn't wait for the schema
     from edgeagent.core.pairs import PairSummary
     from edgeagent.observe.audit import AuditRecord
+    from edgeagent.status.rollout_schema import RolloutStatus
     from edgeagent.status.schema import HistoryCheck, ModelStatus, ShadowStatus, Status
 
 PLAIN = "edgeagent.plain"
@@ -182,6 +183,8 @@ def _notes(model: ModelStatus) -> Iterable[tuple[str, str]]:
         said = "is ready to be promoted" if ahead.ready else f"is made ready, at {ahead.stage}"
         why = f": {ahead.why}" if ahead.why else ""
         yield f"{ahead.version} {said}{why}", "red" if ahead.stage == "REJECTED" else "yellow"
+    if rollout := model.rollout:
+        yield _rollout(rollout), "red" if rollout.orphaned else "yellow"
     if watch := model.probation:
         against = f" beside {watch.against}" if watch.against else ""
         left = f"{watch.seconds_left:.0f} s left"
@@ -201,6 +204,15 @@ def _notes(model: ModelStatus) -> Iterable[tuple[str, str]]:
         yield f"{rejected.version} rejected: {rejected.why}", "red"
     if model.last_error:
         yield f"last error: {model.last_error}", "red"
+
+
+def _rollout(r: RolloutStatus) -> str:
+    """How far the roll-out is, and what this node has done in it."""
+    wave = f", wave {r.wave + 1}" if r.wave >= 0 else ""
+    here = (r.phase or "nothing to do").replace("_", " ") if r.is_in or r.phase else "not in yet"
+    why = f": {r.why}" if r.why else ""
+    orphaned = "; NO COORDINATOR LEADS IT" if r.orphaned else ""
+    return f"roll-out {r.id} of {r.version} is {r.status}{wave}; this node: {here}{why}{orphaned}"
 
 
 def _seen(pairs: PairSummary | None) -> str:

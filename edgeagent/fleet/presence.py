@@ -56,6 +56,8 @@ class Announcer:
         self._pace = WritePace(time.monotonic())
         self._rivalry = Rivalry()
         self._failure = ""
+        self.is_there = False
+        """Whether the key was there, and this process's, when that was asked last."""
 
     @property
     def conflict(self) -> str:
@@ -71,6 +73,7 @@ class Announcer:
         with self._bus.stream(AuditAppended, size=1) as decisions:  # several while one is written are one
             while True:
                 if not connected():
+                    self.is_there = False
                     await asyncio.sleep(until_asked_again_s(random.uniform))
                     continue
                 failure = ""
@@ -81,6 +84,7 @@ class Announcer:
                 if failure and failure != self._failure:
                     log.warning("presence.failed", key=self._key, why=failure)
                 self._failure = failure
+                self.is_there = not failure and self._written is not None
                 await _wait(decisions)
 
     def announce(self, summary: Summary) -> None:

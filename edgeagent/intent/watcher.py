@@ -1,18 +1,25 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
-"""From keys to intent: watches the keys of this node's models in all sources, and says what should serve."""
+"""From keys to intent: watches the keys of this node's models in all sources, and says what should serve.
+
+Where roll-outs are followed, those of the first source, and the key of the coordinator that leads them.
+"""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TypeVar
+from dataclasses import dataclass, replace
+from typing import Protocol, TypeVar
 
 import structlog
 
 from edgeagent.core.directive import Directive, current_key, decode_directive, pin_key
-from edgeagent.core.precedence import Decision, Said, decide, heard, version_ahead
+from edgeagent.core.following import Followed, SeenRollout, Standing
+from edgeagent.core.precedence import UNREAD, Decision, Said, decide, heard, version_ahead
+from edgeagent.core.rollout import COORDINATOR_KEY, rollout_key
+from edgeagent.core.rollout_document import decode_rollout
 from edgeagent.core.text import clean
-from edgeagent.errors import DirectiveError
+from edgeagent.errors import DirectiveError, RolloutError
 from edgeagent.intent.connection_log import ConnectionLog
 from edgeagent.intent.port import Connection, Entry, IntentSource, Watch
 
@@ -24,14 +31,42 @@ PATIENCE_S = 30.0
 """How long after the start a source that has said nothing yet holds up those after it."""
 
 
-class WatchedSource:
-    """A source with what it has said. number: its place in the order of the configuration."""
+class Rollouts(Protocol):
+    """Who follows roll-outs on this node. Called on the event loop. decide: given by the watcher; to be called with a
+    model when `standing` has changed by itself."""
 
-    def __init__(self, number: int, source: IntentSource, models: Iterable[str]) -> None:
+    decide: Callable[[str], None]
+
+    def standing(self, model: str) -> Standing:
+        """How the node stands to those of a model, now."""
+
+    def saw(self, model: str, followed: Followed) -> None:
+        """What is known of the one of a model, and what it means here; told again with whatever is read."""
+
+
+@dataclass(frozen=True)
+class Callbacks:
+    """Who is told.
+
+    on_intent(model, directive): what should serve, when that has changed. on_preload(model, directive): what should be
+    made ready only, None when nothing should any more. on_invalid(model, key, why): a value that can't be decoded; the
+    intent before stays.
+    """
+
+    on_intent: Callable[[str, Directive], None]
+    on_preload: Callable[[str, Directive | None], None]
+    on_invalid: Callable[[str, str, str], None]
+
+
+class WatchedSource:
+    """A source with what it has said. number: its place in the order of the configuration; unsaid: of each model."""
+
+    def __init__(self, number: int, source: IntentSource, models: Iterable[str], unsaid: Said) -> None:
         self.number = number
         self.source = source
         self.connection = Connection(False, NOT_TRIED)
-        self.said = dict.fromkeys(models, Said())
+        self.said = dict.fromkeys(models, unsaid)
+        self._unsaid = unsaid
         self.decides: set[str] = set()
         """The models whose intent comes from here."""
         self.log = ConnectionLog(source.url)
@@ -46,6 +81,15 @@ class WatchedSource:
         """Begin to watch, once."""
         self._watch = self.source.watch(keys, on_entry, on_connection)
 
+    @property
+    def is_silent(self) -> bool:
+        """Whether it has said nothing at all since the start."""
+        return all(said == self._unsaid for said in self.said.values())
+
+    def give_up(self) -> None:
+        """Don't wait for what it says any more."""
+        self.said = dict.fromkeys(self.said, replace(self._unsaid, given_up=True))
+
     def close(self) -> None:
         """No callback comes after this; the source is closed."""
         if self._watch:
@@ -57,10 +101,8 @@ class IntentWatcher:
     """The intent for one node. Callbacks come on the event loop that `start` was called on.
 
     sources: in the order in which they decide; see core/precedence.py. models: with the intent of each before the
-    start, None where there was none.
-    on_intent(model, directive): what should serve, when that has changed. on_preload(model, directive): what should be
-    made ready only, None when nothing should any more. on_invalid(model, key, why): a value that can't be decoded; the
-    intent before stays. A deleted key makes the next one in the order count; where there is none, nothing changes.
+    start, None where there was none. rollouts: without it, roll-outs aren't read at all.
+    A deleted key makes the next one in the order count; where there is none, nothing changes.
     """
 
     def __init__(
@@ -68,20 +110,24 @@ class IntentWatcher:
         sources: Sequence[IntentSource],
         node: str,
         models: Mapping[str, Directive | None],
-        on_intent: Callable[[str, Directive], None],
-        on_preload: Callable[[str, Directive | None], None],
-        on_invalid: Callable[[str, str, str], None],
+        callbacks: Callbacks,
         *,
         patience_s: float = PATIENCE_S,
+        rollouts: Rollouts | None = None,
     ) -> None:
         self._before = dict(models)
-        self.sources = [WatchedSource(n, source, models) for n, source in enumerate(sources)]
-        self._on_intent = on_intent
-        self._on_preload = on_preload
-        self._on_invalid = on_invalid
+        first = Said(rollout=UNREAD) if rollouts else Said()
+        self.sources = [
+            WatchedSource(n, source, models, Said() if n else first) for n, source in enumerate(sources)
+        ]
+        self._callbacks = callbacks
         self._patience_s = patience_s
+        self._rollouts = rollouts
+        # In the order in which they are told: when a roll-out ends, its version is known as `current` before that.
         self._pins = {pin_key(m, node): m for m in models}
         self._models = self._pins | {current_key(m): m for m in models}
+        self._rollout_keys = {rollout_key(m): m for m in models} if rollouts else {}
+        self._leader: str | None = None
         self._decided: dict[str, Decision] = {}
         self._ahead: dict[str, Directive] = {}
         self._patience: asyncio.TimerHandle | None = None
@@ -94,6 +140,8 @@ class IntentWatcher:
     def start(self) -> None:
         """Watch from now on. To be called once, on the event loop."""
         loop = asyncio.get_running_loop()
+        if self._rollouts:
+            self._rollouts.decide = self.decide
 
         def on_loop(act: Callable[[WatchedSource, T], None], source: WatchedSource) -> Callable[[T], None]:
             def call(seen: T) -> None:
@@ -103,7 +151,10 @@ class IntentWatcher:
             return call
 
         for source in self.sources:
-            source.watch(list(self._models), on_loop(self._entry, source), on_loop(self._connection, source))
+            keys = list(self._models)
+            if self._rollouts and not source.number:
+                keys += [*self._rollout_keys, COORDINATOR_KEY]
+            source.watch(keys, on_loop(self._entry, source), on_loop(self._connection, source))
         if len(self.sources) > 1:
             self._patience = loop.call_later(self._patience_s, self._give_up)
 
@@ -122,46 +173,77 @@ class IntentWatcher:
     def _connection(self, source: WatchedSource, connection: Connection) -> None:
         source.connection = Connection(connection.connected, clean(connection.why))
 
-    def _entry(self, source: WatchedSource, entry: Entry) -> None:
-        model = self._models[entry.key]
-        directive = None
-        if entry.value is not None:
-            revision = f"{entry.revision}{_suffix(source)}"
-            try:
-                directive = decode_directive(entry.key, entry.value, revision)
-            except DirectiveError as e:
-                why = f"{e} ({source.source.url})" if source.number else str(e)
-                self._on_invalid(model, entry.key, clean(why))
-                return
-        before = self._before[model]
-        if before and not _is_of(before, entry.key, source):
-            before = None
-        source.said[model] = heard(source.said[model], entry.key in self._pins, directive, before)
-        self._decide(model)
-
-    def _give_up(self) -> None:
-        """Sources that have said nothing since the start hold up the others no longer."""
-        silent = [s for s in self.sources if all(said == Said() for said in s.said.values())]
-        for source in silent:
-            log.warning("source.given_up", intent_source=source.source.url, why=source.connection.why)
-            source.said = dict.fromkeys(source.said, Said(given_up=True))
-        for model in self._pins.values():
-            self._decide(model)
-
-    def _decide(self, model: str) -> None:
+    def decide(self, model: str) -> None:
+        """Say what should serve, and what should be made ready, if that has changed."""
         said = [source.said[model] for source in self.sources]
-        decision, ahead = decide(said), version_ahead(said)
+        me = self._rollouts.standing(model) if self._rollouts else Standing()
+        decision, ahead = decide(said, me), version_ahead(said, me)
+        if self._rollouts and said[0].rollout is not UNREAD:
+            pin = next((each.pin for each in said if isinstance(each.pin, Directive)), None)
+            self._rollouts.saw(model, Followed(said[0].seen, said[0].part(me), pin, self._leader))
         if decision and decision != self._decided.get(model):
             self._decided[model] = decision
             for source in self.sources:
                 source.decides.discard(model)
             self.sources[decision.source].decides.add(model)
-            self._on_intent(model, decision.directive)
+            self._callbacks.on_intent(model, decision.directive)
         if ahead != self._ahead.get(model):
             self._ahead.pop(model, None)
             if ahead:
                 self._ahead[model] = ahead
-            self._on_preload(model, ahead)
+            self._callbacks.on_preload(model, ahead)
+
+    def _entry(self, source: WatchedSource, entry: Entry) -> None:
+        if entry.key == COORDINATOR_KEY:
+            self._leader = "" if entry.value is None else entry.created
+            for model in self._before:
+                self.decide(model)
+            return
+        is_rollout = entry.key in self._rollout_keys
+        model = (self._rollout_keys if is_rollout else self._models)[entry.key]
+        try:
+            said = self._with_rollout if is_rollout else self._with_intent
+            source.said[model] = said(model, source, entry)
+        except (DirectiveError, RolloutError) as e:
+            why = f"{e} ({source.source.url})" if source.number else str(e)
+            self._callbacks.on_invalid(model, entry.key, clean(why))
+            return
+        self.decide(model)
+
+    def _with_intent(self, model: str, source: WatchedSource, entry: Entry) -> Said:
+        """What the source has said with this. Raises DirectiveError."""
+        directive = None
+        if entry.value is not None:
+            directive = decode_directive(entry.key, entry.value, f"{entry.revision}{_suffix(source)}")
+        before = self._before[model]
+        if before and not _is_of(before, entry.key, source):
+            before = None
+        is_pin = entry.key in self._pins
+        said = heard(source.said[model], is_pin, directive, before)
+        return said if is_pin else replace(said, revision=_plain(entry.revision))
+
+    def _with_rollout(self, model: str, source: WatchedSource, entry: Entry) -> Said:
+        """The same. Raises RolloutError."""
+        seen = None
+        if entry.value is not None:
+            seen = SeenRollout(decode_rollout(entry.key, entry.value), _plain(entry.revision))
+        return replace(source.said[model], rollout=seen, given_up=False)
+
+    def _give_up(self) -> None:
+        """Sources that have said nothing since the start hold up the others no longer."""
+        for source in self.sources:
+            if source.is_silent:
+                why = source.connection.why
+                log.warning("source.given_up", intent_source=source.source.url, why=why)
+                source.give_up()
+        for model in self._before:
+            self.decide(model)
+
+
+def _plain(revision: str) -> str:
+    """As transactions take it, and documents name it: what follows tells that a restored cluster has it written anew
+    (intent/etcd_watch.py)."""
+    return revision.partition(" ")[0]
 
 
 def _suffix(source: WatchedSource) -> str:

@@ -14,13 +14,15 @@ class FrameTally:
 
     def __init__(self) -> None:
         self.results = 0
+        self.boxes = 0  # found in them
         self.dropped: dict[str, int] = {}  # frames without a result, by reason
         self._last: dict[str, float] = {}  # when each pipeline had its last result, monotonic seconds
         self._windows: list[FrameWindow] = []
 
-    def result(self, pipeline: str, now: float) -> None:
-        """A frame of the pipeline has a result, at `now` (monotonic seconds)."""
+    def result(self, pipeline: str, now: float, boxes: int = 0) -> None:
+        """A frame of the pipeline has a result, with so many boxes, at `now` (monotonic seconds)."""
         self.results += 1
+        self.boxes += boxes
         if self._windows and (last := self._last.get(pipeline)) is not None:
             for window in self._windows:
                 window.gap(now - last)

@@ -6,6 +6,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable
+from itertools import islice
 
 from edgeagent.config import PipelineConfig
 from edgeagent.core.quantiles import quantile
@@ -83,9 +84,11 @@ class Pipeline:
             self._router.remove(self.route)
         await self.sinks.close()
 
-    def latency_quantiles(self, *shares: float) -> list[float | None]:
-        """Seconds from capture to result that these shares of the last frames didn't exceed; None before the first."""
-        ordered = sorted(self._latencies)
+    def latency_quantiles(self, *shares: float, of: int = _LATENCIES) -> list[float | None]:
+        """Seconds from capture to result that these shares of the last frames, `of` at most, didn't exceed; None
+        before the first."""
+        last = islice(reversed(self._latencies), of)
+        ordered = sorted(last)
         return [quantile(ordered, share) if ordered else None for share in shares]
 
     def _captured(self, frame: Frame) -> None:
@@ -95,7 +98,7 @@ class Pipeline:
         name, metrics = self.config.name, self._metrics
         self.results += 1
         self.last_result = time.monotonic()
-        self._router.tally.result(name, self.last_result)
+        self._router.tally.result(name, self.last_result, len(record.boxes))
         self._latencies.append(timing.total)
         metrics.frame(name, record.version)
         if record.boxes:

@@ -6,8 +6,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from edgeagent.core.entry import entry_terms
-from edgeagent.core.goal import goal, rejection_of
-from edgeagent.core.lifecycle import Stage
+from edgeagent.core.fleet_phase import RolloutView
+from edgeagent.core.goal import goal, rejections_in_force, state_name
 from edgeagent.core.preloaded import PreloadState
 from edgeagent.core.probation import keeps_failing
 from edgeagent.core.probation_watch import lacks, lacks_past
@@ -16,6 +16,7 @@ from edgeagent.core.sentinel import SentinelState
 from edgeagent.core.shadow import waits_for
 from edgeagent.core.state import Candidate, Override, Shadow, State
 from edgeagent.serving.engine_process import Engine
+from edgeagent.status.rollout_schema import RolloutStatus
 from edgeagent.status.schema import (
     ActiveEngine,
     CandidateStatus,
@@ -35,9 +36,13 @@ from edgeagent.update.updater import Updater
 
 
 def model_status(
-    updater: Updater, sentinel: GoldenSentinel | None = None, withdrawn: str = ""
+    updater: Updater,
+    sentinel: GoldenSentinel | None = None,
+    withdrawn: str = "",
+    rollout: RolloutView | None = None,
 ) -> ModelStatus:
-    """What should serve, what does, what waits, and why. withdrawn: why what serves was, "" while that isn't known."""
+    """What should serve, what does, what waits, and why. withdrawn: why what serves was, "" while that isn't known;
+    rollout: in force."""
     s = updater.state
     wanted = g.directive if (g := goal(s)) else s.directive
     engine, standby = updater.slot.engine, updater.standby
@@ -56,12 +61,28 @@ def model_status(
         previous=[r for r in s.stable_versions if r != s.active],
         rejected=[
             RejectedVersion(version=r.version, digest=r.digest, stage=r.stage, why=r.why)
-            for r in s.rejections
+            for r in rejections_in_force(s)
             if r.version
         ],
         last_error=s.last_error or None,
         failing=failing(updater) or None,
         sentinel=_sentinel(sentinel.state) if sentinel else None,
+        rollout=_rollout(rollout) if rollout else None,
+    )
+
+
+def _rollout(seen: RolloutView) -> RolloutStatus:
+    rollout = seen.rollout
+    return RolloutStatus(
+        id=rollout.id,
+        version=rollout.plan.version,
+        status=rollout.status,
+        wave=rollout.wave,
+        is_in=seen.is_in,
+        phase=seen.phase,
+        why=seen.why or None,
+        leader=seen.led,
+        orphaned=seen.orphaned,
     )
 
 
@@ -173,15 +194,3 @@ def _loaded(engine: Engine) -> LoadedEngine:
         tuning=artifact.tuning,
         tried=[replace(trial, ms=trial.ms and round(trial.ms, 2)) for trial in artifact.trials],
     )
-
-
-def state_name(s: State) -> str:
-    """Where the model stands, in the words of the lifecycle."""
-    if s.candidate:
-        return s.candidate.stage.value
-    wanted = goal(s)
-    if wanted and rejection_of(s, wanted):
-        return Stage.REJECTED.value
-    if s.active is None:
-        return Stage.ASPIRED.value
-    return s.stage.value

@@ -4,11 +4,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
+from edgeagent.core.fleet_phase import RolloutView
+from edgeagent.core.goal import state_name
 from edgeagent.observe.metrics import Metrics
+from edgeagent.observe.rollout_metrics import RolloutMetrics
 from edgeagent.serving.pipeline import Pipeline
-from edgeagent.status.model_status import failing, model_status, state_name
+from edgeagent.status.model_status import failing, model_status
 from edgeagent.status.pipeline_status import pipeline_status
 from edgeagent.status.schema import ModelStatus, PipelineStatus, WorkerStatus
 from edgeagent.update.picture_writer import PictureWriter
@@ -34,13 +37,16 @@ class NodeStatus:
         self._pictures = pictures
         self.sentinels: Mapping[str, GoldenSentinel] = {}
         self.withdrawals: WithdrawalWatch | None = None
+        self.rollout_of: Callable[[str], RolloutView | None] = lambda model: None
+        self._rollout_metrics = RolloutMetrics(metrics.registry)
         self._shown_models: set[tuple[str, str, str, str, str]] = set()
         self._last_look: dict[str, tuple[int, int]] = {}
 
     def models(self) -> dict[str, ModelStatus]:
         """Each model's part of `/api/status`."""
         return {
-            m: model_status(u, self.sentinels.get(m), self._withdrawn(m)) for m, u in self._updaters.items()
+            m: model_status(u, self.sentinels.get(m), self._withdrawn(m), self.rollout_of(m))
+            for m, u in self._updaters.items()
         }
 
     def _withdrawn(self, model: str) -> str:
@@ -97,6 +103,7 @@ class NodeStatus:
             self._metrics.worker_memory(kind, count)
         for name, pipeline in self._pipelines.items():
             self._metrics.pipeline_up(name, pipeline.capture.source.state == "running")
+        self._rollout_metrics.show({model: self.rollout_of(model) for model in self._updaters})
         models = {
             (model, engine.ref.version, engine.ref.digest, engine.name, role)
             for model, u in self._updaters.items()

@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 from typing import Annotated, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
 from edgeagent.core.gating import GateResult
 from edgeagent.core.pairs import PairSummary
@@ -20,22 +20,12 @@ from edgeagent.core.receipts import ChainReport
 from edgeagent.core.state import VersionRef
 from edgeagent.core.tuning import Trial
 from edgeagent.observe.audit import AuditRecord
+from edgeagent.status.part import StatusPart
+from edgeagent.status.rollout_schema import RolloutStatus
 
 T = TypeVar("T")
 _Sometimes = Annotated[T | None, Field(exclude_if=lambda value: value is None)]
 """A field that is left out where it doesn't apply, rather than null."""
-
-
-class StatusPart(BaseModel):
-    """One object of the status."""
-
-    model_config = ConfigDict(
-        frozen=True,
-        extra="ignore",
-        use_attribute_docstrings=True,
-        json_schema_serialization_defaults_required=True,
-        protected_namespaces=(),  # `model_store` is a name like others
-    )
 
 
 class ConfigStoreStatus(StatusPart):
@@ -85,7 +75,7 @@ class ActiveEngine(LoadedEngine):
 
     epoch: int
     """Grows by one at each swap on this node, also over restarts."""
-    gates: list[GateResult] = []
+    gates: list[GateResult] = Field(default=[])
     """What the gates found when it passed them."""
     withdrawn: str | None = None
     """Why it was withdrawn in the model store, and by whom, as far as that was seen; it goes on."""
@@ -173,7 +163,7 @@ class CandidateStatus(StatusPart):
     trial: _Sometimes[str] = None
     """The way to run it that is being measured."""
     fetch: _Sometimes[FetchProgress] = None
-    gates: list[GateResult] = []
+    gates: list[GateResult] = Field(default=[])
     """What the gates have found so far."""
     shadow: _Sometimes[ShadowStatus] = None
 
@@ -229,7 +219,7 @@ class ModelStatus(StatusPart):
     preload: PreloadStatus | None = None
     """The version that is made ready ahead."""
     probation: ProbationStatus | None = None
-    draining: list[VersionRef] = []
+    draining: list[VersionRef] = Field(default=[])
     """Engines that were swapped out and finish the frames that they have."""
     previous: list[VersionRef]
     """Versions that became stable here, oldest first, without the active one."""
@@ -239,6 +229,8 @@ class ModelStatus(StatusPart):
     """Why the version that serves keeps failing, while it does."""
     sentinel: SentinelStatus | None = None
     """Whether this machine still gives the results that it gave; null while nobody looks."""
+    rollout: RolloutStatus | None = None
+    """The roll-out in force, whether the node is in or not; null while there is none."""
 
 
 class LatencyStatus(StatusPart):
@@ -271,7 +263,7 @@ class SinksStatus(StatusPart):
     behind: bool
     errors: dict[str, str]
     """Why a sink can't be written now, by its name."""
-    each: list[SinkStatus] = []
+    each: list[SinkStatus] = Field(default=[])
     """Each by itself."""
 
 
@@ -322,7 +314,7 @@ class Status(StatusPart):
     pid: int
     started: float
     config_store: ConfigStoreStatus
-    intent_sources: list[IntentSourceStatus] = []
+    intent_sources: list[IntentSourceStatus] = Field(default=[])
     """All of them, in the order in which they decide; the first is the config store."""
     model_store: ModelStoreStatus
     models: dict[str, ModelStatus]

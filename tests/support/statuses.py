@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from edgeagent.core.state import VersionRef
 from edgeagent.core.tuning import Parity, Trial
+from edgeagent.status.rollout_schema import RolloutStatus
 from edgeagent.status.schema import (
     ActiveEngine,
     CandidateStatus,
@@ -74,6 +75,17 @@ def a_model() -> ModelStatus:
         ],
         last_error="disk full",
         failing="v1 keeps failing: NaN; there is no version before it on this node",
+        rollout=RolloutStatus(
+            id="r7",
+            version="v4",
+            status="rolling",
+            wave=1,
+            is_in=True,
+            phase="begun",
+            why=None,
+            leader=True,
+            orphaned=False,
+        ),
     )
 
 

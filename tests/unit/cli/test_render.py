@@ -6,6 +6,7 @@ from __future__ import annotations
 import io
 import json
 import sys
+from typing import Any
 
 import pytest
 
@@ -55,6 +56,7 @@ def test_the_status_says_what_matters(capsys: pytest.CaptureFixture[str]) -> Non
         "v2 (@stable)",
         "v1 serves, and was withdrawn: finds no dents (eve)",
         "v1 keeps failing: NaN; there is no version before it",
+        "roll-out r7 of v4 is rolling, wave 2; this node: begun",
         "last error: disk full",
         "30.0",
         "9.5",
@@ -62,6 +64,26 @@ def test_the_status_says_what_matters(capsys: pytest.CaptureFixture[str]) -> Non
     ):
         assert text in out
     assert "\x1b" not in out
+
+
+@pytest.mark.parametrize(
+    ("given", "line"),
+    [
+        ({"phase": "", "is_in": False, "wave": -1}, "is rolling; this node: not in yet"),
+        ({"phase": ""}, "is rolling, wave 2; this node: nothing to do"),
+        ({"phase": "rolled_back", "why": "crashed"}, "wave 2; this node: rolled back: crashed"),
+        ({"orphaned": True, "leader": False}, "this node: begun; NO COORDINATOR LEADS IT"),
+    ],
+)
+def test_what_the_node_does_in_a_roll_out(
+    given: dict[str, Any], line: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """In one line, with the reason."""
+    model = a_model()
+    assert model.rollout
+    model = model.model_copy(update={"rollout": model.rollout.model_copy(update=given)})
+    show_status(a_status().model_copy(update={"models": {"yolo": model}}))
+    assert line in capsys.readouterr().out
 
 
 def test_a_version_that_is_yet_to_be_tuned_is_said_to_be(capsys: pytest.CaptureFixture[str]) -> None:

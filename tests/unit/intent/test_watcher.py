@@ -5,15 +5,43 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from edgeagent.core.directive import Directive
+from edgeagent.core.following import Followed, Part, Standing
+from edgeagent.core.rollout import COORDINATOR_KEY, Status, rollout_directive, rollout_key
+from edgeagent.core.rollout_document import encode_rollout
 from edgeagent.intent.port import ABSENT, Connection, Entry, OnConnection, OnEntry, Watch
-from edgeagent.intent.watcher import IntentWatcher
+from edgeagent.intent.watcher import Callbacks, IntentWatcher, Rollouts
+from tests.support.rollout_seen import a_rollout
 
 CURRENT = "/models/yolo/current"
+ROLLOUT = rollout_key("yolo")
+ROLLED = f"{ROLLOUT}@r1"
 PIN = "/models/yolo/pins/n1"
+
+
+def document(status: Status = Status.ROLLING, **fields: Any) -> bytes:
+    """The value of the roll-out's key."""
+    return encode_rollout(a_rollout(status, **fields))
+
+
+class FakeFollower:
+    """A node that may begin whenever it is said so; it takes up what it is told."""
+
+    def __init__(self) -> None:
+        self.me = Standing("yolo", "n1")
+        self.seen: list[Followed] = []
+        self.decide: Callable[[str], None] = lambda model: None
+
+    def standing(self, model: str) -> Standing:
+        return self.me
+
+    def saw(self, model: str, followed: Followed) -> None:
+        self.seen.append(followed)
 
 
 class FakeSource:
@@ -24,12 +52,18 @@ class FakeSource:
         self.closed = False
 
     def watch(self, keys: Sequence[str], on_entry: OnEntry, on_connection: OnConnection) -> Watch:
-        assert list(keys) == [PIN, CURRENT]
+        self.keys = list(keys)
         self.on_entry, self.on_connection = on_entry, on_connection
         return self
 
     def close(self) -> None:
         self.closed = True
+
+    def tell(self, key: str, value: str | bytes | None, revision: str = "7") -> None:
+        """One key as it stands."""
+        encoded = value.encode() if isinstance(value, str) else value
+        there = value is not None
+        self.on_entry(Entry(key, encoded, revision if there else ABSENT, "3" if there else ""))
 
     def say(self, revision: int, *, pin: str | None = None, current: str | None = None) -> None:
         """Both keys as they stand: connected."""
@@ -41,27 +75,45 @@ class FakeSource:
 class Bench:
     """A watcher of two sources, and what it said."""
 
-    def __init__(self, patience_s: float = 60.0, before: Directive | None = None) -> None:
+    def __init__(
+        self,
+        patience_s: float = 60.0,
+        before: Directive | None = None,
+        rollouts: Rollouts | None = None,
+    ) -> None:
         self.first, self.second = FakeSource("etcd://a:1"), FakeSource("kafka://b:2/t")
-        self.intents: list[tuple[str, str]] = []
+        self.directives: list[Directive] = []
         self.invalid: list[str] = []
         self.ahead: list[str | None] = []
         self.watcher = IntentWatcher(
             [self.first, self.second],
             "n1",
             {"yolo": before},
-            lambda model, directive: self.intents.append((directive.version, directive.intent_id)),
-            lambda model, directive: self.ahead.append(directive and directive.version),
-            lambda model, key, why: self.invalid.append(why),
+            Callbacks(
+                lambda model, directive: self.directives.append(directive),
+                lambda model, directive: self.ahead.append(directive and directive.version),
+                lambda model, key, why: self.invalid.append(why),
+            ),
             patience_s=patience_s,
+            rollouts=rollouts,
         )
         self.watcher.start()
+
+    @property
+    def intents(self) -> list[tuple[str, str]]:
+        """Version and identity of what was intended so far."""
+        return [(d.version, d.intent_id) for d in self.directives]
 
     async def versions(self) -> list[str]:
         """The versions that were intended so far."""
         for _ in range(5):
             await asyncio.sleep(0)
         return [version for version, _ in self.intents]
+
+    async def told(self) -> str:
+        """The intent that was told last."""
+        await self.versions()
+        return self.intents[-1][1] if self.intents else ""
 
     def decides(self) -> list[set[str]]:
         """The models that each source decides."""
@@ -161,7 +213,7 @@ async def test_a_value_that_cant_be_decoded_lets_nobody_else_decide() -> None:
 def test_a_source_is_closed_also_when_it_was_never_watched() -> None:
     """A start that failed half-way."""
     source = FakeSource("etcd://a:1")
-    watcher = IntentWatcher([source], "n1", {"yolo": None}, lambda *_: None, lambda *_: None, lambda *_: None)
+    watcher = IntentWatcher([source], "n1", {"yolo": None}, Callbacks(*[lambda *_: None] * 3))
     asyncio.run(watcher.stop())
     assert source.closed
     with pytest.raises(AttributeError):
@@ -223,3 +275,133 @@ async def test_after_a_start_what_was_saved_of_that_key_stands() -> None:
         assert await bench.versions() == (["v1"] if stands else ["v0"])
         assert bench.ahead == ["v2"]
         await bench.watcher.stop()
+
+
+# -- roll-outs ---------------------------------------------------------------------------------------
+
+
+@on_loop
+async def test_only_who_follows_roll_outs_reads_them() -> None:
+    """And only those of the first source; `current` is told before a roll-out that builds on it."""
+    bench = Bench()
+    assert bench.first.keys == bench.second.keys == [PIN, CURRENT]
+    following = Bench(rollouts=FakeFollower())
+    assert following.first.keys == [PIN, CURRENT, ROLLOUT, COORDINATOR_KEY]
+    assert following.second.keys == [PIN, CURRENT]
+
+
+@on_loop
+async def test_a_roll_out_from_its_start_to_its_end() -> None:
+    """Nothing counts before it is known whether there is one; then `current`, until the node may begin."""
+    node = FakeFollower()
+    bench = Bench(rollouts=node)
+    bench.second.say(1)
+    bench.first.say(5, current="v1")
+    assert await bench.told() == ""
+    bench.first.tell(ROLLOUT, document(), "7")
+    assert await bench.told() == f"{CURRENT}@5"
+    assert (node.seen[-1].part, node.seen[-1].leader) == (Part.WAITS, None)
+    bench.first.tell(COORDINATOR_KEY, "{}")
+    await bench.versions()
+    assert (node.seen[-1].part, node.seen[-1].leader) == (Part.WAITS, "3")
+    node.me = replace(node.me, granted="7")
+    node.decide("yolo")
+    assert await bench.told() == ROLLED
+    node.me = replace(node.me, granted="", directive=rollout_directive("yolo", a_rollout()))
+    bench.first.tell(COORDINATOR_KEY, None)
+    bench.first.tell(ROLLOUT, document(Status.BAKING), "8")
+    assert await bench.told() == ROLLED
+    assert (node.seen[-1].part, node.seen[-1].leader) == (Part.FOLLOWS, "")
+    bench.first.tell(CURRENT, "v2", "9")  # done: in one step, and told one after the other
+    bench.first.tell(ROLLOUT, None)
+    assert await bench.told() == f"{CURRENT}@9"
+    assert [version for version, _ in bench.intents] == ["v1", "v2", "v2"]
+
+
+@on_loop
+async def test_a_broken_document_changes_nothing() -> None:
+    """It is said once which key, and what is wrong; what was followed before stays, and `current` still wins."""
+    node = FakeFollower()
+    node.me = replace(node.me, directive=rollout_directive("yolo", a_rollout()))
+    bench = Bench(rollouts=node)
+    bench.second.say(1)
+    bench.first.say(5, current="v1")
+    bench.first.tell(ROLLOUT, document())
+    assert await bench.told() == ROLLED
+    for broken in (b"{", b"\xff", b"[]", b'{"id": "r1"}', document().replace(b'"rolling"', b'"rollin"')):
+        bench.first.tell(ROLLOUT, broken, "8")
+    assert await bench.told() == ROLLED
+    assert len(bench.intents) == 1
+    assert len(bench.invalid) == 5
+    assert all(ROLLOUT in why for why in bench.invalid)
+    bench.first.tell(CURRENT, "v3", "9")
+    assert await bench.told() == f"{CURRENT}@9"
+
+
+@on_loop
+async def test_a_document_that_is_broken_from_the_start_lets_nobody_decide() -> None:
+    """As a broken pin does: what serves stays."""
+    bench = Bench(rollouts=FakeFollower())
+    bench.second.say(1, current="k1")
+    bench.first.say(5, current="v1")
+    bench.first.tell(ROLLOUT, b"{")
+    assert await bench.told() == ""
+    bench.first.tell(ROLLOUT, None)
+    assert await bench.told() == f"{CURRENT}@5"
+
+
+@on_loop
+async def test_what_came_back_stays_the_same_intent() -> None:
+    """The document of an aborted roll-out goes with the next one, whose first wave isn't open yet."""
+    node = FakeFollower()
+    node.me = replace(node.me, directive=rollout_directive("yolo", a_rollout()))
+    bench = Bench(rollouts=node)
+    bench.second.say(1)
+    bench.first.say(5, current="v1")
+    bench.first.tell(ROLLOUT, document(Status.ABORTING), "8")
+    await bench.versions()
+    assert [(d.version, d.returns) for d in bench.directives] == [("v1", True)]
+    node.me = replace(node.me, directive=bench.directives[0])
+    bench.first.tell(ROLLOUT, document(Status.ABORTED, why="v2 crashed"), "9")
+    bench.first.tell(ROLLOUT, document(Status.PLANNED, id="r2", wave=-1, open_below=0), "10")
+    await bench.versions()
+    assert len(bench.directives) == 1
+
+
+@on_loop
+async def test_a_pin_is_told_to_who_follows() -> None:
+    """Of whichever source; it counts instead of the roll-out."""
+    node = FakeFollower()
+    bench = Bench(rollouts=node)
+    bench.first.say(5, current="v1")
+    bench.first.tell(ROLLOUT, document())
+    bench.second.say(1, pin="p1")
+    assert (await bench.versions())[-1:] == ["p1"]
+    pin = node.seen[-1].pin
+    assert pin
+    assert pin.version == "p1"
+
+
+@on_loop
+async def test_a_document_that_a_restored_cluster_has_written_anew_is_the_same() -> None:
+    """It is told twice, the first time under a number that no transaction takes."""
+    node = FakeFollower()
+    bench = Bench(rollouts=node)
+    bench.first.say(5, current="v1")
+    bench.first.tell(ROLLOUT, document(), "7 (restored)")
+    await bench.versions()
+    assert node.seen[-1].seen
+    assert node.seen[-1].seen.revision == "7"
+
+
+@on_loop
+async def test_a_first_source_that_was_given_up_holds_nobody_up_with_its_roll_outs() -> None:
+    """When it speaks up, all three keys are awaited."""
+    bench = Bench(patience_s=0.0, rollouts=FakeFollower())
+    bench.second.say(1, current="k1")
+    while not bench.intents:
+        await asyncio.sleep(0)
+    bench.first.say(2, current="e2")
+    assert (await bench.versions())[-1] == "k1"
+    bench.first.tell(ROLLOUT, None)
+    assert (await bench.versions())[-1] == "e2"

@@ -44,7 +44,7 @@ def rows_after(line: str) -> dict[str, str]:
 def fields(kind: type) -> dict[str, Any]:
     """The fields of a model or a dataclass, with their types."""
     if issubclass(kind, BaseModel):
-        return {name: f.annotation for name, f in kind.model_fields.items()}
+        return {f.serialization_alias or name: f.annotation for name, f in kind.model_fields.items()}
     hints = get_type_hints(kind)
     return {f.name: hints[f.name] for f in dataclasses.fields(kind)}
 

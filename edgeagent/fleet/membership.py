@@ -1,0 +1,108 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""A node among others: its presence, the roll-outs that it follows and its reports, through one connection."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+
+from edgeagent.config import Config
+from edgeagent.core.fleet_phase import RolloutView, pairs_of, report_of, view_of
+from edgeagent.core.fleet_report import Report
+from edgeagent.core.pairs import PairSummary
+from edgeagent.core.state import VersionRef
+from edgeagent.fleet.figures import LineFigures
+from edgeagent.fleet.follower import Follower
+from edgeagent.fleet.presence import Announcer, Summary
+from edgeagent.fleet.reports import Reports
+from edgeagent.intent.port import KeyValueStore
+from edgeagent.intent.watcher import IntentWatcher
+from edgeagent.observe.bus import Bus
+from edgeagent.serving.pipeline import Pipeline
+from edgeagent.update.updater import Updater
+
+LOOK_S = 1.0
+
+
+@dataclass(frozen=True)
+class Lines:
+    """What the node says something of."""
+
+    updaters: Mapping[str, Updater]
+    pipelines: Mapping[str, Pipeline]
+
+
+class Membership:
+    """Everything happens on the event loop's thread, but for the calls of the store, which is closed with it."""
+
+    def __init__(
+        self,
+        store: KeyValueStore,
+        config: Config,
+        lines: Lines,
+        describe: Callable[[], Summary],
+        bus: Bus,
+        *,
+        instance: str,
+    ) -> None:
+        """describe: the value of the presence key, with the `instance`, of this process, in it. To be built before
+        anything serves, so that no swap is missed."""
+        node, updaters = config.node, lines.updaters
+        self.follower = Follower(node.id, node.labels, lambda model: updaters[model].state, store)
+        self._announcer = Announcer(store, node.id, describe, bus, instance=instance)
+        self._reports = Reports(store, node.id, list(updaters), self._report)
+        self._labels = node.labels
+        self._updaters = updaters
+        self._figures = {
+            model: LineFigures(updater, [p for p in lines.pipelines.values() if p.config.model == model], bus)
+            for model, updater in updaters.items()
+        }
+        self._pairs: dict[str, dict[VersionRef, PairSummary]] = {}
+
+    def tasks(self, watcher: IntentWatcher) -> list[Callable[[], Awaitable[None]]]:
+        """What is to run for ever."""
+
+        def connected() -> bool:
+            return watcher.connection.connected
+
+        return [
+            partial(self._look, connected),
+            lambda: self._announcer.run(connected),
+            lambda: self._reports.run(lambda: connected() and self._announcer.is_there),
+        ]
+
+    @property
+    def conflict(self) -> str:
+        """What is wrong with this node's id; "" for nothing."""
+        return self._announcer.conflict
+
+    def rollout(self, model: str) -> RolloutView | None:
+        """The roll-out of a model, as the status shows it; None while there is none."""
+        followed = self.follower.followed.get(model)
+        if followed is None:
+            return None
+        state, waits = self._updaters[model].state, self.follower.waits(model)
+        view = view_of(state, followed, self.follower.standing(model), waits)
+        return view and replace(view, orphaned=self.follower.is_orphaned(model))
+
+    async def _look(self, connected: Callable[[], bool]) -> None:
+        while True:
+            self.follower.look(time.monotonic(), connected())
+            await asyncio.sleep(LOOK_S)
+
+    async def close(self) -> None:
+        """Nothing is written any more; the presence vanishes with its lease."""
+        await self.follower.close()
+        await asyncio.to_thread(self._announcer.close)
+
+    def _report(self, model: str) -> Report | None:
+        followed, state = self.follower.followed.get(model), self._updaters[model].state
+        self._pairs[model] = pairs = pairs_of(state, self._pairs.get(model, {}))
+        if followed is None:
+            return None
+        figures, waits = self._figures[model].now(), self.follower.waits(model)
+        ahead = self._updaters[model].preload_state
+        return replace(report_of(state, followed, figures, pairs, ahead, waits), labels=self._labels)

@@ -1,0 +1,220 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""When a node writes what it has done."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from functools import partial
+from typing import Any, cast
+
+import pytest
+from structlog.testing import capture_logs
+
+from edgeagent.core.fleet_report import Phase, Report, decode_report, encode_report, report_key
+from edgeagent.core.write_pace import BURST
+from edgeagent.errors import UnavailableError
+from edgeagent.fleet import reports
+from edgeagent.fleet.reports import Reports
+from edgeagent.intent.port import ABSENT, Entry
+
+KEY = report_key("n1", "yolo")
+PATIENCE_S = 30.0
+
+
+class PaperStore:
+    """One key, and all that was written into it. failures: so many calls fail first."""
+
+    def __init__(self) -> None:
+        self.value: bytes | None = None
+        self.written: list[Report] = []
+        self.read = 0
+        self.failures = 0
+
+    def get(self, key: str) -> Entry:
+        assert key == KEY
+        self.read += 1
+        self._fail()
+        return Entry(key, self.value, "1" if self.value else ABSENT)
+
+    def put(self, key: str, value: bytes) -> None:
+        assert key == KEY
+        self._fail()
+        self.value = value
+        self.written.append(decode_report(key, value))
+
+    def _fail(self) -> None:
+        if self.failures:
+            self.failures -= 1
+            raise UnavailableError("config store", "away", "wait")
+
+
+class Scene:
+    """A node with one model, of which the test says what there is to report."""
+
+    def __init__(self, value: bytes | None = None) -> None:
+        self.store = PaperStore()
+        self.store.value = value
+        self.report: Report | None = Report(version="v1", digest="d1", state="STABLE")
+        self.may_write = True
+        self.looks = 0
+
+    def describe(self, model: str) -> Report | None:
+        assert model == "yolo"
+        self.looks += 1
+        return self.report
+
+    def says(self, **fields: Any) -> None:
+        """Something else is to be reported."""
+        assert self.report
+        self.report = replace(self.report, **fields)
+
+    def has_said(self, phase: Phase) -> bool:
+        """Whether the last that was written is of this phase."""
+        return self.store.written[-1].phase is phase
+
+    async def until(self, fulfilled: Callable[[], bool]) -> None:
+        while not fulfilled():
+            await asyncio.sleep(0.001)
+
+    async def has_looked(self) -> None:
+        """Until it has had the chance to write what it found."""
+        looks = self.looks + 3
+        await self.until(lambda: self.looks >= looks)
+
+
+def run(scene: Scene, scenario: Callable[[], Awaitable[None]]) -> None:
+    """The scenario beside the node's reports."""
+
+    async def main() -> None:
+        telling = Reports(cast("Any", scene.store), "n1", ["yolo"], scene.describe)
+        task = asyncio.create_task(telling.run(lambda: scene.may_write))
+        try:
+            async with asyncio.timeout(PATIENCE_S):
+                await scenario()
+        finally:
+            task.cancel()
+
+    asyncio.run(main())
+
+
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It looks all the time, and waits for nothing."""
+    for name, value in (("LOOK_S", 0.001), ("SPREAD_S", 0.0), ("AGAIN_S", (0.001, 0.001))):
+        monkeypatch.setattr(reports, name, value)
+
+
+def test_it_writes_what_has_changed() -> None:
+    """And nothing when nothing has."""
+    scene = Scene()
+
+    async def scenario() -> None:
+        await scene.until(lambda: len(scene.store.written) == 1)
+        await scene.has_looked()
+        assert len(scene.store.written) == 1
+        scene.says(version="v2", digest="d2")
+        await scene.until(lambda: len(scene.store.written) == 2)
+        assert [r.version for r in scene.store.written] == ["v1", "v2"]
+
+    run(scene, scenario)
+
+
+def test_a_phase_is_written_at_once_and_the_rest_is_paced() -> None:
+    """A figure that jumps up and down fills no store; a roll-out waits for no such figure."""
+    scene = Scene()
+
+    async def scenario() -> None:
+        for n in range(2 * BURST):
+            scene.says(boxes=float(n % 2 + 1))
+            await scene.has_looked()
+        assert len(scene.store.written) <= BURST
+        for n, phase in enumerate((Phase.WAITING, Phase.BEGUN, Phase.SWAPPED, Phase.STABLE)):
+            scene.says(rollout="r1", phase=phase)
+            await scene.until(partial(scene.has_said, phase))
+            assert len(scene.store.written) <= BURST + n + 1
+
+    run(scene, scenario)
+
+
+def test_nothing_is_written_before_the_node_is_there() -> None:
+    """A report without a presence is that of a node that is gone; nor is anything said that isn't known yet."""
+    scene = Scene()
+    scene.may_write = False
+
+    async def scenario() -> None:
+        await asyncio.sleep(0.05)
+        assert (scene.store.read, scene.looks) == (0, 0)
+        scene.report, scene.may_write = None, True
+        await scene.has_looked()
+        assert (scene.store.read, scene.store.written) == (0, [])
+        scene.report = Report(version="v1")
+        await scene.until(lambda: bool(scene.store.written))
+
+    run(scene, scenario)
+
+
+def test_after_an_outage_it_looks_what_stands_there() -> None:
+    """The store may have been restored; what is right isn't written again."""
+    scene = Scene()
+
+    async def outage() -> None:
+        scene.may_write = False
+        await asyncio.sleep(0.02)
+        read = scene.store.read
+        scene.may_write = True
+        await scene.until(lambda: scene.store.read > read)
+        await scene.has_looked()
+
+    async def scenario() -> None:
+        await scene.until(lambda: bool(scene.store.written))
+        await outage()
+        assert len(scene.store.written) == 1
+        scene.store.value = None
+        await outage()
+        assert len(scene.store.written) == 2
+
+    run(scene, scenario)
+
+
+@pytest.mark.parametrize("value", [b"{", b"\xff", b"[]", b"{}", b"x" * 5000])
+def test_whatever_stands_there_is_no_hindrance(value: bytes) -> None:
+    """Somebody wrote into the node's key."""
+    scene = Scene(value)
+
+    async def scenario() -> None:
+        await scene.until(lambda: bool(scene.store.written))
+        assert scene.store.written[-1].version == "v1"
+
+    run(scene, scenario)
+
+
+def test_a_restart_goes_on_with_what_was_said_of_the_version() -> None:
+    """But not of one that serves in its place meanwhile, and then again."""
+    scene = Scene(encode_report(Report(version="v1", digest="d1", frames=1024, objects=64, evidence=1.0)))
+
+    async def scenario() -> None:
+        scene.says(frames=600)
+        await scene.until(lambda: bool(scene.store.written))
+        assert (scene.store.written[-1].frames, scene.store.written[-1].objects) == (1536, 64)
+        scene.says(version="v2", digest="d2", frames=8)
+        await scene.until(lambda: scene.store.written[-1].version == "v2")
+        scene.says(version="v1", digest="d1", frames=8)
+        await scene.until(lambda: scene.store.written[-1].version == "v1")
+        assert (scene.store.written[-1].frames, scene.store.written[-1].objects) == (8, 0)
+
+    run(scene, scenario)
+
+
+def test_a_store_that_fails_is_tried_again_and_said_once() -> None:
+    """What couldn't be written is, as soon as it can be."""
+    scene = Scene()
+    scene.store.failures = 5
+
+    async def scenario() -> None:
+        with capture_logs() as logs:
+            await scene.until(lambda: bool(scene.store.written))
+        assert [line["event"] for line in logs] == ["report.failed"]
+
+    run(scene, scenario)
