@@ -15,8 +15,8 @@ _MAX_HOST = 200
 
 @dataclass(frozen=True)
 class Leader:
-    """A coordinator that leads. id: its own, made at random when it began; since: when it took the lead, Unix seconds,
-    by its own clock.
+    """A coordinator that leads. id: its own, made at random when it began; host: its machine, or the name that it was
+    given; since: when it took the lead, Unix seconds, by its own clock.
     """
 
     id: str

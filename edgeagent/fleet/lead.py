@@ -46,19 +46,26 @@ class _Held:
 class Lead:
     """Takes the lead when nobody has it, and keeps it. `run` on the event loop; the rest is for any thread.
 
-    The store isn't closed with it. ttl_s: for how long the lead of one that gives no sign any more lasts (seconds).
-    clock: monotonic, in seconds.
+    The store isn't closed with it. name: by which others know this one, "" for that of the machine. ttl_s: for how long
+    the lead of one that gives no sign any more lasts (seconds). clock: monotonic, in seconds.
     """
 
     def __init__(
-        self, store: KeyValueStore, *, ttl_s: float = TTL_S, clock: Callable[[], float] = time.monotonic
+        self,
+        store: KeyValueStore,
+        *,
+        name: str = "",
+        ttl_s: float = TTL_S,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        self.failure = ""
+        """Why it isn't known who leads, while that can't be asked."""
         self.leader: Leader | None = None
         """Who led when that was last read, this process or another; None for nobody, or somebody who doesn't say."""
         self._store = store
         self._ttl_s = ttl_s
         self._clock = clock
-        self._me = Leader(secrets.token_hex(8), socket.gethostname(), os.getpid(), 0.0)
+        self._me = Leader(secrets.token_hex(8), name or socket.gethostname(), os.getpid(), 0.0)
         self._lease: Lease | None = None
         self._held: _Held | None = None
         self._led_at: float | None = None  # when it was last known that somebody led
@@ -87,18 +94,17 @@ class Lead:
     async def run(self) -> None:
         """For ever. To be cancelled before `resign`."""
         backoff = Backoff(*_FAILED_S)
-        said = ""
         while True:
             try:
                 await asyncio.to_thread(self.look)
             except EdgeAgentError as e:
-                if str(e) != said:
+                if str(e) != self.failure:
                     log.warning("lead.failed", key=COORDINATOR_KEY, why=str(e))
-                said = str(e)
+                self.failure = str(e)
                 await asyncio.sleep(backoff.next_s())
                 continue
             backoff.reset()
-            said = ""
+            self.failure = ""
             step = self._ttl_s / _PER_TTL
             await asyncio.sleep(random.uniform(*((step / 2, step) if self._held else LOOK_S)))
 

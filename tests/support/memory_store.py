@@ -42,6 +42,7 @@ class MemoryStore:
     def __init__(self) -> None:
         self.now = 100.0
         self.away = False
+        self.closed = False
         self.transacting: Callable[[Mapping[str, bytes | None]], Outcome | None] = lambda writes: None
         self._revision = 0
         self._entries: dict[str, tuple[Entry, MemoryLease | None]] = {}
@@ -111,4 +112,4 @@ class MemoryStore:
         raise NotImplementedError
 
     def close(self) -> None:
-        pass
+        self.closed = True
