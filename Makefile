@@ -68,7 +68,7 @@ soak: setup etcd
 	$(BIN)/python -m bench.soak_kills
 	$(BIN)/python -m bench.soak_mutations
 	$(BIN)/python -m bench.soak_etcd
-	$(BIN)/pytest -m soak tests/oracle tests/e2e
+	$(BIN)/pytest -m soak tests/oracle tests/e2e tests/integration/test_coordinator.py
 	$(BIN)/pytest -m soak -s tests/integration/test_camera_soak.py
 
 faults: setup etcd

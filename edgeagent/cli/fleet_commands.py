@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
-"""Commands about all nodes at once: which there are, what they serve, and back to what they served."""
+"""Commands about all nodes at once: who leads them, which there are, what they serve, and back to what they served."""
 
 from __future__ import annotations
 
@@ -117,3 +117,34 @@ def restore(
             for start in starts:
                 begin_rollout(opened, start)
     show_restore(taken, found, pins, dry_run, as_json)
+
+
+@takes_groups
+def coordinate(
+    config: ConfigStore,
+    id: Annotated[
+        str, typer.Option(metavar="NAME", help="By which others know it; this machine's, if not given.")
+    ] = "",
+    resume_orphaned: Annotated[
+        bool,
+        typer.Option(help="Go on with roll-outs that nobody led for long; else they wait to be resumed."),
+    ] = False,
+    orphaned_after: Annotated[
+        float, typer.Option(metavar="SECONDS", min=0, help="From when on nobody has led one for long.")
+    ] = 60.0,
+    lease: Annotated[
+        float,
+        typer.Option(
+            metavar="SECONDS", min=2, max=3600, help="How long its lead lasts when it gives no sign any more."
+        ),
+    ] = 15.0,
+) -> None:
+    """Lead roll-outs while no other coordinator does, until SIGTERM or SIGINT."""
+    from edgeagent.coordinate import run_coordinator
+    from edgeagent.fleet.coordinator import Coordinator
+    from edgeagent.fleet.lead import Lead
+
+    opened = config.open()
+    lead = Lead(opened, name=id, ttl_s=lease)
+    coordinator = Coordinator(opened, lead, orphaned_s=None if resume_orphaned else orphaned_after)
+    raise typer.Exit(run_coordinator(coordinator, config.config_store))

@@ -133,6 +133,7 @@ for command in (
     node_commands.refuse,
     node_commands.status,
     node_commands.history,
+    fleet_commands.coordinate,
     fleet_commands.nodes,
     fleet_commands.snapshot,
     fleet_commands.restore,

@@ -17,6 +17,7 @@ RUN = """
 import asyncio, os, signal, sys, threading, time
 from pathlib import Path
 from edgeagent import run
+from edgeagent.observe import foreground
 import structlog
 
 class Node:
@@ -28,7 +29,7 @@ class Node:
     async def stop(self):
         {stop}
 
-run.Node, run.STOP_S = Node, {seconds}
+run.Node, foreground.STOP_S = Node, {seconds}
 sys.exit(run.run_node(Path(sys.argv[1])))
 """
 
@@ -70,7 +71,7 @@ def test_what_hangs_is_ended_by_the_kernel(tmp_path: Path, start: str, stop: str
 
 def test_who_asks_again_gives_it_no_more_time(tmp_path: Path) -> None:
     """Ctrl-C twice, or a service manager that is asked to stop it twice: the first one counts."""
-    again = "run.STOP_S = 6000; os.kill(os.getpid(), signal.SIGTERM); time.sleep(0.01)"
+    again = "foreground.STOP_S = 6000; os.kill(os.getpid(), signal.SIGTERM); time.sleep(0.01)"
     left = "assert 0 < signal.getitimer(signal.ITIMER_REAL)[0] <= 600"
     assert end_node(tmp_path, "pass", f"{again}; {left}", 600) == 0
 
