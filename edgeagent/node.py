@@ -33,6 +33,7 @@ from edgeagent.core.probation_count import ended_in_order
 from edgeagent.core.state import State, VersionRef
 from edgeagent.core.text import redact
 from edgeagent.errors import ConflictError, EdgeAgentError, NotFoundError, NotKeptError
+from edgeagent.fleet.coordination_metrics import CoordinationCollector
 from edgeagent.fleet.membership import Lines, Membership
 from edgeagent.fleet.presence import Summary
 from edgeagent.intent.url import find_adapter, open_source, open_store, open_writer
@@ -45,6 +46,7 @@ from edgeagent.observe.systemd import SystemdNotifier, watchdog_interval
 from edgeagent.runtimes.variants import stream_count
 from edgeagent.serving.engine_process import EngineSettings
 from edgeagent.serving.pipeline import Pipeline
+from edgeagent.status.fleet_status import fleet_status
 from edgeagent.status.history_check import anchors_of, history_check
 from edgeagent.status.intent_status import config_store_status, source_statuses
 from edgeagent.status.model_status import model_status
@@ -135,6 +137,8 @@ class Node:
                 store, self.config, lines, self._presence, self.bus, instance=self._instance
             )
             self._node_status.rollout_of = membership.rollout
+            if membership.coordinator:
+                self.metrics.registry.register(CoordinationCollector(membership.coordinator))
         watcher = self._watcher = IntentWatcher(
             sources,
             self.config.node.id,
@@ -282,6 +286,7 @@ class Node:
         """What runs, since when and why."""
         assert self._watcher is not None  # the API answers from `start` on
         conflict = self._membership.conflict if self._membership else ""
+        coordinator = self._membership.coordinator if self._membership else None
         return Status(
             node=self.config.node.id,
             instance=self._instance,
@@ -297,6 +302,7 @@ class Node:
             pipelines=self._node_status.pipelines(),
             workers=self._node_status.workers(),
             disk_error=(self._journal.error if self._journal else "") or None,
+            fleet=fleet_status(coordinator.state) if coordinator else None,
             audit_head=(self._journal.audit_head if self._journal else "") or None,
         )
 

@@ -20,6 +20,7 @@ from pydantic import (
     field_validator,
 )
 
+from edgeagent.config.fleet import FleetConfig
 from edgeagent.config.hooks import HookConfig
 from edgeagent.config.judge import JudgeConfig
 from edgeagent.config.source import SourceConfig
@@ -268,13 +269,6 @@ class UpdateConfig(Section):
     spare_worker: bool = True
 
 
-class FleetConfig(Section):
-    """This node among others. fetch_spread_seconds: a version of a roll-out is fetched at a random moment within so
-    many seconds, so that the nodes of a wave don't ask the store together; 0: at once."""
-
-    fetch_spread_seconds: float = Field(default=0.0, ge=0, le=86_400, allow_inf_nan=False)
-
-
 def is_loopback(host: str) -> bool:
     """Whether `host` (a name or an address, without a port) can only mean this machine."""
     if host.lower() == "localhost":
@@ -348,6 +342,15 @@ class Config(Section):
         if twice := sorted({url for url in urls if urls.count(url) > 1}):
             raise ValueError(f"{twice[0]} is given twice; allowed: each source once, config_store included")
         return sources
+
+    @field_validator("fleet")
+    @classmethod
+    def _has_leases(cls, fleet: FleetConfig, info: ValidationInfo) -> FleetConfig:
+        store = info.data.get("config_store")
+        if fleet.coordinate and store and not find_adapter(store.url).leases:
+            why = f"coordinate: nobody can lead through {store.url}"
+            raise ValueError(f"{why}; allowed: true with a config_store in etcd or ZooKeeper")
+        return fleet
 
     @field_validator("pipelines")
     @classmethod

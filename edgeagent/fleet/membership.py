@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
-"""A node among others: its presence, the roll-outs that it follows and its reports, through one connection."""
+"""A node among others: its presence, the roll-outs that it follows and its reports, through one connection; and those
+that it leads, if it may, through another."""
 
 from __future__ import annotations
 
@@ -14,6 +15,7 @@ from edgeagent.core.fleet_phase import RolloutView, pairs_of, report_of, view_of
 from edgeagent.core.fleet_report import Report
 from edgeagent.core.pairs import PairSummary
 from edgeagent.core.state import VersionRef
+from edgeagent.fleet.coordinator import Coordinator, open_coordinator
 from edgeagent.fleet.figures import LineFigures
 from edgeagent.fleet.follower import Follower
 from edgeagent.fleet.presence import Announcer, Summary
@@ -52,6 +54,10 @@ class Membership:
         anything serves, so that no swap is missed."""
         node, updaters = config.node, lines.updaters
         self.follower = Follower(node.id, node.labels, lambda model: updaters[model].state, store)
+        self.coordinator: Coordinator | None = None
+        if config.fleet.coordinate:
+            settings = config.config_store
+            self.coordinator = open_coordinator(settings.url, settings.access(), node.id)
         self._announcer = Announcer(store, node.id, describe, bus, instance=instance)
         self._reports = Reports(store, node.id, list(updaters), self._report)
         self._labels = node.labels
@@ -72,6 +78,7 @@ class Membership:
             partial(self._look, connected),
             lambda: self._announcer.run(connected),
             lambda: self._reports.run(lambda: connected() and self._announcer.is_there),
+            *(self.coordinator.tasks if self.coordinator else ()),
         ]
 
     @property
@@ -95,8 +102,11 @@ class Membership:
 
     async def close(self) -> None:
         """Nothing is written any more; the presence vanishes with its lease."""
+        stopping = asyncio.create_task(self.coordinator.stop()) if self.coordinator else None
         await self.follower.close()
         await asyncio.to_thread(self._announcer.close)
+        if stopping:
+            await stopping
 
     def _report(self, model: str) -> Report | None:
         followed, state = self.follower.followed.get(model), self._updaters[model].state

@@ -20,6 +20,7 @@ from edgeagent.core.receipts import ChainReport
 from edgeagent.core.state import VersionRef
 from edgeagent.core.tuning import Trial
 from edgeagent.observe.audit import AuditRecord
+from edgeagent.status.fleet_status import FleetStatus
 from edgeagent.status.part import StatusPart
 from edgeagent.status.rollout_schema import RolloutStatus
 
@@ -322,6 +323,8 @@ class Status(StatusPart):
     workers: list[WorkerStatus]
     disk_error: str | None
     """Why state or audit log could not be written last."""
+    fleet: FleetStatus | None = None
+    """The roll-outs that it leads, or would; null on a node that leads none."""
     audit_head: str | None = None
     """Number and hash of the last record in `audit.jsonl`: who keeps it elsewhere can prove that nobody wrote the log
     anew up to there."""

@@ -138,6 +138,10 @@ def test_all_mistakes_at_once() -> None:
             "intent_sources: etcd://h is given twice",
         ),
         (
+            {"fleet": {"coordinate": True}},
+            "fleet: coordinate: nobody can lead through file:///etc/edgeagent/intent; allowed: ",
+        ),
+        (
             {"intent_sources": [{"url": "file:///x", "options": {"a": 1}}]},
             "intent_sources[0].options: folder takes",
         ),
