@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from edgeagent.cli.main import main
 from edgeagent.core.directive import current_key, pin_key
 from edgeagent.core.fleet_report import REPORTS, report_key
 from edgeagent.core.rollout import COORDINATOR_KEY, archive_key, rollout_key
@@ -162,6 +163,23 @@ def test_a_node_can_do_its_work(open_as: Open) -> None:
     assert node.compare_and_set(both, {}) is Outcome.REFUSED
     lease.revoke()
     assert node.get(presence_key("press-1")).revision == ABSENT
+
+
+def test_a_pipeline_can_do_its_work(
+    guarded: tuple[EtcdServer, Path], open_as: Open, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Every command of `rollout` for its own model, and none for another."""
+    server, passwords = guarded
+    login = ["--config-store", server.url, "--username", "ci", "--password-file", str(passwords / "ci")]
+    coordinator = open_as("coordinator")
+    coordinator.put(CURRENT, b"v1")
+    for line in ("start yolo v2 --dry-run", "start yolo v2", "status yolo", "pause yolo", "resume yolo",
+                 "advance yolo", "compare yolo", "abort yolo", "list yolo"):  # fmt: skip
+        assert main(["rollout", *line.split(), *login]) == 0, capsys.readouterr().err
+    assert main(["nodes", *login]) == 0
+    assert main(["rollout", "start", "other", "v2", *login]) == 2
+    assert "permission denied" in capsys.readouterr().err
+    coordinator.compare_and_set([], {CURRENT: None, ROLLOUT: None})
 
 
 def test_nobody_ends_what_lies_under_anothers_lease(guarded: tuple[EtcdServer, Path], open_as: Open) -> None:
