@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from edgeagent.core.fleet_report import Phase
-from edgeagent.core.rollout import ENDED, Rollout, Status
+from edgeagent.core.rollout import ENDED, FOLLOWED, Rollout, Status
 from edgeagent.core.rollout_view import Fleet, View, eligible, in_words, openings
 
 
@@ -26,9 +26,9 @@ class Progress:
     """Where a roll-out stands.
 
     summary: in a sentence. fleet: how many nodes are there and follow the fleet. nodes: how many of them take the
-    version up, or did; stable: on how many it serves for good. pending: that have not acted yet. away: that are in and
-    not there. refused, failed, excused: with the reason of each. evidence: that the version is worse, as a power of
-    ten. notes: what else should be known, a sentence each.
+    version up, or did; stable: on how many of them it is through; serving: on how many it serves. pending: that have
+    not acted yet, or not gone back yet. away: that are in and not there. refused, failed, excused: with the reason of
+    each. evidence: that the version is worse, as a power of ten. notes: what else should be known, a sentence each.
     """
 
     rollout: Rollout
@@ -37,6 +37,7 @@ class Progress:
     fleet: int
     nodes: int
     stable: int
+    serving: int
     pending: tuple[str, ...]
     away: tuple[str, ...]
     refused: Mapping[str, str]
@@ -51,14 +52,18 @@ def progress_of(rollout: Rollout, fleet: Fleet, has_leader: bool) -> Progress:
     view = View(rollout, fleet, frozenset(fleet.members))
     members = fleet.members
     vanished = set(view.vanished)
+    stable, pending = view.stable, view.pending
+    if rollout.status not in FOLLOWED:  # the nodes follow something else by now
+        stable, pending = [], view.serving if rollout.status is Status.ABORTING else []
     return Progress(
         rollout,
         in_words(rollout, fleet),
         waves_of(rollout, fleet),
         len(eligible(fleet)),
         len(view.taking),
-        len(view.stable),
-        tuple(sorted(view.pending)),
+        len(stable),
+        len(view.serving),
+        tuple(sorted(pending)),
         tuple(sorted(n for n, m in view.inside.items() if not m.present and n not in vanished)),
         {n: members[n].report.why or members[n].report.preload_refused for n in sorted(view.refused)},
         {n: "vanished with it" if n in vanished else members[n].report.why for n in sorted(view.failed)},

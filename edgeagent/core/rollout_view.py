@@ -12,7 +12,7 @@ from math import exp, log, log1p
 
 from edgeagent.core.evidence import log_mean
 from edgeagent.core.fleet_report import Phase, Report
-from edgeagent.core.rollout import EVERYBODY, PLACES, Rollout, is_canary, is_in, place, wave_size
+from edgeagent.core.rollout import EVERYBODY, FOLLOWED, PLACES, Rollout, is_canary, is_in, place, wave_size
 
 _BEGUN = frozenset({Phase.BEGUN, Phase.SWAPPED, Phase.STABLE})
 """A node that vanishes in one of these counts as failed: it is the version that it had to do with last."""
@@ -205,12 +205,15 @@ def in_words(rollout: Rollout, fleet: Fleet) -> str:
             said += f", {ready} of {len(there)} nodes have prepared it"
     else:
         view = View(rollout, fleet)
-        counts = Counter(_does(view, n, m) for n, m in {**view.inside, **view.own}.items())
-        others = "".join(f", {counts[what]} {what}" for what in _DOING if counts[what])
-        said = (
-            f"wave {rollout.wave + 1} of {len(plan.waves)} ({plan.waves[rollout.wave]}) is {rollout.status}: "
-        )
-        said += f"{len(view.stable)} of {len(view.taking)} nodes stable{others}"
+        wave = f"wave {rollout.wave + 1} of {len(plan.waves)} ({plan.waves[rollout.wave]})"
+        if rollout.status in FOLLOWED:
+            counts = Counter(_does(view, n, m) for n, m in {**view.inside, **view.own}.items())
+            others = "".join(f", {counts[what]} {what}" for what in _DOING if counts[what])
+            said = (
+                f"{wave} is {rollout.status}: {len(view.stable)} of {len(view.taking)} nodes stable{others}"
+            )
+        else:  # the nodes follow something else by now
+            said = f"{rollout.status} in {wave}: {len(view.serving)} nodes serve it"
     return said + (f"; {rollout.why}" if rollout.why else "")
 
 

@@ -150,6 +150,17 @@ def test_how_far_it_is_in_words() -> None:
     assert in_words(run.rollout, run.fleet).endswith("; lunch")
 
 
+@pytest.mark.parametrize("status", [Status.ABORTING, Status.DONE, Status.SUPERSEDED])
+def test_how_it_ends_in_words(status: Status) -> None:
+    """The nodes follow something else by then; what they serve is known."""
+    run = Led(a_rollout(waves=("1", "100%")), 3)
+    run.to_wave(1)
+    run.members = {n: Member(True, Report("v1")) for n in run.members}
+    run.members[node(0)] = Member(True, Report("v2"))
+    run.rollout = replace(run.rollout, status=status, why="lunch")
+    assert in_words(run.rollout, run.fleet) == f"{status} in wave 2 of 2 (100%): 1 nodes serve it; lunch"
+
+
 def test_how_far_preparing_is_in_words() -> None:
     """Before the first wave."""
     run = Led(a_rollout(preload=True), 3)
