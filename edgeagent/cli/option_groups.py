@@ -45,7 +45,7 @@ class ConfigStore:
         str,
         typer.Option(
             metavar="URL",
-            help="etcd://host:port,..., zk://host:port/chroot, file:///folder",
+            help="etcd://host:port,..., zk://host:port/chroot, kafka://host/topic, file:///folder",
             show_default=False,
         ),
     ]

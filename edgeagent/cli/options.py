@@ -14,6 +14,7 @@ import typer
 FAILED, WRONG = 1, 2
 """Exit codes: it failed; arguments or configuration are wrong."""
 
+ModelArgument = Annotated[str, typer.Argument(metavar="M", show_default=False)]
 ConfigOption = Annotated[
     Path,
     typer.Option("--config", metavar="FILE", help="The node's configuration (YAML).", show_default=False),

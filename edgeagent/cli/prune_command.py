@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from edgeagent.cli.option_groups import ConfigStoreIfAny, takes_groups
+from edgeagent.cli.options import ModelArgument
 from edgeagent.cli.progress import Progress
 from edgeagent.cli.render import printable
-from edgeagent.cli.version_commands import ModelArgument, StoreOption
+from edgeagent.cli.version_commands import StoreOption
 from edgeagent.errors import IntegrityError, UsageError
 
 if TYPE_CHECKING:

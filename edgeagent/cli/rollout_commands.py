@@ -11,26 +11,18 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from edgeagent.cli.named_version import StoreToAsk, VersionOrTag, looked_up
 from edgeagent.cli.option_groups import ConfigStore, takes_groups
-from edgeagent.cli.options import ByOption, user
+from edgeagent.cli.options import ByOption, ModelArgument, user
 from edgeagent.cli.render import printable
-from edgeagent.cli.rollout_options import JsonOption, ModelArgument, PlanOptions, ReasonOption, WatchOption
-from edgeagent.errors import UsageError
+from edgeagent.cli.rollout_options import JsonOption, PlanOptions, ReasonOption, WatchOption
 
 if TYPE_CHECKING:
     from edgeagent.core.rollout import Rollout
     from edgeagent.core.rollout_view import Fleet
-    from edgeagent.store.tags import Resolved
 
 app = typer.Typer(help="A version comes to a fleet in waves.")
 
-VersionArgument = Annotated[
-    str,
-    typer.Argument(metavar="V", help="A version, or with --store a tag such as @stable.", show_default=False),
-]
-StoreOption = Annotated[
-    str, typer.Option(metavar="URL", help="The model store; without it V isn't checked.", show_default=False)
-]
 IdOption = Annotated[
     str, typer.Option("--id", metavar="ID", help="An earlier one (rollout list).", show_default=False)
 ]
@@ -40,10 +32,10 @@ IdOption = Annotated[
 @takes_groups
 def start(
     model: ModelArgument,
-    version: VersionArgument,
+    version: VersionOrTag,
     config: ConfigStore,
     plan: PlanOptions,
-    store: StoreOption = "",
+    store: StoreToAsk = "",
     by: ByOption = None,
     reason: ReasonOption = "",
     replace_unreadable: Annotated[
@@ -62,9 +54,11 @@ def start(
     from edgeagent.cli.rollout_wait import wait_for
     from edgeagent.fleet.rollout_start import begin_rollout, prepare_rollout
 
-    chosen = resolved(store, model, version)
+    chosen = looked_up(model, version, store)
+    if not store:
+        typer.echo(f"warning: without --store it isn't checked whether {model}/{version} is there", err=True)
     with closing(config.open()) as opened:
-        asked = plan.plan(chosen.version, by or user(), with_tag(reason, chosen.tag))
+        asked = plan.plan(chosen.version, by or user(), reason, chosen.tag)
         begun = prepare_rollout(opened, model, asked, plan.limits(), replace_unreadable)
         for warning in begun.warnings:
             typer.echo(f"warning: {printable(warning)}", err=True)
@@ -201,32 +195,8 @@ def _said(what: str, by: str | None, reason: str) -> str:
     return f"{what} by {by or user()}" + (f": {reason}" if reason else "")
 
 
-def with_tag(reason: str, tag: str) -> str:
-    """Why, and by which tag the version was named."""
-    return f"{reason} (@{tag})".strip() if tag else reason
-
-
 def checked(model: str) -> None:
     """Raises UsageError for what is no name of a model."""
     from edgeagent.core.model import check_name
 
     check_name("model", model)
-
-
-def resolved(store: str, model: str, version: str) -> Resolved:
-    """The version that is meant; that it isn't checked is said.
-
-    Raises NotFoundError, ConflictError (it was withdrawn), IntegrityError, UsageError, UnavailableError.
-    """
-    from edgeagent.core.model import check_name
-    from edgeagent.store.remote import RemoteStore
-    from edgeagent.store.tags import SIGN, Resolved, resolve
-
-    checked(model)
-    if store:
-        return resolve(RemoteStore(store), model, version)
-    if version.startswith(SIGN):
-        raise UsageError(f"version {version}", "a tag stands in the model store", "give --store URL")
-    check_name("version", version)
-    typer.echo(f"warning: without --store it isn't checked whether {model}/{version} is there", err=True)
-    return Resolved(version, "")

@@ -14,7 +14,6 @@ from edgeagent.errors import UsageError
 if TYPE_CHECKING:
     from edgeagent.core.rollout import Limits, Plan
 
-ModelArgument = Annotated[str, typer.Argument(metavar="M", show_default=False)]
 ReasonOption = Annotated[str, typer.Option(metavar="TEXT", help="Why.", show_default=False)]
 JsonOption = Annotated[bool, typer.Option("--json", help="As JSON.")]
 WatchOption = Annotated[bool, typer.Option("--watch", help="Again whenever something changes.")]
@@ -85,9 +84,11 @@ class PlanOptions:
         ),
     ] = ""
 
-    def plan(self, version: str, by: str, reason: str) -> Plan:
-        """The plan, without what only the config store knows. Raises UsageError; whether it makes sense as a whole is
-        checked where it is encoded."""
+    def plan(self, version: str, by: str, reason: str, tag: str = "") -> Plan:
+        """The plan, without what only the config store knows. tag: by which the version was named, "" for none.
+
+        Raises UsageError; whether it makes sense as a whole is checked where it is encoded.
+        """
         from edgeagent.core.rollout import CANARIES, Plan
 
         waves = [text.strip() for text in (self.waves or _WAVES.get(self.mode, "")).split(",")]
@@ -105,7 +106,7 @@ class PlanOptions:
             mode=self.mode,
             preload=self.preload,
             fetch_spread_seconds=self.fetch_spread,
-            terms=_object(self.terms),
+            terms=({"tag": tag} if tag else {}) | _object(self.terms),
             by=by,
             reason=reason,
         )

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from edgeagent.cli.options import ByOption, user
+from edgeagent.cli.options import ByOption, ModelArgument, user
 from edgeagent.cli.render import printable, show_json, show_table
 from edgeagent.errors import UsageError
 
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from edgeagent.core.releases import Release
     from edgeagent.store.remote import RemoteStore
 
-ModelArgument = Annotated[str, typer.Argument(metavar="M", show_default=False)]
 VersionArgument = Annotated[str, typer.Argument(metavar="V", show_default=False)]
 TagArgument = Annotated[str, typer.Argument(metavar="TAG", show_default=False)]
 StoreOption = Annotated[
