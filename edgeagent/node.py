@@ -301,6 +301,7 @@ class Node:
             models=self._node_status.models(),
             pipelines=self._node_status.pipelines(),
             workers=self._node_status.workers(),
+            id_conflict=conflict or None,
             disk_error=(self._journal.error if self._journal else "") or None,
             fleet=fleet_status(coordinator.state) if coordinator else None,
             audit_head=(self._journal.audit_head if self._journal else "") or None,

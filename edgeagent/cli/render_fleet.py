@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 from edgeagent.cli.render import show_json, show_line, show_table
@@ -27,6 +28,7 @@ def show_nodes(nodes: Nodes, as_json: bool, is_line: bool = False) -> None:
         "model",
         "version",
         "state",
+        "since",
         "roll-out",
         "frames",
         "p95 ms",
@@ -87,12 +89,13 @@ def _row(row: Node) -> tuple[object, ...]:
     report = row.report
     state = row.state if row.present else _SILENT
     if report is None:
-        return (row.node, row.model, row.version, state, *[None] * 6, _remarks(row))
+        return (row.node, row.model, row.version, state, *[None] * 7, _remarks(row))
     return (
         row.node,
         row.model,
         row.version,
         state,
+        _when(report.since),
         str(report.phase),
         report.frames or None,
         report.latency_ms or None,
@@ -103,9 +106,17 @@ def _row(row: Node) -> tuple[object, ...]:
     )
 
 
+def _when(since: int) -> str | None:
+    try:
+        return f"{datetime.fromtimestamp(since, UTC):%Y-%m-%d %H:%M}Z" if since else None
+    except (ValueError, OverflowError, OSError):  # of a clock that is nowhere
+        return None
+
+
 def _remarks(row: Node) -> str:
     report = row.report
-    found = [f"held: {row.held}"] if row.held else []
+    found = ["another process has this node id, too"] if row.conflict else []
+    found += [f"held: {row.held}"] if row.held else []
     found += [report.why] if report and report.why else []
     found += [f"can't prepare: {report.preload_refused}"] if report and report.preload_refused else []
     found += ["no report: an earlier release?"] if report is None else []

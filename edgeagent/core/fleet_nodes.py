@@ -22,7 +22,8 @@ class Node:
 
     present: its presence is there; without one it is silent: off, or away from the config store. version, digest,
     state: of what serves, "" where that isn't known. held: why it doesn't follow the fleet, such as "rollback to v1",
-    "" while it does. report: None for a node that writes none (of an earlier release).
+    "" while it does. conflict: another process has the same node id. report: None for a node that writes none (of an
+    earlier release).
     """
 
     node: str
@@ -32,6 +33,7 @@ class Node:
     digest: str = ""
     state: str = ""
     held: str = ""
+    conflict: bool = False
     report: Report | None = None
 
 
@@ -45,8 +47,8 @@ class Nodes:
 
 def nodes_of(presence: Mapping[str, bytes], reports: Mapping[str, Mapping[str, Report]]) -> Nodes:
     """The fleet. presence: the values of the nodes' keys, untrusted, by node; reports: by model and node."""
-    there = {node: _models(value) for node, value in presence.items()}
-    pairs = {(model, node) for node, models in there.items() for model in models}
+    there = {node: _said(value) for node, value in presence.items()}
+    pairs = {(model, node) for node, said in there.items() for model in said.models}
     pairs |= {(model, node) for model, of in reports.items() for node in of}
     rows = [
         _row(node, model, there.get(node), reports.get(model, {}).get(node)) for model, node in sorted(pairs)
@@ -65,28 +67,36 @@ def tells_all_models(value: bytes) -> bool:
     return isinstance(doc, dict) and isinstance(doc.get("models"), dict) and doc.get("left_out", 0) == 0
 
 
-def _row(node: str, model: str, models: Mapping[str, Any] | None, report: Report | None) -> Node:
-    said = (models or {}).get(model, {})
+def _row(node: str, model: str, presence: _Said | None, report: Report | None) -> Node:
+    said = presence.models.get(model, {}) if presence else {}
     active, held = _object(said, "active"), _object(said, "held")
     if report is None:
         version, digest, state = _word(active, "version"), _word(active, "digest"), _word(said, "state")
     else:
         version, digest, state = report.version, report.digest, report.state
     holds = f"{_word(held, 'kind')} to {_word(held, 'version')}" if held else ""
-    return Node(node, model, models is not None, version, digest, state, holds, report)
+    conflict = presence is not None and presence.conflict
+    return Node(node, model, presence is not None, version, digest, state, holds, conflict, report)
 
 
-def _models(value: bytes) -> dict[str, dict[str, Any]]:
-    """What a presence says of models; nothing where it can't be understood."""
-    doc = _presence(value)
-    models = doc.get("models") if isinstance(doc, dict) else None
-    if not isinstance(models, dict):
-        return {}
-    return {name: said for name, said in models.items() if is_name(name) and isinstance(said, dict)}
+@dataclass(frozen=True)
+class _Said:
+    """By a presence, as far as it can be understood."""
+
+    models: Mapping[str, Mapping[str, Any]]
+    conflict: bool
+
+
+def _said(value: bytes) -> _Said:
+    found = _presence(value)
+    doc = found if isinstance(found, dict) else {}
+    models = _object(doc, "models")
+    named = {name: said for name, said in models.items() if is_name(name) and isinstance(said, dict)}
+    return _Said(named, doc.get("conflict") is True)
 
 
 def _presence(value: bytes) -> Any:
-    """What it holds; None where it can't be understood."""
+    """The JSON value, None where it is none."""
     try:
         return parse_json(value.decode("utf-8")) if len(value) <= _MAX_PRESENCE_BYTES else None
     except (ValueError, RecursionError):

@@ -26,6 +26,7 @@ _MOVED, _MOVED_EVIDENCE = 0.25, 0.5
 class Figures:
     """What the version that serves has shown since its swap; see `Report`."""
 
+    since: int = 0
     frames: int = 0
     latency_ms: float = 0.0
     boxes: float = 0.0
@@ -115,6 +116,7 @@ def report_of(
         digest=active.digest if active else "",
         before=before.version if before else "",
         state=state_name(state),
+        since=figures.since,
         rollout=rollout.rollout.id if rollout and phase is not Phase.NONE else "",
         phase=phase,
         why=why,
@@ -135,7 +137,8 @@ def carried_on(now: Report, before: Report) -> Report:
         return now
     seen = now if now.objects else before
     frames = coarse(before.frames + now.frames)
-    return replace(now, frames=frames, objects=seen.objects, evidence=seen.evidence)
+    since = before.since or now.since
+    return replace(now, since=since, frames=frames, objects=seen.objects, evidence=seen.evidence)
 
 
 def is_news(before: Report, now: Report) -> bool:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 
 from edgeagent.core.fleet_phase import Figures
@@ -19,6 +20,7 @@ class LineFigures:
         self._pipelines = pipelines
         self._before: dict[str, int] = {}  # results of each pipeline before the swap
         self._boxes_before = 0
+        self._since = 0
         bus.subscribe(Swapped, self._swapped)
 
     def now(self) -> Figures:
@@ -28,6 +30,7 @@ class LineFigures:
         boxes = self._updater.router.tally.boxes - self._boxes_before
         p95 = [p.latency_quantiles(0.95, of=results[p.config.name])[0] for p in self._pipelines]
         return Figures(
+            since=self._since,
             frames=frames,
             latency_ms=max((seconds * 1000 for seconds in p95 if seconds is not None), default=0.0),
             boxes=boxes / frames if frames else 0.0,
@@ -46,3 +49,4 @@ class LineFigures:
         if event.model == self._updater.state.model:
             self._before = {p.config.name: p.results for p in self._pipelines}
             self._boxes_before = self._updater.router.tally.boxes
+            self._since = int(time.time())

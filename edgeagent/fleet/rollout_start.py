@@ -158,8 +158,13 @@ def _ended(model: str, before: Entry, replace_unreadable: bool) -> tuple[dict[st
 
 def _excused(store: KeyValueStore, model: str, members: Members) -> dict[str, str]:
     """The nodes that don't follow what the fleet is told, and why."""
-    held = {row.node: row.held for row in only(members.nodes(), model).rows if row.held}
-    return held | {node: f"pinned to {version}" for node, version in read_pins(store, model).items()}
+    said, held = {}, {}
+    for row in only(members.nodes(), model).rows:
+        if row.report and row.report.phase is Phase.EXCUSED:
+            said[row.node] = row.report.why
+        if row.held:
+            held[row.node] = row.held
+    return said | held | {node: f"pinned to {version}" for node, version in read_pins(store, model).items()}
 
 
 def _as_it_begins(fleet: Fleet, excused: Collection[str]) -> Fleet:

@@ -323,6 +323,8 @@ class Status(StatusPart):
     workers: list[WorkerStatus]
     disk_error: str | None
     """Why state or audit log could not be written last."""
+    id_conflict: str | None = None
+    """Another process has this node's id, too."""
     fleet: FleetStatus | None = None
     """The roll-outs that it leads, or would; null on a node that leads none."""
     audit_head: str | None = None

@@ -48,6 +48,8 @@ def _offers(status: Status, url: str) -> Iterator[tuple[tuple[str, ...], Any]]:
         yield ("instance",), status.instance
     if url:
         yield ("status_url",), url
+    if status.id_conflict:
+        yield ("conflict",), True
     if status.disk_error:
         yield ("disk_error",), status.disk_error[:60]
     for name, model in sorted(status.models.items(), key=lambda item: (_is_well(item[1]), item[0])):

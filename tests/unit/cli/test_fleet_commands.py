@@ -67,6 +67,8 @@ def test_the_fleet_as_a_table(store: MemoryStore, capsys: pytest.CaptureFixture[
     """A row for each model on each node, how many serve what, and who is silent."""
     is_there(store, "n5", seg={"state": "STABLE", "active": {"version": "s1"}})
     is_there(store, "n6")
+    store.put("/edgeagent/nodes/n4", b'{"models": {}, "conflict": true}')
+    says(store, "n4", Report("v2", state="STABLE", since=1796000000))
     held = {"state": "STABLE", "held": {"kind": "rollback", "version": "v1"}}
     is_there(store, "n2", yolo=held)
     says(store, "n2", Report("v1", phase=Phase.REFUSED, why="class names differ"))
@@ -74,6 +76,8 @@ def test_the_fleet_as_a_table(store: MemoryStore, capsys: pytest.CaptureFixture[
     assert code == 0
     rows = {line.split()[0]: line for line in out.splitlines() if re.match(r" *n\d ", line)}
     assert "line=a" in rows["n1"]
+    assert "2026-11-30 00:53Z" in rows["n4"]
+    assert "another process has this node id, too" in rows["n4"]
     assert "2.50" in rows["n1"]
     assert "held: rollback to v1; class names differ" in rows["n2"]
     assert "silent" in rows["n3"]

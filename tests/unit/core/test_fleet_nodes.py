@@ -25,13 +25,15 @@ def test_a_node_that_is_there_and_reports() -> None:
     """What the report says counts; what keeps it from following the fleet stands in the presence."""
     held = SERVES | {"held": {"kind": "rollback", "version": "v1"}}
     found = nodes_of({"n1": presence(yolo=held)}, {"yolo": {"n1": REPORT}})
-    assert found.rows == (Node("n1", "yolo", True, "v2", "sha256:2", "STABLE", "rollback to v1", REPORT),)
+    assert found.rows == (
+        Node("n1", "yolo", True, "v2", "sha256:2", "STABLE", "rollback to v1", False, REPORT),
+    )
 
 
 def test_a_report_without_presence_is_that_of_a_silent_node() -> None:
     """It served that when it was last heard of."""
     assert nodes_of({}, {"yolo": {"n1": REPORT}}).rows == (
-        Node("n1", "yolo", False, "v2", "sha256:2", "STABLE", "", REPORT),
+        Node("n1", "yolo", False, "v2", "sha256:2", "STABLE", "", False, REPORT),
     )
 
 
@@ -65,6 +67,13 @@ def test_fields_of_another_kind_are_left_aside() -> None:
     """Of a node of another release."""
     odd = {"state": 7, "active": "v1", "held": [1]}
     assert nodes_of({"n1": presence(yolo=odd)}, {}).rows == (Node("n1", "yolo", True),)
+
+
+def test_a_node_id_that_is_used_twice() -> None:
+    """Said by the presence of either."""
+    said = json.dumps({"models": {"yolo": SERVES}, "conflict": True}).encode()
+    assert nodes_of({"n1": said, "n2": presence(yolo=SERVES)}, {}).rows[0].conflict
+    assert not nodes_of({"n1": said, "n2": presence(yolo=SERVES)}, {}).rows[1].conflict
 
 
 def test_one_model_only() -> None:

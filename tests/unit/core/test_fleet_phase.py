@@ -148,12 +148,13 @@ def test_the_report_of_a_version_that_serves() -> None:
     node.after(POLICY.probation_s)
     node.after(POLICY.probation_s * POLICY.probation_longest)
     pairs = pairs_of(node.state, pairs)
-    figures = Figures(frames=1234, latency_ms=21.234, boxes=1.2345, golden=0.91)
+    figures = Figures(since=1767225600, frames=1234, latency_ms=21.234, boxes=1.2345, golden=0.91)
     assert report_of(node.state, node.followed(), figures, pairs) == Report(
         version="v2",
         digest="sha256:v2",
         before="v1",
         state="STABLE",
+        since=1767225600,
         rollout="r1",
         phase=Phase.STABLE,
         frames=1024,
@@ -199,8 +200,10 @@ def _with_shadow() -> Plan:
 
 def test_a_restart_forgets_nothing_that_was_reported() -> None:
     """Frames go on from where they were; what pairs saw is as it was, until they see more."""
-    before = Report(version="v2", digest="d", frames=1024, objects=64, evidence=1.0)
-    again = carried_on(Report(version="v2", digest="d", frames=8), before)
+    before = Report(version="v2", digest="d", since=1767225600, frames=1024, objects=64, evidence=1.0)
+    again = carried_on(Report(version="v2", digest="d", since=1767229200, frames=8), before)
+    assert again.since == 1767225600
+    assert carried_on(Report(version="v2", digest="d", since=7), replace(before, since=0)).since == 7
     assert (again.frames, again.objects, again.evidence) == (1024, 64, 1.0)
     grown = carried_on(Report(version="v2", digest="d", frames=600, objects=4, evidence=0.1), before)
     assert (grown.frames, grown.objects, grown.evidence) == (1536, 4, 0.1)

@@ -173,16 +173,24 @@ def prepare_again(store: MemoryStore) -> Start:
 
 
 def test_who_will_not_follow_is_named(store: MemoryStore) -> None:
-    """Pinned or held; they belong to no wave. Who was excused in an earlier roll-out, and no longer is, does."""
+    """Pinned or held, by the keys, the presence or the report; they belong to no wave."""
     store.put(pin_key("yolo", "n1"), b"v9")
     held = {"models": {"yolo": {"state": "STABLE", "held": {"kind": "rollback", "version": "v0"}}}}
     store.put(presence_key("n2"), json.dumps(held).encode())
-    say(store, "n4", Report(version="v1", phase=Phase.EXCUSED))
-    store.put(presence_key("n4"), b"{}")
+    say(store, "n4", Report(version="v1", phase=Phase.EXCUSED, why="held on v1 by eve"))
+    say(store, "n5", Report(version="v1", phase=Phase.STABLE, rollout="earlier"))
+    for node in ("n4", "n5"):
+        store.put(presence_key(node), b"{}")
     start = prepare(store)
-    assert start.excused == {"n1": "pinned to v9", "n2": "rollback to v0"}
-    assert start.warnings == ("2 of the nodes will not follow it: n1 (pinned to v9), n2 (rollback to v0)",)
-    assert {n for n, m in start.fleet.members.items() if m.report.phase is Phase.EXCUSED} == {"n1", "n2"}
+    assert start.excused == {"n1": "pinned to v9", "n2": "rollback to v0", "n4": "held on v1 by eve"}
+    assert start.warnings == (
+        "3 of the nodes will not follow it: n1 (pinned to v9), n2 (rollback to v0), n4 (held on v1 by eve)",
+    )
+    assert {n for n, m in start.fleet.members.items() if m.report.phase is Phase.EXCUSED} == {
+        "n1",
+        "n2",
+        "n4",
+    }
 
 
 def test_a_pin_that_cant_be_read_pins_even_so(store: MemoryStore) -> None:

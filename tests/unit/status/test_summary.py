@@ -131,11 +131,19 @@ def test_where_the_rest_is_can_be_asked_from_elsewhere() -> None:
         assert not re.search(r"0\.0\.0\.0|\[::\]", status_url(everywhere))
 
 
+def test_two_processes_with_one_id_are_said() -> None:
+    """While that goes on; who lists the fleet sees it there."""
+    assert json.loads(summarize(a_node({}, {}, id_conflict="another process"), URL, NOW))["conflict"] is True
+    assert "conflict" not in json.loads(summarize(a_node({}, {}), URL, NOW))
+
+
 def test_the_page_lists_what_is_said() -> None:
     """docs/interface.md names each field."""
     page = (Path(__file__).parents[3] / "docs" / "interface.md").read_text(encoding="utf-8")
     row = next(line for line in page.splitlines() if line.startswith("| `/edgeagent/nodes/"))
-    full = json.loads(summarize(a_node({"m": a_model()}, {"p": a_pipeline()}, disk_error="full"), URL, NOW))
+    full = json.loads(
+        summarize(a_node({"m": a_model()}, {"p": a_pipeline()}, disk_error="full", id_conflict="x"), URL, NOW)
+    )
     text = page.partition("### Presence")[2].partition("\n#")[0]
     assert "Presence" in row
     for name in (*full, *full["models"]["m"]):
