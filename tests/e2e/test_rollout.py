@@ -80,7 +80,8 @@ def test_a_node_in_roll_outs(harness: NodeHarness, tmp_path: Path) -> None:
         node.wait_state("STABLE")
 
         fleet.plans("r1", current, probation={"seconds": 600})
-        wait_for(lambda: fleet.report().get("preloaded") == "v2", "a version that is made ready ahead")
+        # On a busy machine the work on it, which gives way to all else, takes its time.
+        wait_for(lambda: fleet.report().get("preloaded") == "v2", "a version that is made ready ahead", 300.0)
         assert node.active() == "v1"
         fleet.says("r1", Status.ROLLING, current, probation={"seconds": 600})
         wait_for(lambda: phase(node) == ("r1", "waiting"), "a node that waits")
@@ -115,8 +116,9 @@ def test_a_node_in_roll_outs(harness: NodeHarness, tmp_path: Path) -> None:
         harness.wait_more(5)
         etcd.start()
         fleet.put(rollout_key("yolo"), b'{"id": "r2"')
-        wait_for(lambda: node.model()["last_error"], "the broken document named")
-        assert rollout_key("yolo") in node.model()["last_error"]
+        wait_for(
+            lambda: rollout_key("yolo") in (node.model()["last_error"] or ""), "the broken document named"
+        )
         assert (node.active(), phase(node)) == ("v2", ("r2", "stable"))
         fleet.says("r2", Status.ABORTED, current, probation={"seconds": 3})
         harness.wait_served("v1")
