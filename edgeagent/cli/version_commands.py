@@ -43,7 +43,8 @@ def versions(
     if as_json:
         show_json([release.to_json() for release in listing.releases])
     elif not listing.releases:
-        typer.echo(f"no versions of {model} in {opened.name}")
+        hint = "; a web server must list its folders for this" if store.startswith("http") else ""
+        typer.echo(f"no versions of {model} in {opened.name}{hint}")
     else:
         columns = ("version", "created", "sequence", "digest", "tags", "metrics", "withdrawn", "note")
         show_table(columns, [_row(release) for release in listing.releases])
