@@ -44,7 +44,7 @@ def show_nodes(nodes: Nodes, as_json: bool, is_line: bool = False) -> None:
         silent = sum(not row.present for row in rows)
         show_line(f"{model}: {served or 'no node is there'}" + (f"; {silent} silent" if silent else ""))
     if nodes.idle:
-        show_line(f"{len(nodes.idle)} nodes without a model: {some(nodes.idle)}")
+        show_line(f"nodes without a model: {some(nodes.idle)}")
 
 
 def show_snapshot(snapshot: Snapshot, silent: Sequence[str], as_json: bool) -> None:
@@ -54,7 +54,7 @@ def show_snapshot(snapshot: Snapshot, silent: Sequence[str], as_json: bool) -> N
         doc = {"name": snapshot.name, "at": snapshot.at, "nodes": len(snapshot.nodes), "models": models}
         show_json(doc | {"silent": list(silent)})
         return
-    show_line(f"snapshot {snapshot.name}: {len(snapshot.nodes)} nodes, models {', '.join(models)}")
+    show_line(f"snapshot {snapshot.name}: nodes {len(snapshot.nodes)}, models {', '.join(models)}")
     if silent:
         show_line(f"{len(silent)} silent, with what they served last: {some(silent)}", "yellow")
 
@@ -74,13 +74,11 @@ def show_restore(
         if restore.start:
             show_plan(restore.start)
         else:
-            show_line(
-                f"{back.model}: `current` says {back.target.version} already, as on {back.nodes} nodes then"
-            )
+            show_line(f"{back.model}: `current` says {back.target.version} already, as most nodes did then")
         for version in sorted({ref.version for ref in back.pins.values()}):
             nodes = [node for node, ref in back.pins.items() if ref.version == version]
             what = "pinned to" if with_pins else "not touched (--pins pins them), though they served"
-            show_line(f"{len(nodes)} nodes {what} {version}: {some(nodes)}", "yellow")
+            show_line(f"{what} {version}: {some(nodes)}", "yellow")
     if dry_run:
         show_line("nothing was written")
 

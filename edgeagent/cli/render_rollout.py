@@ -147,7 +147,7 @@ def show_plan(start: Start) -> None:
     rollout, plan = start.rollout, start.rollout.plan
     show_line(
         f"roll-out {rollout.id} of {start.model}: {plan.came_from} → {plan.version}, waves {', '.join(plan.waves)};"
-        f" {len(eligible(start.fleet))} nodes are there"
+        f" nodes that are there: {len(eligible(start.fleet))}"
     )
 
 

@@ -213,7 +213,7 @@ def in_words(rollout: Rollout, fleet: Fleet) -> str:
                 f"{wave} is {rollout.status}: {len(view.stable)} of {len(view.taking)} nodes stable{others}"
             )
         else:  # the nodes follow something else by now
-            said = f"{rollout.status} in {wave}: {len(view.serving)} nodes serve it"
+            said = f"{rollout.status} in {wave}, nodes that serve it: {len(view.serving)}"
     return said + (f"; {rollout.why}" if rollout.why else "")
 
 

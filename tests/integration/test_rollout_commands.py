@@ -113,7 +113,7 @@ def test_a_good_version_reaches_all(server: EtcdServer, capsys: pytest.CaptureFi
         out, err = capsys.readouterr()
         assert (code, plant.current) == (0, "v2"), err
         assert out.endswith("done: good v2 is what `current` says now\n")
-        assert err.splitlines()[-1].endswith("done in wave 3 of 3 (100%): 8 nodes serve it")
+        assert err.splitlines()[-1].endswith("done in wave 3 of 3 (100%), nodes that serve it: 8")
         wait_for(lambda: set(plant.nodes.serving().values()) == {"v2"}, "all with v2", LONG_S)
         assert main(plant.command("status")) == 0
         assert "done in wave 3 of 3 (100%)" in capsys.readouterr().out

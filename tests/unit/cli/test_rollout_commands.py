@@ -106,7 +106,7 @@ def test_it_is_written_as_it_was_asked_for(store: MemoryStore, capsys: pytest.Ca
     assert (limits.min_frames, limits.min_objects, limits.max_failures) == (100, 7, 2)
     assert (limits.max_refused, limits.on_failure) == (0.5, "pause")
     assert out == (
-        f"roll-out {rollout_now(store).id} of yolo: v1 → v2, waves canaries, 2, 50%, 100%; 10 nodes are there\n"
+        f"roll-out {rollout_now(store).id} of yolo: v1 → v2, waves canaries, 2, 50%, 100%; nodes that are there: 10\n"
     )
     assert err == "warning: without --store it isn't checked whether yolo/v2 is there\n"
 

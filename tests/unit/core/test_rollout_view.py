@@ -158,7 +158,9 @@ def test_how_it_ends_in_words(status: Status) -> None:
     run.members = {n: Member(True, Report("v1")) for n in run.members}
     run.members[node(0)] = Member(True, Report("v2"))
     run.rollout = replace(run.rollout, status=status, why="lunch")
-    assert in_words(run.rollout, run.fleet) == f"{status} in wave 2 of 2 (100%): 1 nodes serve it; lunch"
+    assert (
+        in_words(run.rollout, run.fleet) == f"{status} in wave 2 of 2 (100%), nodes that serve it: 1; lunch"
+    )
 
 
 def test_how_far_preparing_is_in_words() -> None:
