@@ -6,7 +6,7 @@ from __future__ import annotations
 from contextlib import closing
 from datetime import UTC, datetime
 from functools import partial
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -14,7 +14,13 @@ from edgeagent.cli.option_groups import ConfigStore, takes_groups
 from edgeagent.cli.options import ByOption, user
 from edgeagent.cli.render import printable
 from edgeagent.cli.rollout_options import JsonOption, PlanOptions, ReasonOption, WatchOption
-from edgeagent.errors import NotFoundError
+from edgeagent.errors import EdgeAgentError, NotFoundError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from edgeagent.fleet.restore import ModelRestore
+    from edgeagent.intent.port import KeyValueStore
 
 ModelsOption = Annotated[
     str, typer.Option("--store", metavar="URL", help="The model store.", show_default=False)
@@ -96,8 +102,7 @@ def restore(
 ) -> None:
     """Bring the fleet back to a snapshot, as a roll-out of each model to what most of its nodes served."""
     from edgeagent.cli.render_fleet import show_restore
-    from edgeagent.fleet.restore import prepare_restore, write_pins
-    from edgeagent.fleet.rollout_start import begin_rollout
+    from edgeagent.fleet.restore import prepare_restore
     from edgeagent.store.remote import RemoteStore
     from edgeagent.store.snapshots import read_snapshot
 
@@ -111,11 +116,7 @@ def restore(
         for warning in {warning for start in starts for warning in start.warnings}:
             typer.echo(f"warning: {printable(warning)}", err=True)
         if not dry_run:
-            for restore in found:
-                if pins:
-                    write_pins(opened, restore.back.model, restore.back.pins, who, why)
-            for start in starts:
-                begin_rollout(opened, start)
+            _write(opened, found, who if pins else "", why)
     show_restore(taken, found, pins, dry_run, as_json)
 
 
@@ -148,3 +149,28 @@ def coordinate(
     lead = Lead(opened, name=id, ttl_s=lease)
     coordinator = Coordinator(opened, lead, orphaned_s=None if resume_orphaned else orphaned_after)
     raise typer.Exit(run_coordinator(coordinator, config.config_store))
+
+
+def _write(store: KeyValueStore, found: Sequence[ModelRestore], pinned_by: str, why: str) -> None:
+    """Begin the roll-outs, with pins before them where somebody is given who pins; if not all can be written, say what
+    was.
+
+    Raises ConflictError, UnavailableError, UsageError.
+    """
+    from edgeagent.fleet.restore import write_pins
+    from edgeagent.fleet.rollout_start import begin_rollout
+
+    done: list[str] = []
+    try:
+        for restore in found:
+            back = restore.back
+            if pinned_by and back.pins:
+                write_pins(store, back.model, back.pins, pinned_by, why)
+                done.append(f"pins of {back.model}")
+            if restore.start:
+                begin_rollout(store, restore.start)
+                done.append(f"roll-out {restore.start.rollout.id} of {back.model}")
+    except EdgeAgentError:
+        if done:
+            typer.echo(f"warning: not all was written, but: {', '.join(done)}", err=True)
+        raise

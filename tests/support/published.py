@@ -28,13 +28,14 @@ def publish_bytes(
     golden: Path | None = None,
     options: Mapping[str, object] | None = None,
     created: str = "",
+    model: str = "yolo",
 ) -> Manifest:
-    """Publish `weights` as `yolo/<version>`; `scratch` holds the local file. created: now by default."""
+    """Publish `weights` as `<model>/<version>`; `scratch` holds the local file. created: now by default."""
     path = scratch / "best.onnx"
     path.write_bytes(weights)
     return publish(
         path,
-        "yolo",
+        model,
         version,
         store,
         metadata=METADATA,

@@ -237,6 +237,24 @@ def test_what_cant_be_restored(
     assert run(capsys, *restore(tmp_path))[0] == 1
 
 
+def test_what_was_written_is_said_if_not_all_could_be(
+    changed: MemoryStore, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Somebody promotes the second model while the first is written."""
+    changed.put("/models/caps/current", b"v1")
+    path = tmp_path / "models/_snapshots/before.json"
+    taken = json.loads(path.read_text())
+    taken["nodes"]["n1"] = {"caps": {"version": "v2", "digest": ""}} | taken["nodes"]["n1"]
+    path.write_text(json.dumps(taken))
+    publish_bytes(models_url(tmp_path), "v2", b"2", tmp_path, model="caps")
+    changed.transacting = lambda writes: changed.put("/models/yolo/current", b"v9")
+    code, _, err = run(capsys, *restore(tmp_path))
+    assert code == 1
+    assert "warning: not all was written, but: roll-out " in err
+    assert rollout_now(changed, "caps").plan.version == "v2"
+    assert changed.value(rollout_key("yolo")) is None
+
+
 def test_a_roll_out_under_way_is_not_disturbed(
     changed: MemoryStore, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
