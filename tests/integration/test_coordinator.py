@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import time
+import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
@@ -22,6 +23,7 @@ from edgeagent.core.rollout_steps import resumed
 from edgeagent.errors import UnavailableError
 from edgeagent.fleet.members import MemberReader
 from edgeagent.intent.etcd import EtcdConfigStore
+from edgeagent.testing import NodeRunner, wait_for
 from tests.support.coordinators import ActingNodes, CoordinatorProcess, history
 from tests.support.etcd import EtcdServer, etcd_cluster
 
@@ -175,6 +177,22 @@ def test_etcd_is_killed_and_comes_back(tmp_path: Path, server: EtcdServer, store
         eventually(lambda: stands(store) is None)
         assert history(server, MODEL) == GOOD
         assert process.end() == 0
+
+
+def test_a_node_coordinates(tmp_path: Path, server: EtcdServer, store: EtcdConfigStore) -> None:
+    """On a small site; its status and its metrics say so."""
+    settings = {"config_store": {"url": server.url}, "fleet": {"coordinate": True}}
+    with ActingNodes(server.url, MODEL, NODES), NodeRunner(tmp_path / "node", settings) as node:
+        node.start()
+        begin(store, bake_seconds=3600)
+        eventually(lambda: is_at(store, Status.BAKING, 0))
+        (rollout,) = wait_for(lambda: node.status()["fleet"]["rollouts"], "seen")
+        assert (rollout["model"], rollout["id"]) == (MODEL, "r1")
+        assert node.status()["fleet"]["leader"] == "node-under-test"
+        direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        with direct.open(f"{node.url}/metrics", timeout=60) as answer:
+            assert b"edgeagent_coordinator_leads 1.0" in answer.read()
+        assert node.stop() == 0
 
 
 @pytest.mark.soak
