@@ -262,7 +262,8 @@ def _bake(view: View, watch: Watch, now: float) -> Step:
         seen = f"fewer than {r.limits.min_frames} frames or {r.limits.min_objects} objects"
         return _wait(view, watch, now, f"{named(view.unseen)} have seen {seen} with it")
     if not view.stable:
-        return _step(r, watch, Status.PAUSED, "inconclusive: it serves on no node of the open waves")
+        why = "inconclusive: it serves on no node of the open waves; `rollout advance` opens the next one"
+        return _step(r, watch, Status.PAUSED, why)
     watch = replace(watch, since=now)
     if r.plan.approval == "manual" or (r.plan.mode == "ab" and r.is_last_wave):
         why = "waits for `edgeagent rollout advance`"
