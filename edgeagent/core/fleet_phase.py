@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from math import floor
 
 from edgeagent.core.fleet_report import Phase, Report, coarse
 from edgeagent.core.following import Followed, Part, Standing
@@ -63,6 +64,9 @@ def phase_of(state: State, followed: Followed, waits: str = "") -> tuple[Phase, 
     refused = _refused(state, seen.rollout) if seen else None
     if followed.pin:
         return Phase.EXCUSED, f"pinned to {followed.pin.version}"
+    if hold and hold.kind == "rollback" and followed.part is Part.FOLLOWS:
+        said = hold.goal.directive
+        return Phase.ROLLED_BACK, f"taken back by {said.by}" + (f": {said.reason}" if said.reason else "")
     if hold and not (hold.kind == "sentinel" and refused):
         return Phase.EXCUSED, f"held on {hold.goal.version} by {hold.goal.directive.by}"
     if seen is None or seen.rollout.status not in FOLLOWED | GOES_BACK:
@@ -124,7 +128,7 @@ def report_of(
         preload_refused=(ahead.why or "refused") if ahead and ahead.stage is Stage.REJECTED else "",
         frames=coarse(figures.frames),
         objects=coarse(seen.objects) if seen else 0,
-        evidence=round(seen.evidence, 1) if seen else 0.0,
+        evidence=floor(10 * seen.evidence) / 10 if seen else 0.0,
         latency_ms=round(figures.latency_ms, 1),
         boxes=round(figures.boxes, 2),
         golden=figures.golden,

@@ -51,7 +51,7 @@ class Report:
     taken back or excused. preloaded: the version that was prepared ahead; preload_refused: why not.
 
     With the version that serves, since its swap: frames, and objects that pairs judged, rounded down (`coarse`);
-    evidence: that it is worse, as a power of ten, rounded down, 0 for none or less than that; latency_ms: p95 of its
+    evidence: that it is worse, as a power of ten, rounded down, 0 where nothing is known; latency_ms: p95 of its
     frames; boxes: a frame, on the average; golden: recall on the node's golden set, -1 where none was measured.
     """
 

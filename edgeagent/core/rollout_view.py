@@ -132,14 +132,14 @@ class View:
         Each node's figure is an e-value of its own line: on the average at most 1 where there is no difference. Counts
         of lines that differ are not put together, e-values may be (Vovk and Wang, "E-values: Calibration, combination
         and applications", 2021). Their mean tells when one line is much worse; the product of (1 + e) / 2, the lines
-        being independent, when each is a little. Half of both is an e-value again. A node tells nothing below 0, an
-        e-value of 1: that counts as 1 where nothing was judged, else as 0.
+        being independent, when each is a little. Half of both is an e-value again. A node that tells 0 has judged
+        nothing, which counts as 1, or too little to tell, which counts as 0.
         """
         told = [(m.report.evidence, m.report.objects) for m in self.own.values() if self._judges(m)]
         if not told:
             return 0.0
-        logs = [min(e, 300.0) * log(10) for e, _ in told if e > 0]
-        unjudged = sum(1 for e, objects in told if e <= 0 and not objects)
+        logs = [max(-300.0, min(e, 300.0)) * log(10) for e, _ in told if e]
+        unjudged = sum(1 for e, objects in told if not e and not objects)
         mean = log_mean([(1 / len(told), value) for value in (*logs, *[0.0] * unjudged)])
         product = sum(log1p(exp(value)) for value in logs) - (len(told) - unjudged) * log(2)
         return log_mean([(0.5, mean), (0.5, product)]) / log(10)

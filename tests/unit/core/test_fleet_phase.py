@@ -113,6 +113,21 @@ def test_a_stable_version_that_keeps_failing() -> None:
     assert phase_of(node.state, node.followed()) == (Phase.ROLLED_BACK, "NaN")
 
 
+def test_a_version_that_somebody_takes_back_on_the_node() -> None:
+    """Whoever stands before the line has seen what it does: nobody's hold is an excuse for the version that it is
+    about. Something else is promoted there for reasons of its own."""
+    node = Member().begins()
+    node.passes()
+    node.on(RollbackRequested("Ada", reason="misses dents"))
+    assert phase_of(node.state, node.followed()) == (Phase.ROLLED_BACK, "taken back by Ada: misses dents")
+    node.restarts()
+    assert node.phase() is Phase.ROLLED_BACK
+    other = Member().begins()
+    other.passes()
+    other.on(PromoteRequested(Directive("v9", "api@1", "Ada")))
+    assert other.phase() is Phase.EXCUSED
+
+
 def test_a_node_that_follows_somebody_else() -> None:
     """A pin, a promotion or a roll-back on the node excuses it, whatever else: also while there is no roll-out."""
     node = Member().begins()
@@ -120,8 +135,12 @@ def test_a_node_that_follows_somebody_else() -> None:
     pinned = replace(node.followed(), pin=PIN)
     assert phase_of(node.state, pinned) == (Phase.EXCUSED, "pinned to v9")
     assert phase_of(node.state, Followed(None, pin=PIN))[0] is Phase.EXCUSED
-    node.on(RollbackRequested("Ada"))
-    assert phase_of(node.state, node.followed()) == (Phase.EXCUSED, "held on v1 by Ada")
+    held = Member()
+    held.on(PromoteRequested(Directive("v3", "api@1", "Ada")))
+    held.passes()
+    held.after(held.policy.probation_s)
+    held.on(RollbackRequested("Ada"))
+    assert phase_of(held.state, held.followed()) == (Phase.EXCUSED, "held on v1 by Ada")
     other = Member()
     other.on(PromoteRequested(Directive("v9", "api@1", "Ada")))
     assert other.followed().part is Part.HELD

@@ -6,7 +6,7 @@ from __future__ import annotations
 import random
 from dataclasses import replace
 from functools import cache
-from math import log
+from math import floor, log
 from typing import Any
 
 import pytest
@@ -65,8 +65,8 @@ def test_evidence_about_another_version(about: dict[str, Any]) -> None:
 
 @cache
 def told(hits: int, misses: int) -> float:
-    """As a node tells it: a power of ten, rounded down, not below 0."""
-    return max(0.0, int(10 * log_evidence(hits, misses, 0.5) / log(10)) / 10)
+    """As a node tells it: a power of ten, rounded down."""
+    return floor(10 * log_evidence(hits, misses, 0.5) / log(10)) / 10
 
 
 def highest(rng: random.Random, nodes: int, objects: int, worse: float) -> float:
