@@ -25,6 +25,7 @@ _log = structlog.get_logger(__name__)
 ASK_AGAIN_S = (0.5, 10.0)
 """Limits of the delay after the first and after many answers that it may not begin (seconds)."""
 NO_LEADER = "no coordinator leads it"
+UNKNOWN_LEADER = "it isn't known whether a coordinator leads it"
 
 
 class Follower:
@@ -82,7 +83,7 @@ class Follower:
         if followed and followed.seen and followed.seen.rollout.status not in BEGINS:
             return f"it is {followed.seen.rollout.status}"
         if followed and not followed.leader:
-            return NO_LEADER
+            return UNKNOWN_LEADER if followed.leader is None else NO_LEADER
         return self._waits.get(model, "")
 
     def is_orphaned(self, model: str) -> bool:

@@ -21,6 +21,7 @@ from typing import Any
 
 import grpc  # type: ignore[import-untyped]
 
+from edgeagent.errors import UsageError
 from edgeagent.intent.etcd_client import NO_LEADER, Client, rpc, translated, why_of
 from edgeagent.intent.etcd_health import Health, ask_health
 from edgeagent.intent.port import ABSENT, Connection, Entry, OnConnection, OnEntry
@@ -32,6 +33,9 @@ _AT_ONCE = 100  # etcd takes 128 operations in a transaction
 MESSAGE_BYTES = 256 << 20
 """What the answer may have: values of 1.5 MB, whoever wrote them there, must not make the other keys unreadable."""
 HEALTH_EVERY_S = 5.0
+_FLEETS = "/edgeagent/"
+"""Where the keys lie without which intent can be followed: a user may have been made before nodes read them."""
+_REFUSED_S = 60.0  # until keys are asked for again that the user may not read
 
 
 class EtcdWatch(WatchThread):
@@ -50,6 +54,8 @@ class EtcdWatch(WatchThread):
     ) -> None:
         super().__init__(url, on_entry, on_connection, backoff)
         self._keys = keys
+        self._read_keys = keys  # those of them that the user may read
+        self._refused = ""
         self._client = client
         self._read_every_s = read_every_s
         self._history = History()
@@ -64,11 +70,14 @@ class EtcdWatch(WatchThread):
 
     def _follow(self) -> None:
         self._health_due = 0.0
-        self._report_all()
+        self._begin()
+        ask_again = time.monotonic() + _REFUSED_S
         # Always from a revision that was just read: neither compaction nor a restored cluster can leave it behind.
-        with closing(Hints(self._client, self._keys, self._history.revision + 1)) as hints:
+        with closing(Hints(self._client, self._read_keys, self._history.revision + 1)) as hints:
             untold = False
             while True:
+                if self._refused and time.monotonic() >= ask_again:
+                    raise WatchEnded("the user may read all keys by now")
                 hint = hints.wait(random.uniform(*self._read_every_s))
                 if hint is not None:
                     untold = False
@@ -79,13 +88,29 @@ class EtcdWatch(WatchThread):
                 else:
                     untold = self._report_all()
 
+    def _begin(self) -> None:
+        """Report all keys, or else those without which no intent can be followed; the others stay unknown."""
+        self._read_keys, self._refused = self._keys, ""
+        try:
+            self._report_all()
+        except UsageError as e:
+            needed = tuple(key for key in self._keys if not key.startswith(_FLEETS))
+            if not needed or needed == self._keys:
+                raise
+            left = ", ".join(key for key in self._keys if key not in needed)
+            self._read_keys = needed
+            self._refused = (
+                f"{left} can't be read, so no roll-out is begun: {e.why}; see the rights of its user"
+            )
+            self._report_all()
+
     def _report_all(self) -> bool:
         """Read and report the keys; whether one of them had changed."""
         with translated(f"reading from {self._url}"):
             # One question for many keys: it is asked all the time. Of several the last first: see IntentSource.watch.
-            starts = range(0, len(self._keys) or 1, _AT_ONCE)  # no keys: is etcd there?
+            starts = range(0, len(self._read_keys) or 1, _AT_ONCE)  # no keys: is etcd there?
             asked = [
-                self._client.call(_TXN, _reading(self._keys[start : start + _AT_ONCE]))
+                self._client.call(_TXN, _reading(self._read_keys[start : start + _AT_ONCE]))
                 for start in reversed(starts)
             ]
         header = asked[0].header
@@ -95,8 +120,9 @@ class EtcdWatch(WatchThread):
         if is_other or time.monotonic() >= self._health_due:
             self._health = ask_health(self._client)
             self._health_due = time.monotonic() + HEALTH_EVERY_S
-        self._report_connection(Connection(True, self._health.warning if self._health else ""))
-        entries = [entry_of(key, answer) for key, answer in zip(self._keys, answers, strict=True)]
+        warnings = self._refused, self._health.warning if self._health else ""
+        self._report_connection(Connection(True, "; ".join(filter(None, warnings))))
+        entries = [entry_of(key, answer) for key, answer in zip(self._read_keys, answers, strict=True)]
         changed = [entry for entry in entries if entry != self._reported.get(entry.key)]
         for entry in entries:
             if is_other and entry not in changed and self._history.may_have_written(entry, self._health):

@@ -165,6 +165,20 @@ def test_a_node_can_do_its_work(open_as: Open) -> None:
     assert node.get(presence_key("press-1")).revision == ABSENT
 
 
+def test_who_may_read_intent_only_goes_on_following_it(open_as: Open) -> None:
+    """As the user of a node that was made before nodes read who leads: what it may not read stays unknown."""
+    node, anna = open_as("node-press-1"), open_as("operator-anna")
+    seen, denied = Recorder(), presence_key("press-10")
+    node.watch([CURRENT, denied], seen.on_entry, seen.on_connection)
+    seen.wait_value(CURRENT, None)
+    anna.put(CURRENT, b"v2")
+    seen.wait_value(CURRENT, b"v2")
+    assert seen.last(denied) is None
+    assert seen.connections[-1].connected
+    assert denied in seen.connections[-1].why
+    assert anna.compare_and_set([], {CURRENT: None}) is Outcome.WRITTEN
+
+
 def test_a_pipeline_can_do_its_work(
     guarded: tuple[EtcdServer, Path], open_as: Open, capsys: pytest.CaptureFixture[str]
 ) -> None:

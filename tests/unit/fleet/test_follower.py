@@ -18,7 +18,7 @@ from edgeagent.core.rollout import COORDINATOR_KEY, Status, rollout_key
 from edgeagent.core.state import Goal, Override, State
 from edgeagent.errors import UnavailableError, UsageError
 from edgeagent.fleet import follower as follower_module
-from edgeagent.fleet.follower import NO_LEADER, Follower
+from edgeagent.fleet.follower import NO_LEADER, UNKNOWN_LEADER, Follower
 from edgeagent.intent.port import Expected, Outcome
 from tests.support.rollout_seen import CURRENT, seen
 
@@ -120,6 +120,8 @@ def test_why_it_waits() -> None:
         assert scene.follower.waits("yolo") == ""
         scene.follower.saw("yolo", replace(WAITS, leader=""))
         assert scene.follower.waits("yolo") == NO_LEADER
+        scene.follower.saw("yolo", replace(WAITS, leader=None))
+        assert scene.follower.waits("yolo") == UNKNOWN_LEADER
         scene.follower.saw("yolo", replace(WAITS, seen=seen(Status.PAUSED)))
         assert scene.follower.waits("yolo") == "it is paused"
         scene.follower.saw("yolo", WAITS)

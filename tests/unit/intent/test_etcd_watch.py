@@ -6,8 +6,11 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any, cast
 
+import grpc
 import pytest
 
+from edgeagent.core.rollout import COORDINATOR_KEY
+from edgeagent.errors import UsageError
 from edgeagent.intent import etcd_watch
 from edgeagent.intent.etcd_client import Client
 from edgeagent.intent.etcd_health import Health
@@ -131,6 +134,60 @@ def test_alarms_are_told(errors: tuple[str, ...], told: str) -> None:
     """In words that say what they mean for whoever promotes."""
     assert told in Health(errors).warning
     assert bool(Health(errors).warning) == bool(errors)
+
+
+class Denied(grpc.RpcError):
+    """As etcd says it."""
+
+    def code(self) -> grpc.StatusCode:
+        return grpc.StatusCode.PERMISSION_DENIED
+
+    def details(self) -> str:
+        return "etcdserver: permission denied"
+
+
+@pytest.mark.parametrize("denied", [COORDINATOR_KEY, KEY])
+def test_a_key_of_the_fleet_that_may_not_be_read_keeps_no_intent_away(
+    monkeypatch: pytest.MonkeyPatch, denied: str
+) -> None:
+    """It stays unknown, and that is said, for a user that was made before nodes read it; what any intent needs is
+    needed. Once the user has the right, it is read."""
+    told: list[Entry] = []
+    connections: list[Connection] = []
+    rights: set[str] = set()
+
+    def call(method: object, request: Any) -> Any:
+        keys = [op.request_range.key.decode() for op in request.success]
+        if denied in keys and denied not in rights:
+            raise Denied
+        part = SimpleNamespace(response_range=SimpleNamespace(kvs=[]))
+        header = SimpleNamespace(cluster_id=7, raft_term=3, revision=40)
+        return SimpleNamespace(header=header, responses=[part] * len(keys))
+
+    monkeypatch.setattr(etcd_watch, "ask_health", lambda client: None)
+    client = cast("Client", SimpleNamespace(call=call))
+    watch = EtcdWatch(
+        "etcd://a:1",
+        (KEY, COORDINATOR_KEY),
+        told.append,
+        connections.append,
+        client=client,
+        backoff=Backoff(0, 0),
+        read_every_s=(1, 1),
+    )
+    if denied == KEY:
+        with pytest.raises(UsageError, match="permission denied"):
+            watch._begin()
+        assert told == []
+        return
+    watch._begin()
+    assert [entry.key for entry in told] == [KEY]
+    assert connections[-1].connected
+    assert f"{COORDINATOR_KEY} can't be read, so no roll-out is begun" in connections[-1].why
+    rights.add(denied)
+    watch._begin()
+    assert [entry.key for entry in told] == [KEY, COORDINATOR_KEY]
+    assert connections[-1] == Connection(True)
 
 
 def test_of_many_keys_those_that_are_told_last_are_read_first(monkeypatch: pytest.MonkeyPatch) -> None:
