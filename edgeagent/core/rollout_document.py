@@ -178,6 +178,10 @@ def _labels(value: object) -> dict[str, str]:
 def _terms(value: object) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise ValueError("is not an object")
+    if (
+        "preload" in value
+    ):  # nodes would take the version up, and leave it when `current` says that it isn't to serve
+        raise ValueError("has preload, which is a field of the roll-out itself")
     return value
 
 

@@ -130,6 +130,12 @@ def _current(model: str, entry: Entry, version: str) -> Directive:
             f"promote a first version (edgeagent promote {model} V)",
         )
     directive = decode_directive(entry.key, entry.value, entry.revision)
+    if directive.preload:
+        raise ConflictError(
+            f"roll-out of {model}",
+            f"`current` only has {directive.version} made ready, and doesn't say what nodes would go back to",
+            f"promote what is to serve until then; rollout start --preload has {version} made ready",
+        )
     if directive.version == version:
         raise ConflictError(f"roll-out of {model}", f"{version} is what `current` says already", "")
     return directive

@@ -10,7 +10,7 @@ from edgeagent.core.directive import current_key
 from edgeagent.core.rollout import COORDINATOR_KEY, Rollout, archive_key, rollout_key
 from edgeagent.core.rollout_document import decode_rollout, encode_rollout
 from edgeagent.core.rollout_view import Fleet
-from edgeagent.errors import ConflictError, NotFoundError, RolloutError
+from edgeagent.errors import ConflictError, NotFoundError, RolloutError, UnavailableError
 from edgeagent.fleet.members import MemberReader
 from edgeagent.intent.port import Entry, Expected, KeyValueStore, Outcome
 
@@ -72,6 +72,11 @@ def change_rollout(store: KeyValueStore, model: str, change: Callable[[Rollout],
     wanted: Rollout | None = None
     for _ in range(_TRIES):
         stored = read_rollout(store, model)
+        if wanted and wanted.advance and (stored is None or stored.rollout.wave != wanted.wave):
+            why = "the answer got lost, and since then it has gone further, maybe because of this"
+            raise UnavailableError(
+                f"roll-out of {model}", why, "look at its status"
+            )  # once more would be twice
         if stored is None:
             raise no_rollout(model)
         if stored.rollout == wanted:  # it was written, and the answer got lost

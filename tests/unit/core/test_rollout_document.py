@@ -178,6 +178,7 @@ def test_what_is_no_document(value: bytes, why: str) -> None:
         ("preload", 1, "is not true or false"),
         ("terms", [], "is not an object"),
         ("terms", {"version": "v3"}, "the terms: are no JSON object with fields of"),
+        ("terms", {"preload": True}, "the field terms has preload, which is a field of the roll-out itself"),
         ("terms", {"shadow": {"minutes": 2}}, "the terms: shadow has the unknown fields minutes"),
         ("by", 5, "is not text"),
         ("status", "finished", "is none of planned, rolling"),

@@ -84,6 +84,7 @@ def test_its_id_says_when_it_began() -> None:
     [
         ({CURRENT: None}, {}, ConflictError, "there is no `current`"),
         ({CURRENT: b"v2"}, {}, ConflictError, "v2 is what `current` says already"),
+        ({CURRENT: b'{"version": "v3", "preload": true}'}, {}, ConflictError, "only has v3 made ready"),
         ({CURRENT: b'{"version": 1'}, {}, DirectiveError, "broken JSON"),
         (
             {KEY: encode_rollout(a_rollout(Status.ROLLING))},

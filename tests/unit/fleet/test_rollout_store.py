@@ -8,11 +8,12 @@ from dataclasses import replace
 import pytest
 
 from edgeagent.core.rollout import COORDINATOR_KEY, Rollout, Status, archive_key, rollout_key
-from edgeagent.core.rollout_document import encode_rollout
-from edgeagent.core.rollout_steps import aborted, paused
-from edgeagent.errors import ConflictError, NotFoundError, RolloutError
+from edgeagent.core.rollout_document import decode_rollout, encode_rollout
+from edgeagent.core.rollout_steps import aborted, advanced, paused
+from edgeagent.core.rollout_view import Fleet
+from edgeagent.errors import ConflictError, NotFoundError, RolloutError, UnavailableError
 from edgeagent.fleet.rollout_store import RolloutReader, all_rollouts, change_rollout, find_rollout
-from edgeagent.intent.port import Outcome
+from edgeagent.intent.port import Entry, Outcome
 from tests.support.fleets import a_rollout
 from tests.support.memory_store import MemoryStore
 
@@ -64,6 +65,28 @@ def test_an_answer_that_gets_lost(store: MemoryStore, is_written: bool) -> None:
     store.transacting = transacting
     assert change_rollout(store, "yolo", lambda r: aborted(r, "by anna")).status is Status.ABORTING
     assert RolloutReader(store, "yolo").read().rollout.why == "by anna"
+
+
+@pytest.mark.parametrize("status", [Status.ROLLING, Status.DONE])
+def test_a_wave_is_not_opened_twice_because_an_answer_gets_lost(
+    store: MemoryStore, status: Status, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By the time that is noticed, a coordinator has opened it, or ended the roll-out after the last one."""
+    opened = replace(ROLLING, wave=1, open_below=99)
+    read = store.get
+
+    def get(key: str) -> Entry:
+        found = read(key)
+        if key == KEY and found.value and decode_rollout(KEY, found.value).advance:
+            store.write({KEY: None if status is Status.DONE else encode_rollout(opened)})
+        return read(key)
+
+    monkeypatch.setattr(store, "get", get)
+    store.transacting = lambda writes: Outcome.UNKNOWN
+    with pytest.raises(UnavailableError, match="the answer got lost, and since then it has gone further"):
+        change_rollout(store, "yolo", lambda r: advanced(r, Fleet({}, "7")))
+    found = read(KEY).value
+    assert found is None if status is Status.DONE else found == encode_rollout(opened)
 
 
 def test_what_cant_be_changed(store: MemoryStore) -> None:
