@@ -124,7 +124,7 @@ def report_of(
         rollout=rollout.rollout.id if rollout and phase is not Phase.NONE else "",
         phase=phase,
         why=why,
-        preloaded=ahead.version if ahead and ahead.ready else "",
+        preloaded=ahead.version if ahead and (ahead.ready or ahead.stage is Stage.REJECTED) else "",
         preload_refused=(ahead.why or "refused") if ahead and ahead.stage is Stage.REJECTED else "",
         frames=coarse(figures.frames),
         objects=coarse(seen.objects) if seen else 0,

@@ -48,7 +48,7 @@ class Report:
     version, digest: that serves, "" for none; before: the version that was stable before it; state: as in the status;
     since: when the version began to serve, Unix seconds by the node's clock, 0 where that isn't known; labels: of the
     node. rollout: the id of the last one that the node followed, and phase, what it did in it; why: it was refused,
-    taken back or excused. preloaded: the version that was prepared ahead; preload_refused: why not.
+    taken back or excused. preloaded: the version that was prepared ahead; preload_refused: why it couldn't be.
 
     With the version that serves, since its swap: frames, and objects that pairs judged, rounded down (`coarse`);
     evidence: that it is worse, as a power of ten, rounded down, 0 where nothing is known; latency_ms: p95 of its

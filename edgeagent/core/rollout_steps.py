@@ -21,7 +21,7 @@ from edgeagent.core.rollout import (
     Rollout,
     Status,
 )
-from edgeagent.core.rollout_view import Fleet, View, eligible, has_prepared, named, openings
+from edgeagent.core.rollout_view import Fleet, View, cannot_prepare, eligible, has_prepared, named, openings
 from edgeagent.errors import ConflictError
 
 EVIDENCE_LIMIT = 3.0
@@ -201,7 +201,7 @@ def _begin(view: View, watch: Watch, now: float) -> Step:
         there = eligible(view.fleet)
         if refused := _refused(view, len(there)):
             return _step(r, watch, Status.PAUSED, refused)
-        waits = [n for n, m in there.items() if not has_prepared(r, m) and not m.report.preload_refused]
+        waits = [n for n, m in there.items() if not (has_prepared(r, m) or cannot_prepare(r, m))]
         if waits and now - watch.since < r.limits.deadline_seconds:
             return Step(None, watch)
         if waits:

@@ -91,7 +91,7 @@ class View:
     def refused(self) -> list[str]:
         """Those on which the version never served; before the first wave, those that can't prepare it."""
         if self.rollout.wave < 0:
-            return [n for n, m in eligible(self.fleet).items() if m.report.preload_refused]
+            return [n for n, m in eligible(self.fleet).items() if cannot_prepare(self.rollout, m)]
         return [n for n, m in self.own.items() if m.report.phase is Phase.REFUSED]
 
     @cached_property
@@ -192,7 +192,13 @@ def openings(rollout: Rollout, fleet: Fleet) -> list[Opening]:
 
 def has_prepared(rollout: Rollout, member: Member) -> bool:
     """Whether a node could begin at once."""
-    return rollout.plan.version in (member.report.preloaded, member.report.version)
+    version, report = rollout.plan.version, member.report
+    return report.version == version or (report.preloaded == version and not report.preload_refused)
+
+
+def cannot_prepare(rollout: Rollout, member: Member) -> bool:
+    """Whether a node has refused to make the version ready; what it says of another one counts for nothing."""
+    return member.report.preloaded == rollout.plan.version and member.report.preload_refused != ""
 
 
 def in_words(rollout: Rollout, fleet: Fleet) -> str:

@@ -210,7 +210,7 @@ def test_what_is_made_ready_ahead() -> None:
 
     assert told(Stage.FETCHING, False) == ("", "")
     assert told(Stage.READY, True, "it serves") == ("v2", "")
-    assert told(Stage.REJECTED, False, "gate smoke: no boxes") == ("", "gate smoke: no boxes")
+    assert told(Stage.REJECTED, False, "gate smoke: no boxes") == ("v2", "gate smoke: no boxes")
 
 
 def _with_shadow() -> Plan:

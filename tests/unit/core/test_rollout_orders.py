@@ -145,7 +145,9 @@ def test_refusals_ahead_of_the_first_wave_are_forgiven_too() -> None:
     """Whoever resumes it does without those nodes."""
     run = Led(a_rollout(preload=True), 10)
     run.members |= {node(n): Member(True, Report("v1", preloaded="v2")) for n in range(10)}
-    run.members |= {node(n): Member(True, Report("v1", preload_refused="no room")) for n in range(5)}
+    run.members |= {
+        node(n): Member(True, Report("v1", preloaded="v2", preload_refused="no room")) for n in range(5)
+    }
     assert run.look() is Status.PAUSED
     run.rollout = resumed(run.rollout, run.fleet)
     assert run.look() is Status.ROLLING

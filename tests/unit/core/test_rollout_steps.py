@@ -460,7 +460,7 @@ def test_what_can_t_be_prepared_in_time_is_inconclusive() -> None:
 def test_more_than_a_share_that_can_t_prepare_it_pause() -> None:
     """And fewer hold up nothing."""
     run = led(preload=True)
-    full = Member(True, Report("v1", preload_refused="no room"))
+    full = Member(True, Report("v1", preloaded="v2", preload_refused="no room"))
     run.members = {n: Member(True, Report("v1", preloaded="v2")) for n in run.members}
     run.members |= {node(0): full, node(1): full}
     assert run.look() is Status.ROLLING
@@ -468,6 +468,17 @@ def test_more_than_a_share_that_can_t_prepare_it_pause() -> None:
     run.members |= {node(n): full for n in range(3)}
     assert run.look() is Status.PAUSED
     assert run.rollout.why == "node-0, node-1, node-2 refused it: no room"
+
+
+def test_what_was_refused_before_is_no_reason_to_pause() -> None:
+    """A node that could not prepare another version hasn't said anything of this one yet."""
+    run = led(preload=True)
+    run.members = {
+        n: Member(True, Report("v1", preloaded="v1.9", preload_refused="no room")) for n in run.members
+    }
+    assert run.look() is Status.PLANNED
+    run.members = {n: Member(True, Report("v1", preloaded="v2")) for n in run.members}
+    assert run.look() is Status.ROLLING
 
 
 # -- by hand, comparisons, `current` -----------------------------------------------------------------
