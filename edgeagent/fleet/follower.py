@@ -25,6 +25,7 @@ _log = structlog.get_logger(__name__)
 ASK_AGAIN_S = (0.5, 10.0)
 """Limits of the delay after the first and after many answers that it may not begin (seconds)."""
 NO_LEADER = "no coordinator leads it"
+UNSEEN = "what this node does can't be written where the coordinator reads it"
 UNKNOWN_LEADER = "it isn't known whether a coordinator leads it"
 
 
@@ -39,6 +40,8 @@ class Follower:
         store: KeyValueStore,
     ) -> None:
         self.decide: Callable[[str], None] = lambda model: None
+        self.is_seen: Callable[[str], bool] = lambda model: True
+        """Whether the fleet is told what this node does with a model: without that, nobody watches over it."""
         self.followed: dict[str, Followed] = {}
         """What was seen last, by model; none of a model as long as its key is unread."""
         self._node = node
@@ -122,7 +125,8 @@ class Follower:
         """Until the answer is that it may begin, or another question is to be asked."""
         backoff = Backoff(*ASK_AGAIN_S)
         while True:
-            self._waits[model] = why = await asyncio.to_thread(self._refusal, expected)
+            why = UNSEEN if not self.is_seen(model) else await asyncio.to_thread(self._refusal, expected)
+            self._waits[model] = why
             if not why:
                 break
             await asyncio.sleep(backoff.next_s())

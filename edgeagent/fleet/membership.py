@@ -60,6 +60,7 @@ class Membership:
             self.coordinator = open_coordinator(settings.url, settings.access(), node.id)
         self._announcer = Announcer(store, node.id, describe, bus, instance=instance)
         self._reports = Reports(store, node.id, list(updaters), self._report)
+        self.follower.is_seen = self._reports.are_told
         self._labels = node.labels
         self._updaters = updaters
         self._figures = {

@@ -46,6 +46,11 @@ class Reports:
         self._earlier: dict[str, Report] = {}  # of the run before
         self._paces: dict[str, WritePace] = {}
         self._failures: dict[str, str] = {}
+        self._told: set[str] = set()  # models of which the store says what there was to say at the last look
+
+    def are_told(self, model: str) -> bool:
+        """Whether what the node does with a model could be written, when that was tried last."""
+        return model in self._told
 
     async def run(self, may_write: Callable[[], bool]) -> None:
         """For ever, on the event loop. may_write: whether the store is there, and this node's presence in it: a report
@@ -55,8 +60,9 @@ class Reports:
         while True:
             if not may_write():
                 comes_back = True
+                self._written.clear()  # the store may be restored meanwhile
+                self._told.clear()
             elif comes_back:
-                self._written.clear()  # the store may have been restored meanwhile
                 await asyncio.sleep(random.uniform(0, SPREAD_S))
                 comes_back = False
                 continue
@@ -76,7 +82,9 @@ class Reports:
                 continue
             try:
                 await self._tell_of(model, key, report)
+                self._told.add(model)
             except EdgeAgentError as e:
+                self._told.discard(model)
                 failures[model] = str(e)
                 if self._failures.get(model) != str(e):
                     _log.warning("report.failed", key=key, why=str(e))

@@ -18,7 +18,7 @@ from edgeagent.core.rollout import COORDINATOR_KEY, Status, rollout_key
 from edgeagent.core.state import Goal, Override, State
 from edgeagent.errors import UnavailableError, UsageError
 from edgeagent.fleet import follower as follower_module
-from edgeagent.fleet.follower import NO_LEADER, UNKNOWN_LEADER, Follower
+from edgeagent.fleet.follower import NO_LEADER, UNKNOWN_LEADER, UNSEEN, Follower
 from edgeagent.intent.port import Expected, Outcome
 from tests.support.rollout_seen import CURRENT, seen
 
@@ -92,6 +92,23 @@ def test_it_asks_for_the_document_and_the_leader_that_it_knows() -> None:
         assert scene.store.asked == [(roll_out, Expected(COORDINATOR_KEY, created="3"))]
         assert scene.leave == ["7"]
         assert scene.follower.standing("yolo").granted == ""
+
+    run(scenario)
+
+
+def test_it_does_not_begin_unseen() -> None:
+    """What it does can't be written: nobody would notice what the version does to it. It begins once it can."""
+
+    async def scenario() -> None:
+        scene, seen_now = Scene(Outcome.WRITTEN), asyncio.Event()
+        scene.follower.is_seen = lambda model: seen_now.is_set()
+        scene.follower.saw("yolo", WAITS)
+        while scene.follower.waits("yolo") != UNSEEN:
+            await asyncio.sleep(0)
+        assert scene.store.asked == []
+        seen_now.set()
+        await scene.until_decided()
+        assert scene.leave == ["7"]
 
     run(scenario)
 

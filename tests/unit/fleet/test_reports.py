@@ -106,6 +106,28 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(reports, name, value)
 
 
+def test_whether_the_fleet_is_told() -> None:
+    """Not before it could be written, nor while it can't, nor while this node isn't there for the others."""
+    scene = Scene()
+    telling = Reports(cast("Any", scene.store), "n1", ["yolo"], scene.describe)
+
+    async def main() -> None:
+        async with asyncio.timeout(PATIENCE_S):
+            assert not telling.are_told("yolo")
+            task = asyncio.create_task(telling.run(lambda: scene.may_write))
+            await scene.until(lambda: telling.are_told("yolo"))
+            scene.store.failures = 10**9
+            scene.says(phase=Phase.WAITING)
+            await scene.until(lambda: not telling.are_told("yolo"))
+            scene.store.failures = 0
+            await scene.until(lambda: telling.are_told("yolo"))
+            scene.may_write = False
+            await scene.until(lambda: not telling.are_told("yolo"))
+            task.cancel()
+
+    asyncio.run(main())
+
+
 def test_it_writes_what_has_changed() -> None:
     """And nothing when nothing has."""
     scene = Scene()
