@@ -14,16 +14,17 @@ from enum import Enum
 
 from edgeagent.core.directive import Directive
 from edgeagent.core.following import Part, SeenRollout, Standing, as_current, is_preloaded, part_in
-from edgeagent.core.rollout import rollout_directive
+from edgeagent.core.rollout import is_rollout_intent, rollout_directive
 
 
 class Unread(Enum):
-    """What is known of a key before its first value that could be read and decoded."""
+    """What is known of a key before its first value that could be read and decoded. BROKEN: it could be read."""
 
     UNREAD = "unread"
+    BROKEN = "broken"
 
 
-UNREAD = Unread.UNREAD
+UNREAD, BROKEN = Unread.UNREAD, Unread.BROKEN
 Known = Directive | None | Unread
 _NOBODY = Standing()
 
@@ -112,6 +113,8 @@ def decide(sources: Sequence[Said], me: Standing = _NOBODY) -> Decision | None:
     first = sources[0] if sources else Said()
     if first.rollout is UNREAD and not first.given_up:
         return None
+    if first.rollout is BROKEN and me.directive and is_rollout_intent(me.model, me.directive.intent_id):
+        return None  # whether it still counts on this node, nobody can tell: what was begun stays
     part, seen = first.part(me), first.seen
     if seen and part is Part.FOLLOWS:
         return Decision(0, rollout_directive(me.model, seen.rollout))

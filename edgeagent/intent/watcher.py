@@ -15,7 +15,7 @@ import structlog
 
 from edgeagent.core.directive import Directive, current_key, decode_directive, pin_key
 from edgeagent.core.following import Followed, SeenRollout, Standing
-from edgeagent.core.precedence import UNREAD, Decision, Said, decide, heard, version_ahead
+from edgeagent.core.precedence import BROKEN, UNREAD, Decision, Said, Unread, decide, heard, version_ahead
 from edgeagent.core.rollout import COORDINATOR_KEY, rollout_key
 from edgeagent.core.rollout_document import decode_rollout
 from edgeagent.core.text import clean
@@ -178,7 +178,7 @@ class IntentWatcher:
         said = [source.said[model] for source in self.sources]
         me = self._rollouts.standing(model) if self._rollouts else Standing()
         decision, ahead = decide(said, me), version_ahead(said, me)
-        if self._rollouts and said[0].rollout is not UNREAD:
+        if self._rollouts and not isinstance(said[0].rollout, Unread):
             pin = next((each.pin for each in said if isinstance(each.pin, Directive)), None)
             self._rollouts.saw(model, Followed(said[0].seen, said[0].part(me), pin, self._leader))
         if decision and decision != self._decided.get(model):
@@ -207,7 +207,10 @@ class IntentWatcher:
         except (DirectiveError, RolloutError) as e:
             why = f"{e} ({source.source.url})" if source.number else str(e)
             self._callbacks.on_invalid(model, entry.key, clean(why))
-            return
+            if not is_rollout or source.said[model].rollout is not UNREAD:
+                return
+            # Since the start it has said nothing else: that must not keep `current` from nodes which have not begun.
+            source.said[model] = replace(source.said[model], rollout=BROKEN, given_up=False)
         self.decide(model)
 
     def _with_intent(self, model: str, source: WatchedSource, entry: Entry) -> Said:

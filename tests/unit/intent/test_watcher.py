@@ -339,15 +339,33 @@ async def test_a_broken_document_changes_nothing() -> None:
 
 
 @on_loop
-async def test_a_document_that_is_broken_from_the_start_lets_nobody_decide() -> None:
-    """As a broken pin does: what serves stays."""
-    bench = Bench(rollouts=FakeFollower())
-    bench.second.say(1, current="k1")
+async def test_a_document_that_is_broken_from_the_start_keeps_current_from_nobody() -> None:
+    """Of a node that hasn't begun, also of one that is new; once it can be read, it is followed."""
+    node = FakeFollower()
+    bench = Bench(rollouts=node)
+    bench.second.say(1)
     bench.first.say(5, current="v1")
-    bench.first.tell(ROLLOUT, b"{")
-    assert await bench.told() == ""
+    bench.first.tell(ROLLOUT, b"{", "8")
+    assert await bench.versions() == ["v1"]
+    assert len(bench.invalid) == 1
+    assert node.seen == []
+    node.me = replace(node.me, granted="9")
+    bench.first.tell(ROLLOUT, document(), "9")
+    assert await bench.versions() == ["v1", "v2"]
+
+
+@on_loop
+async def test_what_was_begun_before_the_document_broke_stays_over_a_restart() -> None:
+    """Whether `current` was written since the roll-out was planned, nobody can tell then."""
+    node = FakeFollower()
+    node.me = replace(node.me, directive=rollout_directive("yolo", a_rollout()))
+    bench = Bench(rollouts=node)
+    bench.second.say(1)
+    bench.first.say(5, current="v1")
+    bench.first.tell(ROLLOUT, b"{", "8")
+    assert await bench.versions() == []
     bench.first.tell(ROLLOUT, None)
-    assert await bench.told() == f"{CURRENT}@5"
+    assert await bench.versions() == ["v1"]
 
 
 @on_loop
