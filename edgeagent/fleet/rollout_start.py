@@ -76,7 +76,7 @@ def prepare_rollout(
     before_it = members.fleet(model, current.revision)
     fleet = _as_it_begins(before_it, excused)
     _check_canaries(rollout, fleet)
-    warnings = [*unreadable, *_warnings(store, model, fleet, excused)]
+    warnings = [*unreadable, *_warnings(store, model, fleet, excused), *_unseen(model, members)]
     return Start(
         model,
         rollout,
@@ -209,6 +209,16 @@ def _check_canaries(rollout: Rollout, fleet: Fleet) -> None:
         "no node that is there and follows the fleet is one",
         "see `edgeagent nodes` for names and labels",
     )
+
+
+def _unseen(model: str, members: Members) -> list[str]:
+    """Nodes that use the model and don't report on it: no wave has them, and they follow `current` alone."""
+    rows = only(members.nodes(), model).rows
+    found = [row.node for row in rows if row.present and row.report is None]
+    if not found:
+        return []
+    why = "an earlier release, or no right to write their report"
+    return [f"in no wave ({why}), and all at once with it when it is done: {named(found)}"]
 
 
 def _warnings(store: KeyValueStore, model: str, fleet: Fleet, excused: Mapping[str, str]) -> list[str]:

@@ -209,6 +209,16 @@ def test_nobody_leads_and_nobody_is_there(store: MemoryStore) -> None:
     ]
 
 
+def test_who_does_not_report_is_in_no_wave(store: MemoryStore) -> None:
+    """Nobody sees what such nodes do, and all of them follow `current` when it becomes the version."""
+    assert prepare(store).warnings == ()
+    store.put(presence_key("old-1"), b'{"models": {"yolo": {"active": {"version": "v1"}}}}')
+    store.put(presence_key("other"), b'{"models": {"seg": {}}}')
+    (warning,) = prepare(store).warnings
+    assert warning.startswith("in no wave (an earlier release")
+    assert warning.endswith("when it is done: old-1")
+
+
 def test_who_has_refused_the_version_before(store: MemoryStore) -> None:
     """Or went back from it, or could not prepare it: of a roll-out of this version, not of another one."""
     earlier = replace(a_rollout(Status.ABORTED), id="r1")
