@@ -12,6 +12,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from edgeagent.testing import wait_for
 
 COMMAND = [sys.executable, "-m", "edgeagent", "demo", "--seconds", "1", "--no-browser"]
@@ -72,6 +74,7 @@ def test_demo_shows_all_and_leaves_its_report(tmp_path: Path) -> None:
     assert demo_processes(folder) == []
 
 
+@pytest.mark.soak
 def test_an_interrupted_demo_leaves_no_process(tmp_path: Path) -> None:
     """Ctrl-C while the line runs: one line says so, and the node and its workers are gone."""
     folder = tmp_path / "demo-run"

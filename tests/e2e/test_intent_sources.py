@@ -8,6 +8,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from edgeagent.testing import wait_for
 from tests.support.etcd import EtcdServer
 from tests.support.line import NodeHarness, assert_seamless
@@ -17,6 +19,7 @@ CURRENT = "/models/yolo/current"
 PRESENCE = "/edgeagent/nodes/node-under-test"
 
 
+@pytest.mark.soak  # the contract suite has a real server, too
 def test_zookeeper(harness: NodeHarness, tmp_path: Path) -> None:
     """Swap, roll back, write the same again; the node's sessions expire in between; the server dies and comes back."""
     for version in ("v1", "v2"):

@@ -10,6 +10,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -178,9 +179,15 @@ def test_an_operator_has_the_last_word(server: EtcdServer, capsys: pytest.Captur
 
 @contextmanager
 def typed(args: list[str]) -> Iterator[subprocess.Popen[str]]:
-    """A command in a process of its own."""
+    """A command in a process of its own, which hears Ctrl-C also where the tests were told to ignore it."""
     command = [sys.executable, "-m", "edgeagent", *args]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True) as process:
+    with subprocess.Popen(
+        command,
+        stderr=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        text=True,
+        preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
+    ) as process:
         try:
             yield process
         finally:
