@@ -19,12 +19,12 @@ from dataclasses import dataclass, replace
 import structlog
 
 from edgeagent.core.coordination import Coordination
-from edgeagent.core.directive import current_key, encode_directive
+from edgeagent.core.directive import current_key, decode_directive, encode_directive
 from edgeagent.core.rollout import ENDED, Rollout, Status, archive_key, rollout_directive, rollout_key
 from edgeagent.core.rollout_document import decode_rollout, encode_rollout
 from edgeagent.core.rollout_steps import Watch, adopted, decide
 from edgeagent.core.rollout_view import Fleet
-from edgeagent.errors import EdgeAgentError, RolloutError, UsageError
+from edgeagent.errors import DirectiveError, EdgeAgentError, RolloutError, UsageError
 from edgeagent.fleet.lead import Lead
 from edgeagent.fleet.members import MemberReader
 from edgeagent.intent.port import Access, Entry, Expected, KeyValueStore, Outcome
@@ -186,12 +186,20 @@ class Coordinator:
                 continue
             try:
                 rollout = decode_rollout(entry.key, entry.value)
-            except RolloutError as e:
+                current = "" if rollout.status in ENDED else self._current(model)
+            except (RolloutError, DirectiveError, UsageError) as e:
                 self._note(model, e, broken)
                 continue
-            current = "" if rollout.status in ENDED else self._store.get(current_key(model)).revision
             found.append(_Found(model, rollout, entry.revision, current))
         return found
+
+    def _current(self, model: str) -> str:
+        """Its revision. Raises UnavailableError, UsageError; DirectiveError for a value that says nothing to a node,
+        either: as long as it stands there, every node stays as it is, and so does the roll-out."""
+        entry = self._store.get(current_key(model))
+        if entry.value is not None:
+            decode_directive(entry.key, entry.value, entry.revision)
+        return entry.revision
 
     def _documents(self, now: float) -> dict[str, Entry]:
         """By model. A list has everything below /models/, what became of all roll-outs too: it is read seldom."""

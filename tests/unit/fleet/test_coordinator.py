@@ -385,6 +385,28 @@ def _status(store: RecordingStore, model: str) -> Status:
     return rollout.status
 
 
+def test_a_current_that_says_nothing_holds_the_roll_out_up(
+    store: RecordingStore, nodes: PretendedNodes
+) -> None:
+    """No node takes it for an intent, so it supersedes nothing; what is written in its place does."""
+    begin(store)
+    process = Process(store)
+    run(
+        store,
+        nodes,
+        process,
+        lambda: store.rollout(MODEL) is not None and _status(store, MODEL) is Status.ROLLING,
+    )
+    store.write({current_key(MODEL): b'{"version": '})
+    process.look()
+    process.look()
+    assert _status(store, MODEL) is Status.ROLLING
+    assert "broken JSON" in process.coordinator.state.broken[MODEL]
+    store.write({current_key(MODEL): b"v1"})
+    run(store, nodes, process, ended(store))
+    assert store.history()[-1][0] is Status.SUPERSEDED
+
+
 @pytest.mark.parametrize("value", [b"{", b"[]", b'{"id": "r1"}', b"\xff" * 8])
 def test_a_broken_document_is_left_alone(store: RecordingStore, nodes: PretendedNodes, value: bytes) -> None:
     """It is said once; the roll-outs of the other models go on, and it goes on once it is put right."""
