@@ -73,9 +73,13 @@ def write_pins(
 
 
 def _current(store: KeyValueStore, model: str) -> str:
-    """What `current` says, "" where there is none. Raises DirectiveError, UnavailableError, UsageError."""
+    """What is to serve by `current`, "" where it says nothing of that. Raises DirectiveError, UnavailableError,
+    UsageError."""
     entry = store.get(current_key(model))
-    return "" if entry.value is None else decode_directive(entry.key, entry.value, entry.revision).version
+    if entry.value is None:
+        return ""
+    directive = decode_directive(entry.key, entry.value, entry.revision)
+    return "" if directive.preload else directive.version
 
 
 def _check_content(models: RemoteStore, model: str, ref: VersionRef) -> None:
