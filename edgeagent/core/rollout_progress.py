@@ -88,7 +88,9 @@ def _notes(rollout: Rollout, fleet: Fleet, has_leader: bool) -> list[str]:
     if not has_leader:
         found.append("no coordinator leads: nothing moves until one does (edgeagent coordinate)")
     if fleet.current_revision != rollout.plan.based_on:
-        found.append("somebody wrote `current` since it began: that counts, and the roll-out is superseded")
+        found.append(
+            "somebody wrote `current` since it began: it is superseded, or stands still if that can't be read"
+        )
     if rollout.status is Status.PAUSED:
         found.append(
             "no further wave opens until somebody resumes it; `advance` opens the next one, `abort` takes all back"
