@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: help setup etcd zookeeper demo test lint format soak faults bench clean
+.PHONY: help setup etcd zookeeper demo test lint format soak faults fleet bench clean
 
 help:
 	@echo "make demo   a rendered packaging line: models swapped under it, bad ones refused, rolled back"
@@ -13,6 +13,7 @@ help:
 	@echo "make lint   ruff, mypy --strict, import-linter, sizes and words"
 	@echo "make soak   hundreds of swaps under load: nothing lost, nothing leaked; SOAK_ARGS=\"--swaps 20\" for fewer"
 	@echo "make faults versions that load well and judge wrongly: which guard catches each, and when; FAULTS_ARGS=\"--quick\""
+	@echo "make fleet  2,000 nodes that only pretend to infer, on a real etcd: roll-outs, aborts, storms; FLEET_ARGS=\"--quick\""
 	@echo "make bench  figures, side by side"
 	@echo "make clean  remove what make has made"
 
@@ -73,6 +74,9 @@ soak: setup etcd
 
 faults: setup etcd
 	$(BIN)/python -m bench.faults $(FAULTS_ARGS)
+
+fleet: setup etcd
+	$(BIN)/python -m bench.fleet $(FLEET_ARGS)
 
 bench: setup
 	$(BIN)/python -m bench.run

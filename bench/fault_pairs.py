@@ -15,8 +15,8 @@ from functools import cache
 from pathlib import Path
 
 from bench.detectors import Detector, load_detector
-from bench.fault_page import put
 from bench.fault_versions import CONFIDENCE, FAULTS, GOOD, IOU, MORE, V1, find_fault
+from bench.page import put
 from bench.report import table
 from edgeagent.core.boxes import Box
 from edgeagent.core.pairs import FramePair, PairLimits, PairTally

@@ -32,10 +32,10 @@ from bench.fault_outcome import (
     served_by,
     wrong,
 )
-from bench.fault_page import put
 from bench.fault_runtime import install
 from bench.fault_versions import FAULTS, GOOD, MORE, FaultVersion, find_fault
 from bench.machine import describe
+from bench.page import put
 from bench.report import table
 from edgeagent.core.directive import Directive
 from edgeagent.demo.golden_set import write_golden_set
