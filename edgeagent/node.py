@@ -8,7 +8,7 @@ import os
 import secrets
 import time
 from collections.abc import Awaitable, Callable
-from contextlib import closing, suppress
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -17,41 +17,32 @@ import structlog
 
 from edgeagent.config import Config, load_config, read_secret
 from edgeagent.config.policy import policy_of
-from edgeagent.core.directive import Directive, current_key, encode_directive
+from edgeagent.core.directive import Directive
 from edgeagent.core.events import (
     AppendAudit,
-    ApproveRequested,
     IntentChanged,
     IntentInvalid,
-    PromoteRequested,
-    RefuseRequested,
-    RollbackRequested,
     Tick,
 )
-from edgeagent.core.model import check_name
 from edgeagent.core.probation_count import ended_in_order
-from edgeagent.core.state import State, VersionRef
-from edgeagent.core.text import redact
-from edgeagent.errors import ConflictError, EdgeAgentError, NotFoundError, NotKeptError
+from edgeagent.core.state import State
+from edgeagent.errors import EdgeAgentError
 from edgeagent.fleet.coordination_metrics import CoordinationCollector
 from edgeagent.fleet.membership import Lines, Membership
 from edgeagent.fleet.presence import Summary
-from edgeagent.intent.url import find_adapter, open_source, open_store, open_writer
+from edgeagent.intent.url import find_adapter, open_source, open_store
 from edgeagent.intent.watcher import Callbacks, IntentWatcher
 from edgeagent.observe.bus import Bus
 from edgeagent.observe.event_log import log_events
 from edgeagent.observe.logs import setup_logging
 from edgeagent.observe.metrics import Metrics
 from edgeagent.observe.systemd import SystemdNotifier, watchdog_interval
+from edgeagent.operations import Operations, Parts
 from edgeagent.runtimes.variants import stream_count
 from edgeagent.serving.engine_process import EngineSettings
 from edgeagent.serving.pipeline import Pipeline
-from edgeagent.status.fleet_status import fleet_status
-from edgeagent.status.history_check import anchors_of, history_check
-from edgeagent.status.intent_status import config_store_status, source_statuses
-from edgeagent.status.model_status import model_status
+from edgeagent.status.intent_status import source_statuses
 from edgeagent.status.node_status import NodeStatus
-from edgeagent.status.schema import HistoryCheck, ModelStoreStatus, Outcome, Status
 from edgeagent.status.summary import status_url, summarize
 from edgeagent.update.background import for_ever
 from edgeagent.update.journal import Journal
@@ -90,7 +81,6 @@ class Node:
         self.api = ApiService(self._build_api)
         self.updaters: dict[str, Updater] = {}
         self.pipelines: dict[str, Pipeline] = {}
-        self._started = time.time()
         self._instance = secrets.token_hex(4)
         self._state_dir = StateDir(config.node.state_dir)
         self.pictures = KeptPictures(config.update, self._state_dir.path)
@@ -99,6 +89,7 @@ class Node:
         self._watcher: IntentWatcher | None = None
         self._membership: Membership | None = None
         self._journal: Journal | None = None
+        self._operations: Operations | None = None
         self._notifier = SystemdNotifier()
         self._background_tasks: list[asyncio.Task[None]] = []
 
@@ -150,6 +141,8 @@ class Node:
             ),
             rollouts=membership.follower if membership else None,
         )
+        parts = Parts(self.updaters, self._node_status, journal, watcher, membership)
+        self._operations = Operations(self.config, self._instance, parts)
         await journal.reserve_epochs(u.state for u in self.updaters.values())
         for updater in self.updaters.values():
             updater.handle(Tick())
@@ -214,14 +207,18 @@ class Node:
 
     def _build_api(self) -> ApiServer:
         """Reads the token anew: whoever puts it right need restart nothing. What may be in the way comes first."""
+        operations = self._operations
+        assert operations is not None
         api = self.config.api
         token = read_secret(api.token_file) if api.token_file else None
         tls = ServerTls(api.tls) if api.tls else None
         listening = listen(api.host, api.port)
         hooks = None
         if api.hooks:
-            hooks = Hooks(api.hooks, self, self._state_dir.path / "hooks.json", self.metrics.hook_delivery)
-        app = create_app(self, self.metrics, token=token, hooks=hooks)
+            hooks = Hooks(
+                api.hooks, operations, self._state_dir.path / "hooks.json", self.metrics.hook_delivery
+            )
+        app = create_app(operations, self.metrics, token=token, hooks=hooks)
         return ApiServer(app, api.host, api.port, tls=tls, listening=listening)
 
     def reload(self, config_path: Path) -> None:
@@ -255,7 +252,8 @@ class Node:
             self._journal.record(model, AppendAudit("intent", "invalid", "config store", why=why))
 
     def _presence(self) -> Summary:
-        return partial(summarize, self.status(), status_url(self.api.url))
+        assert self._operations is not None  # nobody asks before the end of `start`
+        return partial(summarize, self._operations.status(), status_url(self.api.url))
 
     # -- housekeeping --------------------------------------------------------------------------------
 
@@ -279,119 +277,3 @@ class Node:
             if interval is not None and now - fed >= interval / 3 and self._node_status.frames_progress():
                 fed = now
                 self._notifier.watchdog()
-
-    # -- what the API asks (NodeApi) -----------------------------------------------------------------
-
-    def status(self) -> Status:
-        """What runs, since when and why."""
-        assert self._watcher is not None  # the API answers from `start` on
-        conflict = self._membership.conflict if self._membership else ""
-        coordinator = self._membership.coordinator if self._membership else None
-        return Status(
-            node=self.config.node.id,
-            instance=self._instance,
-            labels=self.config.node.labels,
-            pid=os.getpid(),
-            started=self._started,
-            config_store=config_store_status(
-                self.config.config_store.url, self._watcher.connection, conflict
-            ),
-            intent_sources=source_statuses(self._watcher.sources),
-            model_store=ModelStoreStatus(url=redact(self.config.model_store.url)),
-            models=self._node_status.models(),
-            pipelines=self._node_status.pipelines(),
-            workers=self._node_status.workers(),
-            id_conflict=conflict or None,
-            disk_error=(self._journal.error if self._journal else "") or None,
-            fleet=fleet_status(coordinator.state) if coordinator else None,
-            audit_head=(self._journal.audit_head if self._journal else "") or None,
-        )
-
-    def history(self, limit: int) -> str:
-        """The last audit records, oldest first. They are kept as JSON: a thousand cost nothing to speak of."""
-        records = self._journal.history(limit) if self._journal else []
-        return f'{{"history":[{",".join(records)}]}}\n'
-
-    async def check_history(self, anchor: str = "") -> HistoryCheck:
-        """What became of the audit log since it was written. Raises UsageError for an anchor that is none."""
-        assert self._journal is not None
-        return history_check(await self._journal.check(anchors_of(anchor)))
-
-    def ready(self) -> tuple[bool, str]:
-        """Whether each pipeline gives results, or has come to its source's end; and if not, why."""
-        return self._node_status.ready()
-
-    async def rollback(self, model: str | None, by: str, if_epoch: int | None = None) -> Outcome:
-        """Back to the version before, held until the intent itself changes. if_epoch: only while this epoch serves."""
-        if model is None:
-            if len(self.updaters) != 1:
-                raise ConflictError(
-                    "roll-back",
-                    f"this node has {len(self.updaters)} models ({', '.join(self.updaters)})",
-                    "POST /api/models/<model>/rollback",
-                )
-            model = next(iter(self.updaters))
-        updater = self._updater(model)
-        before = updater.state.active
-        updater.handle(RollbackRequested(by, if_epoch=if_epoch))
-        await self._kept(model)
-        return self._outcome(model, before)
-
-    async def write_intent(self, model: str, version: str, by: str, reason: str) -> None:
-        """This version on every node that follows the key. Raises UsageError where the source can't be written."""
-        value = encode_directive(Directive(version, by=by, reason=reason))
-        settings = self.config.config_store
-
-        def write() -> None:
-            with closing(open_writer(settings.url, settings.access())) as writer:
-                writer.put(current_key(model), value)
-
-        await asyncio.to_thread(write)
-
-    async def promote(self, model: str, version: str, by: str, reason: str) -> Outcome:
-        """This version on this node, until the intent itself changes."""
-        updater = self._updater(model)
-        before = updater.state.active
-        check_name("version", version)
-        updater.handle(PromoteRequested(Directive(version, f"api@{time.time_ns()}", by, reason)))
-        await self._kept(model)
-        return self._outcome(model, before)
-
-    async def decide(self, model: str, event: ApproveRequested | RefuseRequested) -> Outcome:
-        """Let the version that waits in SHADOW come in, or refuse it. Raises ConflictError when it doesn't wait."""
-        updater = self._updater(model)
-        before = updater.state.active
-        updater.handle(event)
-        await self._kept(model)
-        return self._outcome(model, before)
-
-    async def _kept(self, model: str) -> None:
-        """Return when what was decided for a model is on disk. Raises NotKeptError."""
-        assert self._journal is not None
-        try:
-            await self._journal.saved(model)
-        except OSError as e:
-            override = self.updaters[model].state.override
-            raise NotKeptError(
-                f"{override.kind} of {model} to {override.goal.version}" if override else model,
-                f"it acts, but it isn't on disk ({str(e) or 'the disk does not answer'}): a restart may undo it",
-                "look at the disk of node.state_dir; it is kept as soon as the disk takes it",
-            ) from e
-
-    def _updater(self, model: str) -> Updater:
-        if model not in self.updaters:
-            raise NotFoundError(
-                f"model {model}", "no pipeline on this node uses it", f"use one of {', '.join(self.updaters)}"
-            )
-        return self.updaters[model]
-
-    def _outcome(self, model: str, before: VersionRef | None) -> Outcome:
-        status = model_status(self.updaters[model])
-        return Outcome(
-            model=model,
-            from_version=before.version if before else None,
-            to=status.aspired,
-            state=status.state,
-            active=status.active.version if status.active else None,
-            held=status.held,
-        )
