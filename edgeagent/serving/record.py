@@ -45,6 +45,8 @@ def record_of(frame: Frame, model: str, lease: Lease, boxes: tuple[Box, ...], no
         latency_ms=round((now - frame.mono) * 1000, 2),
         names=lease.classes.names,
         boxes=boxes,
+        width=frame.width,
+        height=frame.height,
     )
 
 

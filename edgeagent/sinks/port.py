@@ -19,8 +19,9 @@ Box = tuple[float, float, float, float, float, float]
 class Record:
     """What was found in one frame, by which version; docs/interface.md, "Detections", says what each field means.
 
-    names: of all the model's classes; boxes: best first, each of a class that has a name. Made on the path of a frame:
-    what costs time per detection is left to whoever writes it down (`as_dict`, `to_json`).
+    names: of all the model's classes; boxes: best first, each of a class that has a name. width, height: of the frame,
+    pixels; 0 where that isn't known. Made on the path of a frame: what costs time per detection is left to whoever
+    writes it down (`as_dict`, `to_json`).
     """
 
     pipeline: str
@@ -33,6 +34,8 @@ class Record:
     latency_ms: float
     names: tuple[str, ...]
     boxes: tuple[Box, ...]
+    width: int = 0
+    height: int = 0
 
     def as_dict(self) -> dict[str, Any]:
         """The record as docs/interface.md promises it, of plain values."""
