@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: help setup etcd zookeeper demo test lint format soak faults fleet bench clean
+.PHONY: help setup etcd zookeeper browser demo test lint format soak faults fleet bench clean
 
 help:
 	@echo "make demo   a rendered packaging line: models swapped under it, bad ones refused, rolled back"
@@ -46,6 +46,15 @@ zookeeper:
 	  echo "/usr/share/java/zookeeper.jar is missing: sudo apt install zookeeper"; exit 1; \
 	fi
 
+# And the page is looked at in a real browser, with a font for Chinese.
+browser:
+	@command -v chromium >/dev/null || command -v chromium-browser >/dev/null || command -v google-chrome >/dev/null || \
+	if command -v apt-get >/dev/null && [ "$$(id -u)" = 0 ]; then \
+	  apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install -y chromium fonts-wqy-zenhei >/dev/null; \
+	else \
+	  echo "Chromium is missing: the tests of the page are skipped (sudo apt install chromium)"; \
+	fi
+
 demo: setup
 	$(BIN)/edgeagent demo
 
@@ -60,7 +69,7 @@ format: setup
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-test: setup etcd zookeeper lint
+test: setup etcd zookeeper browser lint
 	$(BIN)/python tools/run_tests.py
 
 soak: setup etcd

@@ -1,0 +1,41 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""Fixtures of the page's tests: a browser a module, and a page whose scripts must raise nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from tests.support.browser import DESKTOP, PATIENCE_MS, Faults, headless_chromium
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    """Chromium, headless."""
+    with headless_chromium() as made:
+        yield made
+
+
+@pytest.fixture
+def open_page(browser: Any) -> Iterator[Callable[..., Any]]:
+    """Opens a URL in a page of its own, without cookies; options are those of a browser context.
+
+    At the end no script of any page may have raised.
+    """
+    contexts, all_faults = [], []
+
+    def open_url(url: str, **options: Any) -> Any:
+        context = browser.new_context(**{"viewport": DESKTOP, "locale": "en-GB", **options})
+        contexts.append(context)
+        context.set_default_timeout(PATIENCE_MS)
+        page = context.new_page()
+        all_faults.append(Faults(page))
+        page.goto(url)
+        return page
+
+    yield open_url
+    for context in contexts:
+        context.close()
+    assert [fault for faults in all_faults for fault in faults.seen] == []

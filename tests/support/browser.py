@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""Headless Chromium for the tests of the page: the distribution's, driven by Playwright."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+
+NAMES = ("chromium", "chromium-browser", "google-chrome")
+ARGUMENTS = (
+    "--no-sandbox",  # the tests may run as root in a container, and open only what they serve themselves
+    "--disable-gpu",
+    "--disable-quic",
+    "--disable-dev-shm-usage",  # a container's may be small
+    "--no-first-run",
+    "--no-proxy-server",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--force-prefers-reduced-motion",  # what moves makes screenshots differ
+)
+PHONE = {"width": 390, "height": 844}
+DESKTOP = {"width": 1440, "height": 900}
+PATIENCE_MS = 60_000
+"""How long something on the page is waited for; it bounds a hang."""
+SERIOUS = ("serious", "critical")
+
+
+def chromium_path() -> str:
+    """Where Chromium is. Skips the test where there is none."""
+    for name in NAMES:
+        if path := shutil.which(name):
+            return path
+    pytest.skip("no Chromium on this machine: `make browser` installs it")
+
+
+@contextmanager
+def headless_chromium() -> Iterator[Any]:
+    """A browser (playwright.sync_api.Browser), which is closed at the end.
+
+    Playwright keeps an event loop in this thread as long as it lives: leave this before anything that wants its own.
+    """
+    path = chromium_path()
+    playwright = pytest.importorskip("playwright.sync_api", reason="Playwright is in the extra `dev`")
+    with playwright.sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=path, args=list(ARGUMENTS))
+        try:
+            yield browser
+        finally:
+            browser.close()
+
+
+class Faults:
+    """What goes wrong on a page unseen: exceptions in its scripts, errors on its console."""
+
+    def __init__(self, page: Any) -> None:
+        """page: playwright.sync_api.Page."""
+        self.seen: list[str] = []
+        page.on("pageerror", lambda error: self.seen.append(f"exception: {error}"))
+        page.on("console", self._on_console)
+
+    def _on_console(self, message: Any) -> None:
+        # What couldn't be fetched (a node that is away, a 409) is for the page to say, and no fault of it.
+        if message.type == "error" and "Failed to load resource" not in message.text:
+            self.seen.append(f"console: {message.text}")
+
+
+def serious_axe_faults(page: Any) -> list[str]:
+    """What axe calls serious or critical on the page as it is, a line for each: the rule, and where."""
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe is in the extra `dev`")
+    found = axe.Axe().run(page).response["violations"]
+    return [
+        f"{fault['id']} ({fault['impact']}): {fault['help']}: {node['target']} {node['html'][:200]}"
+        for fault in found
+        if fault["impact"] in SERIOUS
+        for node in fault["nodes"]
+    ]
