@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
-"""The HTTP API of a node (docs/interface.md, "HTTP"): which request asks what of the node, and how errors answer."""
+"""The HTTP API of a node (docs/interface.md, "HTTP"): which request asks what of the node."""
 
 from __future__ import annotations
 
@@ -8,43 +8,19 @@ import time
 from typing import Annotated, Any
 
 from fastapi import FastAPI, Path, Query, Request, Response
-from fastapi.exceptions import RequestValidationError
 from fastapi.responses import PlainTextResponse
 from pydantic import BaseModel, ConfigDict, Field, model_validator
-from starlette.exceptions import HTTPException
 
 from edgeagent import __version__
 from edgeagent.core.events import ApproveRequested, RefuseRequested
-from edgeagent.core.text import MAX_BY, clean, cut
-from edgeagent.errors import (
-    ConflictError,
-    DirectiveError,
-    EdgeAgentError,
-    ExpiredError,
-    NotFoundError,
-    NotKeptError,
-    RateLimitError,
-    UnauthorizedError,
-    UnavailableError,
-    UsageError,
-)
+from edgeagent.core.text import MAX_BY, clean
 from edgeagent.observe.metrics import Metrics
-from edgeagent.status.schema import History, HistoryCheck, Outcome, Readiness, Status, to_json
-from edgeagent.web.guard import Guard, error_body
+from edgeagent.status.schema import History, HistoryCheck, Outcome, Readiness, Status
+from edgeagent.web.answers import MAX_MISTAKES, add_error_answers, errors, json_answer
+from edgeagent.web.guard import Guard
 from edgeagent.web.hooks import HookAnswer, Hooks
 from edgeagent.web.port import NodeApi
 
-_STATUS_OF: tuple[tuple[type[EdgeAgentError], int], ...] = (
-    (UnauthorizedError, 401),
-    (ExpiredError, 403),
-    (NotFoundError, 404),
-    (ConflictError, 409),
-    (UsageError, 422),
-    (DirectiveError, 422),
-    (RateLimitError, 429),
-    (UnavailableError, 503),
-    (NotKeptError, 507),
-)
 _INDEX = """<!doctype html>
 <html lang="en"><meta charset="utf-8"><title>edgeagent</title>
 <h1>edgeagent</h1>
@@ -58,8 +34,6 @@ _INDEX = """<!doctype html>
 </html>
 """
 
-MAX_MISTAKES = 10
-"""Of a request that is wrong, so many are said."""
 SCRAPE_S = 1.0
 """Seconds for which metrics that were rendered are given out."""
 
@@ -110,46 +84,8 @@ class RefuseRequest(ApproveRequest):
     reason: Annotated[str, Field(min_length=1, max_length=MAX_BY)]
 
 
-class ErrorText(BaseModel):
-    """What failed, why, and what to do about it ("" where there is nothing)."""
-
-    what: str
-    why: str
-    todo: str
-
-
-class ErrorAnswer(BaseModel):
-    """The body of every answer that is not a success."""
-
-    error: ErrorText
-
-
-_MEANING = {
-    400: "The request is not whole",
-    401: "The token is missing or wrong",
-    403: "Only this machine, or only the node's own pages, may ask this",
-    404: "No such model or version on this node",
-    408: "The body did not arrive in time",
-    409: "Not possible now",
-    413: "The body is too large",
-    422: "The request is wrong",
-    429: "Too many wrong signatures from this address",
-    500: "A fault of the node; its log says more",
-    503: "The node can't do this now",
-    507: "It is done and acts, but the disk doesn't take it: a restart may undo it",
-}
-
-
-def _errors(*codes: int) -> dict[int | str, dict[str, Any]]:
-    """For OpenAPI: these answers, and those that every request may get."""
-    return {
-        code: {"model": ErrorAnswer, "description": _MEANING[code]}
-        for code in sorted({400, 401, 403, 500, *codes})
-    }
-
-
-_READ_ERRORS = _errors(503)
-_ACT_ERRORS = _errors(404, 408, 409, 413, 422, 503, 507)
+_READ_ERRORS = errors(503)
+_ACT_ERRORS = errors(404, 408, 409, 413, 422, 503, 507)
 
 
 def create_app(
@@ -163,7 +99,7 @@ def create_app(
         title="edgeagent", version=__version__, docs_url=None, redoc_url=None, redirect_slashes=False
     )
     app.add_middleware(Guard, token=token, has_hooks=hooks is not None)
-    _add_error_answers(app)
+    add_error_answers(app)
     _add_reading(app, node, metrics)
     _add_acting(app, node)
     if hooks is not None:
@@ -187,11 +123,11 @@ def _add_reading(app: FastAPI, node: NodeApi, metrics: Metrics) -> None:
         "/readyz",
         summary="Frames are being served (200) or not (503)",
         response_model=Readiness,
-        responses={**_errors(), 503: {"model": Readiness, "description": "Frames are not being served"}},
+        responses={**errors(), 503: {"model": Readiness, "description": "Frames are not being served"}},
     )
     async def readyz() -> Response:
         is_ready, why = node.ready()
-        return _json(Readiness(ready=is_ready, why=why), 200 if is_ready else 503)
+        return json_answer(Readiness(ready=is_ready, why=why), 200 if is_ready else 503)
 
     @app.get(
         "/metrics", summary="Metrics for Prometheus", response_class=PlainTextResponse, responses=_READ_ERRORS
@@ -206,13 +142,13 @@ def _add_reading(app: FastAPI, node: NodeApi, metrics: Metrics) -> None:
         responses=_READ_ERRORS,
     )
     async def status() -> Response:
-        return _json(node.status())
+        return json_answer(node.status())
 
     @app.get(
         "/api/history",
         summary="The last audit records, oldest first",
         response_model=History,
-        responses=_errors(422, 503),
+        responses=errors(422, 503),
     )
     async def history(limit: Annotated[int, Query(ge=1, le=1000)] = 100) -> Response:
         return Response(node.history(limit), media_type="application/json")
@@ -221,10 +157,10 @@ def _add_reading(app: FastAPI, node: NodeApi, metrics: Metrics) -> None:
         "/api/history/check",
         summary="Whether the audit records are those that were written, and in that order",
         response_model=HistoryCheck,
-        responses=_errors(422, 503),
+        responses=errors(422, 503),
     )
     async def check_history(anchor: Annotated[str, Query(max_length=128)] = "") -> Response:
-        return _json(await node.check_history(anchor))
+        return json_answer(await node.check_history(anchor))
 
 
 def _add_acting(app: FastAPI, node: NodeApi) -> None:
@@ -238,7 +174,7 @@ def _add_acting(app: FastAPI, node: NodeApi) -> None:
     )
     async def rollback_only(request: Request, body: RollbackRequest | None = None) -> Response:
         asked = body or RollbackRequest()
-        return _json(await node.rollback(None, _who(request, asked.by), asked.if_epoch))
+        return json_answer(await node.rollback(None, _who(request, asked.by), asked.if_epoch))
 
     @app.post(
         "/api/models/{model}/rollback",
@@ -248,7 +184,7 @@ def _add_acting(app: FastAPI, node: NodeApi) -> None:
     )
     async def rollback(request: Request, model: ModelName, body: RollbackRequest | None = None) -> Response:
         asked = body or RollbackRequest()
-        return _json(await node.rollback(model, _who(request, asked.by), asked.if_epoch))
+        return json_answer(await node.rollback(model, _who(request, asked.by), asked.if_epoch))
 
     @app.post(
         "/api/models/{model}/approve",
@@ -259,7 +195,7 @@ def _add_acting(app: FastAPI, node: NodeApi) -> None:
     async def approve(request: Request, model: ModelName, body: ApproveRequest | None = None) -> Response:
         asked = body or ApproveRequest()
         event = ApproveRequested(_who(request, asked.by), asked.version, asked.if_digest)
-        return _json(await node.decide(model, event))
+        return json_answer(await node.decide(model, event))
 
     @app.post(
         "/api/models/{model}/refuse",
@@ -270,7 +206,7 @@ def _add_acting(app: FastAPI, node: NodeApi) -> None:
     async def refuse(request: Request, model: ModelName, body: RefuseRequest) -> Response:
         reason = clean(" ".join(body.reason.split()), MAX_BY)
         event = RefuseRequested(_who(request, body.by), reason, body.version, body.if_digest)
-        return _json(await node.decide(model, event))
+        return json_answer(await node.decide(model, event))
 
     @app.post(
         "/api/models/{model}/promote",
@@ -280,7 +216,7 @@ def _add_acting(app: FastAPI, node: NodeApi) -> None:
         responses=_ACT_ERRORS,
     )
     async def promote(request: Request, model: ModelName, body: PromoteRequest) -> Response:
-        return _json(
+        return json_answer(
             await node.promote(model, body.version, _who(request, body.by), clean(body.reason, MAX_BY)), 202
         )
 
@@ -311,7 +247,7 @@ def _add_hooks(app: FastAPI, hooks: Hooks) -> None:
         summary="A webhook: the delivery of a model registry, a forge or an object store, signed by its sender",
         response_model=HookAnswer,
         responses={
-            **_errors(404, 408, 409, 413, 422, 429, 503, 507),
+            **errors(404, 408, 409, 413, 422, 429, 503, 507),
             202: {"model": HookAnswer, "description": "It asks for a version, which was written or promoted"},
         },
         openapi_extra={
@@ -322,42 +258,9 @@ def _add_hooks(app: FastAPI, hooks: Hooks) -> None:
         headers = {key.lower(): value for key, value in request.headers.items()}
         peer = request.client.host if request.client else "unknown"
         answer = await hooks.deliver(name, headers, await request.body(), peer)
-        return _json(answer, 202 if answer.state == "accepted" else 200)
+        return json_answer(answer, 202 if answer.state == "accepted" else 200)
 
 
 def _who(request: Request, by: str) -> str:
     """For the audit log: the name that the request gives (nothing proves it), and its address."""
     return f"{clean(' '.join(by.split()), MAX_BY) or 'api'} from {request.client.host if request.client else 'unknown'}"
-
-
-def _json(content: BaseModel, status: int = 200) -> Response:
-    """JSON. Its texts were cut, and lost their secrets, when they came in."""
-    return Response(to_json(content) + "\n", status, media_type="application/json")
-
-
-def _add_error_answers(app: FastAPI) -> None:
-    def answer(status: int, what: str, why: str, todo: str = "") -> Response:
-        body = error_body(clean(what), clean(why), clean(todo))
-        return Response(body, status, media_type="application/json")
-
-    @app.exception_handler(EdgeAgentError)
-    async def on_purpose(_request: Request, error: EdgeAgentError) -> Response:
-        status = next((code for kind, code in _STATUS_OF if isinstance(error, kind)), 500)
-        return answer(status, error.what, error.why, error.todo)
-
-    @app.exception_handler(RequestValidationError)
-    async def malformed(_request: Request, error: RequestValidationError) -> Response:
-        first = error.errors()[:MAX_MISTAKES]
-        why = "; ".join(f"{'.'.join(cut(str(p), 100) for p in e['loc'])}: {e['msg']}" for e in first)
-        return answer(422, "the request", why, "see /openapi.json")
-
-    @app.exception_handler(HTTPException)
-    async def no_such_thing(request: Request, error: HTTPException) -> Response:
-        return answer(
-            error.status_code, f"{request.method} {request.url.path}", str(error.detail), "see /openapi.json"
-        )
-
-    @app.exception_handler(Exception)
-    async def our_fault(request: Request, _error: Exception) -> Response:
-        # Starlette raises the error again after this answer, and uvicorn logs it.
-        return answer(500, f"{request.method} {request.url.path}", "internal error", "see the node's log")
