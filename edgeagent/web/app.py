@@ -1,68 +1,46 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
-"""The HTTP API of a node (docs/interface.md, "HTTP"): which request asks what of the node."""
+"""The HTTP API of a node (docs/interface.md, "HTTP"): which request asks what of the node.
+
+Its parts beside status, history and the operator's verbs have files of their own, `<topic>_routes.py`.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import time
-from typing import Annotated, Any
+from collections.abc import Callable, Iterable
+from typing import Annotated
 
 from fastapi import FastAPI, Path, Query, Request, Response
 from fastapi.responses import PlainTextResponse
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field
 
 from edgeagent import __version__
 from edgeagent.core.events import ApproveRequested, RefuseRequested
 from edgeagent.core.text import MAX_BY, clean
 from edgeagent.observe.metrics import Metrics
 from edgeagent.status.schema import History, HistoryCheck, Outcome, Readiness, Status
-from edgeagent.web.answers import MAX_MISTAKES, add_error_answers, errors, json_answer
+from edgeagent.web.answers import add_error_answers, errors, json_answer
+from edgeagent.web.asked import Body, ModelName, Text, who
 from edgeagent.web.guard import Guard
 from edgeagent.web.hooks import HookAnswer, Hooks
+from edgeagent.web.page_routes import add_page
 from edgeagent.web.port import NodeApi
-
-_INDEX = """<!doctype html>
-<html lang="en"><meta charset="utf-8"><title>edgeagent</title>
-<h1>edgeagent</h1>
-<ul>
-<li><a href="/api/status">/api/status</a>: what runs, since when and why</li>
-<li><a href="/api/history">/api/history</a>: what happened</li>
-<li><a href="/metrics">/metrics</a>: for Prometheus</li>
-<li><a href="/healthz">/healthz</a>, <a href="/readyz">/readyz</a>: alive; frames are being served</li>
-<li><a href="/openapi.json">/openapi.json</a>: the whole API; roll back with <code>POST /rollback</code></li>
-</ul>
-</html>
-"""
 
 SCRAPE_S = 1.0
 """Seconds for which metrics that were rendered are given out."""
 
-Text = Annotated[str, Field(max_length=MAX_BY)]
-ModelName = Annotated[str, Path(max_length=128)]
 HookName = Annotated[str, Path(max_length=128)]
 
 
-class _Body(BaseModel):
-    """What a request asks for; a wrong one costs no more time than it is worth."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    @model_validator(mode="before")
-    @classmethod
-    def _few_fields(cls, doc: Any) -> Any:
-        if isinstance(doc, dict) and len(doc) > MAX_MISTAKES:
-            raise ValueError(f"it has {len(doc)} fields, the known ones are {', '.join(cls.model_fields)}")
-        return doc
-
-
-class RollbackRequest(_Body):
+class RollbackRequest(Body):
     """Body of a roll-back; may be left out. if_epoch: only while this epoch serves, else 409."""
 
     by: Text = ""
     if_epoch: Annotated[int, Field(strict=True, ge=0)] | None = None
 
 
-class PromoteRequest(_Body):
+class PromoteRequest(Body):
     """Body of a promotion on this node."""
 
     version: Text
@@ -70,7 +48,7 @@ class PromoteRequest(_Body):
     reason: Text = ""
 
 
-class ApproveRequest(_Body):
+class ApproveRequest(Body):
     """Body of an approval; may be left out. version, if_digest: only this one, else 409."""
 
     by: Text = ""
@@ -89,11 +67,17 @@ _ACT_ERRORS = errors(404, 408, 409, 413, 422, 503, 507)
 
 
 def create_app(
-    node: NodeApi, metrics: Metrics, *, token: str | None = None, hooks: Hooks | None = None
+    node: NodeApi,
+    metrics: Metrics,
+    *,
+    token: str | None = None,
+    hooks: Hooks | None = None,
+    topics: Iterable[Callable[[FastAPI], None]] = (),
 ) -> FastAPI:
     """The API over a node.
 
-    token: asked for everywhere but at /healthz and the hooks; None serves this machine only. hooks: None for none.
+    token: asked for everywhere but at /healthz, the page's files and the hooks; None serves this machine only. hooks:
+    None for none. topics: each adds its routes.
     """
     app = FastAPI(
         title="edgeagent", version=__version__, docs_url=None, redoc_url=None, redirect_slashes=False
@@ -102,18 +86,17 @@ def create_app(
     add_error_answers(app)
     _add_reading(app, node, metrics)
     _add_acting(app, node)
+    add_page(app)
+    for add_topic in topics:
+        add_topic(app)
     if hooks is not None:
         _add_hooks(app, hooks)
     return app
 
 
 def _add_reading(app: FastAPI, node: NodeApi, metrics: Metrics) -> None:
-    """What may be asked. `response_model` describes the answer; `_json` makes it."""
+    """What may be asked. `response_model` describes the answer; `json_answer` makes it."""
     scrape = _Scrape(metrics)
-
-    @app.get("/", include_in_schema=False)
-    async def index() -> Response:
-        return Response(_INDEX, media_type="text/html")
 
     @app.get("/healthz", summary="The process is alive", response_class=PlainTextResponse)
     async def healthz() -> Response:
@@ -174,7 +157,7 @@ def _add_acting(app: FastAPI, node: NodeApi) -> None:
     )
     async def rollback_only(request: Request, body: RollbackRequest | None = None) -> Response:
         asked = body or RollbackRequest()
-        return json_answer(await node.rollback(None, _who(request, asked.by), asked.if_epoch))
+        return json_answer(await node.rollback(None, who(request, asked.by), asked.if_epoch))
 
     @app.post(
         "/api/models/{model}/rollback",
@@ -184,7 +167,7 @@ def _add_acting(app: FastAPI, node: NodeApi) -> None:
     )
     async def rollback(request: Request, model: ModelName, body: RollbackRequest | None = None) -> Response:
         asked = body or RollbackRequest()
-        return json_answer(await node.rollback(model, _who(request, asked.by), asked.if_epoch))
+        return json_answer(await node.rollback(model, who(request, asked.by), asked.if_epoch))
 
     @app.post(
         "/api/models/{model}/approve",
@@ -194,7 +177,7 @@ def _add_acting(app: FastAPI, node: NodeApi) -> None:
     )
     async def approve(request: Request, model: ModelName, body: ApproveRequest | None = None) -> Response:
         asked = body or ApproveRequest()
-        event = ApproveRequested(_who(request, asked.by), asked.version, asked.if_digest)
+        event = ApproveRequested(who(request, asked.by), asked.version, asked.if_digest)
         return json_answer(await node.decide(model, event))
 
     @app.post(
@@ -205,7 +188,7 @@ def _add_acting(app: FastAPI, node: NodeApi) -> None:
     )
     async def refuse(request: Request, model: ModelName, body: RefuseRequest) -> Response:
         reason = clean(" ".join(body.reason.split()), MAX_BY)
-        event = RefuseRequested(_who(request, body.by), reason, body.version, body.if_digest)
+        event = RefuseRequested(who(request, body.by), reason, body.version, body.if_digest)
         return json_answer(await node.decide(model, event))
 
     @app.post(
@@ -217,7 +200,7 @@ def _add_acting(app: FastAPI, node: NodeApi) -> None:
     )
     async def promote(request: Request, model: ModelName, body: PromoteRequest) -> Response:
         return json_answer(
-            await node.promote(model, body.version, _who(request, body.by), clean(body.reason, MAX_BY)), 202
+            await node.promote(model, body.version, who(request, body.by), clean(body.reason, MAX_BY)), 202
         )
 
 
@@ -259,8 +242,3 @@ def _add_hooks(app: FastAPI, hooks: Hooks) -> None:
         peer = request.client.host if request.client else "unknown"
         answer = await hooks.deliver(name, headers, await request.body(), peer)
         return json_answer(answer, 202 if answer.state == "accepted" else 200)
-
-
-def _who(request: Request, by: str) -> str:
-    """For the audit log: the name that the request gives (nothing proves it), and its address."""
-    return f"{clean(' '.join(by.split()), MAX_BY) or 'api'} from {request.client.host if request.client else 'unknown'}"

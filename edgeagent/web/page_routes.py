@@ -1,0 +1,88 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""The page's files: `/` is `index.html`, `/page/<file>` the rest, as they lie in the package's folder `page`.
+
+A name is looked up in the list of files that the package has: nothing a client sends becomes a path.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+from fastapi import FastAPI, Request, Response
+
+from edgeagent.errors import NotFoundError, UnavailableError
+
+FOLDER = Path(__file__).parent / "page"
+TYPES = {
+    ".css": "text/css; charset=utf-8",
+    ".html": "text/html; charset=utf-8",
+    ".js": "text/javascript; charset=utf-8",
+    ".json": "application/json",
+    ".svg": "image/svg+xml",
+    ".txt": "text/plain; charset=utf-8",
+    ".woff2": "font/woff2",
+}
+"""What is served, by the end of its name."""
+
+
+@dataclass(frozen=True)
+class PageFile:
+    """A file as it is sent. etag: of its content; stamp: what tells the file from its successor on the disk."""
+
+    content: bytes
+    media_type: str
+    etag: str
+    stamp: tuple[int, int, int]
+
+
+class PageFiles:
+    """The files below a folder, each read when it is first asked for, and again when it has changed."""
+
+    def __init__(self, folder: Path = FOLDER) -> None:
+        """Lists the folder; a file that is added later is not served."""
+        found = (path for path in folder.rglob("*") if path.suffix in TYPES and path.is_file())
+        self._paths = {path.relative_to(folder).as_posix(): path for path in found}
+        self._files: dict[str, PageFile] = {}
+
+    def read(self, name: str) -> PageFile:
+        """The file of this name, such as `vendor/uplot.js`. Blocks. Raises NotFoundError, UnavailableError."""
+        path = self._paths.get(name)
+        if path is None:
+            raise NotFoundError("the page", "it has no file of this name", "open /")
+        try:
+            about = path.stat()
+            stamp = (about.st_mtime_ns, about.st_size, about.st_ino)
+            file = self._files.get(name)
+            if file is None or file.stamp != stamp:
+                content = path.read_bytes()
+                etag = f'"{hashlib.sha256(content).hexdigest()[:32]}"'
+                file = self._files[name] = PageFile(content, TYPES[path.suffix], etag, stamp)
+        except OSError as e:
+            raise UnavailableError(
+                "the page", f"{name} can't be read ({e.strerror})", "install it anew"
+            ) from e
+        return file
+
+
+def add_page(app: FastAPI, files: PageFiles | None = None) -> None:
+    """Routes of the page's files."""
+    found = files or PageFiles()
+
+    async def answer(request: Request, name: str) -> Response:
+        file = await asyncio.to_thread(found.read, name)
+        headers = {"etag": file.etag, "cache-control": "no-cache"}
+        known = request.headers.get("if-none-match", "").split(",")
+        if file.etag in (tag.strip().removeprefix("W/") for tag in known):  # a proxy that packs makes it weak
+            return Response(status_code=304, headers=headers)
+        return Response(file.content, media_type=file.media_type, headers=headers)
+
+    @app.get("/", include_in_schema=False)
+    async def index(request: Request) -> Response:
+        return await answer(request, "index.html")
+
+    @app.get("/page/{name:path}", include_in_schema=False)
+    async def page(request: Request, name: str) -> Response:
+        return await answer(request, name)
