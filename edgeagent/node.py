@@ -29,6 +29,7 @@ from edgeagent.core.state import State
 from edgeagent.errors import EdgeAgentError
 from edgeagent.fleet.coordination_metrics import CoordinationCollector
 from edgeagent.fleet.membership import Lines, Membership
+from edgeagent.fleet.overview import NoFleet
 from edgeagent.fleet.presence import Summary
 from edgeagent.intent.url import find_adapter, open_source, open_store
 from edgeagent.intent.watcher import Callbacks, IntentWatcher
@@ -56,6 +57,7 @@ from edgeagent.update.update_queue import UpdateQueue
 from edgeagent.update.updater import Updater, UpdaterSettings
 from edgeagent.update.withdrawal_watch import WithdrawalWatch
 from edgeagent.web.app import create_app
+from edgeagent.web.fleet_routes import add_fleet
 from edgeagent.web.hooks import Hooks
 from edgeagent.web.server import ApiServer, listen
 from edgeagent.web.service import ApiService
@@ -219,6 +221,8 @@ class Node:
                 api.hooks, operations, self._state_dir.path / "hooks.json", self.metrics.hook_delivery
             )
         app = create_app(operations, self.metrics, token=token, hooks=hooks)
+        membership = self._membership
+        add_fleet(app, membership.overview if membership else NoFleet(self.config.config_store.url))
         return ApiServer(app, api.host, api.port, tls=tls, listening=listening)
 
     def reload(self, config_path: Path) -> None:

@@ -12,8 +12,8 @@ from edgeagent.cli.render import show_json, show_line, show_table
 from edgeagent.cli.render_rollout import show_plan, some, start_json
 from edgeagent.core.fleet_nodes import Node, Nodes
 from edgeagent.core.snapshot import Snapshot
+from edgeagent.fleet.documents import nodes_document
 from edgeagent.fleet.restore import ModelRestore
-from edgeagent.util.codec import to_json
 
 _SILENT = "silent"
 
@@ -21,7 +21,7 @@ _SILENT = "silent"
 def show_nodes(nodes: Nodes, as_json: bool, is_line: bool = False) -> None:
     """Print the fleet, a row for each model on each node. is_line: the JSON in one line."""
     if as_json:
-        show_json({"nodes": [_node_json(row) for row in nodes.rows], "idle": list(nodes.idle)}, is_line)
+        show_json(nodes_document(nodes), is_line)
         return
     columns = (
         "node",
@@ -119,12 +119,6 @@ def _remarks(row: Node) -> str:
     found += [f"can't prepare: {report.preload_refused}"] if report and report.preload_refused else []
     found += ["no report: an earlier release?"] if report is None else []
     return "; ".join(found)
-
-
-def _node_json(row: Node) -> dict[str, Any]:
-    doc = to_json(row)
-    report = doc.pop("report") or {}
-    return {**report, **doc, "reports": row.report is not None}
 
 
 def _restore_json(restore: ModelRestore, with_pins: bool) -> dict[str, Any]:

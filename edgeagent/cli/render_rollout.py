@@ -3,17 +3,16 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from edgeagent.cli.render import show_json, show_line, show_table
 from edgeagent.core.rollout import Rollout, Status
 from edgeagent.core.rollout_compare import Comparison
-from edgeagent.core.rollout_document import encode_rollout
 from edgeagent.core.rollout_progress import Progress
 from edgeagent.core.rollout_view import eligible, openings
 from edgeagent.core.student import CONFIDENCE, Estimate
+from edgeagent.fleet.documents import progress_document, rollout_document
 from edgeagent.fleet.rollout_start import Start
 from edgeagent.util.codec import to_json
 
@@ -27,11 +26,6 @@ _FIGURES = {
     "evidence": "evidence, power of ten",
 }
 _COLOURS = {Status.DONE: "green", Status.ABORTING: "red", Status.ABORTED: "red"}
-
-
-def rollout_json(rollout: Rollout) -> Any:
-    """The document as it stands in the config store."""
-    return json.loads(encode_rollout(rollout))
 
 
 def show_dry_run(start: Start, as_json: bool) -> None:
@@ -75,7 +69,7 @@ def show_rollout(model: str, rollout: Rollout) -> None:
 def show_rollouts(model: str, rollouts: Sequence[Rollout], as_json: bool) -> None:
     """Those of a model, the oldest first."""
     if as_json:
-        show_json({"model": model, "rollouts": [rollout_json(r) for r in rollouts]})
+        show_json({"model": model, "rollouts": [rollout_document(r) for r in rollouts]})
         return
     rows = [
         (r.id, r.plan.came_from, r.plan.version, str(r.status), r.plan.by, r.plan.reason, r.why)
@@ -87,7 +81,7 @@ def show_rollouts(model: str, rollouts: Sequence[Rollout], as_json: bool) -> Non
 def show_progress(model: str, progress: Progress, as_json: bool, is_line: bool = False) -> None:
     """How far a roll-out is. is_line: the JSON in one line."""
     if as_json:
-        show_json({"model": model, **to_json(progress), "rollout": rollout_json(progress.rollout)}, is_line)
+        show_json(progress_document(model, progress), is_line)
         return
     rollout, plan = progress.rollout, progress.rollout.plan
     show_line(f"roll-out {rollout.id} of {model}: {plan.came_from} → {plan.version}, by {plan.by or '?'}")
@@ -139,7 +133,11 @@ def show_comparison(model: str, rollout: Rollout, found: Comparison, as_json: bo
 
 def start_json(start: Start) -> dict[str, Any]:
     """A roll-out that may begin, or has begun."""
-    return {"model": start.model, "warnings": list(start.warnings), "rollout": rollout_json(start.rollout)}
+    return {
+        "model": start.model,
+        "warnings": list(start.warnings),
+        "rollout": rollout_document(start.rollout),
+    }
 
 
 def show_plan(start: Start) -> None:

@@ -18,6 +18,7 @@ from edgeagent.core.state import VersionRef
 from edgeagent.fleet.coordinator import Coordinator, open_coordinator
 from edgeagent.fleet.figures import LineFigures
 from edgeagent.fleet.follower import Follower
+from edgeagent.fleet.overview import FleetOverview, OverviewReader
 from edgeagent.fleet.presence import Announcer, Summary
 from edgeagent.fleet.reports import Reports
 from edgeagent.intent.port import KeyValueStore
@@ -58,6 +59,7 @@ class Membership:
         if config.fleet.coordinate:
             settings = config.config_store
             self.coordinator = open_coordinator(settings.url, settings.access(), node.id)
+        self.overview = FleetOverview(OverviewReader(store, updaters), self._leads)
         self._announcer = Announcer(store, node.id, describe, bus, instance=instance)
         self._reports = Reports(store, node.id, list(updaters), self._report)
         self.follower.is_seen = self._reports.are_told
@@ -81,6 +83,9 @@ class Membership:
             lambda: self._reports.run(lambda: connected() and self._announcer.is_there),
             *(self.coordinator.tasks if self.coordinator else ()),
         ]
+
+    def _leads(self) -> bool:
+        return self.coordinator is not None and self.coordinator.state.leads
 
     @property
     def conflict(self) -> str:

@@ -59,7 +59,7 @@ _MEANING = {
     400: "The request is not whole",
     401: "The token is missing or wrong",
     403: "Only this machine, or only the node's own pages, may ask this",
-    404: "No such model or version on this node",
+    404: "There is no such thing on this node",
     408: "The body did not arrive in time",
     409: "Not possible now",
     413: "The body is too large",
