@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 
 import structlog
 
+from edgeagent.core.alarms import Alarm
 from edgeagent.core.lifecycle import Stage
 from edgeagent.observe.audit import AuditRecord
 
@@ -87,7 +88,23 @@ class SinkFailed:
     sink: str
 
 
-Event = StageEntered | PreloadChanged | Swapped | AuditAppended | WorkerRestarted | SourceFailed | SinkFailed
+@dataclass(frozen=True, slots=True)
+class AlarmChanged:
+    """An alarm was raised, cleared, acknowledged, shelved, closed, or got its picture or clip: as it is now."""
+
+    alarm: Alarm
+
+
+Event = (
+    StageEntered
+    | PreloadChanged
+    | Swapped
+    | AuditAppended
+    | WorkerRestarted
+    | SourceFailed
+    | SinkFailed
+    | AlarmChanged
+)
 E = TypeVar("E", bound=Event)
 
 
