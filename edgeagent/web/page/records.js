@@ -1,0 +1,52 @@
+// SPDX-License-Identifier: AGPL-3.0-or-later
+// An audit record in one sentence, with its symbol and what to do about it. Pure.
+
+import { has, t } from "./i18n.js";
+
+const KIND = {
+  swapped: "ok",
+  stable: "ok",
+  approved: "ok",
+  ready: "ok",
+  agrees: "ok",
+  rebuilt: "info",
+  confirmed: "info",
+  cleared: "info",
+  superseded: "off",
+  reported: "warn",
+  drifted: "warn",
+  invalid: "warn",
+  "not rebuilt": "info",
+  rejected: "bad",
+  rolled_back: "bad",
+  lost: "bad",
+};
+
+/** Symbol of a record. */
+export const kindOf = (record) => KIND[record.result] || "info";
+
+/** Whether something was refused or taken back. */
+export const isRefusal = (record) => ["rejected", "rolled_back", "invalid", "drifted", "reported", "lost"].includes(record.result);
+
+const ours = ["update", "rollback", "promote", "boot", "probation", "sentinel"];
+
+/** What happened, in one sentence. */
+export function sentence(record) {
+  const params = { model: record.model, from: record.from_version, to: record.to_version, event: record.event, result: record.result };
+  const result = String(record.result || "").replace(/ /g, "_");
+  const specific = `record.${record.event}.${result}`;
+  if (has(specific)) return t(specific, params);
+  const general = `record.${result}${result === "swapped" && !record.from_version ? "_first" : ""}`;
+  if (has(general) && (ours.includes(record.event) || record.event)) return t(general, params);
+  return t("record.other", params);
+}
+
+/** What to do about a refusal, by the first gate that failed or by its kind. "" where there is nothing. */
+export function advice(record) {
+  if (!isRefusal(record)) return "";
+  const failed = (record.gates || []).find((gate) => gate.passed === false);
+  if (failed && has(`advice.gate.${failed.name}`)) return t(`advice.gate.${failed.name}`);
+  const result = `advice.${record.event}.${record.result}`;
+  if (has(result)) return t(result);
+  return has(`advice.${record.result}`) ? t(`advice.${record.result}`) : "";
+}

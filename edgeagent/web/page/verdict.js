@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: AGPL-3.0-or-later
+// How a pipeline, a model and the whole node are: a kind (ok, busy, wait, info, warn, bad, off) and words. Pure.
+
+import { t, word } from "./i18n.js";
+
+const PIPELINE_KIND = {
+  running: "ok",
+  starting: "busy",
+  restarting: "busy",
+  waiting: "wait",
+  ended: "off",
+  stopped: "off",
+  absent: "bad",
+  lost: "bad",
+  unreadable: "bad",
+  frozen: "bad",
+};
+const RANK = ["ok", "off", "wait", "info", "busy", "warn", "bad"];
+
+/** Of one pipeline. `model`: its model's part of the status, where there is one. */
+export function pipelineVerdict(pipeline, model) {
+  const kind = PIPELINE_KIND[pipeline.state] || "info";
+  const text = word("pipeline.state", pipeline.state, "–");
+  if (kind === "ok" && model && !model.active) return { kind: "warn", text: t("pipeline.no_model") };
+  if (kind === "ok" && model && model.active && model.active.ready === false) return { kind: "warn", text: t("pipeline.engine_restarts") };
+  return { kind, text };
+}
+
+/** Whether its source gives pictures. */
+export const hasPicture = (pipeline) => !["absent", "lost", "unreadable", "stopped"].includes(pipeline.state);
+
+/** Of one model. */
+export function modelVerdict(model) {
+  if (model.failing) return { kind: "bad", text: t("model.state.failing") };
+  if (model.candidate) {
+    const waits = model.candidate.shadow && model.candidate.shadow.waits_for === "approval";
+    return waits ? { kind: "warn", text: t("model.state.waits_for_approval") } : { kind: "busy", text: word("stage", model.candidate.stage) };
+  }
+  if (model.state === "REJECTED") return { kind: "warn", text: t("model.state.REJECTED") };
+  if (model.state === "PROBATION") return { kind: "busy", text: t("model.state.PROBATION") };
+  if (!model.active) return { kind: "bad", text: t("model.state.nothing_serves") };
+  if (model.active.withdrawn) return { kind: "warn", text: t("model.state.withdrawn") };
+  if (model.state === "STABLE") return { kind: "ok", text: t("model.state.STABLE") };
+  return { kind: "info", text: word("model.state", model.state, "–") };
+}
+
+const worse = (a, b) => (RANK.indexOf(a) >= RANK.indexOf(b) ? a : b);
+
+/** Of the whole node, in one line. */
+export function verdict(state) {
+  if (state.link === "lost") return { kind: "bad", text: t("verdict.lost") };
+  if (!state.status) return { kind: "busy", text: t("verdict.connecting") };
+  const pipelines = Object.values(state.status.pipelines || {});
+  const models = state.status.models || {};
+  const of = pipelines.map((p) => pipelineVerdict(p, models[p.model]).kind);
+  const bad = of.filter((kind) => kind === "bad" || kind === "warn").length;
+  const raised = ((state.alarms && state.alarms.alarms) || []).filter((a) => a.state === "raised");
+  const alarm = raised.some((a) => a.severity === "critical") ? "bad" : raised.length ? "warn" : "ok";
+  if (!pipelines.length) return { kind: "info", text: t("verdict.no_lines"), more: t("verdict.no_lines_todo") };
+  const more = [
+    raised.length ? t("verdict.alarms", { n: raised.length }) : "",
+    ...Object.entries(models)
+      .map(([name, model]) => [name, modelVerdict(model)])
+      .filter(([, found]) => found.kind !== "ok")
+      .map(([name, found]) => `${name}: ${found.text}`),
+  ].filter(Boolean);
+  const kind = [alarm, ...of, ...Object.values(models).map((m) => modelVerdict(m).kind)].reduce(worse, "ok");
+  if (bad) return { kind: worse(kind, "warn"), text: t("verdict.some_bad", { n: bad, of: of.length }), more: more.join(" · ") };
+  const idle = of.filter((k) => k === "off" || k === "wait").length;
+  const text = idle === of.length ? t("verdict.idle") : t("verdict.all_well", { n: of.length });
+  return { kind, text, more: more.join(" · ") };
+}
