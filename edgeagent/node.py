@@ -43,7 +43,6 @@ from edgeagent.runtimes.variants import stream_count
 from edgeagent.serving.engine_process import EngineSettings
 from edgeagent.serving.pipeline import Pipeline
 from edgeagent.status.intent_status import source_statuses
-from edgeagent.status.line_sampler import LineSampler
 from edgeagent.status.node_status import NodeStatus
 from edgeagent.status.summary import status_url, summarize
 from edgeagent.update.background import for_ever
@@ -60,8 +59,6 @@ from edgeagent.update.withdrawal_watch import WithdrawalWatch
 from edgeagent.web.app import create_app
 from edgeagent.web.fleet_routes import add_fleet
 from edgeagent.web.hooks import Hooks
-from edgeagent.web.live import Live
-from edgeagent.web.live_routes import add_live
 from edgeagent.web.server import ApiServer, listen
 from edgeagent.web.service import ApiService
 from edgeagent.web.tls import ServerTls
@@ -95,7 +92,6 @@ class Node:
         self._membership: Membership | None = None
         self._journal: Journal | None = None
         self._operations: Operations | None = None
-        self._live: Live | None = None
         self._notifier = SystemdNotifier()
         self._background_tasks: list[asyncio.Task[None]] = []
 
@@ -148,8 +144,7 @@ class Node:
             rollouts=membership.follower if membership else None,
         )
         parts = Parts(self.updaters, self._node_status, journal, watcher, membership)
-        operations = self._operations = Operations(self.config, self._instance, parts)
-        self._live = Live(operations.status, LineSampler(self.pipelines, self.updaters, self.bus), self.bus)
+        self._operations = Operations(self.config, self._instance, parts)
         await journal.reserve_epochs(u.state for u in self.updaters.values())
         for updater in self.updaters.values():
             updater.handle(Tick())
@@ -161,7 +156,6 @@ class Node:
         tasks: list[Callable[[], Awaitable[None]]] = [
             partial(self._housekeeping, watcher, journal),
             self.api.keep_trying,
-            self._live.sampler.run,
         ]
         told = self.metrics.sentinel_replayed
         self._node_status.sentinels = sentinels(self.config, self.updaters, journal.record, told)
@@ -179,8 +173,6 @@ class Node:
         self._notifier.stopping()
         for task in self._background_tasks:
             task.cancel()
-        if self._live:
-            self._live.end("the node stops")
         ends: list[Awaitable[None]] = [self.api.stop()]
         if self._watcher:
             ends.append(self._watcher.stop())
@@ -217,9 +209,8 @@ class Node:
 
     def _build_api(self) -> ApiServer:
         """Reads the token anew: whoever puts it right need restart nothing. What may be in the way comes first."""
-        operations, live = self._operations, self._live
+        operations = self._operations
         assert operations is not None
-        assert live is not None
         api = self.config.api
         token = read_secret(api.token_file) if api.token_file else None
         tls = ServerTls(api.tls) if api.tls else None
@@ -232,7 +223,6 @@ class Node:
         app = create_app(operations, self.metrics, token=token, hooks=hooks)
         membership = self._membership
         add_fleet(app, membership.overview if membership else NoFleet(self.config.config_store.url))
-        add_live(app, live)
         return ApiServer(app, api.host, api.port, tls=tls, listening=listening)
 
     def reload(self, config_path: Path) -> None:
