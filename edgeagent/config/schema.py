@@ -20,6 +20,7 @@ from pydantic import (
     field_validator,
 )
 
+from edgeagent.config.alarms import MAX_RULES, AlarmsConfig, RuleConfig, no_clash
 from edgeagent.config.fleet import FleetConfig
 from edgeagent.config.hooks import HookConfig
 from edgeagent.config.judge import JudgeConfig
@@ -224,7 +225,7 @@ Sink = Annotated[SerializeAsAny[SinkConfig], BeforeValidator(_sink)]
 
 
 class PipelineConfig(Section):
-    """One line: a source, the model that looks at it, and where detections go."""
+    """One line: a source, the model that looks at it, where detections go, and which of them raise an alarm."""
 
     name: Name
     model: Name
@@ -232,6 +233,7 @@ class PipelineConfig(Section):
     confidence: Fraction = 0.25
     iou: Fraction = 0.45
     sinks: list[Sink] = Field(default=[])
+    alarms: Annotated[list[RuleConfig], AfterValidator(no_clash)] = Field(default=[], max_length=MAX_RULES)
 
 
 class UpdateConfig(Section):
@@ -330,6 +332,7 @@ class Config(Section):
     engine: EngineConfig = EngineConfig()
     pipelines: list[PipelineConfig] = Field(default=[])
     update: UpdateConfig = UpdateConfig()
+    alarms: AlarmsConfig = AlarmsConfig()
     fleet: FleetConfig = FleetConfig()
     api: ApiConfig = ApiConfig()
     log: LogConfig = LogConfig()

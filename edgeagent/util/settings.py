@@ -5,11 +5,19 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, PlainValidator
+
+from edgeagent.core.regions import Region, parse_region
 
 Seconds = Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False)]
 Fraction = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 Megabytes = Annotated[int, Field(ge=1, le=1 << 24)]
+Polygon = Annotated[
+    Region,
+    PlainValidator(parse_region, json_schema_input_type=list[tuple[float, float]]),
+    PlainSerializer(Region.as_list, return_type=list[list[float]]),
+]
+"""A region of a picture: `[[x, y], ...]` in fractions of its width and height."""
 
 
 class Section(BaseModel):

@@ -313,7 +313,7 @@ def test_the_commented_configuration_has_every_field() -> None:
     names = [name for model in (Config, *(row.config for row in BUILT_IN)) for name in _field_names(model)]
     missing = [name for name in names if f"{name}:" not in text]
     assert not missing
-    for section in ("config_store", "model_store", "engine", "update", "api", "log"):
+    for section in ("config_store", "model_store", "engine", "update", "alarms", "api", "log"):
         assert getattr(shown, section) == getattr(Config(), section), section
     assert os.fspath(shown.node.state_dir) == "/var/lib/edgeagent"
 
