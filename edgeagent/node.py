@@ -42,6 +42,7 @@ from edgeagent.operations import Operations, Parts
 from edgeagent.runtimes.variants import stream_count
 from edgeagent.serving.engine_process import EngineSettings
 from edgeagent.serving.pipeline import Pipeline
+from edgeagent.serving.preview import Previews
 from edgeagent.status.intent_status import source_statuses
 from edgeagent.status.node_status import NodeStatus
 from edgeagent.status.summary import status_url, summarize
@@ -59,6 +60,7 @@ from edgeagent.update.withdrawal_watch import WithdrawalWatch
 from edgeagent.web.app import create_app
 from edgeagent.web.fleet_routes import add_fleet
 from edgeagent.web.hooks import Hooks
+from edgeagent.web.preview_routes import add_previews
 from edgeagent.web.server import ApiServer, listen
 from edgeagent.web.service import ApiService
 from edgeagent.web.tls import ServerTls
@@ -88,6 +90,7 @@ class Node:
         self.pictures = KeptPictures(config.update, self._state_dir.path)
         self._queue = UpdateQueue(config.update.max_concurrent)
         self._node_status = NodeStatus(self.updaters, self.pipelines, self.metrics, self.pictures.writer)
+        self.previews = self._node_status.previews = Previews(config.api.preview, self.pipelines)
         self._watcher: IntentWatcher | None = None
         self._membership: Membership | None = None
         self._journal: Journal | None = None
@@ -173,6 +176,7 @@ class Node:
         self._notifier.stopping()
         for task in self._background_tasks:
             task.cancel()
+        self.previews.end_viewers()
         ends: list[Awaitable[None]] = [self.api.stop()]
         if self._watcher:
             ends.append(self._watcher.stop())
@@ -181,6 +185,7 @@ class Node:
         with suppress(TimeoutError):  # a server that hangs holds up neither the sinks nor the state
             await asyncio.wait_for(asyncio.gather(*ends), _CLOSE_S)
         await asyncio.gather(*(p.stop() for p in self.pipelines.values()))
+        await self.previews.close()
         await asyncio.gather(self.pictures.close(), *(u.close() for u in self.updaters.values()))
         if self._journal:
             self._journal.close(ended_in_order(u.state) for u in self.updaters.values())
@@ -221,6 +226,7 @@ class Node:
                 api.hooks, operations, self._state_dir.path / "hooks.json", self.metrics.hook_delivery
             )
         app = create_app(operations, self.metrics, token=token, hooks=hooks)
+        add_previews(app, self.previews)
         membership = self._membership
         add_fleet(app, membership.overview if membership else NoFleet(self.config.config_store.url))
         return ApiServer(app, api.host, api.port, tls=tls, listening=listening)

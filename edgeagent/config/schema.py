@@ -24,6 +24,7 @@ from edgeagent.config.alarms import MAX_RULES, AlarmsConfig, RuleConfig, no_clas
 from edgeagent.config.fleet import FleetConfig
 from edgeagent.config.hooks import HookConfig
 from edgeagent.config.judge import JudgeConfig
+from edgeagent.config.preview import PreviewConfig
 from edgeagent.config.source import SourceConfig
 from edgeagent.config.verdict import (
     DisagreementsConfig,
@@ -304,6 +305,7 @@ class ApiConfig(Section):
     port: int = Field(default=8080, ge=0, le=65_535)
     tls: ApiTlsConfig | None = None
     hooks: dict[Name, HookConfig] = Field(default={})
+    preview: PreviewConfig = PreviewConfig()
 
     @field_validator("host")
     @classmethod

@@ -17,6 +17,7 @@ from edgeagent.serving.frame import Frame
 from edgeagent.serving.record import Timing
 from edgeagent.serving.router import Route, Router
 from edgeagent.serving.slot_lender import ring_slots
+from edgeagent.serving.tap import Tap
 from edgeagent.sinks.port import Record
 from edgeagent.sinks.queue import Sinks
 
@@ -71,6 +72,17 @@ class Pipeline:
             on_error=lambda sink: bus.publish(SinkFailed(config.name, sink)),
             on_lost=lambda sink, records: metrics.sink_lost(config.name, sink, records),
         )
+
+    @property
+    def tap(self) -> Tap:
+        """Where its frames can be looked at, with those of the other pipelines on its model."""
+        return self._router.tap
+
+    @property
+    def source_state(self) -> str:
+        """How its source is, in a word or some."""
+        source = self.capture.source
+        return f"{source.state}: {source.why}" if source.why else source.state
 
     def start(self) -> None:
         """Start the camera. To be called once, on the event loop."""

@@ -11,6 +11,7 @@ from edgeagent.core.goal import state_name
 from edgeagent.observe.metrics import Metrics
 from edgeagent.observe.rollout_metrics import RolloutMetrics
 from edgeagent.serving.pipeline import Pipeline
+from edgeagent.serving.preview import Previews
 from edgeagent.status.model_status import failing, model_status
 from edgeagent.status.pipeline_status import pipeline_status
 from edgeagent.status.schema import ModelStatus, PipelineStatus, WorkerStatus
@@ -37,6 +38,7 @@ class NodeStatus:
         self._pictures = pictures
         self.sentinels: Mapping[str, GoldenSentinel] = {}
         self.withdrawals: WithdrawalWatch | None = None
+        self.previews: Previews | None = None
         self.rollout_of: Callable[[str], RolloutView | None] = lambda model: None
         self._rollout_metrics = RolloutMetrics(metrics.registry)
         self._shown_models: set[tuple[str, str, str, str, str]] = set()
@@ -96,7 +98,7 @@ class NodeStatus:
 
     def update_metrics(self) -> None:
         """The metrics that only polling shows: workers' memory, cameras, which version has which role."""
-        memory = dict.fromkeys(("capture", "engine", "prepare", "spare", "pictures"), 0)
+        memory = dict.fromkeys(("capture", "engine", "prepare", "spare", "pictures", "preview"), 0)
         for worker in self.workers():
             memory[worker.kind] += worker.memory_bytes
         for kind, count in memory.items():
@@ -126,6 +128,7 @@ class NodeStatus:
                 found.append(WorkerStatus(pid=worker.pid, kind=kind, memory_bytes=memory, **of))
 
         add(self._pictures.worker, "pictures")
+        add(self.previews.worker if self.previews else None, "preview")
         for name, pipeline in self._pipelines.items():
             add(pipeline.capture.worker, "capture", pipeline=name)
         for model, updater in self._updaters.items():

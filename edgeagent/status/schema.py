@@ -298,7 +298,7 @@ class WorkerStatus(StatusPart):
 
     pid: int
     kind: str
-    """capture, engine, prepare or spare"""
+    """capture, engine, prepare, spare, pictures or preview"""
     pipeline: _Sometimes[str] = None
     model: _Sometimes[str] = None
     version: _Sometimes[str] = None
