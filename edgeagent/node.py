@@ -37,6 +37,7 @@ from edgeagent.observe.bus import Bus
 from edgeagent.observe.event_log import log_events
 from edgeagent.observe.logs import setup_logging
 from edgeagent.observe.metrics import Metrics
+from edgeagent.observe.state_metrics import DiskCollector
 from edgeagent.observe.systemd import SystemdNotifier, watchdog_interval
 from edgeagent.operations import Operations, Parts
 from edgeagent.runtimes.variants import stream_count
@@ -147,6 +148,7 @@ class Node:
             rollouts=membership.follower if membership else None,
         )
         parts = Parts(self.updaters, self._node_status, journal, watcher, membership)
+        self.metrics.registry.register(DiskCollector(self._state_dir.path, lambda: journal.error))
         self._operations = Operations(self.config, self._instance, parts)
         await journal.reserve_epochs(u.state for u in self.updaters.values())
         for updater in self.updaters.values():

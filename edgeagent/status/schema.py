@@ -303,6 +303,8 @@ class WorkerStatus(StatusPart):
     model: _Sometimes[str] = None
     version: _Sometimes[str] = None
     memory_bytes: int
+    cpu_seconds: float = 0.0
+    """Processor time since it began."""
 
 
 class Status(StatusPart):
