@@ -45,6 +45,7 @@ from edgeagent.serving.engine_process import EngineSettings
 from edgeagent.serving.pipeline import Pipeline
 from edgeagent.serving.preview import Previews
 from edgeagent.status.intent_status import source_statuses
+from edgeagent.status.line_sampler import LineSampler
 from edgeagent.status.node_status import NodeStatus
 from edgeagent.status.summary import status_url, summarize
 from edgeagent.update.background import for_ever
@@ -61,6 +62,8 @@ from edgeagent.update.withdrawal_watch import WithdrawalWatch
 from edgeagent.web.app import create_app
 from edgeagent.web.fleet_routes import add_fleet
 from edgeagent.web.hooks import Hooks
+from edgeagent.web.live import Live
+from edgeagent.web.live_routes import add_live
 from edgeagent.web.preview_routes import add_previews
 from edgeagent.web.server import ApiServer, listen
 from edgeagent.web.service import ApiService
@@ -96,6 +99,7 @@ class Node:
         self._membership: Membership | None = None
         self._journal: Journal | None = None
         self._operations: Operations | None = None
+        self._live: Live | None = None
         self._notifier = SystemdNotifier()
         self._background_tasks: list[asyncio.Task[None]] = []
 
@@ -149,7 +153,8 @@ class Node:
         )
         parts = Parts(self.updaters, self._node_status, journal, watcher, membership)
         self.metrics.registry.register(DiskCollector(self._state_dir.path, lambda: journal.error))
-        self._operations = Operations(self.config, self._instance, parts)
+        operations = self._operations = Operations(self.config, self._instance, parts)
+        self._live = Live(operations.status, LineSampler(self.pipelines, self.updaters, self.bus), self.bus)
         await journal.reserve_epochs(u.state for u in self.updaters.values())
         for updater in self.updaters.values():
             updater.handle(Tick())
@@ -161,6 +166,7 @@ class Node:
         tasks: list[Callable[[], Awaitable[None]]] = [
             partial(self._housekeeping, watcher, journal),
             self.api.keep_trying,
+            self._live.sampler.run,
         ]
         told = self.metrics.sentinel_replayed
         self._node_status.sentinels = sentinels(self.config, self.updaters, journal.record, told)
@@ -179,6 +185,8 @@ class Node:
         for task in self._background_tasks:
             task.cancel()
         self.previews.end_viewers()
+        if self._live:
+            self._live.end("the node stops")
         ends: list[Awaitable[None]] = [self.api.stop()]
         if self._watcher:
             ends.append(self._watcher.stop())
@@ -216,8 +224,9 @@ class Node:
 
     def _build_api(self) -> ApiServer:
         """Reads the token anew: whoever puts it right need restart nothing. What may be in the way comes first."""
-        operations = self._operations
+        operations, live = self._operations, self._live
         assert operations is not None
+        assert live is not None
         api = self.config.api
         token = read_secret(api.token_file) if api.token_file else None
         tls = ServerTls(api.tls) if api.tls else None
@@ -231,6 +240,7 @@ class Node:
         add_previews(app, self.previews)
         membership = self._membership
         add_fleet(app, membership.overview if membership else NoFleet(self.config.config_store.url))
+        add_live(app, live)
         return ApiServer(app, api.host, api.port, tls=tls, listening=listening)
 
     def reload(self, config_path: Path) -> None:
