@@ -20,9 +20,7 @@ from prometheus_client import (
 
 from edgeagent import __version__
 from edgeagent.observe.bus import AuditAppended, Bus, SinkFailed, SourceFailed, WorkerRestarted
-from edgeagent.observe.gpu import GpuCollector
 from edgeagent.observe.scores import Box, ScoreHistograms
-from edgeagent.observe.worker_use import WorkerUse
 
 LATENCY_BUCKETS = (
     0.001,
@@ -61,9 +59,6 @@ class Metrics:
         disable_created_metrics()  # type: ignore[no-untyped-call]
         self.registry = r = CollectorRegistry()
         ProcessCollector(registry=r)
-        self.workers = WorkerUse()
-        r.register(self.workers)
-        r.register(GpuCollector(workers=lambda: self.workers.workers))
         self._scores = ScoreHistograms()
         r.register(self._scores)
         Gauge("edgeagent_build_info", "This release.", ["version"], registry=r).labels(__version__).set(1)

@@ -8,10 +8,11 @@ from collections.abc import Callable, Mapping
 
 from edgeagent.core.fleet_phase import RolloutView
 from edgeagent.core.goal import state_name
+from edgeagent.observe.gpu import GpuCollector
 from edgeagent.observe.metrics import Metrics
 from edgeagent.observe.rollout_metrics import RolloutMetrics
 from edgeagent.observe.state_metrics import StateMetrics
-from edgeagent.observe.worker_use import WorkerSeen
+from edgeagent.observe.worker_use import WorkerSeen, WorkerUse
 from edgeagent.serving.pipeline import Pipeline
 from edgeagent.serving.preview import Previews
 from edgeagent.status.model_status import failing, model_status
@@ -44,6 +45,9 @@ class NodeStatus:
         self.rollout_of: Callable[[str], RolloutView | None] = lambda model: None
         self._rollout_metrics = RolloutMetrics(metrics.registry)
         self._state_metrics = StateMetrics(metrics.registry)
+        use = self._worker_use = WorkerUse()
+        metrics.registry.register(use)
+        metrics.registry.register(GpuCollector(workers=lambda: use.workers))
         self._shown_models: set[tuple[str, str, str, str, str]] = set()
         self._last_look: dict[str, tuple[int, int]] = {}
 
@@ -105,7 +109,7 @@ class NodeStatus:
         workers = self.workers()
         for worker in workers:
             memory[worker.kind] += worker.memory_bytes
-        self._metrics.workers.see(map(_seen, workers))
+        self._worker_use.see(map(_seen, workers))
         for kind, count in memory.items():
             self._metrics.worker_memory(kind, count)
         for name, pipeline in self._pipelines.items():
