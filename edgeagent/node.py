@@ -44,6 +44,7 @@ from edgeagent.runtimes.variants import stream_count
 from edgeagent.serving.engine_process import EngineSettings
 from edgeagent.serving.pipeline import Pipeline
 from edgeagent.serving.preview import Previews
+from edgeagent.sinks.queue import SinkHost
 from edgeagent.status.intent_status import source_statuses
 from edgeagent.status.line_sampler import LineSampler
 from edgeagent.status.node_status import NodeStatus
@@ -127,7 +128,10 @@ class Node:
             updater = self.updaters[config.model]
             on_gpu = self.config.engine.device.startswith("cuda")
             streams = 1 if on_gpu else stream_count(self._threads)
-            pipeline = Pipeline(config, updater.router, self.metrics, self.bus, updater.forget_ring, streams)
+            host = SinkHost(self.config.node.id, self._state_dir.path / "sinks")
+            pipeline = Pipeline(
+                config, updater.router, self.metrics, self.bus, updater.forget_ring, host, streams
+            )
             self.pipelines[config.name] = pipeline
         settings = self.config.config_store
         sources = [open_source(s.url, s.access()) for s in (settings, *self.config.intent_sources)]

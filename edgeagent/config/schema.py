@@ -7,6 +7,7 @@ import ipaddress
 import os
 import re
 import socket
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -40,9 +41,10 @@ from edgeagent.errors import UsageError
 from edgeagent.intent.port import Access, Tls
 from edgeagent.intent.url import TAKEN, Taken, find_adapter, parse_source_url
 from edgeagent.runtimes.registry import broken_plugins, runtime, runtimes
+from edgeagent.sinks.delivery import StoringConfig
 from edgeagent.sinks.port import SinkConfig
 from edgeagent.sinks.registry import sink_names, sink_type
-from edgeagent.util.settings import Fraction, Megabytes, Seconds, Section
+from edgeagent.util.settings import Fraction, Megabytes, Seconds, Section, TlsConfig
 
 _T = TypeVar("_T")
 
@@ -79,23 +81,6 @@ class NodeConfig(Section):
     )
     labels: dict[str, str] = Field(default={})
     state_dir: Path = Path("/var/lib/edgeagent")
-
-
-class TlsConfig(Section):
-    """Certificates in PEM files: who is trusted (the system's own if None), and who we are."""
-
-    ca_file: Path | None = None
-    cert_file: Path | None = None
-    key_file: Path | None = Field(default=None, validate_default=True)
-
-    @field_validator("key_file")
-    @classmethod
-    def _both_or_none(cls, key_file: Path | None, info: ValidationInfo) -> Path | None:
-        if (key_file is None) != (info.data.get("cert_file") is None):
-            raise ValueError(
-                "only one of the two is given; allowed: cert_file and key_file together, or neither"
-            )
-        return key_file
 
 
 class IntentSourceConfig(Section):
@@ -367,7 +352,7 @@ class Config(Section):
 
 
 def clashes(pipelines: object) -> list[str]:
-    """Pipelines of one name, and sinks that write to one file. Takes what is there, right or wrong."""
+    """Pipelines of one name, and sinks that write to one file or queue. Takes what is there, right or wrong."""
     names: dict[str, int] = {}
     files: dict[str, str] = {}
     problems = []
@@ -380,10 +365,25 @@ def clashes(pipelines: object) -> list[str]:
                 f"pipelines[{i}].name: {name!r} is taken by pipelines[{names[name]}]; allowed: unique names"
             )
         sinks = pipeline.get("sinks")
+        queues: dict[str, str] = {}
         for j, sink in enumerate(sinks if isinstance(sinks, list) else []):
             path = sink.get("path") if isinstance(sink, dict) else None
             here = f"pipelines[{i}].sinks[{j}].path"
             if path is not None and files.setdefault(os.path.normpath(str(path)), here) != here:
                 taken = files[os.path.normpath(str(path))]
                 problems.append(f"{here}: {str(path)!r} is written by {taken} too; allowed: one file a sink")
+            queue = _queue_of(sink)
+            here = f"pipelines[{i}].sinks[{j}].name"
+            if queue and queues.setdefault(queue, here) != here:
+                problems.append(f"{here}: {queue!r} is that of {queues[queue]}; allowed: a name for each")
     return problems
+
+
+def _queue_of(sink: object) -> str:
+    """The name of its queue on the disk; "" if it has none."""
+    if isinstance(sink, dict):
+        kind, name = str(sink.get("type")), sink.get("name")
+        with suppress(ValueError):
+            if issubclass(sink_type(kind).config, StoringConfig):
+                return str(name or kind)
+    return ""

@@ -19,7 +19,7 @@ from edgeagent.serving.router import Route, Router
 from edgeagent.serving.slot_lender import ring_slots
 from edgeagent.serving.tap import Tap
 from edgeagent.sinks.port import Record
-from edgeagent.sinks.queue import Sinks
+from edgeagent.sinks.queue import SinkHost, Sinks
 
 _LATENCIES = 512
 
@@ -34,9 +34,10 @@ class Pipeline:
         metrics: Metrics,
         bus: Bus,
         on_ring_gone: Callable[[int], None],
+        host: SinkHost,
         streams: int = 1,
     ) -> None:
-        """streams: frames that its engine infers side by side, at most."""
+        """host: of its sinks; streams: frames that its engine infers side by side, at most."""
         self.config = config
         self.results = 0
         self.last_result = 0.0  # monotonic seconds
@@ -71,6 +72,7 @@ class Pipeline:
             on_pressure=self.capture.pause,
             on_error=lambda sink: bus.publish(SinkFailed(config.name, sink)),
             on_lost=lambda sink, records: metrics.sink_lost(config.name, sink, records),
+            host=host,
         )
 
     @property

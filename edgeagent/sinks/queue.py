@@ -9,17 +9,20 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import secrets
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import structlog
 
 from edgeagent.core.text import clean
-from edgeagent.sinks.port import Record, Sink, SinkConfig, SinkError
+from edgeagent.sinks.port import Backlog, Record, Sink, SinkConfig, SinkError, SinkPlace, StoringSink
 from edgeagent.sinks.registry import open_sink
 
 _log = structlog.get_logger(__name__)
@@ -54,6 +57,7 @@ class SinkQueue:
         self.written = 0
         self.lost = 0
         self._sink = sink
+        self._storing = sink if isinstance(sink, StoringSink) else None
         self._on_change, self._on_lost = on_change, on_lost
         self._limit = limit
         self._log = _log.bind(pipeline=pipeline, sink=sink.name)
@@ -73,7 +77,12 @@ class SinkQueue:
         overdue = self._writing and time.monotonic() >= self._since + self.config.patience_seconds
         if self._hangs or overdue:
             return f"hangs: nothing was written for {self.config.patience_seconds:g} s"
-        return self._refused or ("can't keep up: its queue is full" if self._full else "")
+        full = "can't keep up: its queue is full" if self._full else ""
+        return self._refused or full or self._backlog.why
+
+    @property
+    def _backlog(self) -> Backlog:
+        return self._storing.backlog() if self._storing else Backlog(delivered=self.written)
 
     def put(self, record: Record) -> None:
         """Queue a record; one that finds the queue full, or closed, is lost."""
@@ -107,14 +116,15 @@ class SinkQueue:
         return None if self._hangs else until
 
     def status(self) -> dict[str, Any]:
-        """What `/api/status` shows of this sink."""
+        """What `/api/status` shows of this sink; `written` is what arrived, `queued` what waits, also on the disk."""
+        backlog = self._backlog
         return {
             "sink": self.name,
             "type": self.config.type,
             "lossless": self.config.lossless,
-            "written": self.written,
-            "lost": self.lost,
-            "queued": len(self._queue),
+            "written": backlog.delivered,
+            "lost": self.lost + backlog.dropped,
+            "queued": len(self._queue) + backlog.records,
             "behind": self.behind,
             "error": self.error or None,
         }
@@ -136,6 +146,9 @@ class SinkQueue:
     # --- below: in the thread
 
     def _run(self) -> None:
+        if self._storing:
+            with contextlib.suppress(Exception):  # the first write says what is wrong
+                self._storing.start()
         while batch := self._next_batch():
             self._write(batch)
         with contextlib.suppress(BaseException):  # nobody is left who could do something about it
@@ -188,6 +201,14 @@ def _words(error: BaseException) -> str:
         return ""
 
 
+@dataclass(frozen=True)
+class SinkHost:
+    """The node on which sinks work. folder: below it each pipeline has one for what must outlive a restart."""
+
+    node: str
+    folder: Path
+
+
 class Sinks:
     """The sinks of one pipeline. To be built and used on the event loop.
 
@@ -203,6 +224,7 @@ class Sinks:
         on_error: Callable[[str], None] = lambda sink: None,
         on_lost: Callable[[str, int], None] = lambda sink, records: None,
         *,
+        host: SinkHost,
         queue_records: int = QUEUE_RECORDS,
     ) -> None:
         """Raises EdgeAgentError when something that a sink needs is missing on this machine."""
@@ -212,9 +234,11 @@ class Sinks:
         self._changed = asyncio.Event()
         self._timer: asyncio.TimerHandle | None = None
         self._queues: list[SinkQueue] = []
-        opened = [(config, open_sink(config)) for config in configs]  # all, before one has a thread
-        for config, sink in opened:
-            lost = partial(self._tell, self._count_lost, sink.name)
+        here = SinkPlace(host.node, pipeline, secrets.token_hex(4), host.folder / pipeline)
+        # All, before one has a thread.
+        opened = [(config, open_sink(config, self._place(here, n))) for n, config in enumerate(configs)]
+        for n, (config, sink) in enumerate(opened):
+            lost = partial(self._tell, self._count_lost, n)
             queue = SinkQueue(pipeline, config, sink, partial(self._tell, self._look), lost, queue_records)
             self._queues.append(queue)
 
@@ -254,7 +278,16 @@ class Sinks:
         with contextlib.suppress(RuntimeError):  # the loop is closed: nobody is left who could be told
             self._loop.call_soon_threadsafe(callback, *values)
 
-    def _count_lost(self, sink: str, records: int, refused: bool) -> None:
+    def _place(self, here: SinkPlace, number: int) -> SinkPlace:
+        """Where the sink of this number works."""
+        return replace(
+            here,
+            on_failed=lambda why: self._tell(self._count_lost, number, 0, True),
+            on_dropped=lambda records: self._tell(self._count_lost, number, records, False),
+        )
+
+    def _count_lost(self, number: int, records: int, refused: bool) -> None:
+        sink = self._queues[number].name
         if refused:
             self._on_error(sink)
         self._on_lost(sink, records)

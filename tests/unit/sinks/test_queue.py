@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Literal
 
 import pytest
@@ -13,7 +14,7 @@ import structlog
 
 from edgeagent.sinks import queue as queue_module
 from edgeagent.sinks.port import SinkConfig, SinkError
-from edgeagent.sinks.queue import Sinks
+from edgeagent.sinks.queue import SinkHost, Sinks
 from tests.support.sinks import StuckSink, record, records, until
 
 QUEUE = 40
@@ -33,7 +34,7 @@ LOSSLESS, LOSSY = StuckConfig(lossless=True), StuckConfig(lossless=False)
 def sinks_at_hand(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[StuckSink]]:
     """The sinks that configurations open, by `place`; freed at the end. A batch is one record."""
     sinks = [StuckSink("stuck"), StuckSink("other", stuck=False)]
-    monkeypatch.setattr(queue_module, "open_sink", lambda config: sinks[config.place])
+    monkeypatch.setattr(queue_module, "open_sink", lambda config, place: sinks[config.place])
     monkeypatch.setattr(queue_module, "BATCH_RECORDS", 1)
     yield sinks
     for sink in sinks:
@@ -51,7 +52,13 @@ class Told:
     def sinks(self, *configs: SinkConfig) -> Sinks:
         """Sinks that tell it."""
         return Sinks(
-            "line-1", configs, self.pressure.append, self.errors.append, self._lose, queue_records=QUEUE
+            "line-1",
+            configs,
+            self.pressure.append,
+            self.errors.append,
+            self._lose,
+            host=SinkHost("node", Path("/nowhere")),
+            queue_records=QUEUE,
         )
 
     def _lose(self, sink: str, count: int) -> None:
