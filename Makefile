@@ -5,11 +5,11 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: help setup etcd zookeeper browser demo test lint format soak faults fleet bench clean
+.PHONY: help setup etcd zookeeper mosquitto browser demo test lint format soak faults fleet bench clean
 
 help:
 	@echo "make demo   a rendered packaging line: models swapped under it, bad ones refused, rolled back"
-	@echo "make test   lint, types, import contracts, and all tests (with a real etcd and ZooKeeper)"
+	@echo "make test   lint, types, import contracts, and all tests (with a real etcd, ZooKeeper and mosquitto)"
 	@echo "make lint   ruff, mypy --strict, import-linter, sizes and words"
 	@echo "make soak   hundreds of swaps under load: nothing lost, nothing leaked; SOAK_ARGS=\"--swaps 20\" for fewer"
 	@echo "make faults versions that load well and judge wrongly: which guard catches each, and when; FAULTS_ARGS=\"--quick\""
@@ -55,6 +55,15 @@ browser:
 	  echo "Chromium is missing: the tests of the page are skipped (sudo apt install chromium)"; \
 	fi
 
+# And to a real MQTT broker.
+mosquitto:
+	@command -v mosquitto >/dev/null || test -x /usr/sbin/mosquitto || \
+	if command -v apt-get >/dev/null && [ "$$(id -u)" = 0 ]; then \
+	  apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install -y mosquitto >/dev/null; \
+	else \
+	  echo "mosquitto is missing: sudo apt install mosquitto, or put it on PATH"; exit 1; \
+	fi
+
 demo: setup
 	$(BIN)/edgeagent demo
 
@@ -69,7 +78,7 @@ format: setup
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-test: setup etcd zookeeper browser lint
+test: setup etcd zookeeper mosquitto browser lint
 	$(BIN)/python tools/run_tests.py
 
 soak: setup etcd

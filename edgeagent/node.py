@@ -9,19 +9,23 @@ import secrets
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 import structlog
 
-from edgeagent.config import Config, read_secret
+from edgeagent.config import Config, load_config, read_secret
+from edgeagent.config.policy import policy_of
 from edgeagent.core.directive import Directive
 from edgeagent.core.events import (
     AppendAudit,
     IntentChanged,
     IntentInvalid,
-    PreloadWanted,
+    Tick,
 )
+from edgeagent.core.probation_count import ended_in_order
+from edgeagent.core.state import State
 from edgeagent.errors import EdgeAgentError
 from edgeagent.fleet.coordination_metrics import CoordinationCollector
 from edgeagent.fleet.membership import Lines, Membership
@@ -29,27 +33,43 @@ from edgeagent.fleet.overview import NoFleet
 from edgeagent.fleet.presence import Summary
 from edgeagent.intent.url import find_adapter, open_source, open_store
 from edgeagent.intent.watcher import Callbacks, IntentWatcher
-from edgeagent.lines import ModelUser, NodeLines, Shared
-from edgeagent.live_config import LiveConfig
 from edgeagent.observe.bus import Bus
 from edgeagent.observe.event_log import log_events
+from edgeagent.observe.logs import setup_logging
 from edgeagent.observe.metrics import Metrics
+from edgeagent.observe.state_metrics import DiskCollector
 from edgeagent.observe.systemd import SystemdNotifier, watchdog_interval
 from edgeagent.operations import Operations, Parts
+from edgeagent.runtimes.variants import stream_count
+from edgeagent.serving.engine_process import EngineSettings
+from edgeagent.serving.pipeline import Pipeline
+from edgeagent.serving.preview import Previews
+from edgeagent.sinks.queue import SinkHost
 from edgeagent.status.intent_status import source_statuses
+from edgeagent.status.line_sampler import LineSampler
 from edgeagent.status.node_status import NodeStatus
 from edgeagent.status.summary import status_url, summarize
 from edgeagent.update.background import for_ever
 from edgeagent.update.journal import Journal
+from edgeagent.update.judge import judge_settings
 from edgeagent.update.kept_pictures import KeptPictures
+from edgeagent.update.sentinel import sentinels
 from edgeagent.update.state_dir import StateDir
+from edgeagent.update.state_file import load_state
+from edgeagent.update.trial_runner import prepare_settings
+from edgeagent.update.update_queue import UpdateQueue
+from edgeagent.update.updater import Updater, UpdaterSettings
 from edgeagent.update.withdrawal_watch import WithdrawalWatch
 from edgeagent.web.app import create_app
 from edgeagent.web.fleet_routes import add_fleet
 from edgeagent.web.hooks import Hooks
+from edgeagent.web.live import Live
+from edgeagent.web.live_routes import add_live
+from edgeagent.web.preview_routes import add_previews
 from edgeagent.web.server import ApiServer, listen
 from edgeagent.web.service import ApiService
 from edgeagent.web.tls import ServerTls
+from edgeagent.workers.limits import WorkerLimits
 
 _log = structlog.get_logger(__name__)
 
@@ -61,27 +81,26 @@ _MB = 1 << 20
 class Node:
     """A running node: one updater a model, one pipeline a camera, one config store, one API."""
 
-    def __init__(self, config: Config, config_path: Path | None = None) -> None:
-        """config_path: where it was read, for when it is to be read again."""
+    def __init__(self, config: Config) -> None:
         self.config = config
-        self._config_path = config_path
         self.bus = Bus()
         self.metrics = Metrics()
         self.metrics.follow(self.bus)
         log_events(self.bus)
         self.api = ApiService(self._build_api)
+        self.updaters: dict[str, Updater] = {}
+        self.pipelines: dict[str, Pipeline] = {}
         self._instance = secrets.token_hex(4)
         self._state_dir = StateDir(config.node.state_dir)
         self.pictures = KeptPictures(config.update, self._state_dir.path)
-        self.lines = NodeLines(config, Shared(self.metrics, self.bus, self.pictures, self._state_dir))
-        self.updaters, self.pipelines = self.lines.updaters, self.lines.pipelines
+        self._queue = UpdateQueue(config.update.max_concurrent)
         self._node_status = NodeStatus(self.updaters, self.pipelines, self.metrics, self.pictures.writer)
-        self._node_status.sentinels = self.lines.sentinels
+        self.previews = self._node_status.previews = Previews(config.api.preview, self.pipelines)
         self._watcher: IntentWatcher | None = None
         self._membership: Membership | None = None
         self._journal: Journal | None = None
         self._operations: Operations | None = None
-        self._live_config: LiveConfig | None = None
+        self._live: Live | None = None
         self._notifier = SystemdNotifier()
         self._background_tasks: list[asyncio.Task[None]] = []
 
@@ -100,8 +119,20 @@ class Node:
             self.updaters,
             self.bus,
         )
-        self.lines.build(journal)
-        live_config = self._live_config = LiveConfig(self._config_path, self.lines, journal.record, self.bus)
+        for model in sorted({p.model for p in self.config.pipelines}):
+            state = load_state(self._state_dir.models, model, partial(journal.known_good, model))
+            self.updaters[model] = self._build_updater(state, journal)
+            self.pictures.follow(self.updaters[model].router.tap)
+            self.pictures.follow_pairs(self.updaters[model])
+        for config in self.config.pipelines:
+            updater = self.updaters[config.model]
+            on_gpu = self.config.engine.device.startswith("cuda")
+            streams = 1 if on_gpu else stream_count(self._threads)
+            host = SinkHost(self.config.node.id, self._state_dir.path / "sinks")
+            pipeline = Pipeline(
+                config, updater.router, self.metrics, self.bus, updater.forget_ring, host, streams
+            )
+            self.pipelines[config.name] = pipeline
         settings = self.config.config_store
         sources = [open_source(s.url, s.access()) for s in (settings, *self.config.intent_sources)]
         membership = None
@@ -119,25 +150,31 @@ class Node:
             {model: updater.state.directive for model, updater in self.updaters.items()},
             Callbacks(
                 self._intent_changed,
-                lambda model, directive: self.updaters[model].handle(PreloadWanted(directive)),
+                lambda model, directive: self.updaters[model].preload(directive),
                 self._intent_invalid,
             ),
             rollouts=membership.follower if membership else None,
         )
-        if membership:
-            self.lines.follow(ModelUser(membership.add, membership.remove))
-        self.lines.follow(ModelUser(self._watch_model, watcher.remove))
-        parts = Parts(self.updaters, self._node_status, journal, watcher, membership, live_config)
-        self._operations = Operations(self.config, self._instance, parts)
-        await self.lines.start()
+        parts = Parts(self.updaters, self._node_status, journal, watcher, membership)
+        self.metrics.registry.register(DiskCollector(self._state_dir.path, lambda: journal.error))
+        operations = self._operations = Operations(self.config, self._instance, parts)
+        self._live = Live(operations.status, LineSampler(self.pipelines, self.updaters, self.bus), self.bus)
+        await journal.reserve_epochs(u.state for u in self.updaters.values())
+        for updater in self.updaters.values():
+            updater.handle(Tick())
+        for pipeline in self.pipelines.values():
+            pipeline.start()
         watcher.start()
         self.pictures.start()
         await self.api.start()
         tasks: list[Callable[[], Awaitable[None]]] = [
             partial(self._housekeeping, watcher, journal),
             self.api.keep_trying,
+            self._live.sampler.run,
         ]
-        self.lines.watch()
+        told = self.metrics.sentinel_replayed
+        self._node_status.sentinels = sentinels(self.config, self.updaters, journal.record, told)
+        tasks += [sentinel.run for sentinel in self._node_status.sentinels.values()]
         withdrawals = self._node_status.withdrawals = WithdrawalWatch(self.config, self.updaters)
         tasks.append(withdrawals.run)
         if membership:
@@ -151,25 +188,49 @@ class Node:
         self._notifier.stopping()
         for task in self._background_tasks:
             task.cancel()
+        self.previews.end_viewers()
+        if self._live:
+            self._live.end("the node stops")
         ends: list[Awaitable[None]] = [self.api.stop()]
-        if self._live_config:
-            ends.append(self._live_config.close(_CLOSE_S))
         if self._watcher:
             ends.append(self._watcher.stop())
         if self._membership:
             ends.append(self._membership.close())
         with suppress(TimeoutError):  # a server that hangs holds up neither the sinks nor the state
             await asyncio.wait_for(asyncio.gather(*ends), _CLOSE_S)
-        states = await self.lines.stop()
+        await asyncio.gather(*(p.stop() for p in self.pipelines.values()))
+        await self.previews.close()
+        await asyncio.gather(self.pictures.close(), *(u.close() for u in self.updaters.values()))
         if self._journal:
-            self._journal.close(states)
+            self._journal.close(ended_in_order(u.state) for u in self.updaters.values())
         self._state_dir.close()
         _log.info("node.stopped", node=self.config.node.id)
 
+    @property
+    def _threads(self) -> int:
+        """Of an engine worker. One core stays for the cameras and the node; the models share the others."""
+        models = len({p.model for p in self.config.pipelines})
+        return self.config.engine.threads or max(1, ((os.cpu_count() or 2) - 1) // models)
+
+    def _build_updater(self, state: State, journal: Journal) -> Updater:
+        c = self.config
+        pipelines = [p for p in c.pipelines if p.model == state.model]
+        replay = self.pictures.replay_folders([p.name for p in pipelines])
+        prepare = prepare_settings(c, state.model, self._threads, self._state_dir.cache, replay)
+        times = {"silence_s": c.engine.hang_seconds, "start_s": c.update.load_seconds}
+        engine = EngineSettings(
+            loading=WorkerLimits(c.update.candidate_memory_mb * _MB, **times),
+            serving=WorkerLimits(c.engine.memory_limit_mb * _MB, **times),
+        )
+        judge = judge_settings(c.update, pipelines, self._state_dir.path)
+        settings = UpdaterSettings(c.update.spare_worker, judge, self._queue)
+        return Updater(state, policy_of(c), prepare, engine, journal, self.bus, settings)
+
     def _build_api(self) -> ApiServer:
         """Reads the token anew: whoever puts it right need restart nothing. What may be in the way comes first."""
-        operations = self._operations
+        operations, live = self._operations, self._live
         assert operations is not None
+        assert live is not None
         api = self.config.api
         token = read_secret(api.token_file) if api.token_file else None
         tls = ServerTls(api.tls) if api.tls else None
@@ -180,27 +241,32 @@ class Node:
                 api.hooks, operations, self._state_dir.path / "hooks.json", self.metrics.hook_delivery
             )
         app = create_app(operations, self.metrics, token=token, hooks=hooks)
+        add_previews(app, self.previews)
         membership = self._membership
         add_fleet(app, membership.overview if membership else NoFleet(self.config.config_store.url))
+        add_live(app, live)
         return ApiServer(app, api.host, api.port, tls=tls, listening=listening)
 
-    async def reload(self, by: str = "SIGHUP") -> None:
-        """Take over what the configuration file says now, as far as that goes without a restart."""
-        if self._live_config is None:
-            return  # it has hardly begun to start
+    def reload(self, config_path: Path) -> None:
+        """Take over what can change while frames flow: log, thresholds of the pipelines, probation."""
         self._notifier.reloading()
-        why = ""
         try:
-            await self._live_config.reload(by)
-        except EdgeAgentError:
-            why = "configuration has mistakes, the old one stays"
-        self._notifier.ready(why)
+            config = load_config(config_path)
+        except EdgeAgentError as e:
+            _log.error("config.refused", note="the old one stays", why=str(e))
+            self._notifier.ready("configuration has mistakes, the old one stays")
+            return
+        setup_logging(config.log.level, config.log.format)
+        for new in config.pipelines:
+            pipeline = self.pipelines.get(new.name)
+            if pipeline:
+                pipeline.route.confidence, pipeline.route.iou = new.confidence, new.iou
+        for updater in self.updaters.values():
+            updater.policy = replace(updater.policy, probation_s=config.update.probation.seconds)
+        _log.info("config.reloaded", note="log, confidence, iou and probation; the rest needs a restart")
+        self._notifier.ready()
 
     # -- intent --------------------------------------------------------------------------------------
-
-    def _watch_model(self, model: str) -> None:
-        assert self._watcher is not None
-        self._watcher.add(model, self.updaters[model].state.directive)
 
     def _intent_changed(self, model: str, directive: Directive) -> None:
         self.updaters[model].handle(IntentChanged(directive))
@@ -225,7 +291,7 @@ class Node:
             await asyncio.sleep(_HOUSEKEEPING_S)
             journal.retry(time.monotonic())
             self._node_status.update_metrics()
-            self.metrics.updates_waiting(self.lines.queue.waiting)
+            self.metrics.updates_waiting(self._queue.waiting)
             watcher.log_connections(time.monotonic())
             self.metrics.config_store_connected(watcher.connection.connected)
             for source in source_statuses(watcher.sources):

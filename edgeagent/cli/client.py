@@ -17,7 +17,6 @@ from typing import IO, Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from edgeagent.config.schema import is_loopback
-from edgeagent.config.secret import read_secret
 from edgeagent.errors import (
     ConflictError,
     EdgeAgentError,
@@ -27,6 +26,7 @@ from edgeagent.errors import (
     UsageError,
 )
 from edgeagent.intent.port import Tls
+from edgeagent.util.secret import read_secret
 
 Answer = TypeVar("Answer", bound=BaseModel)
 DEFAULT_URL = "http://127.0.0.1:8080"

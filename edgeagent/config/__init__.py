@@ -24,9 +24,9 @@ from edgeagent.config.schema import (
     UpdateConfig,
     is_loopback,
 )
-from edgeagent.config.secret import read_secret
 from edgeagent.config.source import SourceConfig, default_live
 from edgeagent.config.verdict import GatesConfig, ProbationConfig
+from edgeagent.util.secret import read_secret
 
 __all__ = [
     "ApiConfig",

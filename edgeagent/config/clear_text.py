@@ -33,6 +33,9 @@ def clear_text_secrets(config: Config) -> Iterator[tuple[str, str]]:
                 f"pipelines[{n}].source",
                 "the camera is sent its password over http, in clear text; use https or rtsps",
             )
+        for m, sink in enumerate(pipeline.sinks):
+            if (sent := sink.sends_secret_to()) and not is_loopback(sent[0]):
+                yield f"pipelines[{n}].sinks[{m}]", sent[1]
 
 
 def readable_login(url: str, access: Access) -> str:

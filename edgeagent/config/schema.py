@@ -7,6 +7,7 @@ import ipaddress
 import os
 import re
 import socket
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -20,9 +21,11 @@ from pydantic import (
     field_validator,
 )
 
+from edgeagent.config.alarms import MAX_RULES, AlarmsConfig, RuleConfig, no_clash
 from edgeagent.config.fleet import FleetConfig
 from edgeagent.config.hooks import HookConfig
 from edgeagent.config.judge import JudgeConfig
+from edgeagent.config.preview import PreviewConfig
 from edgeagent.config.source import SourceConfig
 from edgeagent.config.verdict import (
     DisagreementsConfig,
@@ -38,9 +41,10 @@ from edgeagent.errors import UsageError
 from edgeagent.intent.port import Access, Tls
 from edgeagent.intent.url import TAKEN, Taken, find_adapter, parse_source_url
 from edgeagent.runtimes.registry import broken_plugins, runtime, runtimes
+from edgeagent.sinks.delivery import StoringConfig
 from edgeagent.sinks.port import SinkConfig
 from edgeagent.sinks.registry import sink_names, sink_type
-from edgeagent.util.settings import Fraction, Megabytes, Seconds, Section
+from edgeagent.util.settings import Fraction, Megabytes, Seconds, Section, TlsConfig
 
 _T = TypeVar("_T")
 
@@ -77,23 +81,6 @@ class NodeConfig(Section):
     )
     labels: dict[str, str] = Field(default={})
     state_dir: Path = Path("/var/lib/edgeagent")
-
-
-class TlsConfig(Section):
-    """Certificates in PEM files: who is trusted (the system's own if None), and who we are."""
-
-    ca_file: Path | None = None
-    cert_file: Path | None = None
-    key_file: Path | None = Field(default=None, validate_default=True)
-
-    @field_validator("key_file")
-    @classmethod
-    def _both_or_none(cls, key_file: Path | None, info: ValidationInfo) -> Path | None:
-        if (key_file is None) != (info.data.get("cert_file") is None):
-            raise ValueError(
-                "only one of the two is given; allowed: cert_file and key_file together, or neither"
-            )
-        return key_file
 
 
 class IntentSourceConfig(Section):
@@ -224,7 +211,7 @@ Sink = Annotated[SerializeAsAny[SinkConfig], BeforeValidator(_sink)]
 
 
 class PipelineConfig(Section):
-    """One line: a source, the model that looks at it, and where detections go."""
+    """One line: a source, the model that looks at it, where detections go, and which of them raise an alarm."""
 
     name: Name
     model: Name
@@ -232,6 +219,7 @@ class PipelineConfig(Section):
     confidence: Fraction = 0.25
     iou: Fraction = 0.45
     sinks: list[Sink] = Field(default=[])
+    alarms: Annotated[list[RuleConfig], AfterValidator(no_clash)] = Field(default=[], max_length=MAX_RULES)
 
 
 class UpdateConfig(Section):
@@ -302,6 +290,7 @@ class ApiConfig(Section):
     port: int = Field(default=8080, ge=0, le=65_535)
     tls: ApiTlsConfig | None = None
     hooks: dict[Name, HookConfig] = Field(default={})
+    preview: PreviewConfig = PreviewConfig()
 
     @field_validator("host")
     @classmethod
@@ -330,6 +319,7 @@ class Config(Section):
     engine: EngineConfig = EngineConfig()
     pipelines: list[PipelineConfig] = Field(default=[])
     update: UpdateConfig = UpdateConfig()
+    alarms: AlarmsConfig = AlarmsConfig()
     fleet: FleetConfig = FleetConfig()
     api: ApiConfig = ApiConfig()
     log: LogConfig = LogConfig()
@@ -362,7 +352,7 @@ class Config(Section):
 
 
 def clashes(pipelines: object) -> list[str]:
-    """Pipelines of one name, and sinks that write to one file. Takes what is there, right or wrong."""
+    """Pipelines of one name, and sinks that write to one file or queue. Takes what is there, right or wrong."""
     names: dict[str, int] = {}
     files: dict[str, str] = {}
     problems = []
@@ -375,10 +365,25 @@ def clashes(pipelines: object) -> list[str]:
                 f"pipelines[{i}].name: {name!r} is taken by pipelines[{names[name]}]; allowed: unique names"
             )
         sinks = pipeline.get("sinks")
+        queues: dict[str, str] = {}
         for j, sink in enumerate(sinks if isinstance(sinks, list) else []):
             path = sink.get("path") if isinstance(sink, dict) else None
             here = f"pipelines[{i}].sinks[{j}].path"
             if path is not None and files.setdefault(os.path.normpath(str(path)), here) != here:
                 taken = files[os.path.normpath(str(path))]
                 problems.append(f"{here}: {str(path)!r} is written by {taken} too; allowed: one file a sink")
+            queue = _queue_of(sink)
+            here = f"pipelines[{i}].sinks[{j}].name"
+            if queue and queues.setdefault(queue, here) != here:
+                problems.append(f"{here}: {queue!r} is that of {queues[queue]}; allowed: a name for each")
     return problems
+
+
+def _queue_of(sink: object) -> str:
+    """The name of its queue on the disk; "" if it has none."""
+    if isinstance(sink, dict):
+        kind, name = str(sink.get("type")), sink.get("name")
+        with suppress(ValueError):
+            if issubclass(sink_type(kind).config, StoringConfig):
+                return str(name or kind)
+    return ""

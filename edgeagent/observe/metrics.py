@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from functools import cache
 from typing import TypeVar
 
@@ -21,7 +20,6 @@ from prometheus_client import (
 
 from edgeagent import __version__
 from edgeagent.observe.bus import AuditAppended, Bus, SinkFailed, SourceFailed, WorkerRestarted
-from edgeagent.observe.gpu import GpuCollector
 from edgeagent.observe.scores import Box, ScoreHistograms
 
 LATENCY_BUCKETS = (
@@ -61,7 +59,6 @@ class Metrics:
         disable_created_metrics()  # type: ignore[no-untyped-call]
         self.registry = r = CollectorRegistry()
         ProcessCollector(registry=r)
-        r.register(GpuCollector())
         self._scores = ScoreHistograms()
         r.register(self._scores)
         Gauge("edgeagent_build_info", "This release.", ["version"], registry=r).labels(__version__).set(1)
@@ -165,14 +162,7 @@ class Metrics:
         if record.event == "intent":
             self._invalid.labels(record.model).inc()
         # Not about another version, or the log's own.
-        if record.event in (
-            "intent",
-            "rebuild",
-            "preload",
-            "approval",
-            "audit",
-            "config",
-        ) or record.result in (
+        if record.event in ("intent", "rebuild", "preload", "approval", "audit") or record.result in (
             "drifted",
             "agrees",
             "reported",
@@ -234,11 +224,6 @@ class Metrics:
     def pipeline_up(self, pipeline: str, up: bool) -> None:
         """Whether frames come from the pipeline's source."""
         self._up.labels(pipeline).set(up)
-
-    def forget_pipeline(self, pipeline: str) -> None:
-        """It is gone: what it counted stays, for it may come back; that it is up or down makes no sense any more."""
-        with suppress(KeyError):
-            self._up.remove(pipeline)
 
     def sink_lost(self, pipeline: str, sink: str, records: int) -> None:
         """So many records are lost to a sink that could not take them, or had no room for them."""

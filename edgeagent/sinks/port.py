@@ -5,10 +5,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, Protocol, TypeVar
+from pathlib import Path
+from typing import Any, Generic, Protocol, TypeVar, runtime_checkable
 
 import orjson
 
+from edgeagent.errors import UsageError
 from edgeagent.util.settings import Seconds, Section
 
 Box = tuple[float, float, float, float, float, float]
@@ -82,6 +84,63 @@ class Sink(Protocol):
         """Let go of the file or the connection. Idempotent."""
 
 
+@dataclass(frozen=True, slots=True)
+class Backlog:
+    """How far a sink is that keeps records on the disk until they have arrived. All counts are since the node started,
+    but for `records` and `bytes`, which wait now, also from before.
+
+    delivered: records that arrived. dropped: that did not, and won't: their share of the disk was full, or they were
+    refused for good. why: they don't arrive now; "" when nothing is wrong.
+    """
+
+    records: int = 0
+    bytes: int = 0
+    delivered: int = 0
+    dropped: int = 0
+    why: str = ""
+
+
+@runtime_checkable
+class StoringSink(Protocol):
+    """A sink whose `write` keeps records on the disk, and which delivers them by a thread of its own."""
+
+    name: str
+
+    def start(self) -> None:
+        """Begin to deliver what is left from before. Called once, before the first write; waits for nothing."""
+
+    def write(self, batch: Sequence[Record]) -> None:
+        """As of any sink; what it keeps counts as taken."""
+
+    def backlog(self) -> Backlog:
+        """How far it is. Called from any thread; waits for nothing."""
+
+    def close(self) -> None:
+        """Deliver what can be delivered within some seconds; the rest stays on the disk. Idempotent."""
+
+
+def _nothing(_: Any) -> None:
+    pass
+
+
+@dataclass(frozen=True)
+class SinkPlace:
+    """Where a sink works.
+
+    node, pipeline: names; run: tells apart what was numbered from 0 twice, a new one each time the pipeline is started.
+    folder: for what must outlive a restart, of this pipeline's own; made by whoever needs it. on_failed(why): a
+    delivery did not succeed, and is tried again, or given up. on_dropped(records): so many that were taken will never
+    arrive. Both may be called from any thread.
+    """
+
+    node: str
+    pipeline: str
+    run: str
+    folder: Path
+    on_failed: Callable[[str], None] = _nothing
+    on_dropped: Callable[[int], None] = _nothing
+
+
 class SinkError(Exception):
     """`lost` records of a batch are not written."""
 
@@ -101,6 +160,10 @@ class SinkConfig(Section):
     lossless: bool = False
     patience_seconds: Seconds = 30.0
 
+    def sends_secret_to(self) -> tuple[str, str] | None:
+        """The host to which a secret goes that others can read on the way, and which secret; None if none does."""
+        return None
+
 
 C = TypeVar("C", bound=SinkConfig)
 
@@ -111,14 +174,24 @@ class SinkType(Generic[C]):
 
     config: its fields; the default of `type` is the name of the kind. open: makes a sink, without waiting for anything:
     connecting is a matter of its first `write`. Raises EdgeAgentError when something is missing on this machine.
+    open_at: the same for one that has to know where it works; one of the two is given.
     try_out: for `edgeagent doctor`: tries it for real, and returns what it found. Raises EdgeAgentError.
     """
 
     config: type[C]
-    open: Callable[[C], Sink]
+    open: Callable[[C], Sink] | None = None
     try_out: Callable[[C], str] | None = None
+    open_at: Callable[[C, SinkPlace], Sink] | None = None
 
     @property
     def name(self) -> str:
         """What `type` in a configuration must be."""
         return str(self.config.model_fields["type"].default)
+
+    def open_in(self, config: C, place: SinkPlace) -> Sink:
+        """A sink that works there. Raises EdgeAgentError."""
+        if self.open_at:
+            return self.open_at(config, place)
+        if self.open is None:
+            raise UsageError(f"the sink {self.name}", "says not how it is opened", "give its SinkType open=")
+        return self.open(config)

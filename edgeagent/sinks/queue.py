@@ -9,17 +9,20 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import secrets
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import structlog
 
 from edgeagent.core.text import clean
-from edgeagent.sinks.port import Record, Sink, SinkConfig, SinkError
+from edgeagent.sinks.port import Backlog, Record, Sink, SinkConfig, SinkError, SinkPlace, StoringSink
 from edgeagent.sinks.registry import open_sink
 
 _log = structlog.get_logger(__name__)
@@ -47,7 +50,6 @@ class SinkQueue:
         on_lost: Callable[[int, bool], None],
         limit: int = QUEUE_RECORDS,
     ) -> None:
-        """Records can be put at once; they are written from `start` on."""
         self.config = config
         self.name = sink.name
         self.behind = False  # the queue is more than half full, and was not less than a quarter full since
@@ -55,6 +57,7 @@ class SinkQueue:
         self.written = 0
         self.lost = 0
         self._sink = sink
+        self._storing = sink if isinstance(sink, StoringSink) else None
         self._on_change, self._on_lost = on_change, on_lost
         self._limit = limit
         self._log = _log.bind(pipeline=pipeline, sink=sink.name)
@@ -66,13 +69,7 @@ class SinkQueue:
         self._refused = ""  # why the last batch was not written
         self._hangs = False
         self._full = False
-
-    def start(self, after: Sequence[SinkQueue] = ()) -> None:
-        """Begin to write, once these have ended: they may hold the same file. To be called once."""
-        self._thread = threading.Thread(
-            target=self._run, args=(tuple(after),), name=f"sink {self.name}", daemon=True
-        )
-        self._thread.start()
+        threading.Thread(target=self._run, name=f"sink {sink.name}", daemon=True).start()
 
     @property
     def error(self) -> str:
@@ -80,7 +77,12 @@ class SinkQueue:
         overdue = self._writing and time.monotonic() >= self._since + self.config.patience_seconds
         if self._hangs or overdue:
             return f"hangs: nothing was written for {self.config.patience_seconds:g} s"
-        return self._refused or ("can't keep up: its queue is full" if self._full else "")
+        full = "can't keep up: its queue is full" if self._full else ""
+        return self._refused or full or self._backlog.why
+
+    @property
+    def _backlog(self) -> Backlog:
+        return self._storing.backlog() if self._storing else Backlog(delivered=self.written)
 
     def put(self, record: Record) -> None:
         """Queue a record; one that finds the queue full, or closed, is lost."""
@@ -114,14 +116,15 @@ class SinkQueue:
         return None if self._hangs else until
 
     def status(self) -> dict[str, Any]:
-        """What `/api/status` shows of this sink."""
+        """What `/api/status` shows of this sink; `written` is what arrived, `queued` what waits, also on the disk."""
+        backlog = self._backlog
         return {
             "sink": self.name,
             "type": self.config.type,
             "lossless": self.config.lossless,
-            "written": self.written,
-            "lost": self.lost,
-            "queued": len(self._queue),
+            "written": backlog.delivered,
+            "lost": self.lost + backlog.dropped,
+            "queued": len(self._queue) + backlog.records,
             "behind": self.behind,
             "error": self.error or None,
         }
@@ -142,10 +145,10 @@ class SinkQueue:
 
     # --- below: in the thread
 
-    def _run(self, after: Sequence[SinkQueue]) -> None:
-        patience_until = time.monotonic() + CLOSE_S  # one that hangs is waited for as when a node stops
-        for queue in after:
-            queue._thread.join(max(0.0, patience_until - time.monotonic()))
+    def _run(self) -> None:
+        if self._storing:
+            with contextlib.suppress(Exception):  # the first write says what is wrong
+                self._storing.start()
         while batch := self._next_batch():
             self._write(batch)
         with contextlib.suppress(BaseException):  # nobody is left who could do something about it
@@ -198,6 +201,14 @@ def _words(error: BaseException) -> str:
         return ""
 
 
+@dataclass(frozen=True)
+class SinkHost:
+    """The node on which sinks work. folder: below it each pipeline has one for what must outlive a restart."""
+
+    node: str
+    folder: Path
+
+
 class Sinks:
     """The sinks of one pipeline. To be built and used on the event loop.
 
@@ -213,65 +224,47 @@ class Sinks:
         on_error: Callable[[str], None] = lambda sink: None,
         on_lost: Callable[[str, int], None] = lambda sink, records: None,
         *,
+        host: SinkHost,
         queue_records: int = QUEUE_RECORDS,
     ) -> None:
         """Raises EdgeAgentError when something that a sink needs is missing on this machine."""
         self._loop = asyncio.get_running_loop()
-        self._pipeline, self._queue_records = pipeline, queue_records
         self._on_pressure, self._on_error, self._on_lost = on_pressure, on_error, on_lost
-        self.pressed = False
-        """Whether the line has to wait."""
+        self._pressed = False
         self._changed = asyncio.Event()
         self._timer: asyncio.TimerHandle | None = None
-        self.queues: list[SinkQueue] = []
-        self._leaving: list[SinkQueue] = []
-        self.begin(configs)
-
-    def leave(self, configs: Sequence[SinkConfig]) -> list[SinkQueue]:
-        """Take no more records for sinks that aren't among these, and have them written out; `left` waits for that."""
-        going = [queue for queue in self.queues if queue.config not in configs]
-        self.queues = [queue for queue in self.queues if queue not in going]
-        self._leaving += going
-        for queue in going:
-            queue.close()
-        self._look()
-        return going
-
-    def begin(self, configs: Sequence[SinkConfig], after: Sequence[SinkQueue] = ()) -> None:
-        """Open those of these sinks that there aren't yet; each writes when all of `after` have ended.
-
-        Raises EdgeAgentError when something that a sink needs is missing on this machine; then none is opened.
-        """
-        there = [queue.config for queue in self.queues]
-        opened = [(config, open_sink(config)) for config in configs if config not in there]
-        for config, sink in opened:
-            lost = partial(self._tell, self._count_lost, sink.name)
-            look = partial(self._tell, self._look)
-            queue = SinkQueue(self._pipeline, config, sink, look, lost, self._queue_records)
-            self.queues.append(queue)
-            queue.start(after)
-
-    async def left(self, timeout_s: float = CLOSE_S) -> None:
-        """Return when the sinks that leave are written out; what isn't within so long (seconds) is lost."""
-        await self._ended(self._leaving, timeout_s)
-        self._leaving = []
+        self._queues: list[SinkQueue] = []
+        here = SinkPlace(host.node, pipeline, secrets.token_hex(4), host.folder / pipeline)
+        # All, before one has a thread.
+        opened = [(config, open_sink(config, self._place(here, n))) for n, config in enumerate(configs)]
+        for n, (config, sink) in enumerate(opened):
+            lost = partial(self._tell, self._count_lost, n)
+            queue = SinkQueue(pipeline, config, sink, partial(self._tell, self._look), lost, queue_records)
+            self._queues.append(queue)
 
     def write(self, record: Record) -> None:
         """Queue a record for each sink. Never blocks."""
-        for queue in self.queues:
+        for queue in self._queues:
             queue.put(record)
 
     async def close(self, timeout_s: float = CLOSE_S) -> None:
         """Write what is queued, for at most so long (seconds, all sinks together), and let go of them. Idempotent."""
-        for queue in self.queues:
+        for queue in self._queues:
             queue.close()
-        await self._ended([*self._leaving, *self.queues], timeout_s)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s):
+                while not all(queue.ended for queue in self._queues):
+                    self._changed.clear()
+                    await self._changed.wait()
+        for queue in self._queues:
+            if not queue.ended:
+                queue.give_up()
         if self._timer:
             self._timer.cancel()
 
     def status(self) -> dict[str, Any]:
         """What `/api/status` shows of the sinks: sums over all, and each by itself."""
-        each = [queue.status() for queue in self.queues]
+        each = [queue.status() for queue in self._queues]
         return {
             "written": sum(sink["written"] for sink in each),
             "lost": sum(sink["lost"] for sink in each),
@@ -281,21 +274,20 @@ class Sinks:
             "each": each,
         }
 
-    async def _ended(self, queues: Sequence[SinkQueue], timeout_s: float) -> None:
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(timeout_s):
-                while not all(queue.ended for queue in queues):
-                    self._changed.clear()
-                    await self._changed.wait()
-        for queue in queues:
-            if not queue.ended:
-                queue.give_up()
-
     def _tell(self, callback: Callable[..., None], *values: Any) -> None:
         with contextlib.suppress(RuntimeError):  # the loop is closed: nobody is left who could be told
             self._loop.call_soon_threadsafe(callback, *values)
 
-    def _count_lost(self, sink: str, records: int, refused: bool) -> None:
+    def _place(self, here: SinkPlace, number: int) -> SinkPlace:
+        """Where the sink of this number works."""
+        return replace(
+            here,
+            on_failed=lambda why: self._tell(self._count_lost, number, 0, True),
+            on_dropped=lambda records: self._tell(self._count_lost, number, records, False),
+        )
+
+    def _count_lost(self, number: int, records: int, refused: bool) -> None:
+        sink = self._queues[number].name
         if refused:
             self._on_error(sink)
         self._on_lost(sink, records)
@@ -307,9 +299,9 @@ class Sinks:
             self._timer.cancel()
             self._timer = None
         now = time.monotonic()
-        waits = [until for queue in self.queues if (until := queue.holds_until(now)) is not None]
-        if bool(waits) != self.pressed:
-            self.pressed = bool(waits)
-            self._on_pressure(self.pressed)
+        waits = [until for queue in self._queues if (until := queue.holds_until(now)) is not None]
+        if bool(waits) != self._pressed:
+            self._pressed = bool(waits)
+            self._on_pressure(self._pressed)
         if waits:
             self._timer = self._loop.call_later(min(waits) - now, self._look)

@@ -11,10 +11,10 @@ from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
-from edgeagent.sinks import jsonl, log
-from edgeagent.sinks.port import Sink, SinkConfig, SinkType
+from edgeagent.sinks import jsonl, log, mqtt
+from edgeagent.sinks.port import Sink, SinkConfig, SinkPlace, SinkType
 
-BUILT_IN: tuple[SinkType[Any], ...] = (jsonl.SINK, log.SINK)
+BUILT_IN: tuple[SinkType[Any], ...] = (jsonl.SINK, log.SINK, mqtt.SINK)
 GROUP = "edgeagent.sinks"
 
 
@@ -33,9 +33,10 @@ def sink_type(name: str) -> SinkType[Any]:
     return _load(_entry_points()[name])
 
 
-def open_sink(config: SinkConfig) -> Sink:
-    """The sink that this configuration describes. Raises EdgeAgentError when something is missing on this machine."""
-    return sink_type(config.type).open(config)
+def open_sink(config: SinkConfig, place: SinkPlace) -> Sink:
+    """The sink that this configuration describes, to work there. Raises EdgeAgentError when something is missing on
+    this machine."""
+    return sink_type(config.type).open_in(config, place)
 
 
 @cache

@@ -8,9 +8,13 @@ from collections.abc import Callable, Mapping
 
 from edgeagent.core.fleet_phase import RolloutView
 from edgeagent.core.goal import state_name
+from edgeagent.observe.gpu import GpuCollector
 from edgeagent.observe.metrics import Metrics
 from edgeagent.observe.rollout_metrics import RolloutMetrics
+from edgeagent.observe.state_metrics import StateMetrics
+from edgeagent.observe.worker_use import WorkerSeen, WorkerUse
 from edgeagent.serving.pipeline import Pipeline
+from edgeagent.serving.preview import Previews
 from edgeagent.status.model_status import failing, model_status
 from edgeagent.status.pipeline_status import pipeline_status
 from edgeagent.status.schema import ModelStatus, PipelineStatus, WorkerStatus
@@ -37,8 +41,13 @@ class NodeStatus:
         self._pictures = pictures
         self.sentinels: Mapping[str, GoldenSentinel] = {}
         self.withdrawals: WithdrawalWatch | None = None
+        self.previews: Previews | None = None
         self.rollout_of: Callable[[str], RolloutView | None] = lambda model: None
         self._rollout_metrics = RolloutMetrics(metrics.registry)
+        self._state_metrics = StateMetrics(metrics.registry)
+        use = self._worker_use = WorkerUse()
+        metrics.registry.register(use)
+        metrics.registry.register(GpuCollector(workers=lambda: use.workers))
         self._shown_models: set[tuple[str, str, str, str, str]] = set()
         self._last_look: dict[str, tuple[int, int]] = {}
 
@@ -96,13 +105,19 @@ class NodeStatus:
 
     def update_metrics(self) -> None:
         """The metrics that only polling shows: workers' memory, cameras, which version has which role."""
-        memory = dict.fromkeys(("capture", "engine", "prepare", "spare", "pictures"), 0)
-        for worker in self.workers():
+        memory = dict.fromkeys(("capture", "engine", "prepare", "spare", "pictures", "preview"), 0)
+        workers = self.workers()
+        for worker in workers:
             memory[worker.kind] += worker.memory_bytes
+        self._worker_use.see(map(_seen, workers))
         for kind, count in memory.items():
             self._metrics.worker_memory(kind, count)
         for name, pipeline in self._pipelines.items():
             self._metrics.pipeline_up(name, pipeline.capture.source.state == "running")
+        self._state_metrics.show(
+            {name: p.capture.source.state for name, p in self._pipelines.items()},
+            {model: bool(failing(u)) for model, u in self._updaters.items()},
+        )
         self._rollout_metrics.show({model: self.rollout_of(model) for model in self._updaters})
         models = {
             (model, engine.ref.version, engine.ref.digest, engine.name, role)
@@ -122,10 +137,13 @@ class NodeStatus:
 
         def add(worker: WorkerProcess | None, kind: str, **of: str) -> None:
             if worker and worker.alive:
-                memory = worker.memory_bytes()
-                found.append(WorkerStatus(pid=worker.pid, kind=kind, memory_bytes=memory, **of))
+                memory, ran = worker.memory_bytes(), worker.cpu_seconds()
+                found.append(
+                    WorkerStatus(pid=worker.pid, kind=kind, memory_bytes=memory, cpu_seconds=ran, **of)
+                )
 
         add(self._pictures.worker, "pictures")
+        add(self.previews.worker if self.previews else None, "preview")
         for name, pipeline in self._pipelines.items():
             add(pipeline.capture.worker, "capture", pipeline=name)
         for model, updater in self._updaters.items():
@@ -137,3 +155,8 @@ class NodeStatus:
                 if preparation.runner.task:
                     add(preparation.runner.task.worker, "prepare", model=model, version=preparation.version)
         return found
+
+
+def _seen(worker: WorkerStatus) -> WorkerSeen:
+    of = (worker.pipeline or "", worker.model or "", worker.version or "")
+    return WorkerSeen(worker.pid, (worker.kind, *of), worker.cpu_seconds, worker.memory_bytes)

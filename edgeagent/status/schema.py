@@ -20,7 +20,6 @@ from edgeagent.core.receipts import ChainReport
 from edgeagent.core.state import VersionRef
 from edgeagent.core.tuning import Trial
 from edgeagent.observe.audit import AuditRecord
-from edgeagent.status.config_status import ConfigStatus
 from edgeagent.status.fleet_status import FleetStatus
 from edgeagent.status.part import StatusPart
 from edgeagent.status.rollout_schema import RolloutStatus
@@ -299,11 +298,13 @@ class WorkerStatus(StatusPart):
 
     pid: int
     kind: str
-    """capture, engine, prepare or spare"""
+    """capture, engine, prepare, spare, pictures or preview"""
     pipeline: _Sometimes[str] = None
     model: _Sometimes[str] = None
     version: _Sometimes[str] = None
     memory_bytes: int
+    cpu_seconds: float = 0.0
+    """Processor time since it began."""
 
 
 class Status(StatusPart):
@@ -331,8 +332,6 @@ class Status(StatusPart):
     audit_head: str | None = None
     """Number and hash of the last record in `audit.jsonl`: who keeps it elsewhere can prove that nobody wrote the log
     anew up to there."""
-    config: ConfigStatus | None = None
-    """The configuration in force; null from a node of an earlier release."""
 
 
 class History(StatusPart):

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable
 from typing import Annotated
 
 from fastapi import FastAPI, Path, Query, Request, Response
@@ -72,12 +71,11 @@ def create_app(
     *,
     token: str | None = None,
     hooks: Hooks | None = None,
-    topics: Iterable[Callable[[FastAPI], None]] = (),
 ) -> FastAPI:
     """The API over a node.
 
     token: asked for everywhere but at /healthz, the page's files and the hooks; None serves this machine only. hooks:
-    None for none. topics: each adds its routes.
+    None for none.
     """
     app = FastAPI(
         title="edgeagent", version=__version__, docs_url=None, redoc_url=None, redirect_slashes=False
@@ -87,8 +85,6 @@ def create_app(
     _add_reading(app, node, metrics)
     _add_acting(app, node)
     add_page(app)
-    for add_topic in topics:
-        add_topic(app)
     if hooks is not None:
         _add_hooks(app, hooks)
     return app

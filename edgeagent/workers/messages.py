@@ -21,6 +21,7 @@ if TYPE_CHECKING:  # each process imports those of its own kind, when the first 
     from edgeagent.workers.tasks.engine import EngineMessage
     from edgeagent.workers.tasks.pictures import PictureMessage
     from edgeagent.workers.tasks.prepare import PrepareMessage
+    from edgeagent.workers.tasks.preview import PreviewMessage
 
 MAX_MESSAGE_BYTES = 192 * 1024
 """Gates get two contracts, each with class names of up to 64 KiB (`MAX_NAMES_BYTES`), and the paths of a version."""
@@ -78,7 +79,7 @@ class Infer(NamedTuple):
 
 
 class Detected(NamedTuple):
-    """Engine worker → node: the detections of one frame. Times in milliseconds.
+    """Engine worker → node: the detections of one frame; node → preview worker: to be drawn. Times in milliseconds.
 
     boxes: N × (x1, y1, x2, y2, confidence, class) as little-endian float32, pixels of the captured frame.
     """
@@ -97,7 +98,9 @@ class Heartbeat(NamedTuple):
 
 
 FrameMessage = Ring | UnmapRing | Grant | Captured | Infer | Detected | Heartbeat
-Message: TypeAlias = "FrameMessage | CaptureMessage | EngineMessage | PictureMessage | PrepareMessage"
+Message: TypeAlias = (
+    "FrameMessage | CaptureMessage | EngineMessage | PictureMessage | PrepareMessage | PreviewMessage"
+)
 
 _FIXED: dict[int, tuple[type[Any], Struct]] = {
     1: (Ring, Struct("<III")),
@@ -114,6 +117,7 @@ _NAMED = {
     9: "edgeagent.workers.tasks.engine",
     10: "edgeagent.workers.tasks.prepare",
     11: "edgeagent.workers.tasks.pictures",
+    12: "edgeagent.workers.tasks.preview",
 }
 _KIND_OF_MODULE = {module: kind for kind, module in _NAMED.items()}
 _DETECTED_HEAD = Struct("<Qfff")

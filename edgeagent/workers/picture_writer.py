@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Literal
 from edgeagent.core.pictures import Picture, least_score, outdone_by, read_picture
 from edgeagent.workers.bootstrap import worker_main
 from edgeagent.workers.channel import WorkerChannel
+from edgeagent.workers.jpeg import encode_jpeg
 from edgeagent.workers.messages import Heartbeat, Ring
 from edgeagent.workers.picture_archive import DATA, Archive, companions_of, report
 from edgeagent.workers.ring import RingView
@@ -105,7 +106,7 @@ def _least(archive: Archive, path: str, comparison: Comparison) -> int:
 
 def _files(image: Image, order: PictureOrder) -> list[tuple[str, bytes]]:
     """The picture's files, by path; the picture itself is the last."""
-    files = [(order.path, _jpeg(image, order.quality))]
+    files = [(order.path, encode_jpeg(image, order.quality))]
     if order.comparison:
         from edgeagent.workers.drawing import draw
 
@@ -113,23 +114,10 @@ def _files(image: Image, order: PictureOrder) -> list[tuple[str, bytes]]:
         height, width = image.shape[:2]
         files = [
             (label, yolo_label(order.comparison.incumbent, width, height)),
-            (drawn, _jpeg(draw(image, order.comparison), order.quality)),
+            (drawn, encode_jpeg(draw(image, order.comparison), order.quality)),
             *files,
         ]
     return files
-
-
-def _jpeg(image: Image, quality: int) -> bytes:
-    import cv2
-
-    cv2.setNumThreads(1)
-    try:
-        done, data = cv2.imencode(".jpg", image, (cv2.IMWRITE_JPEG_QUALITY, quality))
-    except cv2.error as e:
-        raise ValueError(f"a picture of {image.shape[1]}x{image.shape[0]} can't be JPEG: {e}") from e
-    if not done:
-        raise ValueError(f"a picture of {image.shape[1]}x{image.shape[0]} can't be JPEG")
-    return data.tobytes()
 
 
 def yolo_label(version: DrawnVersion, width: int, height: int) -> bytes:

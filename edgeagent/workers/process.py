@@ -18,7 +18,7 @@ import structlog
 
 from edgeagent.core.text import clean, cut
 from edgeagent.util.liveness import liveness_clock
-from edgeagent.util.processor_time import Starvation
+from edgeagent.util.processor_time import Starvation, cpu_seconds
 from edgeagent.workers.bootstrap import lower_priority
 from edgeagent.workers.channel import channel_pair
 from edgeagent.workers.environment import worker_environment
@@ -212,6 +212,10 @@ class WorkerProcess:
                 return int(f.read().split()[1]) * _PAGE
         except (OSError, IndexError):
             return 0
+
+    def cpu_seconds(self) -> float:
+        """Processor time that it has had; 0 when it is gone."""
+        return cpu_seconds(self.pid)
 
     def _lower_priority(self) -> None:
         try:

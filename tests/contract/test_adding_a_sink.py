@@ -13,7 +13,7 @@ import pytest
 from edgeagent.cli.doctor import _sinks as doctor_says
 from edgeagent.config import Config, ConfigError, parse_config
 from edgeagent.sinks import registry
-from edgeagent.sinks.queue import Sinks
+from edgeagent.sinks.queue import SinkHost, Sinks
 from edgeagent.status.schema import SinksStatus
 from tests.support.sinks import records
 
@@ -98,11 +98,12 @@ def test_its_fields_are_checked_like_all_others() -> None:
 
 
 @pytest.mark.usefixtures("installed")
-def test_it_gets_records_and_shows_in_the_status() -> None:
+def test_it_gets_records_and_shows_in_the_status(tmp_path: Path) -> None:
     """It runs behind a queue of its own."""
 
     async def steps() -> None:
-        sinks = Sinks("line-1", _parse().pipelines[0].sinks, lambda behind: None)
+        host = SinkHost("node", tmp_path)
+        sinks = Sinks("line-1", _parse().pipelines[0].sinks, lambda behind: None, host=host)
         for record in records(0, 3):
             sinks.write(record)
         await sinks.close()

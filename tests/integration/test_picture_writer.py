@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import asyncio
-import mmap
 import os
 import signal
 import time
@@ -22,11 +21,9 @@ from edgeagent.datasets.layout import layout_of
 from edgeagent.serving.frame import Frame
 from edgeagent.serving.tap import Tap
 from edgeagent.sinks.port import Record
-from edgeagent.testing import PATIENCE_S
 from edgeagent.update.picture_writer import PictureWriter
 from edgeagent.update.stored_frames import StoredFrames
 from edgeagent.workers.limits import WorkerLimits
-from edgeagent.workers.ring import Ring
 from edgeagent.workers.tasks.pictures import (
     ArchiveAccess,
     Comparison,
@@ -34,47 +31,12 @@ from edgeagent.workers.tasks.pictures import (
     PictureDone,
     PictureOrder,
 )
+from tests.support.ring_camera import Camera, until
 from tests.support.sinks import record
 
 PLENTY = PictureQuota(max_bytes=1 << 30, max_age_s=1e9, max_pictures=1000, min_free_bytes=0)
 WHOLE = (b"\xff\xd8", b"\xff\xd9")
 NAMES = ("scratch", "dent")
-
-
-async def until(look: Callable[[], object], what: str) -> None:
-    """Until `look` gives something, while the event loop goes on."""
-    deadline = time.monotonic() + PATIENCE_S
-    while not look():
-        assert time.monotonic() < deadline, what
-        await asyncio.sleep(0.002)
-
-
-class Camera:
-    """Frames of one size, each of one colour or of noise, in a real ring."""
-
-    def __init__(self, width: int = 320, height: int = 192, slots: int = 4) -> None:
-        self.width, self.height, self.seq = width, height, 0
-        self.ring = Ring(1, slots, width * height * 3)
-        self._memory = mmap.mmap(self.ring.fd, slots * self.ring.slot_bytes)
-
-    def takes(self, grey: int | None = 128) -> Frame:
-        """The next frame; None is noise."""
-        slot = self.ring.acquire()
-        assert slot is not None
-        size = self.width * self.height * 3
-        pixels = os.urandom(size) if grey is None else bytes([grey]) * size
-        begin = slot * self.ring.slot_bytes
-        self._memory[begin : begin + size] = pixels
-        self.seq += 1
-        now = time.monotonic()
-        return Frame(
-            "line-1", self.seq, self.ring, slot, self.width, self.height, time.time(), now, lambda _: None
-        )
-
-    @property
-    def in_use(self) -> int:
-        """Slots in use."""
-        return self.ring.slots - self.ring.free
 
 
 def pictures(root: Path) -> list[Path]:

@@ -110,7 +110,7 @@ def test_all_mistakes_at_once() -> None:
         "pipelines[0].confidence: 3 is wrong; allowed: ",
         "pipelines[0].sinks[0].keeep: is not known, did you mean keep?;"
         " allowed: type, lossless, patience_seconds, path, max_mb, keep",
-        "pipelines[0].sinks[1].type: 'kafka' is not known; allowed: jsonl, log",
+        "pipelines[0].sinks[1].type: 'kafka' is not known; allowed: jsonl, log, mqtt",
         "pipelines[1].model: is missing",
         "pipelines[1].source: is missing",
         "pipelines[1].name: 'line-1' is taken by pipelines[0]; allowed: unique names",
@@ -313,7 +313,7 @@ def test_the_commented_configuration_has_every_field() -> None:
     names = [name for model in (Config, *(row.config for row in BUILT_IN)) for name in _field_names(model)]
     missing = [name for name in names if f"{name}:" not in text]
     assert not missing
-    for section in ("config_store", "model_store", "engine", "update", "api", "log"):
+    for section in ("config_store", "model_store", "engine", "update", "alarms", "api", "log"):
         assert getattr(shown, section) == getattr(Config(), section), section
     assert os.fspath(shown.node.state_dir) == "/var/lib/edgeagent"
 

@@ -15,6 +15,10 @@ AlarmState = Literal["raised", "acknowledged", "shelved", "cleared"]
 doesn't want to hear of it until then; cleared: it holds no more."""
 
 
+Figures = Mapping[str, float | str]
+"""Numbers and texts by name."""
+
+
 class Key(NamedTuple):
     """What makes two alarms the same one: of each there is one at most that is open. "" where it doesn't apply."""
 
@@ -38,7 +42,7 @@ class Condition:
     todo: str = ""
     pipeline: str | None = None
     model: str | None = None
-    figures: Mapping[str, float | str] = field(default_factory=dict)
+    figures: Figures = field(default_factory=dict)
 
     @property
     def key(self) -> Key:

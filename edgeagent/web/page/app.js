@@ -4,6 +4,7 @@
 
 import { render } from "./vendor/preact-htm.js";
 import { Boundary, Icon, html, say, useEffect, useLayoutEffect, useRef, useState } from "./ui.js";
+import { AlarmBanner } from "./alarm_words.js";
 import { Header } from "./header.js";
 import { Toasts } from "./toasts.js";
 import { loadLanguage, t } from "./i18n.js";
@@ -105,6 +106,7 @@ function App() {
     <${Boundary} name=${t("app.header")} again=${state.status}><${Header} state=${state} /><//>
     <${Navigation} current=${name} state=${state} />
     <${Connection} state=${state} />
+    ${name !== "alarms" && html`<${Boundary} name=${t("nav.alarms")} again=${state.alarms}><${AlarmBanner} state=${state} /><//>`}
     <main id="main" tabindex="-1" ref=${main} class=${state.link === "lost" ? "is-old" : ""}>
       <${Panel} name=${name} state=${state} />
     </main>

@@ -25,10 +25,14 @@ const KIND = {
 /** Symbol of a record. */
 export const kindOf = (record) => KIND[record.result] || "info";
 
+/** When it was, Unix seconds; null where the record doesn't tell. */
+export function whenOf(record) {
+  const at = Date.parse(record.when) / 1000;
+  return Number.isFinite(at) ? at : null;
+}
+
 /** Whether something was refused or taken back. */
 export const isRefusal = (record) => ["rejected", "rolled_back", "invalid", "drifted", "reported", "lost"].includes(record.result);
-
-const ours = ["update", "rollback", "promote", "boot", "probation", "sentinel"];
 
 /** What happened, in one sentence. */
 export function sentence(record) {
@@ -37,7 +41,7 @@ export function sentence(record) {
   const specific = `record.${record.event}.${result}`;
   if (has(specific)) return t(specific, params);
   const general = `record.${result}${result === "swapped" && !record.from_version ? "_first" : ""}`;
-  if (has(general) && (ours.includes(record.event) || record.event)) return t(general, params);
+  if (has(general)) return t(general, params);
   return t("record.other", params);
 }
 

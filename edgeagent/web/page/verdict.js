@@ -70,3 +70,17 @@ export function verdict(state) {
   const text = idle === of.length ? t("verdict.idle") : t("verdict.all_well", { n: of.length });
   return { kind, text, more: more.join(" · ") };
 }
+
+/** The version that a roll-back would bring: {version, digest}, or null. As core/rollback.py decides it. */
+export function rollbackTarget(model) {
+  if (!model.active) return null;
+  const before = (model.previous || []).filter((ref) => ref.version !== model.active.version);
+  return before.length ? before[before.length - 1] : null;
+}
+
+/** The version that would be safe at a start: what serves, once it is stable, else the last that was. */
+export function lastKnownGood(model) {
+  const before = model.previous || [];
+  if (model.active && !model.probation) return model.active;
+  return before.length ? before[before.length - 1] : null;
+}

@@ -32,6 +32,8 @@ def pynvml(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
         "nvmlDeviceGetHandleByIndex": lambda number: number,
         "nvmlDeviceGetMemoryInfo": lambda handle: SimpleNamespace(used=handle * 10, total=100),
         "nvmlDeviceGetUtilizationRates": lambda handle: SimpleNamespace(gpu=handle * 50),
+        "nvmlDeviceGetComputeRunningProcesses": lambda handle: [],
+        "nvmlDeviceGetProcessUtilization": lambda handle, since: [],
     }
     for name, value in content.items():
         setattr(module, name, value)
@@ -93,5 +95,41 @@ def test_a_hanging_driver_is_asked_once(
         inner.extend(collector.collect())
 
     monkeypatch.setattr(pynvml, "nvmlInit", reading)
-    assert len(list(collector.collect())) == 3
+    assert len(list(collector.collect())) == 5
     assert inner == []
+
+
+def test_what_each_worker_has_of_a_gpu(
+    pynvml: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two workers of one version are one series; processes of others, and what isn't told, are left out."""
+    engine = ("engine", "", "yolo", "v2")
+    asked: list[tuple[int, int]] = []
+
+    def use(handle: int, since: int) -> list[SimpleNamespace]:
+        asked.append((handle, since))
+        if handle == 0:
+            raise NVMLError("nothing computed")
+        shares = ((11, 20, 5), (11, 40, 7), (12, 10, 6), (99, 50, 9))
+        return [SimpleNamespace(pid=pid, smUtil=share, timeStamp=at) for pid, share, at in shares]
+
+    def processes(handle: int) -> list[SimpleNamespace]:
+        memory = {11: 100, 12: 50, 13: None, 99: 7} if handle else {}
+        return [SimpleNamespace(pid=pid, usedGpuMemory=count) for pid, count in memory.items()]
+
+    monkeypatch.setattr(pynvml, "nvmlDeviceGetProcessUtilization", use)
+    monkeypatch.setattr(pynvml, "nvmlDeviceGetComputeRunningProcesses", processes)
+    workers = {11: engine, 12: engine, 13: ("prepare", "", "yolo", "v3")}
+    collector = GpuCollector(tmp_path, lambda: workers)
+    found = {
+        s.name: (tuple(s.labels.values()), s.value)
+        for m in collector.collect()
+        for s in m.samples
+        if s.name.startswith("edgeagent_worker_gpu")
+    }
+    assert found == {
+        "edgeagent_worker_gpu_memory_bytes": (("1", *engine), 150),
+        "edgeagent_worker_gpu_utilization_ratio": (("1", *engine), pytest.approx(0.4)),
+    }
+    list(collector.collect())
+    assert asked == [(0, 0), (1, 0), (0, 0), (1, 9)]

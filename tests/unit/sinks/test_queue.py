@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Literal
 
 import pytest
@@ -13,7 +14,7 @@ import structlog
 
 from edgeagent.sinks import queue as queue_module
 from edgeagent.sinks.port import SinkConfig, SinkError
-from edgeagent.sinks.queue import Sinks
+from edgeagent.sinks.queue import SinkHost, Sinks
 from tests.support.sinks import StuckSink, record, records, until
 
 QUEUE = 40
@@ -33,7 +34,7 @@ LOSSLESS, LOSSY = StuckConfig(lossless=True), StuckConfig(lossless=False)
 def sinks_at_hand(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[StuckSink]]:
     """The sinks that configurations open, by `place`; freed at the end. A batch is one record."""
     sinks = [StuckSink("stuck"), StuckSink("other", stuck=False)]
-    monkeypatch.setattr(queue_module, "open_sink", lambda config: sinks[config.place])
+    monkeypatch.setattr(queue_module, "open_sink", lambda config, place: sinks[config.place])
     monkeypatch.setattr(queue_module, "BATCH_RECORDS", 1)
     yield sinks
     for sink in sinks:
@@ -51,7 +52,13 @@ class Told:
     def sinks(self, *configs: SinkConfig) -> Sinks:
         """Sinks that tell it."""
         return Sinks(
-            "line-1", configs, self.pressure.append, self.errors.append, self._lose, queue_records=QUEUE
+            "line-1",
+            configs,
+            self.pressure.append,
+            self.errors.append,
+            self._lose,
+            host=SinkHost("node", Path("/nowhere")),
+            queue_records=QUEUE,
         )
 
     def _lose(self, sink: str, count: int) -> None:
@@ -261,7 +268,7 @@ def test_a_slow_sink_is_waited_for_as_long_as_it_writes(sinks_at_hand: list[Stuc
 
     async def steps() -> None:
         sinks = Told().sinks(LOSSLESS)
-        (queue,) = sinks.queues
+        (queue,) = sinks._queues
         begun = time.monotonic()
         await _stuck_with_one(sinks)
         for r in records(1, QUEUE):
@@ -348,37 +355,5 @@ def test_a_pipeline_without_sinks_has_no_thread() -> None:
         await sinks.close()
         nothing = {"written": 0, "lost": 0, "queued": 0, "behind": False, "errors": {}, "each": []}
         assert sinks.status() == nothing
-
-    asyncio.run(steps())
-
-
-def test_sinks_change_while_records_come(sinks_at_hand: list[StuckSink]) -> None:
-    """One that stays goes on. The next one takes records at once, and writes when the one before has ended: both may
-    have the same file."""
-    stuck, other = sinks_at_hand
-    kept = StuckConfig(place=1)
-
-    async def steps() -> None:
-        told = Told()
-        sinks = told.sinks(LOSSLESS, kept)
-        (_, queue) = sinks.queues
-        await _stuck_with_one(sinks)
-        for r in records(1, 30):
-            sinks.write(r)
-        await until(lambda: told.pressure == [True])
-        leaving = sinks.leave([kept, LOSSY])
-        assert [q.config for q in leaving] == [LOSSLESS]
-        assert told.pressure == [True, False]
-        sinks.begin([kept, LOSSY], leaving)
-        assert [q.config for q in sinks.queues] == [kept, LOSSY]
-        assert sinks.queues[0] is queue
-        sinks.write(record(31))
-        await until(lambda: other.seen == list(range(32)))
-        assert stuck.seen == []
-        stuck.free()
-        await sinks.left()
-        await until(lambda: stuck.seen == list(range(32)))
-        await sinks.close()
-        assert told.lost == {}
 
     asyncio.run(steps())

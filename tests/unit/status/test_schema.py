@@ -138,7 +138,8 @@ def test_a_status_survives_the_wire() -> None:
 def test_what_does_not_apply_is_left_out() -> None:
     """A spare worker has no version, a candidate that isn't being fetched no fetch; what may be null is null."""
     worker = WorkerStatus(pid=1, kind="spare", model="yolo", memory_bytes=2)
-    assert json.loads(to_json(worker)) == {"pid": 1, "kind": "spare", "model": "yolo", "memory_bytes": 2}
+    doc = {"pid": 1, "kind": "spare", "model": "yolo", "memory_bytes": 2, "cpu_seconds": 0.0}
+    assert json.loads(to_json(worker)) == doc
     candidate = CandidateStatus(
         version="v1", digest=None, stage="ASPIRED", attempt=1, seconds={}, error=None, retry_in_seconds=None
     )

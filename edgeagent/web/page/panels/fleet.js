@@ -1,13 +1,10 @@
 // SPDX-License-Identifier: AGPL-3.0-or-later
-// Not there yet.
+// The fleet: each roll-out with its waves, what every node serves, and which nodes are silent.
 
-import { Note, html } from "../ui.js";
-import { t } from "../i18n.js";
+import { fixed, number, percent, t, word } from "../i18n.js";
+import { Badge, Card, Details, Failure, Field, Icon, Note, Time, Version, html, useState } from "../ui.js";
+import { usePolled } from "./polled.js";
 
-<<<<<<< HEAD
-export default function Soon() {
-  return html`<${Note} kind="info">${t("app.not_yet")}<//>`;
-=======
 const POLL_MS = 5000;
 const SHOWN = 200;
 const STATUS_KIND = { planned: "wait", rolling: "busy", baking: "busy", paused: "warn", aborting: "bad", aborted: "bad", done: "ok", superseded: "off" };
@@ -172,5 +169,4 @@ export default function Fleet() {
     ${answer.rollouts.map((progress) => html`<${Rollout} key=${progress.model} progress=${progress} />`)}
     <${Nodes} answer=${answer} />
   </div>`;
->>>>>>> 1abd062 (Page: a login form, and tables and points for a phone)
 }

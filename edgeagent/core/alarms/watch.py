@@ -1,0 +1,114 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""One rule over the frames of one pipeline: whether its condition holds, frame by frame.
+
+Only frames move it on: while none come nothing is known, so nothing is raised, and nothing clears.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+
+from edgeagent.core.alarms.delay import Delayed
+from edgeagent.core.alarms.rules import Box, FrameSeen, Rule, class_ids, found, is_inside, meets
+from edgeagent.core.tracks import Follower, Sighting
+
+MAX_COUNTED = 10_000
+"""Objects that a rule remembers; of more within its time it is known that they are too many."""
+
+
+class RuleWatch:
+    """`observe` each frame; `active` is whether the alarm's condition holds, delays included. Pure but for its memory.
+
+    names: of what was found when it last held; figures: of then, numbers and texts by name.
+    """
+
+    def __init__(self, rule: Rule, active: bool = False) -> None:
+        """active: whether the condition held when the node was stopped."""
+        self.rule = rule
+        self.names: tuple[str, ...] = ()
+        self.figures: dict[str, float | str] = {}
+        self._delayed = Delayed(active)
+        self._ids: frozenset[int] | None = None
+        self._known: tuple[str, ...] | None = None  # the names that `_ids` were made of
+        self._seen_on: deque[bool] = deque(maxlen=rule.confirmed.of)
+        self._follower = Follower()
+        self._counted: deque[float] = deque(maxlen=MAX_COUNTED)  # when, monotonic seconds
+        self._last: float | None = None  # when the last frame was captured, since the last pause
+        self._unseen_s = 0.0
+
+    @property
+    def active(self) -> bool:
+        """Whether the condition holds, delays included."""
+        return self._delayed.active
+
+    def observe(self, frame: FrameSeen) -> bool:
+        """One more frame, in their order. Returns whether `active` has changed."""
+        if frame.names is not self._known:
+            self._known, self._ids = frame.names, class_ids(self.rule, frame.names)
+        match self.rule.when:
+            case "present":
+                holds = self._present(frame)
+            case "count":
+                holds = self._count(frame)
+            case _:
+                holds = self._absent(frame)
+        self._last = frame.mono
+        before = self.active
+        self._delayed = self._delayed.step(holds, frame.mono, self.rule.on_delay_s, self.rule.off_delay_s)
+        if holds:
+            self.figures["version"] = frame.version
+        return before != self.active
+
+    def pause(self) -> None:
+        """No frames come for now: what time passes until the next is not held against anybody."""
+        self._last = None
+        self._seen_on.clear()
+        self._delayed = self._delayed.hold()
+
+    def _confirm(self, seen: bool) -> bool:
+        self._seen_on.append(seen)
+        return sum(self._seen_on) >= self.rule.confirmed.at_least
+
+    def _present(self, frame: FrameSeen) -> bool:
+        boxes = found(self.rule, self._ids, frame)
+        holds = self._confirm(len(boxes) >= self.rule.objects)
+        if holds and boxes:
+            self._remember(boxes, frame)
+        return holds
+
+    def _absent(self, frame: FrameSeen) -> bool:
+        passed = frame.mono - self._last if self._last is not None else 0.0
+        self._unseen_s += max(0.0, passed)
+        if self._confirm(len(found(self.rule, self._ids, frame)) >= self.rule.objects):
+            self._unseen_s = 0.0
+        self.figures = {"seconds": round(self._unseen_s, 1)}
+        return self._unseen_s >= self.rule.absent_s
+
+    def _count(self, frame: FrameSeen) -> bool:
+        rule = self.rule
+        boxes = [box for box in frame.boxes if meets(rule, box, self._ids, frame)]
+        seen = [Sighting(int(b[5]), (*b[:5], int(b[5])), b[4], None) for b in boxes]
+        self._follower.observe(seen, frame.mono, frame.width, frame.height)
+        for track in self._follower.tracks:
+            counts = track.mono == frame.mono and track.frames >= rule.confirmed.at_least
+            if counts and not track.judged and is_inside(rule, track.at, frame.width, frame.height):
+                track.judged = True
+                self._counted.append(frame.mono)
+                self._name([track.cls], frame)
+        while self._counted and frame.mono - self._counted[0] > rule.within_s:
+            self._counted.popleft()
+        self.figures = {"objects": len(self._counted), "seconds": rule.within_s}
+        return len(self._counted) >= rule.objects
+
+    def _remember(self, boxes: Sequence[Box], frame: FrameSeen) -> None:
+        self._name([int(box[5]) for box in boxes], frame)
+        c = self.rule.confirmed
+        self.figures = {
+            "objects": len(boxes),
+            "confidence": round(max(box[4] for box in boxes), 3),
+            "frames": f"{sum(self._seen_on)} of {c.of}",
+        }
+
+    def _name(self, ids: Sequence[int], frame: FrameSeen) -> None:
+        self.names = tuple(dict.fromkeys(frame.names[i] for i in ids if i < len(frame.names)))

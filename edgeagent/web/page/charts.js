@@ -1,0 +1,135 @@
+// SPDX-License-Identifier: AGPL-3.0-or-later
+// One figure over the last minutes, small, with the swaps on its time axis. uPlot draws it.
+
+import { html, useEffect, useLayoutEffect, useRef } from "./ui.js";
+import { clock, number, t } from "./i18n.js";
+import { onTheme } from "./theme.js";
+
+const HEIGHT = 92;
+const LEAST_SPAN_S = 120;
+const LABEL_PX = 11;
+
+const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+
+/** Swaps as dashed lines with the name of the version that came in, within what is shown. */
+function drawSwaps(u, swaps) {
+  const { ctx } = u;
+  const ratio = window.devicePixelRatio || 1;
+  const { left, top, width, height } = u.bbox;
+  ctx.save();
+  ctx.strokeStyle = colour("--text");
+  ctx.fillStyle = colour("--text");
+  ctx.font = `600 ${LABEL_PX * ratio}px ${colour("--mono")}`;
+  let free = left + width;
+  [...swaps].reverse().forEach((swap) => {
+    const x = Math.round(u.valToPos(swap.t, "x", true));
+    if (x < left || x > left + width) return;
+    ctx.setLineDash([4 * ratio, 3 * ratio]);
+    ctx.lineWidth = 1.5 * ratio;
+    ctx.beginPath();
+    ctx.moveTo(x, top);
+    ctx.lineTo(x, top + height);
+    ctx.stroke();
+    const label = String(swap.to_version || "").slice(0, 10);
+    const wide = ctx.measureText(label).width;
+    const at = x + 4 * ratio + wide < free ? x + 4 * ratio : x - 4 * ratio - wide;
+    if (at < left) return;
+    ctx.fillText(label, at, top + LABEL_PX * ratio);
+    free = Math.min(x, at);
+  });
+  ctx.restore();
+}
+
+function axes() {
+  const font = `12px ${colour("--sans")}`;
+  const shared = { stroke: colour("--soft"), font, ticks: { show: false } };
+  const grid = { stroke: colour("--line"), width: 1 };
+  return [
+    { ...shared, grid: { show: false }, size: 22, space: 90, values: (u, splits) => splits.map((at) => clock(at, false)) },
+    { ...shared, grid, size: 38, space: 34, gap: 6, values: (u, splits) => splits.map((value) => number(value, 1)) },
+  ];
+}
+
+/** As many as there are lines: [{label, values, dashed, bars}]. */
+function options(lines, width, getSwaps) {
+  const top = (u, least, most) => [0, Math.max(1, (most || 0) * 1.2)];
+  return {
+    width,
+    height: HEIGHT,
+    padding: [6, 6, 0, 0],
+    legend: { show: false },
+    cursor: { show: false },
+    select: { show: false },
+    scales: { x: { time: true, range: (u, from, to) => [Math.min(from, to - LEAST_SPAN_S), to] }, y: { range: top } },
+    axes: axes(),
+    series: [
+      {},
+      ...lines.map((line, i) => ({
+        label: line.label,
+        stroke: colour(line.bars ? "--warn" : i ? "--chart-2" : "--chart-1"),
+        fill: line.bars ? colour("--warn") : undefined,
+        width: 2,
+        dash: line.dashed ? [5, 4] : undefined,
+        points: { show: false },
+        spanGaps: false,
+        paths: line.bars ? window.uPlot.paths.bars({ size: [1, 8, 2] }) : undefined,
+      })),
+    ],
+    hooks: { draw: [(u) => drawSwaps(u, getSwaps())] },
+  };
+}
+
+/** What a chart shows, in words. */
+function inWords(label, times, lines, swaps) {
+  const known = lines[0].values.filter((value) => value !== null);
+  if (!known.length) return t("chart.empty", { label });
+  const said = t("chart.words", {
+    label,
+    minutes: Math.max(1, Math.round((times[times.length - 1] - times[0]) / 60)),
+    least: number(Math.min(...known), 1),
+    most: number(Math.max(...known), 1),
+  });
+  const seen = swaps.filter((swap) => swap.t >= times[0]).slice(-3);
+  return [said, ...seen.map((swap) => t("chart.swap", { time: clock(swap.t), version: swap.to_version }))].join(" ");
+}
+
+/** times: Unix seconds; lines: [{label, values, dashed, bars}], null where nothing is known. */
+export function Chart({ label, times, lines, swaps }) {
+  const box = useRef(null);
+  const plot = useRef(null);
+  const latest = useRef({});
+  latest.current = { times, lines, swaps };
+
+  function draw() {
+    if (plot.current) plot.current.destroy();
+    plot.current = null;
+    const width = box.current && box.current.clientWidth;
+    if (!window.uPlot || !width) return;
+    const { times: at, lines: shown } = latest.current;
+    const data = [at, ...shown.map((line) => line.values)];
+    plot.current = new window.uPlot(options(shown, width, () => latest.current.swaps), data, box.current);
+  }
+  useEffect(() => {
+    draw();
+    const ends = [onTheme(draw), () => plot.current && plot.current.destroy()];
+    const resized = () => {
+      const width = box.current && box.current.clientWidth;
+      if (!plot.current) draw();
+      else if (width && width !== plot.current.width) plot.current.setSize({ width, height: HEIGHT });
+    };
+    if (window.ResizeObserver) {
+      const observer = new ResizeObserver(resized);
+      observer.observe(box.current);
+      ends.push(() => observer.disconnect());
+    }
+    window.addEventListener("load", draw);
+    ends.push(() => window.removeEventListener("load", draw));
+    return () => ends.forEach((end) => end());
+  }, [lines.length]);
+  useLayoutEffect(() => {
+    if (plot.current) plot.current.setData([times, ...lines.map((line) => line.values)]);
+  }, [times, swaps]);
+  return html`<div class="chart" role="img" aria-label=${inWords(label, times, lines, swaps)}>
+    <div class="chart-box" ref=${box}></div>
+  </div>`;
+}
