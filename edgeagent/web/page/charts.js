@@ -5,7 +5,7 @@ import { html, useEffect, useLayoutEffect, useRef } from "./ui.js";
 import { clock, number, t } from "./i18n.js";
 import { onTheme } from "./theme.js";
 
-const HEIGHT = 92;
+const HEIGHT = 88;
 const LEAST_SPAN_S = 120;
 const LABEL_PX = 11;
 
@@ -46,7 +46,7 @@ function axes() {
   const grid = { stroke: colour("--line"), width: 1 };
   return [
     { ...shared, grid: { show: false }, size: 22, space: 90, values: (u, splits) => splits.map((at) => clock(at, false)) },
-    { ...shared, grid, size: 38, space: 34, gap: 6, values: (u, splits) => splits.map((value) => number(value, 1)) },
+    { ...shared, grid, size: 40, space: 30, gap: 5, values: (u, splits) => splits.map((value) => number(value, 1)) },
   ];
 }
 

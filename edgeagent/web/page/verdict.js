@@ -15,6 +15,7 @@ const PIPELINE_KIND = {
   unreadable: "bad",
   frozen: "bad",
 };
+const MOST_SAID = 4;
 const RANK = ["ok", "off", "wait", "info", "busy", "warn", "bad"];
 
 /** Of one pipeline. `model`: its model's part of the status, where there is one. */
@@ -50,20 +51,22 @@ const worse = (a, b) => (RANK.indexOf(a) >= RANK.indexOf(b) ? a : b);
 export function verdict(state) {
   if (state.link === "lost") return { kind: "bad", text: t("verdict.lost") };
   if (!state.status) return { kind: "busy", text: t("verdict.connecting") };
-  const pipelines = Object.values(state.status.pipelines || {});
+  const pipelines = Object.entries(state.status.pipelines || {});
   const models = state.status.models || {};
-  const of = pipelines.map((p) => pipelineVerdict(p, models[p.model]).kind);
+  const found = pipelines.map(([name, p]) => ({ name, ...pipelineVerdict(p, models[p.model]) }));
+  const of = found.map((line) => line.kind);
   const bad = of.filter((kind) => kind === "bad" || kind === "warn").length;
   const raised = ((state.alarms && state.alarms.alarms) || []).filter((a) => a.state === "raised");
   const alarm = raised.some((a) => a.severity === "critical") ? "bad" : raised.length ? "warn" : "ok";
   if (!pipelines.length) return { kind: "info", text: t("verdict.no_lines"), more: t("verdict.no_lines_todo") };
   const more = [
+    ...found.filter((line) => line.kind === "bad" || line.kind === "warn").map((line) => `${line.name}: ${line.text}`),
     raised.length ? t("verdict.alarms", { n: raised.length }) : "",
     ...Object.entries(models)
       .map(([name, model]) => [name, modelVerdict(model)])
-      .filter(([, found]) => found.kind !== "ok")
-      .map(([name, found]) => `${name}: ${found.text}`),
-  ].filter(Boolean);
+      .filter(([, its]) => its.kind !== "ok")
+      .map(([name, its]) => `${name}: ${its.text}`),
+  ].filter(Boolean).slice(0, MOST_SAID);
   const kind = [alarm, ...of, ...Object.values(models).map((m) => modelVerdict(m).kind)].reduce(worse, "ok");
   if (bad) return { kind: worse(kind, "warn"), text: t("verdict.some_bad", { n: bad, of: of.length }), more: more.join(" · ") };
   const idle = of.filter((k) => k === "off" || k === "wait").length;

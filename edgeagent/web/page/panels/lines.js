@@ -21,12 +21,14 @@ function lostLately(series) {
   return from < 0 ? null : sum(series.dropped.slice(from));
 }
 
-/** `busy 3, stale 1` */
+/** Why frames are lost, the most common reason first: `busy, too old` */
 function byReason(dropped) {
   return Object.entries(dropped || {})
     .filter(([, n]) => n > 0)
-    .map(([reason, n]) => `${word("drop", reason)} ${number(n)}`)
-    .join(" · ");
+    .sort(([, a], [, b]) => b - a)
+    .slice(0, 2)
+    .map(([reason]) => word("drop", reason))
+    .join(", ");
 }
 
 function Tile({ children, chart }) {
@@ -42,15 +44,15 @@ function Figures({ pipeline, now, series, swaps }) {
   const p95 = now && now.p95_ms;
   const charts = s.t.length > 1;
   return html`<div class="tiles">
-    <${Tile} chart=${charts && html`<${Chart} label=${t("line.fps")} times=${s.t} swaps=${swaps} lines=${[{ label: "fps", values: s.fps }]} />`}>
-      <${Figure} label=${t("line.fps")} value=${fixed(fps, 1)} unit=${t("unit.per_second")} />
+    <${Tile} chart=${charts && html`<${Chart} label=${t("line.fps_long")} times=${s.t} swaps=${swaps} lines=${[{ label: "fps", values: s.fps }]} />`}>
+      <${Figure} label=${t("line.fps")} value=${fixed(fps, 1)} hint=${pipeline.width ? `${pipeline.width} × ${pipeline.height}` : null} />
     <//>
-    <${Tile} chart=${charts && html`<${Chart} label=${t("line.latency")} times=${s.t} swaps=${swaps} lines=${[{ label: "p50", values: s.p50_ms }, { label: "p95", values: s.p95_ms, dashed: true }]} />`}>
+    <${Tile} chart=${charts && html`<${Chart} label=${t("line.latency_long")} times=${s.t} swaps=${swaps} lines=${[{ label: "p50", values: s.p50_ms }, { label: "p95", values: s.p95_ms, dashed: true }]} />`}>
       <${Figure} label=${t("line.latency")} value=${fixed(p50, p50 >= 100 ? 0 : 1)} unit="ms" hint=${typeof p95 === "number" ? t("line.p95", { ms: number(p95, 0) }) : null} />
     <//>
-    <${Tile} chart=${charts && html`<${Chart} label=${t("line.lost")} times=${s.t} swaps=${swaps} lines=${[{ label: "dropped", values: s.dropped, bars: true }]} />`}>
-      <${Figure} label=${t("line.lost")} kind=${lost ? "warn" : ""} value=${number(lost === null ? pipeline.dropped : lost)} unit=${lost === null ? "" : t("line.last_minute")}
-        hint=${pipeline.dropped ? t("line.lost_since", { n: pipeline.dropped, why: byReason(pipeline.dropped_by) }) : t("line.none_since")} />
+    <${Tile} chart=${charts && html`<${Chart} label=${t("line.lost_long")} times=${s.t} swaps=${swaps} lines=${[{ label: "dropped", values: s.dropped, bars: true }]} />`}>
+      <${Figure} label=${t("line.lost")} kind=${lost ? "warn" : ""} value=${number(lost === null ? pipeline.dropped : lost)}
+        hint=${lost ? t("line.lost_lately", { why: byReason(pipeline.dropped_by) }) : pipeline.dropped ? t("line.lost_since", { n: pipeline.dropped }) : t("line.none_since")} />
     <//>
   </div>`;
 }
@@ -59,7 +61,7 @@ function Figures({ pipeline, now, series, swaps }) {
 function overPicture(pipeline, state, verdict) {
   if (state.link === "lost") return t("picture.old");
   if (hasPicture(pipeline)) return null;
-  return [verdict.text, pipeline.why].filter(Boolean).join(": ");
+  return verdict.text;
 }
 
 function Line({ name, pipeline, model, state, single }) {
@@ -70,7 +72,7 @@ function Line({ name, pipeline, model, state, single }) {
   const swaps = useMemo(() => state.swaps.filter((swap) => swap.model === pipeline.model), [state.swaps, pipeline.model]);
   const troubled = Object.entries((pipeline.sinks && pipeline.sinks.errors) || {});
   const generation = `${state.restarts}/${state.link === "lost"}/${hasPicture(pipeline)}`;
-  return html`<article class=${`card line ${single ? "single" : ""}`} aria-label=${t("line.label", { name })}>
+  return html`<article class=${`card line ${single ? "single" : "many"}`} aria-label=${t("line.label", { name })}>
     <header class="card-head"><h3 dir="auto">${name}</h3>
       <div class="row"><${Badge} kind=${verdict.kind}>${verdict.text}<//>
         <span class="serves">${t("line.serves")} <${Version} name=${version} /></span></div>
@@ -81,7 +83,7 @@ function Line({ name, pipeline, model, state, single }) {
       <${Boundary} name=${t("line.figures")} again=${state.status}><${Figures} pipeline=${pipeline} now=${now} series=${series} swaps=${swaps} /><//>
     </div>
     ${verdict.kind === "bad" &&
-    html`<${Note} kind="bad" title=${[verdict.text, pipeline.why].filter(Boolean).join(": ")}>${t(`pipeline.todo.${pipeline.state}`)}<//>`}
+    html`<${Note} kind="bad" title=${pipeline.why || verdict.text}>${t(`pipeline.todo.${pipeline.state}`)}<//>`}
     ${troubled.map(([sink, why]) => html`<${Note} kind="warn" title=${t("line.sink_failed", { sink, why })}>${t("line.sink_failed_todo")}<//>`)}
   </article>`;
 }
