@@ -45,6 +45,7 @@ from edgeagent.serving.engine_process import EngineSettings
 from edgeagent.serving.pipeline import Pipeline
 from edgeagent.serving.preview import Previews
 from edgeagent.sinks.queue import SinkHost
+from edgeagent.status.disagreements import KeptDisagreements
 from edgeagent.status.intent_status import source_statuses
 from edgeagent.status.line_sampler import LineSampler
 from edgeagent.status.node_status import NodeStatus
@@ -61,6 +62,7 @@ from edgeagent.update.update_queue import UpdateQueue
 from edgeagent.update.updater import Updater, UpdaterSettings
 from edgeagent.update.withdrawal_watch import WithdrawalWatch
 from edgeagent.web.app import create_app
+from edgeagent.web.disagreement_routes import add_disagreements
 from edgeagent.web.fleet_routes import add_fleet
 from edgeagent.web.hooks import Hooks
 from edgeagent.web.live import Live
@@ -242,6 +244,7 @@ class Node:
             )
         app = create_app(operations, self.metrics, token=token, hooks=hooks)
         add_previews(app, self.previews)
+        add_disagreements(app, KeptDisagreements(self.pictures.disagreements_root, self.updaters))
         membership = self._membership
         add_fleet(app, membership.overview if membership else NoFleet(self.config.config_store.url))
         add_live(app, live)

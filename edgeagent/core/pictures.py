@@ -45,6 +45,22 @@ class Picture:
     score: int = 0
 
 
+@dataclass(frozen=True)
+class FrameDifference:
+    """How two versions differ on one frame: objects that only the incumbent found, that only the candidate found, that
+    both found elsewhere, or under another name."""
+
+    lost: int = 0
+    gained: int = 0
+    moved: int = 0
+    renamed: int = 0
+
+    @property
+    def score(self) -> int:
+        """How much: one that is renamed is lost under one name and gained under another."""
+        return self.lost + self.gained + self.moved + 2 * self.renamed
+
+
 def picture_stem(ts: float, seq: int, pipeline: str = "", score: int = 0) -> str:
     """The name of a picture without `.jpg`: `20261128T233405.123Z-42`, and with a pipeline
     `20261128T233405.123Z-42-line-1-d3`. Sorted by name they are sorted by time. ts: Unix seconds."""

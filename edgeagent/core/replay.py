@@ -8,6 +8,7 @@ before is a reason to refuse, more is not, unless it is absurd.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, fields
 from math import log, log10
@@ -16,6 +17,7 @@ from edgeagent.core.boxes import Box, without_split
 from edgeagent.core.differences import Counts, Differences, PairLimits, total
 from edgeagent.core.evidence import log_evidence
 from edgeagent.core.gating import Figure
+from edgeagent.core.pictures import FrameDifference
 from edgeagent.core.tracks import Sighting, sightings
 
 _SHOWN_CLASSES = 20
@@ -187,16 +189,17 @@ def outcomes(seen: Sighting, limits: PairLimits) -> tuple[str, ...]:
     return (place, "stronger") if seen.incumbent < limits.score_share * seen.candidate else (place,)
 
 
-def difference_score(
+def frame_difference(
     incumbent: Sequence[Box], candidate: Sequence[Box], longer_side: int, limits: PairLimits
-) -> int:
-    """How much two versions differ on a frame: objects lost, gained and moved; one that is renamed is lost under one
-    name and gained under another. Of very many boxes only the numbers are compared."""
+) -> FrameDifference:
+    """How two versions differ on a frame. Of very many boxes only the numbers are compared."""
     if len(incumbent) * len(candidate) > _MANY:
-        return abs(len(incumbent) - len(candidate))
-    worth = {"agreed": 0, "renamed": 2}
-    found = sightings(incumbent, candidate, limits.min_iou, longer_side)
-    return sum(worth.get(outcomes(seen, limits)[0], 1) for seen in found)
+        more = len(candidate) - len(incumbent)
+        return FrameDifference(lost=max(0, -more), gained=max(0, more))
+    found = Counter(
+        outcomes(seen, limits)[0] for seen in sightings(incumbent, candidate, limits.min_iou, longer_side)
+    )
+    return FrameDifference(found["lost"], found["gained"], found["moved"], found["renamed"])
 
 
 def _agreement(counts: Counts) -> float:

@@ -11,7 +11,7 @@ from edgeagent.core.boxes import Box
 from edgeagent.core.differences import PairLimits
 from edgeagent.core.pairs import FramePair
 from edgeagent.core.pictures import picture_stem
-from edgeagent.core.replay import difference_score
+from edgeagent.core.replay import frame_difference
 from edgeagent.serving.frame import Frame
 from edgeagent.update.picture_writer import PictureWriter
 from edgeagent.workers.tasks.pictures import Comparison, DrawnVersion, PictureDone, PictureOrder
@@ -68,13 +68,14 @@ class Disagreements:
         if pair.incumbent is None or pair.candidate is None or not self._writer.idle:
             return False
         longer_side = max(pair.width, pair.height)
-        score = difference_score(pair.incumbent, pair.candidate, longer_side, PairLimits())
-        if score < self._least:
+        difference = frame_difference(pair.incumbent, pair.candidate, longer_side, PairLimits())
+        if difference.score < self._least:
             return False
-        stem = picture_stem(frame.ts, frame.seq, frame.pipeline, min(score, 999_999))
+        stem = picture_stem(frame.ts, frame.seq, frame.pipeline, min(difference.score, 999_999))
         comparison = Comparison(
             _drawn(self._incumbent, pair.incumbent),
             _drawn(self._candidate, pair.candidate),
+            difference,
             self._incumbent.names,
             self._settings.keep,
             self._settings.apart_s,

@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import json
 import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from edgeagent.core.pictures import Picture, least_score, outdone_by, read_picture
 from edgeagent.workers.bootstrap import worker_main
 from edgeagent.workers.channel import WorkerChannel
-from edgeagent.workers.jpeg import encode_jpeg
+from edgeagent.workers.jpeg import encode_jpeg, with_comment
 from edgeagent.workers.messages import Heartbeat, Ring
 from edgeagent.workers.picture_archive import DATA, Archive, companions_of, report
 from edgeagent.workers.ring import RingView
@@ -110,14 +111,20 @@ def _files(image: Image, order: PictureOrder) -> list[tuple[str, bytes]]:
     if order.comparison:
         from edgeagent.workers.drawing import draw
 
+        comparison = order.comparison
         label, drawn = companions_of(order.path)
         height, width = image.shape[:2]
         files = [
-            (label, yolo_label(order.comparison.incumbent, width, height)),
-            (drawn, encode_jpeg(draw(image, order.comparison), order.quality)),
+            (label, yolo_label(comparison.incumbent, width, height)),
+            (drawn, with_comment(encode_jpeg(draw(image, comparison), order.quality), about(comparison))),
             *files,
         ]
     return files
+
+
+def about(comparison: Comparison) -> str:
+    """What a drawn picture says of itself, as JSON: the version beside which its own was tried, and how they differ."""
+    return json.dumps({"against": comparison.incumbent.version, **asdict(comparison.difference)})
 
 
 def yolo_label(version: DrawnVersion, width: int, height: int) -> bytes:

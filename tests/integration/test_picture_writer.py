@@ -15,12 +15,13 @@ import numpy as np
 import pytest
 import yaml
 
-from edgeagent.core.pictures import PictureQuota, picture_stem
+from edgeagent.core.pictures import FrameDifference, PictureQuota, picture_stem
 from edgeagent.datasets.labelled import read_set
 from edgeagent.datasets.layout import layout_of
 from edgeagent.serving.frame import Frame
 from edgeagent.serving.tap import Tap
 from edgeagent.sinks.port import Record
+from edgeagent.status.disagreements import newest
 from edgeagent.update.picture_writer import PictureWriter
 from edgeagent.update.stored_frames import StoredFrames
 from edgeagent.workers.limits import WorkerLimits
@@ -227,6 +228,7 @@ def compared(score: int, frame: Frame, root: Path, keep: int) -> PictureOrder:
     comparison = Comparison(
         DrawnVersion("v1", incumbent, ("dent 0.90", "scratch 0.80")),
         DrawnVersion("v2", candidate, ("dent 0.70",)),
+        FrameDifference(lost=score),
         NAMES,
         keep,
         0.0,
@@ -275,7 +277,10 @@ def test_the_worst_disagreements_stay_over_a_restart(tmp_path: Path) -> None:
     assert np.abs(plain.astype(int) - 40).max() < 8
     assert changed[48, 34:60].all(), "the incumbent's line is whole"
     assert 0.3 < changed[50, 42:68].mean() < 0.8, "the candidate's is dashed"
-    assert changed[:20, :60].mean() > 0.1, "the corner says which is which"
+    assert changed[:30, :100].mean() > 0.05, "the corner says which is which"
+    kept = newest(tmp_path / "yolo", "yolo", 10)
+    assert [(k.version, k.against, k.pipeline) for k in kept] == [("v2", "v1", "line-1")] * 2
+    assert sorted(k.summary.lost for k in kept if k.summary) == [3, 9]
 
 
 def test_what_fits_no_message_is_not_taken(tmp_path: Path) -> None:
@@ -286,7 +291,10 @@ def test_what_fits_no_message_is_not_taken(tmp_path: Path) -> None:
         frame = camera.takes()
         too_much = DrawnVersion("v1", (), ("x" * 4000,) * 60)
         asked = PictureOrder(
-            tmp_path, "a/b.jpg", 90, Comparison(too_much, too_much, (), keep=1, spacing_s=0.0)
+            tmp_path,
+            "a/b.jpg",
+            90,
+            Comparison(too_much, too_much, FrameDifference(), (), keep=1, spacing_s=0.0),
         )
         assert not writer.offer(frame, asked)
         assert writer.offer(frame, order(tmp_path, frame))

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
-from edgeagent.core.pictures import PictureQuota
+from edgeagent.core.pictures import FrameDifference, PictureQuota
 from edgeagent.core.text import FreeText
 
 
@@ -46,6 +46,7 @@ class Comparison:
 
     incumbent: DrawnVersion
     candidate: DrawnVersion
+    difference: FrameDifference
     names: tuple[str, ...]
     keep: int
     spacing_s: float

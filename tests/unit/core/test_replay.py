@@ -11,7 +11,8 @@ import pytest
 from edgeagent.config.verdict import ReplayGateConfig
 from edgeagent.core.boxes import Box
 from edgeagent.core.differences import PairLimits
-from edgeagent.core.replay import ReplayLimits, ReplayTally, difference_score
+from edgeagent.core.pictures import FrameDifference
+from edgeagent.core.replay import ReplayLimits, ReplayTally, frame_difference
 
 NAMES = ("scratch", "dent", "stain")
 LIMITS = ReplayLimits.of({name: float(value) for name, value in ReplayGateConfig().model_dump().items()})
@@ -159,7 +160,7 @@ def test_the_score_of_a_difference() -> None:
     b: Box = (300.0, 100.0, 360.0, 160.0, 0.9, 1)
 
     def score(ours: list[Box], theirs: list[Box]) -> int:
-        return difference_score(ours, theirs, SIDE, PairLimits())
+        return frame_difference(ours, theirs, SIDE, PairLimits()).score
 
     assert score([a, b], [b, a]) == 0
     assert score([a, b], [a]) == score([a], [a, b]) == 1
@@ -167,6 +168,8 @@ def test_the_score_of_a_difference() -> None:
     assert score([a], [(*a[:5], 1)]) == 2
     assert score([a], [b]) == 2
     assert score([a] * 100, [a] * 60) == 40
+    kinds = frame_difference([a, b], [(*a[:5], 1)], SIDE, PairLimits())
+    assert kinds == FrameDifference(lost=1, renamed=1)
 
 
 def test_a_class_that_was_split_is_not_renamed() -> None:
