@@ -15,6 +15,8 @@ from pathlib import Path
 
 import structlog
 
+from edgeagent.alarms.facts import NodeFacts, Surroundings
+from edgeagent.alarms.service import Alarms
 from edgeagent.config import Config, load_config, read_secret
 from edgeagent.config.policy import policy_of
 from edgeagent.core.directive import Directive
@@ -44,6 +46,7 @@ from edgeagent.runtimes.variants import stream_count
 from edgeagent.serving.engine_process import EngineSettings
 from edgeagent.serving.pipeline import Pipeline
 from edgeagent.serving.preview import Previews
+from edgeagent.serving.tap import Tap
 from edgeagent.sinks.queue import SinkHost
 from edgeagent.status.disagreements import KeptDisagreements
 from edgeagent.status.intent_status import source_statuses
@@ -61,6 +64,7 @@ from edgeagent.update.trial_runner import prepare_settings
 from edgeagent.update.update_queue import UpdateQueue
 from edgeagent.update.updater import Updater, UpdaterSettings
 from edgeagent.update.withdrawal_watch import WithdrawalWatch
+from edgeagent.web.alarms_routes import add_alarms
 from edgeagent.web.app import create_app
 from edgeagent.web.disagreement_routes import add_disagreements
 from edgeagent.web.fleet_routes import add_fleet
@@ -103,6 +107,7 @@ class Node:
         self._journal: Journal | None = None
         self._operations: Operations | None = None
         self._live: Live | None = None
+        self.alarms: Alarms | None = None
         self._notifier = SystemdNotifier()
         self._background_tasks: list[asyncio.Task[None]] = []
 
@@ -161,6 +166,7 @@ class Node:
         self.metrics.registry.register(DiskCollector(self._state_dir.path, lambda: journal.error))
         operations = self._operations = Operations(self.config, self._instance, parts)
         self._live = Live(operations.status, LineSampler(self.pipelines, self.updaters, self.bus), self.bus)
+        alarms = self._start_alarms(journal, watcher)
         await journal.reserve_epochs(u.state for u in self.updaters.values())
         for updater in self.updaters.values():
             updater.handle(Tick())
@@ -173,6 +179,7 @@ class Node:
             partial(self._housekeeping, watcher, journal),
             self.api.keep_trying,
             self._live.sampler.run,
+            alarms.run,
         ]
         told = self.metrics.sentinel_replayed
         self._node_status.sentinels = sentinels(self.config, self.updaters, journal.record, told)
@@ -203,6 +210,8 @@ class Node:
         await asyncio.gather(*(p.stop() for p in self.pipelines.values()))
         await self.previews.close()
         await asyncio.gather(self.pictures.close(), *(u.close() for u in self.updaters.values()))
+        if self.alarms:
+            await self.alarms.close()
         if self._journal:
             self._journal.close(ended_in_order(u.state) for u in self.updaters.values())
         self._state_dir.close()
@@ -228,6 +237,22 @@ class Node:
         settings = UpdaterSettings(c.update.spare_worker, judge, self._queue)
         return Updater(state, policy_of(c), prepare, engine, journal, self.bus, settings)
 
+    def _start_alarms(self, journal: Journal, watcher: IntentWatcher) -> Alarms:
+        around = Surroundings(
+            disk_error=lambda: journal.error,
+            config_store=lambda: "" if watcher.connection.connected else watcher.connection.why or "away",
+            api=lambda: self.api.error,
+            rollout_of=self._node_status.rollout_of,
+        )
+        facts = NodeFacts(self.pipelines, self.updaters, around, self.bus)
+        state_dir, registry = self._state_dir.path, self.metrics.registry
+        alarms = self.alarms = Alarms(state_dir, facts, self.bus, registry, journal.record)
+        alarms.start(self.config.alarms, self.config.pipelines, self._taps())
+        return alarms
+
+    def _taps(self) -> dict[str, Tap]:
+        return {model: updater.router.tap for model, updater in self.updaters.items()}
+
     def _build_api(self) -> ApiServer:
         """Reads the token anew: whoever puts it right need restart nothing. What may be in the way comes first."""
         operations, live = self._operations, self._live
@@ -245,6 +270,8 @@ class Node:
         app = create_app(operations, self.metrics, token=token, hooks=hooks)
         add_previews(app, self.previews)
         add_disagreements(app, KeptDisagreements(self.pictures.disagreements_root, self.updaters))
+        if self.alarms:
+            add_alarms(app, self.alarms)
         membership = self._membership
         add_fleet(app, membership.overview if membership else NoFleet(self.config.config_store.url))
         add_live(app, live)
@@ -266,7 +293,12 @@ class Node:
                 pipeline.route.confidence, pipeline.route.iou = new.confidence, new.iou
         for updater in self.updaters.values():
             updater.policy = replace(updater.policy, probation_s=config.update.probation.seconds)
-        _log.info("config.reloaded", note="log, confidence, iou and probation; the rest needs a restart")
+        if self.alarms:
+            known = [p for p in config.pipelines if p.name in self.pipelines]
+            self.alarms.configure(config.alarms, known, self._taps())
+        _log.info(
+            "config.reloaded", note="log, confidence, iou, probation and alarms; the rest needs a restart"
+        )
         self._notifier.ready()
 
     # -- intent --------------------------------------------------------------------------------------

@@ -7,7 +7,15 @@ from dataclasses import asdict
 
 import structlog
 
-from edgeagent.observe.bus import AuditAppended, Bus, PreloadChanged, StageEntered, Swapped, WorkerRestarted
+from edgeagent.observe.bus import (
+    AlarmChanged,
+    AuditAppended,
+    Bus,
+    PreloadChanged,
+    StageEntered,
+    Swapped,
+    WorkerRestarted,
+)
 
 _log = structlog.get_logger(__name__)
 
@@ -19,8 +27,16 @@ def log_events(bus: Bus) -> None:
     bus.subscribe(Swapped, lambda event: _log.info("version.swapped", **asdict(event)))
     bus.subscribe(WorkerRestarted, lambda event: _log.warning("worker.restarted", **asdict(event)))
     bus.subscribe(AuditAppended, _audited)
+    bus.subscribe(AlarmChanged, _alarm_changed)
 
 
 def _audited(event: AuditAppended) -> None:
     fields = asdict(event.record)
     _log.info("audit.appended", event_name=fields.pop("event"), **fields)
+
+
+def _alarm_changed(event: AlarmChanged) -> None:
+    a = event.alarm
+    told = {"rule": a.what.rule, "pipeline": a.what.pipeline, "model": a.what.model, "active": a.active}
+    log = _log.warning if a.active and a.state == "raised" and a.severity != "info" else _log.info
+    log("alarm.changed", id=a.id, state=a.state, severity=a.severity, count=a.count, text=a.what.text, **told)

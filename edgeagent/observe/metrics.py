@@ -162,7 +162,14 @@ class Metrics:
         if record.event == "intent":
             self._invalid.labels(record.model).inc()
         # Not about another version, or the log's own.
-        if record.event in ("intent", "rebuild", "preload", "approval", "audit") or record.result in (
+        if record.event in (
+            "intent",
+            "rebuild",
+            "preload",
+            "approval",
+            "audit",
+            "alarm",
+        ) or record.result in (
             "drifted",
             "agrees",
             "reported",

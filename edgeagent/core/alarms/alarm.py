@@ -11,8 +11,8 @@ Severity = Literal["info", "warning", "critical"]
 SEVERITIES: tuple[Severity, ...] = get_args(Severity)
 """The mildest first."""
 AlarmState = Literal["raised", "acknowledged", "shelved", "cleared"]
-"""raised: its condition holds, and nobody has taken notice; acknowledged: it holds, and somebody has; shelved: somebody
-doesn't want to hear of it until then; cleared: it holds no more."""
+"""raised: nobody has taken notice, whether its condition holds still or no more; acknowledged: somebody has, and it
+holds; shelved: somebody doesn't want to hear of it until then; cleared: it is over."""
 
 
 Figures = Mapping[str, float | str]

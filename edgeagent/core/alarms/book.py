@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """The alarms of a node, and who has taken notice of each: the states of ISA-18.2, as functions of a book of alarms.
 
-| condition | noticed | shelved | state | leaves the list |
+| condition | noticed | shelved | state | is over (state cleared) |
 |---|---|---|---|---|
-| holds | no | no | raised | |
-| holds | yes | no | acknowledged | when it clears |
-| no more | no | no | cleared | when it is acknowledged |
-| either | either | yes | shelved | if it doesn't hold when the time is over |
+| holds | no | no | raised, active | |
+| no more | no | no | raised, not active | when somebody acknowledges it |
+| holds | yes | no | acknowledged | when its condition holds no more |
+| either | either | yes | shelved | if its condition doesn't hold when the time is over |
 
 Each function returns the book after it, and the alarms that it changed, as they are then. Times are Unix seconds.
 """
@@ -173,8 +173,7 @@ def _close(book: AlarmBook, alarm: Alarm, now: float, why: str) -> Step:
 
 
 def _state(alarm: Alarm) -> AlarmState:
+    """Of one that isn't over."""
     if alarm.shelved:
         return "shelved"
-    if not alarm.active:
-        return "cleared"
     return "acknowledged" if alarm.acknowledged else "raised"

@@ -12,6 +12,7 @@ from edgeagent.core.alarms.delay import Delayed
 from edgeagent.core.alarms.rules import listed
 from edgeagent.core.alarms.system import (
     FILES,
+    SYSTEM_RULES,
     Finding,
     ModelFacts,
     PipelineFacts,
@@ -55,9 +56,9 @@ class SystemWatch:
     """`observe` the node's state about once a second. Pure but for its memory."""
 
     def __init__(self, limits: SystemLimits, active: Collection[Key] = ()) -> None:
-        """active: what held when the node was stopped."""
+        """active: alarms whose condition held when the node was stopped; those of other rules are left aside."""
         self.limits = limits
-        self._delayed: dict[Key, Delayed] = {key: Delayed(True) for key in active}
+        self._delayed = {key: Delayed(True) for key in active if key.rule in SYSTEM_RULES}
         self._last: dict[Key, Condition] = {}  # as it was when it last held
         self._frames: dict[str, deque[tuple[float, int, Mapping[str, int]]]] = {}
         self._lost: dict[str, dict[str, int]] = {}  # records, by pipeline and sink

@@ -69,15 +69,15 @@ def play(script: str) -> tuple[AlarmBook, list[str]]:
 @pytest.mark.parametrize(
     ("script", "states"),
     [
-        ("raise raise clear clear", "RAISED RAISED= cleared cleared="),
+        ("raise raise clear clear", "RAISED RAISED= raised raised="),
         ("raise ack clear", "RAISED ACKNOWLEDGED -"),
-        ("raise clear ack", "RAISED cleared -"),  # it stays until somebody has taken notice
-        ("raise clear raise clear", "RAISED cleared RAISED cleared"),
+        ("raise clear ack", "RAISED raised -"),  # it stays until somebody has taken notice
+        ("raise clear raise clear", "RAISED raised RAISED raised"),
         ("raise ack ack", "RAISED ACKNOWLEDGED ConflictError"),
         ("raise shelve:2 tick tick", "RAISED SHELVED SHELVED= RAISED"),  # comes back by itself
         ("raise ack shelve:2 tick tick", "RAISED ACKNOWLEDGED SHELVED SHELVED= RAISED"),
         ("raise shelve:2 clear tick tick", "RAISED SHELVED shelved - -="),
-        ("raise clear shelve:9 raise clear unshelve", "RAISED cleared shelved SHELVED shelved -"),
+        ("raise clear shelve:9 raise clear unshelve", "RAISED raised shelved SHELVED shelved -"),
         ("raise shelve:9 unshelve", "RAISED SHELVED RAISED"),
         (
             "raise shelve:9 ack clear",
