@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from edgeagent.core.alarms.alarm import Condition, Key
 from edgeagent.core.alarms.rules import FrameSeen, Rule, condition, missing_classes, unusable
@@ -91,7 +91,7 @@ class RuleSet:
                 key = Key(rule.name, pipeline, p.model)
                 stays = before.get((key, rule))
                 if stays is None:
-                    said = active.get(key)
+                    said = _said_by(rule, active.get(key))
                     stays = WatchedRule(pipeline, p.model, RuleWatch(rule, said is not None), said=said)
                 self._rules.setdefault(pipeline, []).append(stays)
 
@@ -105,3 +105,11 @@ class RuleSet:
             if rule.judged and rule.watch.observe(frame):
                 rule.said = rule.says() if rule.watch.active else None
                 self.on_change(rule)
+
+
+def _said_by(rule: Rule, before: Condition | None) -> Condition | None:
+    """What an alarm says whose rule was changed while it holds."""
+    if before is None:
+        return None
+    text, todo = rule.text or before.text, rule.todo or before.todo
+    return replace(before, kind=rule.when, severity=rule.severity, text=text, todo=todo)

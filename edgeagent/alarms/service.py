@@ -122,6 +122,8 @@ class Alarms:
         """Look at the node once a second, for ever."""
         while True:
             self.look()
+            self._keeper.look(self.book)
+            self._ask_disk()
             await asyncio.sleep(TICK_S)
 
     async def close(self) -> None:
@@ -149,8 +151,6 @@ class Alarms:
             self._rule_changed(rule)
         self._step(tick(self.book, now))
         self._metrics.show(self.book.open.values())
-        self._keeper.look(self.book)
-        self._ask_disk()
 
     # -- what is asked -------------------------------------------------------------------------------
 

@@ -37,7 +37,19 @@ class AlarmsApi(Protocol):
         """It is to be heard again. Likewise."""
 
 
-class AlarmView(StatusPart):
+class AlarmTrail(StatusPart):
+    """What people did about an alarm, and how it came to its end."""
+
+    acknowledged_by: str | None
+    acknowledged_at: float | None
+    shelved_by: str | None
+    shelved_until: float | None
+    shelved_reason: str | None
+    closed_at: float | None
+    closed_why: str | None
+
+
+class AlarmView(AlarmTrail):
     """One alarm. Times are Unix seconds."""
 
     id: str
@@ -59,13 +71,6 @@ class AlarmView(StatusPart):
     figures: dict[str, float | str]
     raised_at: float
     cleared_at: float | None
-    acknowledged_by: str | None
-    acknowledged_at: float | None
-    shelved_by: str | None
-    shelved_until: float | None
-    shelved_reason: str | None
-    closed_at: float | None
-    closed_why: str | None
     picture: str | None
     """Where it is, relative to where the API begins; so is the clip."""
     clip: str | None
