@@ -267,7 +267,7 @@ class Node:
             hooks = Hooks(
                 api.hooks, operations, self._state_dir.path / "hooks.json", self.metrics.hook_delivery
             )
-        app = create_app(operations, self.metrics, token=token, hooks=hooks)
+        app = create_app(operations, self.metrics, token=token, hooks=hooks, prefix=api.path_prefix)
         add_previews(app, self.previews)
         add_disagreements(app, KeptDisagreements(self.pictures.disagreements_root, self.updaters))
         if self.alarms:

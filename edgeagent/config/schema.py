@@ -25,6 +25,7 @@ from edgeagent.config.alarms import MAX_RULES, AlarmsConfig, RuleConfig, no_clas
 from edgeagent.config.fleet import FleetConfig
 from edgeagent.config.hooks import HookConfig
 from edgeagent.config.judge import JudgeConfig
+from edgeagent.config.path_prefix import PathPrefix
 from edgeagent.config.preview import PreviewConfig
 from edgeagent.config.source import SourceConfig
 from edgeagent.config.verdict import (
@@ -282,7 +283,7 @@ class ApiConfig(Section):
     """The HTTP API. token_file: the bearer token; without one the API binds to loopback only.
 
     tls: https instead of http. hooks: webhooks by name, at /api/hooks/<name>; each has a secret of its own instead of
-    the token.
+    the token. path_prefix: the path below which a reverse proxy shows the node, such as /line7.
     """
 
     token_file: Path | None = None  # before host, which is checked against it
@@ -291,6 +292,7 @@ class ApiConfig(Section):
     tls: ApiTlsConfig | None = None
     hooks: dict[Name, HookConfig] = Field(default={})
     preview: PreviewConfig = PreviewConfig()
+    path_prefix: PathPrefix = ""
 
     @field_validator("host")
     @classmethod

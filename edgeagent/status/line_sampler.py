@@ -101,7 +101,9 @@ class LineSampler:
             "start": begin + 1 + offset,
             "end": window.end + offset,
             "pipelines": window.lines,
-            "swaps": [asdict(replace(swap, t=at + offset)) for at, swap in self._swaps if at > begin],
+            "swaps": [
+                asdict(replace(swap, t=round(at + offset, 2))) for at, swap in self._swaps if at > begin
+            ],
         }
 
     def _figures(self, name: str, pipeline: Pipeline, now: float) -> LineFigures:
@@ -131,7 +133,7 @@ class LineSampler:
             self._seen(self._unexplained[event.model])
         before = self._serving.get(event.model)
         self._serving[event.model] = event.version
-        swap = SwapSeen(self._clock(), event.model, before, event.version, event.epoch)
+        swap = SwapSeen(round(self._clock(), 2), event.model, before, event.version, event.epoch)
         self._unexplained[event.model] = swap  # until the record comes that says why
 
     def _audited(self, event: AuditAppended) -> None:

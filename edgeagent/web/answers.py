@@ -64,7 +64,7 @@ _MEANING = {
     409: "Not possible now",
     413: "The body is too large",
     422: "The request is wrong",
-    429: "Too many wrong signatures from this address",
+    429: "Too many wrong signatures or tokens from this address",
     500: "A fault of the node; its log says more",
     503: "The node can't do this now",
     507: "It is done and acts, but the disk doesn't take it: a restart may undo it",

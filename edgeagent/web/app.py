@@ -19,12 +19,15 @@ from edgeagent.core.events import ApproveRequested, RefuseRequested
 from edgeagent.core.text import MAX_BY, clean
 from edgeagent.observe.metrics import Metrics
 from edgeagent.status.schema import History, HistoryCheck, Outcome, Readiness, Status
+from edgeagent.web.access import Access
 from edgeagent.web.answers import add_error_answers, errors, json_answer
 from edgeagent.web.asked import Body, ModelName, Text, who
 from edgeagent.web.guard import Guard
 from edgeagent.web.hooks import HookAnswer, Hooks
-from edgeagent.web.page_routes import add_page
+from edgeagent.web.login_routes import add_login
+from edgeagent.web.page_routes import PageFiles, add_page
 from edgeagent.web.port import NodeApi
+from edgeagent.web.prefix import PathPrefix
 
 SCRAPE_S = 1.0
 """Seconds for which metrics that were rendered are given out."""
@@ -71,20 +74,31 @@ def create_app(
     *,
     token: str | None = None,
     hooks: Hooks | None = None,
+    prefix: str = "",
 ) -> FastAPI:
     """The API over a node.
 
     token: asked for everywhere but at /healthz, the page's files and the hooks; None serves this machine only. hooks:
-    None for none.
+    None for none. prefix: path below which a proxy shows the API, "" for none.
     """
+    access = None if token is None else Access(token)
     app = FastAPI(
-        title="edgeagent", version=__version__, docs_url=None, redoc_url=None, redirect_slashes=False
+        title="edgeagent",
+        version=__version__,
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+        servers=[{"url": prefix}] if prefix else None,
     )
-    app.add_middleware(Guard, token=token, has_hooks=hooks is not None)
+    app.add_middleware(Guard, access=access, has_hooks=hooks is not None)
+    if prefix:
+        app.add_middleware(PathPrefix, prefix=prefix)
     add_error_answers(app)
     _add_reading(app, node, metrics)
     _add_acting(app, node)
-    add_page(app)
+    files = PageFiles()
+    add_page(app, files)
+    add_login(app, access, files, prefix)
     if hooks is not None:
         _add_hooks(app, hooks)
     return app

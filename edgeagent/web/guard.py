@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import asyncio
-import hmac
 import json
 import re
 from contextlib import ExitStack
@@ -12,11 +11,16 @@ from contextlib import ExitStack
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from edgeagent.config import is_loopback
+from edgeagent.errors import RateLimitError, UnauthorizedError
+from edgeagent.web.access import Access, Session
 
 MAX_BODY_BYTES = 64 * 1024
 MAX_HOOK_BODY_BYTES = 256 * 1024
 HOOKS = "/api/hooks/"
 HEALTH = "/healthz"
+LOGIN, LOGOUT, PAGE = "/login", "/logout", "/page/"
+SESSION = "edgeagent.session"
+"""Where a request's scope has the session that let it in."""
 _AT_ONCE = (HEALTH, "/readyz")
 MAX_AT_WORK = 32
 """Requests that are worked on at a time; deliveries to hooks have as many of their own."""
@@ -43,23 +47,31 @@ def error_body(what: str, why: str, todo: str = "") -> bytes:
 class _Refused(Exception):
     """The request gets this answer and goes no further."""
 
-    def __init__(self, status: int, why: str, todo: str = "") -> None:
+    def __init__(self, status: int, why: str, todo: str = "", location: str = "") -> None:
         super().__init__(status, why, todo)
         self.status = status
+        self.location = location
         self.body = error_body("request refused", why, todo)
+
+
+_NO_TOKEN = _Refused(
+    401, "the token is missing or wrong", "send the header Authorization: Bearer TOKEN, or log in at /login"
+)
 
 
 class Guard:
     """ASGI middleware. Without a token: only names of this machine as Host (a name that an attacker points
-    at 127.0.0.1 is not one). With a token: it is asked for everywhere but at /healthz. A POST to a hook needs neither:
-    it is signed, which is checked there. Always: no requests from other sites, no large or endless bodies, headers
+    at 127.0.0.1 is not one). With a token: it, or the cookie of a login, is asked for everywhere but at /healthz and
+    what a login needs: the form, and the page's files, which are in every package. A POST to a hook needs neither: it
+    is signed, which is checked there. Always: no requests from other sites, no large or endless bodies, headers
     that keep browsers careful.
     """
 
-    def __init__(self, app: ASGIApp, token: str | None, has_hooks: bool = False) -> None:
+    def __init__(self, app: ASGIApp, access: Access | None, has_hooks: bool = False) -> None:
+        """access: None where no token is asked for."""
         self._app = app
         self._has_hooks = has_hooks
-        self._token = None if token is None else token.encode()
+        self._access = access
         self._at_work = {False: 0, True: 0}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -80,7 +92,7 @@ class Guard:
             self._check_site(scope["method"], headers)
             if not is_hook:
                 self._check_host(headers)
-                self._check_token(scope, headers)
+                scope = {**scope, SESSION: self._check_token(scope, headers)}
             if scope["method"] not in _READING:
                 limit = MAX_HOOK_BODY_BYTES if is_hook else MAX_BODY_BYTES
                 receive = _replay(await _read_body(headers, receive, limit), receive)
@@ -112,7 +124,7 @@ class Guard:
         self._at_work[is_hook] -= 1
 
     def _check_host(self, headers: dict[str, str]) -> None:
-        if self._token is None and not is_loopback(host_name(headers.get("host", ""))):
+        if self._access is None and not is_loopback(host_name(headers.get("host", ""))):
             raise _Refused(
                 403,
                 f"without a token only this machine is served, not Host {headers.get('host', '')[:100]!r}",
@@ -137,16 +149,41 @@ class Guard:
                 403, "its Origin is another site", "use the API from its own pages or without a browser"
             )
 
-    def _check_token(self, scope: Scope, headers: dict[str, str]) -> None:
-        if self._token is None or scope["path"] == HEALTH:
-            return
-        scheme, _, given = headers.get("authorization", "").partition(" ")
-        if scheme.lower() != "bearer" or not hmac.compare_digest(given.strip().encode(), self._token):
-            raise _Refused(
-                401, "the token is missing or wrong", "send the header Authorization: Bearer TOKEN"
-            )
+    def _check_token(self, scope: Scope, headers: dict[str, str]) -> Session | None:
+        """The session that lets the request in; None where it has none, and needs none."""
+        if self._access is None or scope["path"] == HEALTH:
+            return None
+        session = None
+        if given := headers.get("authorization", ""):
+            self._check_bearer(self._access, given, scope)
+        else:
+            session = self._access.session(headers.get("cookie", ""))
+        if session is None and not given:
+            if _is_open(scope):
+                return None
+            if scope["path"] == "/" and scope["method"] in _READING:
+                raise _Refused(303, "there is no session", "log in", location="login")
+            raise _NO_TOKEN
         if connection := scope.get("state", {}).get("connection"):
             connection.token_shown()
+        return session
+
+    def _check_bearer(self, access: Access, given: str, scope: Scope) -> None:
+        scheme, _, token = given.partition(" ")
+        if scheme.lower() != "bearer":
+            raise _NO_TOKEN
+        try:
+            access.check(token.strip(), scope["client"][0] if scope.get("client") else "unknown")
+        except UnauthorizedError as e:
+            raise _NO_TOKEN from e
+        except RateLimitError as e:
+            raise _Refused(429, e.why, e.todo) from e
+
+
+def _is_open(scope: Scope) -> bool:
+    """What is needed before a login, and tells nobody anything."""
+    path = scope["path"]
+    return path in (LOGIN, LOGOUT) if scope["method"] == "POST" else path == LOGIN or path.startswith(PAGE)
 
 
 def _headers(scope: Scope) -> dict[str, str]:
@@ -156,7 +193,8 @@ def _headers(scope: Scope) -> dict[str, str]:
         name = raw_name.decode("latin-1").lower()
         if name in headers and name in ("host", "origin", "authorization", "content-length"):
             raise _Refused(400, f"the header {name} is given twice")
-        headers[name] = raw_value.decode("latin-1")
+        value = raw_value.decode("latin-1")
+        headers[name] = f"{headers[name]}; {value}" if name == "cookie" and name in headers else value
     return headers
 
 
@@ -202,6 +240,10 @@ async def _answer(refused: _Refused, send: Send) -> None:
     headers = [(b"content-type", b"application/json"), (b"content-length", str(len(refused.body)).encode())]
     if refused.status == 401:
         headers.append((b"www-authenticate", b'Bearer realm="edgeagent"'))
+    if refused.status == 429:
+        headers.append((b"retry-after", b"60"))
+    if refused.location:
+        headers.append((b"location", refused.location.encode()))
     if refused.status in (408, 413):
         headers.append((b"connection", b"close"))
     await send({"type": "http.response.start", "status": refused.status, "headers": headers})

@@ -17,6 +17,7 @@ from edgeagent.observe.audit_record import record_text
 from edgeagent.observe.bus import AlarmChanged, AuditAppended, Bus
 from edgeagent.status.line_sampler import LineSampler
 from edgeagent.status.schema import Status, to_json
+from edgeagent.web.access import Session
 from edgeagent.web.events import Audience, EventStream, Viewer, frame
 
 _log = structlog.get_logger(__name__)
@@ -44,10 +45,10 @@ class Live:
         bus.subscribe(AuditAppended, self._audited)
         bus.subscribe(AlarmChanged, self._alarm_changed)
 
-    def watch(self, session_s: float | None, still_allowed: Callable[[], bool]) -> EventStream:
-        """Events from now on, for one viewer: hello and the status first. session_s: seconds that his session lasts,
-        None where he has none. Raises UnavailableError."""
-        viewer = Viewer(still_allowed)
+    def watch(self, session: Session | None) -> EventStream:
+        """Events from now on, for one viewer: hello and the status first. session: that lets him in, None where he
+        needs none. Raises UnavailableError."""
+        viewer = Viewer(lambda: session is None or session.valid)
         self.audience.enter(viewer)
         try:
             status = self._status()
@@ -55,7 +56,7 @@ class Live:
                 "instance": status.instance,
                 "version": __version__,
                 "time": self._clock(),
-                "session_s": session_s,
+                "session_s": session and round(session.seconds_left),
             }
             first = frame("hello", orjson.dumps(hello)) + frame("status", to_json(status).encode())
         except BaseException:

@@ -13,6 +13,7 @@ from edgeagent.core.series import LENGTH_S
 from edgeagent.status.line_sampler import SwapSeen
 from edgeagent.web.answers import errors
 from edgeagent.web.live import Live
+from edgeagent.web.login_routes import session_of
 
 
 class LineSeries(BaseModel):
@@ -44,13 +45,13 @@ def add_live(app: FastAPI, live: Live) -> None:
         responses={**errors(503), 200: {"content": {"text/event-stream": {}}, "description": "The events"}},
     )
     async def events(request: Request) -> Response:
-        return live.watch(None, lambda: True)
+        return live.watch(session_of(request))
 
     @app.get(
         "/api/series",
         summary="Figures of each pipeline, second by second, and the swaps between them",
         response_model=Series,
-        responses=errors(422),
+        responses=errors(422, 503),
     )
     async def series(seconds: Annotated[int, Query(ge=1, le=LENGTH_S)] = LENGTH_S) -> Response:
         return Response(live.series(seconds), media_type="application/json")

@@ -67,22 +67,23 @@ class PageFiles:
         return file
 
 
-def add_page(app: FastAPI, files: PageFiles | None = None) -> None:
-    """Routes of the page's files."""
-    found = files or PageFiles()
+async def answer_file(files: PageFiles, request: Request, name: str) -> Response:
+    """A file, or 304 where the client has it. Raises what `PageFiles.read` does."""
+    file = await asyncio.to_thread(files.read, name)
+    headers = {"etag": file.etag, "cache-control": "no-cache"}
+    known = request.headers.get("if-none-match", "").split(",")
+    if file.etag in (tag.strip().removeprefix("W/") for tag in known):  # a proxy that packs makes it weak
+        return Response(status_code=304, headers=headers)
+    return Response(file.content, media_type=file.media_type, headers=headers)
 
-    async def answer(request: Request, name: str) -> Response:
-        file = await asyncio.to_thread(found.read, name)
-        headers = {"etag": file.etag, "cache-control": "no-cache"}
-        known = request.headers.get("if-none-match", "").split(",")
-        if file.etag in (tag.strip().removeprefix("W/") for tag in known):  # a proxy that packs makes it weak
-            return Response(status_code=304, headers=headers)
-        return Response(file.content, media_type=file.media_type, headers=headers)
+
+def add_page(app: FastAPI, files: PageFiles) -> None:
+    """Routes of the page's files."""
 
     @app.get("/", include_in_schema=False)
     async def index(request: Request) -> Response:
-        return await answer(request, "index.html")
+        return await answer_file(files, request, "index.html")
 
     @app.get("/page/{name:path}", include_in_schema=False)
     async def page(request: Request, name: str) -> Response:
-        return await answer(request, name)
+        return await answer_file(files, request, name)

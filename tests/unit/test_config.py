@@ -166,6 +166,14 @@ def test_all_mistakes_at_once() -> None:
         ),
         ({"pipelines": [LINE, LINE]}, "pipelines[1].name: 'line-1' is taken"),
         (
+            {"api": {"path_prefix": "line7"}},
+            "api.path_prefix: 'line7' is not a path; allowed: such as /line7",
+        ),
+        ({"api": {"path_prefix": "/a/../b"}}, "api.path_prefix: '/a/../b' is not a path"),
+        ({"api": {"path_prefix": "/a?b"}}, "api.path_prefix: '/a?b' is not a path"),
+        ({"api": {"path_prefix": "//evil"}}, "api.path_prefix: '//evil' is not a path"),
+        ({"api": {"path_prefix": "/api/x"}}, "api.path_prefix: '/api/x' begins like a path of the API"),
+        (
             {"log": {"level": "loud"}},
             "log.level: 'loud' is wrong; allowed: 'debug', 'info', 'warning' or 'error'",
         ),
