@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: help setup etcd zookeeper mosquitto browser demo test lint format soak faults fleet bench clean
+.PHONY: help setup etcd zookeeper mosquitto browser prometheus demo test lint format soak faults fleet bench clean
 
 help:
 	@echo "make demo   a rendered packaging line: models swapped under it, bad ones refused, rolled back"
@@ -64,6 +64,15 @@ mosquitto:
 	  echo "mosquitto is missing: sudo apt install mosquitto, or put it on PATH"; exit 1; \
 	fi
 
+# A real Prometheus scrapes a node; promtool reads the metrics and the alert rules.
+prometheus:
+	@command -v prometheus >/dev/null && command -v promtool >/dev/null || \
+	if command -v apt-get >/dev/null && [ "$$(id -u)" = 0 ]; then \
+	  apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends prometheus >/dev/null; \
+	else \
+	  echo "Prometheus is missing: its tests are skipped (sudo apt install prometheus)"; \
+	fi
+
 demo: setup
 	$(BIN)/edgeagent demo
 
@@ -78,7 +87,7 @@ format: setup
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-test: setup etcd zookeeper mosquitto browser lint
+test: setup etcd zookeeper mosquitto browser prometheus lint
 	$(BIN)/python tools/run_tests.py
 
 soak: setup etcd
