@@ -110,7 +110,7 @@ class Viewer:
 
     def would_take(self, now: float) -> bool:
         """Whether one that is made for others now would do for the one that is due next."""
-        return now + self._interval_s / 2 >= self._due
+        return now + self._interval_s / 2 > self._due or self.wants(now)
 
     def asked(self, now: float) -> None:
         """A picture is being made for it: the next is due an interval later, and after a break nothing is caught up."""
@@ -134,9 +134,10 @@ class Previews:
         lines: Mapping[str, Line],
         limits: WorkerLimits = LIMITS,
         idle_s: float = IDLE_S,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """idle_s: so long after the last picture the worker ends."""
-        self._config, self._lines = config, lines
+        self._config, self._lines, self._clock = config, lines, clock
         self._encoder = FrameWorker(
             WorkerPlan(PROGRAM, MakePreviews(idle_s), PreviewEncoded, limits), self._say
         )
@@ -244,14 +245,12 @@ class Previews:
             viewer.close()
 
     def _frame(self, frame: Frame, record: Record) -> None:
-        now = time.monotonic()
+        now = self._clock()
         mine = [viewer for viewer in self._viewers if viewer.pipeline == frame.pipeline]
-        due = {viewer.form: None for viewer in mine if viewer.wants(now)}  # in order, each once
-        if not due or not self._encoder.idle:
-            frame.release()
-            return
-        takers = [viewer for viewer in mine if viewer.form in due and viewer.would_take(now)]
-        if self._encode(frame, record, tuple(due), takers):
+        is_due = any(viewer.wants(now) for viewer in mine) and self._encoder.idle
+        takers = [viewer for viewer in mine if viewer.would_take(now)] if is_due else []
+        forms = tuple({viewer.form: None for viewer in takers})  # each once
+        if takers and self._encode(frame, record, forms, takers):
             for viewer in takers:
                 viewer.asked(now)
         else:
