@@ -18,19 +18,24 @@ def browser() -> Iterator[Any]:
         yield made
 
 
+PAGES = pytest.StashKey[list[Any]]()
+
+
 @pytest.fixture
-def open_page(browser: Any) -> Iterator[Callable[..., Any]]:
+def open_page(browser: Any, request: pytest.FixtureRequest) -> Iterator[Callable[..., Any]]:
     """Opens a URL in a page of its own, without cookies; options are those of a browser context.
 
     At the end no script of any page may have raised.
     """
     contexts, all_faults = [], []
+    pages = request.node.stash[PAGES] = []
 
     def open_url(url: str, **options: Any) -> Any:
         context = browser.new_context(**{"viewport": DESKTOP, "locale": "en-GB", **options})
         contexts.append(context)
         context.set_default_timeout(PATIENCE_MS)
         page = context.new_page()
+        pages.append(page)
         all_faults.append(Faults(page))
         page.goto(url)
         return page
@@ -39,3 +44,13 @@ def open_page(browser: Any) -> Iterator[Callable[..., Any]]:
     for context in contexts:
         context.close()
     assert [fault for faults in all_faults for fault in faults.seen] == []
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
+    """When a test fails, a picture of each of its pages lies in its folder."""
+    report = yield
+    if report.when == "call" and report.failed and "tmp_path" in item.funcargs:
+        for number, page in enumerate(item.stash.get(PAGES, [])):
+            page.screenshot(path=item.funcargs["tmp_path"] / f"page-{number}.png", full_page=True)
+    return report
