@@ -112,9 +112,22 @@ def _check_s3(secret: str, headers: Headers, body: bytes) -> Delivery | None:
     return _by_body(body) if _same(given, f"Bearer {secret}") or _same(given, secret) else None
 
 
+SIGNATURE = "X-Edgeagent-Signature"
+"""The header of the style `generic`, which deliveries of a node bear as well."""
+
+
+def sign(secret: str, body: bytes, sent: int) -> str:
+    """What that header says of a body. sent: now, Unix seconds."""
+    return f"t={sent},v1={_generic_code(secret, str(sent), body)}"
+
+
+def _generic_code(secret: str, time: str, body: bytes) -> str:
+    return hmac.new(secret.encode(), time.encode() + b"." + body, hashlib.sha256).hexdigest()
+
+
 def _check_generic(secret: str, headers: Headers, body: bytes) -> Delivery | None:
     """`X-Edgeagent-Signature: t=UNIX,v1=HEX` over "UNIX.body"."""
-    header = headers.get("x-edgeagent-signature", "")
+    header = headers.get(SIGNATURE.lower(), "")
     if len(header) > MAX_HEADER:
         return None
     parts = [part.strip().partition("=") for part in header.split(",")]
@@ -122,7 +135,7 @@ def _check_generic(secret: str, headers: Headers, body: bytes) -> Delivery | Non
     sent = _unix(time)
     if sent is None:
         return None
-    expected = hmac.new(secret.encode(), time.encode() + b"." + body, hashlib.sha256).hexdigest()
+    expected = _generic_code(secret, time, body)
     if not any(_same(value, expected) for name, _, value in parts if name == "v1"):
         return None
     return Delivery(_digest(time.encode() + b"." + body), sent)

@@ -8,6 +8,7 @@ After a crash, or an answer that was lost, some are sent twice: each has an id b
 
 from __future__ import annotations
 
+import errno
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -32,6 +33,7 @@ _SYNC_S = 1.0
 _DRAIN_S = 2.0
 """How long it is tried to deliver the rest when the node stops, as long as the receiver takes it."""
 _CLOSE_S = 4.0
+_LOCKED_S = 0.05
 _MAX_WORDS = 500
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
@@ -134,10 +136,23 @@ class Courier:
             self._thread.start()
 
     def put(self, items: Sequence[bytes]) -> None:
-        """Keep items on the disk until they are delivered. Raises NotWrittenError."""
+        """Keep items on the disk until they are delivered. Raises NotWrittenError.
+
+        Waits for another that has the folder open, as long as that may take to close.
+        """
         self.start()
+        end = time.monotonic() + _CLOSE_S
         try:
-            self._queue.append(items)
+            while True:
+                try:
+                    self._queue.append(items)
+                    break
+                except NotWrittenError as e:
+                    if e.errno != errno.EAGAIN or time.monotonic() >= end:
+                        raise
+                    time.sleep(
+                        _LOCKED_S
+                    )  # the sink before it, after a change of the configuration, is about to close
         finally:
             self._tell_dropped()
         self._sync()

@@ -24,6 +24,7 @@ from edgeagent.sinks.port import Record, Sink, SinkConfig, SinkError, SinkPlace
 from edgeagent.sinks.queue import SinkHost, Sinks
 from edgeagent.sinks.registry import BUILT_IN, open_sink
 from tests.support.mosquitto import Listener, Mosquitto, listening
+from tests.support.receiver import Receiver, receiving
 from tests.support.sinks import record, records, until
 
 HOST_NODE = "node-7"
@@ -163,6 +164,24 @@ class MqttPlace(StoringPlace):
         self._broker.thaw()
 
 
+class WebhookPlace(StoringPlace):
+    """A receiver over HTTP, which doesn't answer while it hangs."""
+
+    def __init__(self, folder: Path, receiver: Receiver) -> None:
+        super().__init__(folder)
+        self.config = {"type": "webhook", "url": receiver.url, "every_seconds": 0.05}
+        self._receiver = receiver
+
+    def payloads(self) -> list[Any]:
+        return self._receiver.records()
+
+    @contextmanager
+    def hanging(self) -> Iterator[None]:
+        self._receiver.goes_on.clear()
+        yield
+        self._receiver.goes_on.set()
+
+
 @pytest.fixture(scope="module")
 def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mosquitto]:
     """One for all tests."""
@@ -182,6 +201,9 @@ def place(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Mo
             broker = request.getfixturevalue("broker")
             with listening(broker.port) as listener:
                 yield MqttPlace(tmp_path, broker, listener)
+        case "webhook":
+            with receiving() as receiver:
+                yield WebhookPlace(tmp_path, receiver)
         case kind:
             raise NotImplementedError(f"the contract suite has no place for a {kind} sink")
     structlog.reset_defaults()
@@ -241,8 +263,8 @@ def test_a_failing_write_is_counted_said_and_got_over(place: Place, tmp_path: Pa
 
     async def steps() -> None:
         errors: list[str] = []
-        sinks = _sinks(place, tmp_path, [_config(place)], lambda behind: None, errors.append)
         with place.failing():
+            sinks = _sinks(place, tmp_path, [_config(place)], lambda behind: None, errors.append)
             for r in records(0, 300):
                 sinks.write(r)
             await until(lambda: sinks.status()["lost"] == 300)
@@ -258,6 +280,7 @@ def test_a_failing_write_is_counted_said_and_got_over(place: Place, tmp_path: Pa
         await until(one_more_arrives)
         await until(lambda: not sinks.status()["errors"] and not sinks.status()["queued"])
         await sinks.close(timeout_s=60)
+        await until(lambda: len(place.written()) == sinks.status()["written"])
         arrived = [found["seq"] for found in place.written()]
         assert arrived == sorted(set(arrived))
         assert arrived[0] >= 300

@@ -22,6 +22,14 @@ _SBIN = "/usr/sbin/mosquitto"
 """Where Debian puts it, which isn't on everybody's PATH."""
 
 
+def program() -> str:
+    """Where it is; skips the test where it is nowhere."""
+    path = shutil.which("mosquitto") or _SBIN
+    if not Path(path).exists():
+        pytest.skip("mosquitto is not installed: sudo apt install mosquitto")
+    return path
+
+
 class Mosquitto(ServerProcess):
     """One broker. lines: of its configuration, beside its port.
 
@@ -41,12 +49,9 @@ class Mosquitto(ServerProcess):
         return f"mqtt://127.0.0.1:{self.port}"
 
     def _command(self) -> list[str]:
-        program = shutil.which("mosquitto") or _SBIN
-        if not Path(program).exists():
-            pytest.skip("mosquitto is not installed: sudo apt install mosquitto")
         config = self._folder / "mosquitto.conf"
         config.write_text("\n".join((f"listener {self.port} 127.0.0.1", "user root", *self._lines, "")))
-        return [program, "-c", str(config)]
+        return [program(), "-c", str(config)]
 
     def _serves(self) -> bool:
         with socket.socket() as s:
