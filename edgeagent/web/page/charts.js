@@ -19,6 +19,8 @@ function drawSwaps(u, swaps) {
   ctx.save();
   ctx.strokeStyle = colour("--text");
   ctx.fillStyle = colour("--text");
+  ctx.textAlign = "left";
+  ctx.textBaseline = "alphabetic";
   ctx.font = `600 ${LABEL_PX * ratio}px ${colour("--mono")}`;
   let free = left + width;
   [...swaps].reverse().forEach((swap) => {

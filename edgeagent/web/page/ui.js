@@ -231,7 +231,7 @@ export function Confirm({ title, what, verb, icon, kind = "primary", reason, act
     }
   }
   return html`<${Dialog} title=${title} onClose=${onClose}>
-    <p class="what">${what}</p>
+    <p class="what" aria-live="polite">${what}</p>
     ${children}
     ${withName && html`<${Field} label=${t("dialog.by")} hint=${t("dialog.by_hint")} value=${by} onInput=${setBy} maxlength="100" autocomplete="name" />`}
     <${Failure} error=${error} />

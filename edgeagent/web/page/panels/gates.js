@@ -32,7 +32,7 @@ export function Gates({ gates }) {
   return html`<ul class="gates">
     ${gates.map(
       (gate) => html`<li key=${gate.name} data-gate=${gate.name} data-passed=${String(gate.passed)}>
-        <${Details} open=${gate.passed === false} title=${html`<span class="gate-name"><${Icon} name=${gate.passed ? "ok" : "bad"} size=${22} /> ${word("gate", gate.name)} <span class="quiet small">${t(gate.passed ? "gate.passed" : "gate.failed")}</span></span>`}>
+        <${Details} open=${gate.passed === false} title=${html`<span class="gate-name"><${Icon} name=${gate.passed ? "ok" : "bad"} size=${22} /> ${word("gate", gate.name)} <span class=${gate.passed ? "unseen" : "quiet small"}>${t(gate.passed ? "gate.passed" : "gate.failed")}</span></span>`}>
           ${(gate.reasons || []).map((reason) => html`<p class="gate-reason">${reason}</p>`)}
           <${Figures} gate=${gate} />
         <//>

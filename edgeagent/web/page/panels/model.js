@@ -2,12 +2,13 @@
 // One model: what serves, what it would go back to, an update on its way, and what a person can do about it.
 
 import { Badge, Details, Icon, Note, Time, Version, html } from "../ui.js";
-import { has, number, seconds, t, word } from "../i18n.js";
+import { day, has, number, seconds, t, word } from "../i18n.js";
 import { Actions } from "./actions.js";
 import { Gates } from "./gates.js";
 import { Pairs } from "./pairs.js";
 import { Stages } from "./stages.js";
 import { advice, kindOf, sentence, whenOf } from "../records.js";
+import { nodeNow } from "../store.js";
 import { lastKnownGood, modelVerdict, rollbackTarget } from "../verdict.js";
 
 /** A row of what the model has: a label, and what it is. */
@@ -31,7 +32,7 @@ function Serving({ name, model, state }) {
   return html`<div class="serving">
     <p class="label">${t("model.serves")}</p>
     <p class="serving-version"><${Version} name=${active ? active.version : t("model.none")} />
-      ${since && html`<span class="quiet small">${t("model.since")} <${Time} at=${since} /></span>`}</p>
+      ${since && html`<span class="quiet small" title=${day(since)}>${t("model.for", { time: seconds(nodeNow() - since) })}</span>`}</p>
     <dl class="facts">
       ${model.aspired && (!active || model.aspired !== active.version) &&
       html`<${Fact} label=${t("model.aspired")}><${Version} name=${model.aspired} quiet />${model.tag && html` <span class="quiet small">@${model.tag}</span>`}<//>`}
