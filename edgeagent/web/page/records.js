@@ -45,11 +45,25 @@ export function sentence(record) {
   return t("record.other", params);
 }
 
-/** What to do about a refusal, by the first gate that failed or by its kind. "" where there is nothing. */
+/** Name of the gate that refused it, "" for none: from what the gates found, or from the reason, which begins so. */
+function failedGate(record) {
+  const failed = (record.gates || []).find((gate) => gate.passed === false);
+  if (failed) return failed.name;
+  const named = /^gate ([\w-]+)/.exec(record.why || "");
+  return named ? named[1] : "";
+}
+
+/** Why it was refused, in one sentence of this page's; "" where only the node's own reason tells. */
+export function refusal(record) {
+  const key = `refusal.gate.${failedGate(record)}`;
+  return isRefusal(record) && has(key) ? t(key) : "";
+}
+
+/** What to do about a refusal, by the gate that failed or by its kind. "" where there is nothing. */
 export function advice(record) {
   if (!isRefusal(record)) return "";
-  const failed = (record.gates || []).find((gate) => gate.passed === false);
-  if (failed && has(`advice.gate.${failed.name}`)) return t(`advice.gate.${failed.name}`);
+  const gate = `advice.gate.${failedGate(record)}`;
+  if (has(gate)) return t(gate);
   const result = `advice.${record.event}.${record.result}`;
   if (has(result)) return t(result);
   return has(`advice.${record.result}`) ? t(`advice.${record.result}`) : "";

@@ -6,7 +6,8 @@ import { get } from "../api.js";
 import { bytes, clock, currentLanguage, number, seconds, t, word } from "../i18n.js";
 import { Gates } from "./gates.js";
 import { Pairs } from "./pairs.js";
-import { advice, isRefusal, kindOf, sentence, whenOf } from "../records.js";
+import { Refusal } from "./refusal.js";
+import { isRefusal, kindOf, sentence, whenOf } from "../records.js";
 
 const FILTERS = { all: () => true, refusals: isRefusal, swaps: (r) => ["swapped", "rolled_back", "stable"].includes(r.result) };
 const PAGE = 40;
@@ -51,14 +52,12 @@ function Receipt({ record }) {
 }
 
 function Entry({ record }) {
-  const todo = advice(record);
   const at = whenOf(record);
   return html`<li data-result=${record.result} data-event=${record.event}>
     <time datetime=${record.when}>${at === null ? record.when : clock(at)}</time>
     <div><p class="record-head"><${Icon} name=${kindOf(record)} /> <span>${sentence(record)}${record.count > 1 && html` <span class="quiet small">${t("history.times", { n: record.count })}</span>`}</span></p>
       <div class="record-body">
-        ${record.why && html`<p>${record.why}</p>`}
-        ${todo && html`<p class="todo"><strong class="inline">${t("model.todo")}</strong> ${todo}</p>`}
+        <${Refusal} record=${record} />
         ${record.who && html`<p class="quiet small">${t("history.by", { who: record.who })}</p>`}
         <${Details} title=${t("history.receipt")}><${Boundary} name=${t("history.receipt")}><${Receipt} record=${record} /><//><//>
       </div></div>

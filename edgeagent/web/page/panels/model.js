@@ -7,7 +7,8 @@ import { Actions } from "./actions.js";
 import { Gates } from "./gates.js";
 import { Pairs } from "./pairs.js";
 import { Stages } from "./stages.js";
-import { advice, kindOf, sentence, whenOf } from "../records.js";
+import { kindOf, sentence, whenOf } from "../records.js";
+import { Refusal } from "./refusal.js";
 import { nodeNow } from "../store.js";
 import { lastKnownGood, modelVerdict, rollbackTarget } from "../verdict.js";
 
@@ -52,8 +53,8 @@ function ModelNotes({ model, state, name }) {
   return html`
     ${model.failing && html`<${Note} kind="bad" title=${t("model.failing")}>${model.failing}<//>`}
     ${active && active.withdrawn && html`<${Note} kind="warn" title=${t("model.withdrawn", { version: active.version })}>${active.withdrawn}<//>`}
-    ${model.candidate ? null : refused.map((r) => html`<${Note} key=${r.digest} kind="warn" title=${t("model.refused", { version: r.version, stage: word("stage", r.stage) })}>
-      <p>${r.why}</p><p><strong class="inline">${t("model.todo")}</strong> ${advice(last || { result: "rejected" })}</p><//>`)}
+    ${model.candidate ? null : refused.map((r) => html`<${Note} key=${r.digest} kind="warn" title=${t("model.refused", { version: r.version })}>
+      <${Refusal} record=${{ result: "rejected", ...last, why: r.why }} /><//>`)}
     ${!refused.length && model.last_error && html`<${Note} kind="warn" title=${t("model.last_error")}>${model.last_error}<//>`}
     ${held && html`<${Note} kind="info" title=${t(has(`model.held.${held.kind}`) ? `model.held.${held.kind}` : "model.held", { version: held.version, by: held.by || "–" })}>${held.reason} ${t("model.held_until")}<//>`}
     ${model.sentinel && model.sentinel.why && html`<${Note} kind="warn" title=${t("model.sentinel")}>${model.sentinel.why}<//>`}
@@ -116,7 +117,7 @@ function Update({ model }) {
 
 export function Model({ name, model, lines, state }) {
   const verdict = modelVerdict(model);
-  return html`<aside class="card model" aria-label=${t("model.label", { model: name })}>
+  return html`<aside class=${`card model ${verdict.kind === "ok" ? "" : "urgent"}`} aria-label=${t("model.label", { model: name })}>
     <header class="card-head"><h2 dir="auto"><span class="quiet">${t("model.word")}</span> ${name}</h2><${Badge} kind=${verdict.kind}>${verdict.text}<//></header>
     <${Serving} name=${name} model=${model} state=${state} />
     <div class="notes"><${ModelNotes} model=${model} state=${state} name=${name} /></div>

@@ -5,6 +5,7 @@ import { Details, Note, Version, html } from "../ui.js";
 import { number, t } from "../i18n.js";
 
 const KINDS = ["agreed", "lost", "gained", "moved", "renamed", "weaker"];
+const ALWAYS = 3; // of these; the others where there are any
 
 /** How far the evidence is from what would be a refusal. */
 function Evidence({ pairs }) {
@@ -18,14 +19,18 @@ function Evidence({ pairs }) {
 }
 
 function Classes({ classes }) {
-  const kinds = KINDS.filter((kind) => kind === "agreed" || kind === "lost" || kind === "gained" || classes.some((c) => c[kind] > 0));
-  return html`<div class="scroll"><table>
-    <thead><tr><th scope="col">${t("pairs.class")}</th>${kinds.map((kind) => html`<th scope="col" class="number">${t(`pairs.${kind}`)}</th>`)}<th scope="col" class="number">${t("pairs.score_shift")}</th></tr></thead>
-    <tbody>${classes.map(
-      (c) => html`<tr key=${c.name}><th scope="row" dir="auto">${c.name}</th>${kinds.map((kind) => html`<td class=${`number ${kind === "lost" && c[kind] > 0 ? "strong" : ""}`}>${number(c[kind])}</td>`)}<td class="number">${number(c.score_shift, 3)}</td></tr>`,
-    )}</tbody>
-  </table></div>`;
+  return html`<ul class="pair-classes">
+    ${classes.map(
+      (c) => html`<li key=${c.name}><strong dir="auto">${c.name}</strong>
+        <ul>${KINDS.filter((kind, i) => i < ALWAYS || c[kind] > 0).map(
+          (kind) => html`<li class=${kind === "lost" && c[kind] > 0 ? "strong" : ""}>${number(c[kind])} <span class="quiet">${t(`pairs.${kind}`)}</span></li>`,
+        )}${c.agreed > 0 && html`<li>${signed(c.score_shift)} <span class="quiet">${t("pairs.score_shift")}</span></li>`}</ul></li>`,
+    )}
+  </ul>`;
 }
+
+/** +0.02 */
+const signed = (value) => `${value > 0 ? "+" : ""}${number(value, 3)}`;
 
 /** watch: `shadow` or `probation` of the status. version: the new one. */
 export function Pairs({ watch, version }) {
