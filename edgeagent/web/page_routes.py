@@ -7,6 +7,7 @@ A name is looked up in the list of files that the package has: nothing a client 
 from __future__ import annotations
 
 import asyncio
+import gzip
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,9 +31,11 @@ TYPES = {
 
 @dataclass(frozen=True)
 class PageFile:
-    """A file as it is sent. etag: of its content; stamp: what tells the file from its successor on the disk."""
+    """A file as it is sent. packed: by gzip, what most browsers get; etag: of its content; stamp: what tells the file
+    from its successor on the disk."""
 
     content: bytes
+    packed: bytes
     media_type: str
     etag: str
     stamp: tuple[int, int, int]
@@ -59,7 +62,9 @@ class PageFiles:
             if file is None or file.stamp != stamp:
                 content = path.read_bytes()
                 etag = f'"{hashlib.sha256(content).hexdigest()[:32]}"'
-                file = self._files[name] = PageFile(content, TYPES[path.suffix], etag, stamp)
+                file = self._files[name] = PageFile(
+                    content, gzip.compress(content, mtime=0), TYPES[path.suffix], etag, stamp
+                )
         except OSError as e:
             raise UnavailableError(
                 "the page", f"{name} can't be read ({e.strerror})", "install it anew"
@@ -68,13 +73,26 @@ class PageFiles:
 
 
 async def answer_file(files: PageFiles, request: Request, name: str) -> Response:
-    """A file, or 304 where the client has it. Raises what `PageFiles.read` does."""
+    """A file, packed for whoever takes that, or 304 where the client has it. Raises what `PageFiles.read` does."""
     file = await asyncio.to_thread(files.read, name)
-    headers = {"etag": file.etag, "cache-control": "no-cache"}
+    is_packed = _takes_gzip(request.headers.get("accept-encoding", ""))
+    etag = f'{file.etag[:-1]}-gz"' if is_packed else file.etag  # other bytes: another tag
+    headers = {"etag": etag, "cache-control": "no-cache", "vary": "accept-encoding"}
     known = request.headers.get("if-none-match", "").split(",")
-    if file.etag in (tag.strip().removeprefix("W/") for tag in known):  # a proxy that packs makes it weak
+    if etag in (tag.strip().removeprefix("W/") for tag in known):  # a proxy that packs makes it weak
         return Response(status_code=304, headers=headers)
-    return Response(file.content, media_type=file.media_type, headers=headers)
+    if is_packed:
+        headers["content-encoding"] = "gzip"
+    return Response(file.packed if is_packed else file.content, media_type=file.media_type, headers=headers)
+
+
+def _takes_gzip(accepted: str) -> bool:
+    """Whether `Accept-Encoding` names gzip, and not with a weight of nothing."""
+    for coding in accepted.lower().split(","):
+        name, _, weight = coding.partition(";")
+        if name.strip() == "gzip":
+            return weight.replace(" ", "").rstrip("0").rstrip(".") not in ("q=", "q=0")
+    return False
 
 
 def add_page(app: FastAPI, files: PageFiles) -> None:

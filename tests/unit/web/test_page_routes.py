@@ -85,3 +85,18 @@ def test_the_package_has_a_page_of_known_types() -> None:
     """Whatever lies in the folder is served, and so belongs into the wheel."""
     assert "index.html" in PageFiles()._paths
     assert {path.suffix for path in FOLDER.rglob("*") if path.is_file()} <= set(TYPES)
+
+
+@pytest.mark.parametrize(
+    ("accepted", "packed"),
+    [("gzip, deflate, br", True), ("br, GZIP;q=0.5", True), ("gzip;q=1.0", True), ("identity", False),
+     ("", False), ("gzip;q=0", False), ("gzip; q=0.000", False), ("x-gzip", False), ("gzip" * 5000, False)],
+)  # fmt: skip
+def test_packed_for_who_takes_that(folder: Path, accepted: str, packed: bool) -> None:
+    """The same text either way, under tags of their own."""
+    files = PageFiles(folder)
+    answer = ask(files, "/page/vendor/lib.js", accept_encoding=accepted)
+    assert answer.text == "export {}"
+    assert (answer.headers.get("content-encoding") == "gzip") is packed
+    assert answer.headers["etag"].endswith('-gz"') is packed
+    assert answer.headers["vary"] == "accept-encoding"
