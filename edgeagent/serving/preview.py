@@ -37,8 +37,9 @@ _log = structlog.get_logger(__name__)
 PROGRAM = WorkerProgram("preview", "edgeagent.workers.preview", low_priority=True)
 LIMITS = WorkerLimits(memory_bytes=1 << 30, silence_s=20.0, start_s=60.0)
 IDLE_S = 10.0
-SNAPSHOT_S = 5.0
-"""How long a single picture is waited for."""
+SNAPSHOT_S, ENCODE_S = 5.0, 30.0
+"""How long a single picture is waited for: a frame of it, and the picture of that, for which a worker may have to start
+on a machine that is busy."""
 _LINGER_S = 5.0
 """How long frames are still offered when the last viewer has gone: another may come, as a page that is loaded again."""
 _FRAMES = 1
@@ -88,6 +89,11 @@ class Viewer:
         self._picture: PreviewPicture | None = None
         self._news = asyncio.Event()
         self._over = False
+
+    @property
+    def was_asked(self) -> bool:
+        """Whether a picture was, or is being made for it."""
+        return self._due > 0
 
     async def next(self) -> PreviewPicture | None:
         """The newest picture that was not given yet, when there is one; None when none will come any more."""
@@ -187,19 +193,18 @@ class Previews:
     async def snapshot(self, pipeline: str, *, width: int | None, boxes: bool) -> PreviewPicture:
         """One picture, of the next frame. Raises as `watch` does, and UnavailableError when no frame comes."""
         viewer = self.watch(pipeline, width=width, boxes=boxes)
-        picture = None
         try:
-            with suppress(TimeoutError):
-                async with asyncio.timeout(SNAPSHOT_S):
-                    picture = await viewer.next()
+            for seconds in (SNAPSHOT_S, ENCODE_S):
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(seconds):
+                        if picture := await viewer.next():
+                            return picture
+                if not viewer.was_asked:
+                    break
         finally:
             viewer.close()
-        if picture is None:
-            line = self._lines.get(pipeline)
-            state = f"its source is {line.source_state}" if line else "the pipeline was removed"
-            why = f"no picture within {SNAPSHOT_S:g} s: {self._trouble or state}"
-            raise UnavailableError(f"snapshot of {pipeline}", why, "see /api/status")
-        return picture
+        why = f"no picture within {seconds:g} s: {self._trouble or self._state_of(pipeline)}"
+        raise UnavailableError(f"snapshot of {pipeline}", why, "see /api/status")
 
     def end_viewers(self) -> None:
         """At once, and none may begin: the node stops."""
@@ -217,6 +222,10 @@ class Previews:
         self._subscriptions.clear()
         await self._encoder.close()
         self._drop_sheet()
+
+    def _state_of(self, pipeline: str) -> str:
+        line = self._lines.get(pipeline)
+        return f"its source is {line.source_state}" if line else "the pipeline was removed"
 
     def _subscribe(self, tap: Tap) -> None:
         try:

@@ -4,13 +4,15 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Annotated, Protocol
 
-from fastapi import FastAPI, Path, Query, Response
+from fastapi import FastAPI, Path, Query, Request, Response
 from starlette.types import Receive, Scope, Send
 
 from edgeagent.serving.preview import PreviewPicture
 from edgeagent.web.answers import errors
+from edgeagent.web.login_routes import session_of
 
 UNREAD_S = 10.0
 """Who has not read what was sent before within so many seconds is let go."""
@@ -53,8 +55,12 @@ def add_previews(app: FastAPI, previews: PreviewApi) -> None:
         response_class=StreamedPictures,
         responses=errors(404, 422, 503),
     )
-    async def stream(pipeline: Pipeline, width: Width = 640, fps: Fps = 5.0, boxes: Boxes = True) -> Response:
-        return StreamedPictures(previews.watch(pipeline, width=width, fps=fps, boxes=boxes))
+    async def stream(
+        request: Request, pipeline: Pipeline, width: Width = 640, fps: Fps = 5.0, boxes: Boxes = True
+    ) -> Response:
+        session = session_of(request)
+        watched = previews.watch(pipeline, width=width, fps=fps, boxes=boxes)
+        return StreamedPictures(watched, lambda: session is None or session.valid)
 
     @app.get(
         "/api/pipelines/{pipeline}/snapshot.jpg",
@@ -74,23 +80,27 @@ class JpegAnswer(Response):
 
 
 class StreamedPictures(Response):
-    """Pictures as they come, each in the place of the one before; for as long as somebody reads them."""
+    """Pictures as they come, each in the place of the one before; for as long as somebody reads them, who still may.
+
+    still_allowed: False once he has to log in anew.
+    """
 
     media_type = f"multipart/x-mixed-replace; boundary={_BOUNDARY}"
 
-    def __init__(self, stream: PictureStream) -> None:
+    def __init__(self, stream: PictureStream, still_allowed: Callable[[], bool] = lambda: True) -> None:
         self.status_code = 200
         self.background = None
         self.init_headers({"x-accel-buffering": "no"})  # a proxy is to hand on each picture as it comes
-        self._stream = stream
+        self._stream, self._still_allowed = stream, still_allowed
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send until the viewer goes, or doesn't read, or the stream ends."""
         gone = asyncio.ensure_future(_gone(receive))
         try:
-            await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
+            async with asyncio.timeout(UNREAD_S):
+                await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
             await _send(send, _BETWEEN)
-            while picture := await self._next(gone, send):
+            while (picture := await self._next(gone, send)) and self._still_allowed():
                 await _send(send, part(picture))
             if not gone.done():
                 await send({"type": "http.response.body", "body": b""})
