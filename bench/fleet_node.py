@@ -16,7 +16,7 @@ from typing import Any, cast
 from bench.fleet_engine import FAILS, Pretence, Times, fate
 from edgeagent.config import Config
 from edgeagent.config.policy import policy_of
-from edgeagent.core.events import AppendAudit, IntentChanged, IntentInvalid, WorkerFailed
+from edgeagent.core.events import AppendAudit, IntentChanged, IntentInvalid, PreloadWanted, WorkerFailed
 from edgeagent.core.state import State
 from edgeagent.fleet.membership import Lines, Membership
 from edgeagent.fleet.presence import Summary
@@ -95,7 +95,7 @@ class PretendedNode:
         )
         callbacks = Callbacks(
             lambda _, directive: self._updater.handle(IntentChanged(directive)),
-            lambda _, directive: self._updater.preload(directive),
+            lambda _, directive: self._updater.handle(PreloadWanted(directive)),
             lambda _, key, why: self._updater.handle(IntentInvalid(why)),
         )
         self._watcher = IntentWatcher(

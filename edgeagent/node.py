@@ -9,7 +9,6 @@ import secrets
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -17,17 +16,14 @@ import structlog
 
 from edgeagent.alarms.facts import NodeFacts, Surroundings
 from edgeagent.alarms.service import Alarms
-from edgeagent.config import Config, load_config, read_secret
-from edgeagent.config.policy import policy_of
+from edgeagent.config import Config, read_secret
 from edgeagent.core.directive import Directive
 from edgeagent.core.events import (
     AppendAudit,
     IntentChanged,
     IntentInvalid,
-    Tick,
+    PreloadWanted,
 )
-from edgeagent.core.probation_count import ended_in_order
-from edgeagent.core.state import State
 from edgeagent.errors import EdgeAgentError
 from edgeagent.fleet.coordination_metrics import CoordinationCollector
 from edgeagent.fleet.membership import Lines, Membership
@@ -35,19 +31,17 @@ from edgeagent.fleet.overview import NoFleet
 from edgeagent.fleet.presence import Summary
 from edgeagent.intent.url import find_adapter, open_source, open_store
 from edgeagent.intent.watcher import Callbacks, IntentWatcher
+from edgeagent.lines import ModelUser, NodeLines, Shared
+from edgeagent.live_config import LiveConfig
 from edgeagent.observe.bus import Bus
 from edgeagent.observe.event_log import log_events
-from edgeagent.observe.logs import setup_logging
 from edgeagent.observe.metrics import Metrics
 from edgeagent.observe.state_metrics import DiskCollector
 from edgeagent.observe.systemd import SystemdNotifier, watchdog_interval
 from edgeagent.operations import Operations, Parts
-from edgeagent.runtimes.variants import stream_count
-from edgeagent.serving.engine_process import EngineSettings
 from edgeagent.serving.pipeline import Pipeline
 from edgeagent.serving.preview import Previews
 from edgeagent.serving.tap import Tap
-from edgeagent.sinks.queue import SinkHost
 from edgeagent.status.disagreements import KeptDisagreements
 from edgeagent.status.intent_status import source_statuses
 from edgeagent.status.line_sampler import LineSampler
@@ -55,14 +49,9 @@ from edgeagent.status.node_status import NodeStatus
 from edgeagent.status.summary import status_url, summarize
 from edgeagent.update.background import for_ever
 from edgeagent.update.journal import Journal
-from edgeagent.update.judge import judge_settings
 from edgeagent.update.kept_pictures import KeptPictures
-from edgeagent.update.sentinel import sentinels
 from edgeagent.update.state_dir import StateDir
-from edgeagent.update.state_file import load_state
-from edgeagent.update.trial_runner import prepare_settings
-from edgeagent.update.update_queue import UpdateQueue
-from edgeagent.update.updater import Updater, UpdaterSettings
+from edgeagent.update.updater import Updater
 from edgeagent.update.withdrawal_watch import WithdrawalWatch
 from edgeagent.web.alarms_routes import add_alarms
 from edgeagent.web.app import create_app
@@ -75,7 +64,6 @@ from edgeagent.web.preview_routes import add_previews
 from edgeagent.web.server import ApiServer, listen
 from edgeagent.web.service import ApiService
 from edgeagent.web.tls import ServerTls
-from edgeagent.workers.limits import WorkerLimits
 
 _log = structlog.get_logger(__name__)
 
@@ -87,29 +75,40 @@ _MB = 1 << 20
 class Node:
     """A running node: one updater a model, one pipeline a camera, one config store, one API."""
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, config_path: Path | None = None) -> None:
+        """config_path: where it was read, for when it is to be read again."""
         self.config = config
         self.bus = Bus()
         self.metrics = Metrics()
         self.metrics.follow(self.bus)
         log_events(self.bus)
         self.api = ApiService(self._build_api)
-        self.updaters: dict[str, Updater] = {}
-        self.pipelines: dict[str, Pipeline] = {}
         self._instance = secrets.token_hex(4)
         self._state_dir = StateDir(config.node.state_dir)
         self.pictures = KeptPictures(config.update, self._state_dir.path)
-        self._queue = UpdateQueue(config.update.max_concurrent)
+        self.lines = NodeLines(config, Shared(self.metrics, self.bus, self.pictures, self._state_dir))
         self._node_status = NodeStatus(self.updaters, self.pipelines, self.metrics, self.pictures.writer)
         self.previews = self._node_status.previews = Previews(config.api.preview, self.pipelines)
+        self._node_status.sentinels = self.lines.sentinels
         self._watcher: IntentWatcher | None = None
         self._membership: Membership | None = None
         self._journal: Journal | None = None
         self._operations: Operations | None = None
         self._live: Live | None = None
         self.alarms: Alarms | None = None
+        self._live_config = LiveConfig(config_path, self.lines, self._record, self.bus)
         self._notifier = SystemdNotifier()
         self._background_tasks: list[asyncio.Task[None]] = []
+
+    @property
+    def updaters(self) -> dict[str, Updater]:
+        """Of the models that there are now."""
+        return self.lines.updaters
+
+    @property
+    def pipelines(self) -> dict[str, Pipeline]:
+        """Those that there are now."""
+        return self.lines.pipelines
 
     # -- start and stop ------------------------------------------------------------------------------
 
@@ -126,20 +125,7 @@ class Node:
             self.updaters,
             self.bus,
         )
-        for model in sorted({p.model for p in self.config.pipelines}):
-            state = load_state(self._state_dir.models, model, partial(journal.known_good, model))
-            self.updaters[model] = self._build_updater(state, journal)
-            self.pictures.follow(self.updaters[model].router.tap)
-            self.pictures.follow_pairs(self.updaters[model])
-        for config in self.config.pipelines:
-            updater = self.updaters[config.model]
-            on_gpu = self.config.engine.device.startswith("cuda")
-            streams = 1 if on_gpu else stream_count(self._threads)
-            host = SinkHost(self.config.node.id, self._state_dir.path / "sinks")
-            pipeline = Pipeline(
-                config, updater.router, self.metrics, self.bus, updater.forget_ring, host, streams
-            )
-            self.pipelines[config.name] = pipeline
+        self.lines.build(journal)
         settings = self.config.config_store
         sources = [open_source(s.url, s.access()) for s in (settings, *self.config.intent_sources)]
         membership = None
@@ -157,21 +143,20 @@ class Node:
             {model: updater.state.directive for model, updater in self.updaters.items()},
             Callbacks(
                 self._intent_changed,
-                lambda model, directive: self.updaters[model].preload(directive),
+                lambda model, directive: self.updaters[model].handle(PreloadWanted(directive)),
                 self._intent_invalid,
             ),
             rollouts=membership.follower if membership else None,
         )
-        parts = Parts(self.updaters, self._node_status, journal, watcher, membership)
+        if membership:
+            self.lines.follow(ModelUser(membership.add, membership.remove))
+        self.lines.follow(ModelUser(self._watch_model, watcher.remove))
+        parts = Parts(self.updaters, self._node_status, journal, watcher, membership, self._live_config)
         self.metrics.registry.register(DiskCollector(self._state_dir.path, lambda: journal.error))
         operations = self._operations = Operations(self.config, self._instance, parts)
         self._live = Live(operations.status, LineSampler(self.pipelines, self.updaters, self.bus), self.bus)
         alarms = self._start_alarms(journal, watcher)
-        await journal.reserve_epochs(u.state for u in self.updaters.values())
-        for updater in self.updaters.values():
-            updater.handle(Tick())
-        for pipeline in self.pipelines.values():
-            pipeline.start()
+        await self.lines.start()
         watcher.start()
         self.pictures.start()
         await self.api.start()
@@ -181,14 +166,13 @@ class Node:
             self._live.sampler.run,
             alarms.run,
         ]
-        told = self.metrics.sentinel_replayed
-        self._node_status.sentinels = sentinels(self.config, self.updaters, journal.record, told)
-        tasks += [sentinel.run for sentinel in self._node_status.sentinels.values()]
+        self.lines.watch()
         withdrawals = self._node_status.withdrawals = WithdrawalWatch(self.config, self.updaters)
         tasks.append(withdrawals.run)
         if membership:
             tasks += membership.tasks(watcher)
         self._background_tasks = [asyncio.create_task(for_ever(task)) for task in tasks]
+        self._live_config.start()
         self._notifier.ready("starting")
         _log.info("node.started", node=self.config.node.id, api=self.api.url, pid=os.getpid())
 
@@ -200,42 +184,22 @@ class Node:
         self.previews.end_viewers()
         if self._live:
             self._live.end("the node stops")
-        ends: list[Awaitable[None]] = [self.api.stop()]
+        ends: list[Awaitable[None]] = [self.api.stop(), self._live_config.close(_CLOSE_S)]
         if self._watcher:
             ends.append(self._watcher.stop())
         if self._membership:
             ends.append(self._membership.close())
         with suppress(TimeoutError):  # a server that hangs holds up neither the sinks nor the state
             await asyncio.wait_for(asyncio.gather(*ends), _CLOSE_S)
-        await asyncio.gather(*(p.stop() for p in self.pipelines.values()))
+        await self.lines.stop_cameras()
         await self.previews.close()
-        await asyncio.gather(self.pictures.close(), *(u.close() for u in self.updaters.values()))
+        states = await self.lines.stop()
         if self.alarms:
             await self.alarms.close()
         if self._journal:
-            self._journal.close(ended_in_order(u.state) for u in self.updaters.values())
+            self._journal.close(states)
         self._state_dir.close()
         _log.info("node.stopped", node=self.config.node.id)
-
-    @property
-    def _threads(self) -> int:
-        """Of an engine worker. One core stays for the cameras and the node; the models share the others."""
-        models = len({p.model for p in self.config.pipelines})
-        return self.config.engine.threads or max(1, ((os.cpu_count() or 2) - 1) // models)
-
-    def _build_updater(self, state: State, journal: Journal) -> Updater:
-        c = self.config
-        pipelines = [p for p in c.pipelines if p.model == state.model]
-        replay = self.pictures.replay_folders([p.name for p in pipelines])
-        prepare = prepare_settings(c, state.model, self._threads, self._state_dir.cache, replay)
-        times = {"silence_s": c.engine.hang_seconds, "start_s": c.update.load_seconds}
-        engine = EngineSettings(
-            loading=WorkerLimits(c.update.candidate_memory_mb * _MB, **times),
-            serving=WorkerLimits(c.engine.memory_limit_mb * _MB, **times),
-        )
-        judge = judge_settings(c.update, pipelines, self._state_dir.path)
-        settings = UpdaterSettings(c.update.spare_worker, judge, self._queue)
-        return Updater(state, policy_of(c), prepare, engine, journal, self.bus, settings)
 
     def _start_alarms(self, journal: Journal, watcher: IntentWatcher) -> Alarms:
         around = Surroundings(
@@ -248,6 +212,7 @@ class Node:
         state_dir, registry = self._state_dir.path, self.metrics.registry
         alarms = self.alarms = Alarms(state_dir, facts, self.bus, registry, journal.record)
         alarms.start(self.config.alarms, self.config.pipelines, self._taps())
+        self._live_config.follow(lambda c: alarms.configure(c.alarms, c.pipelines, self._taps()))
         return alarms
 
     def _taps(self) -> dict[str, Tap]:
@@ -277,31 +242,21 @@ class Node:
         add_live(app, live)
         return ApiServer(app, api.host, api.port, tls=tls, listening=listening)
 
-    def reload(self, config_path: Path) -> None:
-        """Take over what can change while frames flow: log, thresholds of the pipelines, probation."""
+    async def reload(self, by: str = "SIGHUP") -> None:
+        """Take over what the configuration file says now, as far as that goes without a restart."""
         self._notifier.reloading()
+        why = ""
         try:
-            config = load_config(config_path)
-        except EdgeAgentError as e:
-            _log.error("config.refused", note="the old one stays", why=str(e))
-            self._notifier.ready("configuration has mistakes, the old one stays")
-            return
-        setup_logging(config.log.level, config.log.format)
-        for new in config.pipelines:
-            pipeline = self.pipelines.get(new.name)
-            if pipeline:
-                pipeline.route.confidence, pipeline.route.iou = new.confidence, new.iou
-        for updater in self.updaters.values():
-            updater.policy = replace(updater.policy, probation_s=config.update.probation.seconds)
-        if self.alarms:
-            known = [p for p in config.pipelines if p.name in self.pipelines]
-            self.alarms.configure(config.alarms, known, self._taps())
-        _log.info(
-            "config.reloaded", note="log, confidence, iou, probation and alarms; the rest needs a restart"
-        )
-        self._notifier.ready()
+            await self._live_config.reload(by)
+        except EdgeAgentError:
+            why = "configuration has mistakes, the old one stays"
+        self._notifier.ready(why)
 
     # -- intent --------------------------------------------------------------------------------------
+
+    def _watch_model(self, model: str) -> None:
+        assert self._watcher is not None
+        self._watcher.add(model, self.updaters[model].state.directive)
 
     def _intent_changed(self, model: str, directive: Directive) -> None:
         self.updaters[model].handle(IntentChanged(directive))
@@ -309,8 +264,11 @@ class Node:
     def _intent_invalid(self, model: str, key: str, why: str) -> None:
         _log.error("intent.invalid", key=key, why=why)
         self.updaters[model].handle(IntentInvalid(why))
+        self._record(model, AppendAudit("intent", "invalid", "config store", why=why))
+
+    def _record(self, model: str, record: AppendAudit) -> None:
         if self._journal:
-            self._journal.record(model, AppendAudit("intent", "invalid", "config store", why=why))
+            self._journal.record(model, record)
 
     def _presence(self) -> Summary:
         assert self._operations is not None  # nobody asks before the end of `start`
@@ -326,7 +284,7 @@ class Node:
             await asyncio.sleep(_HOUSEKEEPING_S)
             journal.retry(time.monotonic())
             self._node_status.update_metrics()
-            self.metrics.updates_waiting(self._queue.waiting)
+            self.metrics.updates_waiting(self.lines.queue.waiting)
             watcher.log_connections(time.monotonic())
             self.metrics.config_store_connected(watcher.connection.connected)
             for source in source_statuses(watcher.sources):

@@ -19,6 +19,7 @@ from edgeagent.errors import ConflictError, NotFoundError, NotKeptError
 from edgeagent.fleet.membership import Membership
 from edgeagent.intent.url import open_writer
 from edgeagent.intent.watcher import IntentWatcher
+from edgeagent.live_config import LiveConfig
 from edgeagent.status.fleet_status import fleet_status
 from edgeagent.status.history_check import anchors_of, history_check
 from edgeagent.status.intent_status import config_store_status, source_statuses
@@ -38,6 +39,7 @@ class Parts:
     journal: Journal
     watcher: IntentWatcher
     membership: Membership | None
+    live_config: LiveConfig
 
 
 class Operations:
@@ -74,6 +76,7 @@ class Operations:
             disk_error=parts.journal.error or None,
             fleet=fleet_status(coordinator.state) if coordinator else None,
             audit_head=parts.journal.audit_head or None,
+            config=parts.live_config.status(),
         )
 
     def history(self, limit: int) -> str:

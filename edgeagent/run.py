@@ -14,6 +14,7 @@ from edgeagent.config import Config, clear_text_secrets, load_config
 from edgeagent.node import Node
 from edgeagent.observe.foreground import run_foreground
 from edgeagent.observe.logs import setup_logging
+from edgeagent.update.background import BackgroundTasks
 
 _log = structlog.get_logger(__name__)
 
@@ -28,8 +29,9 @@ def run_node(config_path: Path) -> int:
 
 
 async def _run(config: Config, config_path: Path, stop: asyncio.Event) -> None:
-    node = Node(config)
-    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, node.reload, config_path)
+    node = Node(config, config_path)
+    reloads = BackgroundTasks(signal="SIGHUP")
+    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, lambda: reloads.start(node.reload()))
     try:
         await node.start()
         await stop.wait()

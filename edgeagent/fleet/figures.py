@@ -4,31 +4,30 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable
 
 from edgeagent.core.fleet_phase import Figures
-from edgeagent.observe.bus import Bus, Swapped
 from edgeagent.serving.pipeline import Pipeline
 from edgeagent.update.updater import Updater
 
 
 class LineFigures:
-    """Of one model and the pipelines that use it. On the event loop's thread."""
+    """Of one model and the pipelines that use it, which may come and go. On the event loop's thread."""
 
-    def __init__(self, updater: Updater, pipelines: Sequence[Pipeline], bus: Bus) -> None:
+    def __init__(self, updater: Updater, pipelines: Callable[[], Iterable[Pipeline]]) -> None:
         self._updater = updater
         self._pipelines = pipelines
         self._before: dict[str, int] = {}  # results of each pipeline before the swap
-        self._boxes_before = 0
+        self._frames_before = self._boxes_before = 0
         self._since = 0
-        bus.subscribe(Swapped, self._swapped)
 
     def now(self) -> Figures:
         """What it has shown so far."""
-        results = {p.config.name: p.results - self._before.get(p.config.name, 0) for p in self._pipelines}
-        frames = sum(results.values())
-        boxes = self._updater.router.tally.boxes - self._boxes_before
-        p95 = [p.latency_quantiles(0.95, of=results[p.config.name])[0] for p in self._pipelines]
+        tally = self._updater.router.tally
+        frames = tally.results - self._frames_before
+        boxes = tally.boxes - self._boxes_before
+        results = [(p, p.results - self._before.get(p.config.name, 0)) for p in self._pipelines()]
+        p95 = [p.latency_quantiles(0.95, of=max(own, 0))[0] for p, own in results]
         return Figures(
             since=self._since,
             frames=frames,
@@ -45,8 +44,9 @@ class LineFigures:
             return -1.0
         return round(hits / objects, 4)
 
-    def _swapped(self, event: Swapped) -> None:
-        if event.model == self._updater.state.model:
-            self._before = {p.config.name: p.results for p in self._pipelines}
-            self._boxes_before = self._updater.router.tally.boxes
-            self._since = int(time.time())
+    def swapped(self) -> None:
+        """Another version serves from now on."""
+        tally = self._updater.router.tally
+        self._before = {p.config.name: p.results for p in self._pipelines()}
+        self._frames_before, self._boxes_before = tally.results, tally.boxes
+        self._since = int(time.time())

@@ -96,7 +96,7 @@ class Follower:
     def look(self, now: float, connected: bool) -> None:
         """To be called about once a second (monotonic seconds). connected: what the config store said last still holds;
         without that, nobody knows whether there is a coordinator."""
-        for model in self.followed:
+        for model in list(self.followed):
             self.decide(model)
             followed = self.followed[model]
             id = followed.seen.rollout.id if followed.seen and lacks_leader(followed) else ""
@@ -111,6 +111,15 @@ class Follower:
                 elif now - since >= ORPHANED_AFTER_S and self._orphans.get(model) != id:
                     self._orphans[model] = id
                     _log.error("rollout.orphaned", model=model, rollout=id, why=NO_LEADER)
+
+    async def forget(self, model: str) -> None:
+        """Follow no roll-out of this model any more: no pipeline of the node uses it."""
+        for known in (self.followed, self._granted, self._waits, self._alone_since, self._orphans):
+            known.pop(model, None)
+        if asked := self._asks.pop(model, None):
+            asked[1].cancel()
+            with suppress(asyncio.CancelledError):
+                await asked[1]
 
     async def close(self) -> None:
         """Ask no more."""

@@ -23,7 +23,7 @@ from edgeagent.fleet.presence import Announcer, Summary
 from edgeagent.fleet.reports import Reports
 from edgeagent.intent.port import KeyValueStore
 from edgeagent.intent.watcher import IntentWatcher
-from edgeagent.observe.bus import Bus
+from edgeagent.observe.bus import Bus, Swapped
 from edgeagent.serving.pipeline import Pipeline
 from edgeagent.update.updater import Updater
 
@@ -61,15 +61,34 @@ class Membership:
             self.coordinator = open_coordinator(settings.url, settings.access(), node.id)
         self.overview = FleetOverview(OverviewReader(store, updaters), self._leads)
         self._announcer = Announcer(store, node.id, describe, bus, instance=instance)
-        self._reports = Reports(store, node.id, list(updaters), self._report)
+        self._reports = Reports(store, node.id, updaters, self._report)
         self.follower.is_seen = self._reports.are_told
         self._labels = node.labels
-        self._updaters = updaters
-        self._figures = {
-            model: LineFigures(updater, [p for p in lines.pipelines.values() if p.config.model == model], bus)
-            for model, updater in updaters.items()
-        }
+        self._lines = lines
+        self._figures: dict[str, LineFigures] = {}
         self._pairs: dict[str, dict[VersionRef, PairSummary]] = {}
+        for model in updaters:
+            self.add(model)
+        bus.subscribe(Swapped, self._swapped)
+
+    def add(self, model: str) -> None:
+        """The node has this model, too; its updater is among the lines."""
+
+        def pipelines() -> list[Pipeline]:
+            return [p for p in self._lines.pipelines.values() if p.config.model == model]
+
+        self._figures[model] = LineFigures(self._lines.updaters[model], pipelines)
+
+    async def remove(self, model: str) -> None:
+        """The node has it no more; its updater is not among the lines any more."""
+        self._figures.pop(model, None)
+        self._pairs.pop(model, None)
+        await self.follower.forget(model)
+        self._reports.withdraw(model)
+
+    def _swapped(self, event: Swapped) -> None:
+        if event.model in self._figures:
+            self._figures[event.model].swapped()
 
     def tasks(self, watcher: IntentWatcher) -> list[Callable[[], Awaitable[None]]]:
         """What is to run for ever."""
@@ -95,9 +114,9 @@ class Membership:
     def rollout(self, model: str) -> RolloutView | None:
         """The roll-out of a model, as the status shows it; None while there is none."""
         followed = self.follower.followed.get(model)
-        if followed is None:
+        if followed is None or model not in self._lines.updaters:
             return None
-        state, waits = self._updaters[model].state, self.follower.waits(model)
+        state, waits = self._lines.updaters[model].state, self.follower.waits(model)
         view = view_of(state, followed, self.follower.standing(model), waits)
         return view and replace(view, orphaned=self.follower.is_orphaned(model))
 
@@ -115,10 +134,10 @@ class Membership:
             await stopping
 
     def _report(self, model: str) -> Report | None:
-        followed, state = self.follower.followed.get(model), self._updaters[model].state
+        followed, state = self.follower.followed.get(model), self._lines.updaters[model].state
         self._pairs[model] = pairs = pairs_of(state, self._pairs.get(model, {}))
         if followed is None:
             return None
         figures, waits = self._figures[model].now(), self.follower.waits(model)
-        ahead = self._updaters[model].preload_state
+        ahead = self._lines.updaters[model].preload_state
         return replace(report_of(state, followed, figures, pairs, ahead, waits), labels=self._labels)

@@ -6,7 +6,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection
 
 import structlog
 
@@ -29,23 +29,24 @@ AGAIN_S = (1.0, 60.0)
 class Reports:
     """Writes what has changed; a phase at once, the rest so that it doesn't fill the store (core/write_pace.py).
 
-    describe: what there is to say of a model, None while that isn't known.
+    models: of the node, which may change. describe: what there is to say of a model, None while that isn't known.
     """
 
     def __init__(
         self,
         store: KeyValueStore,
         node: str,
-        models: Sequence[str],
+        models: Collection[str],
         describe: Callable[[str], Report | None],
     ) -> None:
         self._store = store
-        self._keys = {model: report_key(node, model) for model in models}
+        self._node, self._models = node, models
         self._describe = describe
         self._written: dict[str, Report] = {}  # what stands in the store, as far as that is known
         self._earlier: dict[str, Report] = {}  # of the run before
         self._paces: dict[str, WritePace] = {}
         self._failures: dict[str, str] = {}
+        self._gone: set[str] = set()  # models that the node has no more
         self._told: set[str] = set()  # models of which the store says what there was to say at the last look
 
     def are_told(self, model: str) -> bool:
@@ -73,11 +74,19 @@ class Reports:
                 backoff.reset()
             await asyncio.sleep(LOOK_S)
 
+    def withdraw(self, model: str) -> None:
+        """The node has this model no more: nobody is to wait for what it does with it."""
+        for known in (self._written, self._earlier, self._paces, self._failures):
+            known.pop(model, None)
+        self._told.discard(model)
+        self._gone.add(model)
+
     async def _tell(self) -> bool:
         """Say what is new; whether all could be written."""
-        failures = {}
-        for model, key in self._keys.items():
-            report = self._describe(model)
+        failures = await self._withdraw()
+        for model in list(self._models):
+            key = report_key(self._node, model)
+            report = self._describe(model) if model in self._models else None
             if report is None:
                 continue
             try:
@@ -90,6 +99,20 @@ class Reports:
                     _log.warning("report.failed", key=key, why=str(e))
         self._failures = failures
         return not failures
+
+    async def _withdraw(self) -> dict[str, str]:
+        """Remove what stands in the store of models that are gone; returns why that failed, by model."""
+        self._gone.difference_update(self._models)
+        for model in list(self._gone):
+            key = report_key(self._node, model)
+            try:
+                await asyncio.to_thread(self._store.compare_and_set, (), {key: None})
+            except EdgeAgentError as e:
+                if self._failures.get(model) != str(e):
+                    _log.warning("report.not_withdrawn", key=key, why=str(e))
+                return {model: str(e)}
+            self._gone.discard(model)
+        return {}
 
     async def _tell_of(self, model: str, key: str, report: Report) -> None:
         """Raises UnavailableError, UsageError."""

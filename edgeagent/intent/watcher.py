@@ -7,8 +7,11 @@ Where roll-outs are followed, those of the first source, and the key of the coor
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import itertools
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from enum import Enum
+from functools import partial
 from typing import Protocol, TypeVar
 
 import structlog
@@ -20,13 +23,12 @@ from edgeagent.core.rollout import COORDINATOR_KEY, rollout_key
 from edgeagent.core.rollout_document import decode_rollout
 from edgeagent.core.text import clean
 from edgeagent.errors import DirectiveError, RolloutError
-from edgeagent.intent.connection_log import ConnectionLog
-from edgeagent.intent.port import Connection, Entry, IntentSource, Watch
+from edgeagent.intent.port import Connection, Entry, IntentSource
+from edgeagent.intent.watched_source import NOT_TRIED, WatchedSource
 
 T = TypeVar("T")
 log = structlog.get_logger(__name__)
 
-NOT_TRIED = "not tried yet"
 PATIENCE_S = 30.0
 """How long after the start a source that has said nothing yet holds up those after it."""
 
@@ -58,50 +60,20 @@ class Callbacks:
     on_invalid: Callable[[str, str, str], None]
 
 
-class WatchedSource:
-    """A source with what it has said. number: its place in the order of the configuration; unsaid: of each model."""
+class _Key(Enum):
+    """What a key says of a model."""
 
-    def __init__(self, number: int, source: IntentSource, models: Iterable[str], unsaid: Said) -> None:
-        self.number = number
-        self.source = source
-        self.connection = Connection(False, NOT_TRIED)
-        self.said = dict.fromkeys(models, unsaid)
-        self._unsaid = unsaid
-        self.decides: set[str] = set()
-        """The models whose intent comes from here."""
-        self.log = ConnectionLog(source.url)
-        self._watch: Watch | None = None
+    PIN, CURRENT, ROLLOUT = range(3)
 
-    def watch(
-        self,
-        keys: Sequence[str],
-        on_entry: Callable[[Entry], None],
-        on_connection: Callable[[Connection], None],
-    ) -> None:
-        """Begin to watch, once."""
-        self._watch = self.source.watch(keys, on_entry, on_connection)
 
-    @property
-    def is_silent(self) -> bool:
-        """Whether it has said nothing at all since the start."""
-        return all(said == self._unsaid for said in self.said.values())
-
-    def give_up(self) -> None:
-        """Don't wait for what it says any more."""
-        self.said = dict.fromkeys(self.said, replace(self._unsaid, given_up=True))
-
-    def close(self) -> None:
-        """No callback comes after this; the source is closed."""
-        if self._watch:
-            self._watch.close()
-        self.source.close()
+_Known = tuple[str, _Key]
 
 
 class IntentWatcher:
     """The intent for one node. Callbacks come on the event loop that `start` was called on.
 
     sources: in the order in which they decide; see core/precedence.py. models: with the intent of each before the
-    start, None where there was none. rollouts: without it, roll-outs aren't read at all.
+    start, None where there was none; others may come later. rollouts: without it, roll-outs aren't read at all.
     A deleted key makes the next one in the order count; where there is none, nothing changes.
     """
 
@@ -115,6 +87,7 @@ class IntentWatcher:
         patience_s: float = PATIENCE_S,
         rollouts: Rollouts | None = None,
     ) -> None:
+        self._node = node
         self._before = dict(models)
         first = Said(rollout=UNREAD) if rollouts else Said()
         self.sources = [
@@ -123,14 +96,12 @@ class IntentWatcher:
         self._callbacks = callbacks
         self._patience_s = patience_s
         self._rollouts = rollouts
-        # In the order in which they are told: when a roll-out ends, its version is known as `current` before that.
-        self._pins = {pin_key(m, node): m for m in models}
-        self._models = self._pins | {current_key(m): m for m in models}
-        self._rollout_keys = {rollout_key(m): m for m in models} if rollouts else {}
+        self._watch_of = dict.fromkeys(models, 0)  # numbers of watches
+        self._watches = itertools.count(1)
         self._leader: str | None = None
         self._decided: dict[str, Decision] = {}
         self._ahead: dict[str, Directive] = {}
-        self._patience: asyncio.TimerHandle | None = None
+        self._patience: dict[int, asyncio.TimerHandle] = {}  # by watch
 
     @property
     def connection(self) -> Connection:
@@ -139,24 +110,52 @@ class IntentWatcher:
 
     def start(self) -> None:
         """Watch from now on. To be called once, on the event loop."""
-        loop = asyncio.get_running_loop()
         if self._rollouts:
             self._rollouts.decide = self.decide
+        self._watch(0, list(self._before))
 
-        def on_loop(act: Callable[[WatchedSource, T], None], source: WatchedSource) -> Callable[[T], None]:
+    def add(self, model: str, before: Directive | None) -> None:
+        """Say what should serve of one more model. before: its intent before that, None where there was none."""
+        self._before[model] = before
+        self._watch_of[model] = number = next(self._watches)
+        for source in self.sources:
+            source.begin(model)
+        self._watch(number, [model])
+
+    async def remove(self, model: str) -> None:
+        """Say nothing of this model any more, from now on."""
+        number = self._watch_of.pop(model)
+        for known in (self._before, self._decided, self._ahead):
+            known.pop(model, None)
+        for source in self.sources:
+            source.forget(model)
+        if number:  # that of the start has others, too; what comes of this model is left aside
+            if patience := self._patience.pop(number, None):
+                patience.cancel()
+            await asyncio.gather(*(source.unwatch(number) for source in self.sources))
+
+    def _watch(self, number: int, models: Sequence[str]) -> None:
+        """Watch these models' keys in all sources."""
+        loop = asyncio.get_running_loop()
+        # In the order in which they are told: when a roll-out ends, its version is known as `current` before that.
+        intents = {pin_key(m, self._node): (m, _Key.PIN) for m in models}
+        intents |= {current_key(m): (m, _Key.CURRENT) for m in models}
+        rollouts = {rollout_key(m): (m, _Key.ROLLOUT) for m in models} if self._rollouts else {}
+
+        def on_loop(act: Callable[[T], None]) -> Callable[[T], None]:
             def call(seen: T) -> None:
                 if not loop.is_closed():
-                    loop.call_soon_threadsafe(act, source, seen)
+                    loop.call_soon_threadsafe(act, seen)
 
             return call
 
         for source in self.sources:
-            keys = list(self._models)
-            if self._rollouts and not source.number:
-                keys += [*self._rollout_keys, COORDINATOR_KEY]
-            source.watch(keys, on_loop(self._entry, source), on_loop(self._connection, source))
+            known = intents if source.number else intents | rollouts
+            led = [COORDINATOR_KEY] if self._rollouts and not source.number and not number else []
+            on_entry = on_loop(partial(self._entry, source, number, known))
+            source.watch(number, [*known, *led], on_entry, on_loop(partial(self._connection, source, number)))
         if len(self.sources) > 1:
-            self._patience = loop.call_later(self._patience_s, self._give_up)
+            self._patience[number] = loop.call_later(self._patience_s, self._give_up, number)
 
     def log_connections(self, now: float) -> None:
         """Say in the log what was lost and what is back; to be called about every second. now: monotonic seconds."""
@@ -166,15 +165,17 @@ class IntentWatcher:
 
     async def stop(self) -> None:
         """No callback comes after this; the sources are closed."""
-        if self._patience:
-            self._patience.cancel()
+        for patience in self._patience.values():
+            patience.cancel()
         await asyncio.gather(*(asyncio.to_thread(source.close) for source in self.sources))
 
-    def _connection(self, source: WatchedSource, connection: Connection) -> None:
-        source.connection = Connection(connection.connected, clean(connection.why))
+    def _connection(self, source: WatchedSource, watch: int, connection: Connection) -> None:
+        source.connected(watch, Connection(connection.connected, clean(connection.why)))
 
     def decide(self, model: str) -> None:
         """Say what should serve, and what should be made ready, if that has changed."""
+        if model not in self._before:
+            return  # it was removed
         said = [source.said[model] for source in self.sources]
         me = self._rollouts.standing(model) if self._rollouts else Standing()
         decision, ahead = decide(said, me), version_ahead(said, me)
@@ -193,17 +194,21 @@ class IntentWatcher:
                 self._ahead[model] = ahead
             self._callbacks.on_preload(model, ahead)
 
-    def _entry(self, source: WatchedSource, entry: Entry) -> None:
+    def _entry(self, source: WatchedSource, watch: int, known: Mapping[str, _Known], entry: Entry) -> None:
         if entry.key == COORDINATOR_KEY:
             self._leader = "" if entry.value is None else entry.created
-            for model in self._before:
+            for model in list(self._before):
                 self.decide(model)
             return
-        is_rollout = entry.key in self._rollout_keys
-        model = (self._rollout_keys if is_rollout else self._models)[entry.key]
+        model, kind = known[entry.key]
+        if self._watch_of.get(model) != watch:
+            return  # it was removed meanwhile, and may be there again: then under another watch
+        is_rollout = kind is _Key.ROLLOUT
         try:
-            said = self._with_rollout if is_rollout else self._with_intent
-            source.said[model] = said(model, source, entry)
+            if is_rollout:
+                source.said[model] = self._with_rollout(model, source, entry)
+            else:
+                source.said[model] = self._with_intent(model, source, entry, kind is _Key.PIN)
         except (DirectiveError, RolloutError) as e:
             why = f"{e} ({source.source.url})" if source.number else str(e)
             self._callbacks.on_invalid(model, entry.key, clean(why))
@@ -213,7 +218,7 @@ class IntentWatcher:
             source.said[model] = replace(source.said[model], rollout=BROKEN, given_up=False)
         self.decide(model)
 
-    def _with_intent(self, model: str, source: WatchedSource, entry: Entry) -> Said:
+    def _with_intent(self, model: str, source: WatchedSource, entry: Entry, is_pin: bool) -> Said:
         """What the source has said with this. Raises DirectiveError."""
         directive = None
         if entry.value is not None:
@@ -221,7 +226,6 @@ class IntentWatcher:
         before = self._before[model]
         if before and not _is_of(before, entry.key, source):
             before = None
-        is_pin = entry.key in self._pins
         said = heard(source.said[model], is_pin, directive, before)
         return said if is_pin else replace(said, revision=_plain(entry.revision))
 
@@ -232,14 +236,17 @@ class IntentWatcher:
             seen = SeenRollout(decode_rollout(entry.key, entry.value), _plain(entry.revision))
         return replace(source.said[model], rollout=seen, given_up=False)
 
-    def _give_up(self) -> None:
-        """Sources that have said nothing since the start hold up the others no longer."""
+    def _give_up(self, watch: int) -> None:
+        """Sources that have said nothing since this watch began hold up the others no longer."""
+        self._patience.pop(watch, None)
+        models = [model for model, of in self._watch_of.items() if of == watch]
         for source in self.sources:
-            if source.is_silent:
+            if all(source.has_not_said(model) for model in models):
                 why = source.connection.why
                 log.warning("source.given_up", intent_source=source.source.url, why=why)
-                source.give_up()
-        for model in self._before:
+                for model in models:
+                    source.give_up(model)
+        for model in models:
             self.decide(model)
 
 

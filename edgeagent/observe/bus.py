@@ -95,6 +95,18 @@ class AlarmChanged:
     alarm: Alarm
 
 
+@dataclass(frozen=True, slots=True)
+class ConfigChanged:
+    """Another configuration is in force. by: who asked for it; said: what changed, a line each; added, removed,
+    changed: names of pipelines, and one that went to another model is both removed and added."""
+
+    by: str
+    said: tuple[str, ...]
+    added: tuple[str, ...] = ()
+    removed: tuple[str, ...] = ()
+    changed: tuple[str, ...] = ()
+
+
 Event = (
     StageEntered
     | PreloadChanged
@@ -104,6 +116,7 @@ Event = (
     | SourceFailed
     | SinkFailed
     | AlarmChanged
+    | ConfigChanged
 )
 E = TypeVar("E", bound=Event)
 

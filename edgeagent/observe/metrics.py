@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import cache
 from typing import TypeVar
 
@@ -169,6 +170,7 @@ class Metrics:
             "approval",
             "audit",
             "alarm",
+            "config",
         ) or record.result in (
             "drifted",
             "agrees",
@@ -231,6 +233,11 @@ class Metrics:
     def pipeline_up(self, pipeline: str, up: bool) -> None:
         """Whether frames come from the pipeline's source."""
         self._up.labels(pipeline).set(up)
+
+    def forget_pipeline(self, pipeline: str) -> None:
+        """It is gone: what it counted stays, for it may come back; that it is up or down makes no sense any more."""
+        with suppress(KeyError):
+            self._up.remove(pipeline)
 
     def sink_lost(self, pipeline: str, sink: str, records: int) -> None:
         """So many records are lost to a sink that could not take them, or had no room for them."""

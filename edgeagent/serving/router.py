@@ -157,6 +157,13 @@ class Router:
         self.tally.forget(route.name)
         self.dispatch()  # one of its frames may have been on trial alone
 
+    def begin_anew(self, route: Route) -> None:
+        """The pipeline gets another source: what comes from it has nothing to do with what came before."""
+        route.sizes.clear()
+        route.faults = FaultLevel()
+        self.tap.end(route.name)
+        self.tally.forget(route.name)
+
     def captured(self, route: Route, frame: Frame) -> None:
         """A frame was captured. On a live pipeline it takes the place of those that have waited too long."""
         size = frame.height, frame.width

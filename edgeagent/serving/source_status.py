@@ -49,6 +49,10 @@ class SourceStatus:
         )  # reasons told, and not yet counted among the frames that were left out
         self._monos: deque[float] = deque(maxlen=_FPS_FRAMES)
 
+    def go_on_from(self, before: SourceStatus) -> None:
+        """It is the source of the same pipeline: its frames are numbered and counted on."""
+        self.captured, self.frames, self.restarts = before.captured, before.frames, before.restarts
+
     @property
     def fps(self) -> float:
         """Frames a second, measured over the last 90 frames; 0 when they have stopped coming."""

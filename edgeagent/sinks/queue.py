@@ -50,10 +50,11 @@ class SinkQueue:
         on_lost: Callable[[int, bool], None],
         limit: int = QUEUE_RECORDS,
     ) -> None:
+        """Records can be put at once; they are written from `start` on."""
         self.config = config
         self.name = sink.name
         self.behind = False  # the queue is more than half full, and was not less than a quarter full since
-        self.ended = False
+        self._over = threading.Event()
         self.written = 0
         self.lost = 0
         self._sink = sink
@@ -69,7 +70,16 @@ class SinkQueue:
         self._refused = ""  # why the last batch was not written
         self._hangs = False
         self._full = False
-        threading.Thread(target=self._run, name=f"sink {sink.name}", daemon=True).start()
+
+    def start(self, after: Sequence[SinkQueue] = ()) -> None:
+        """Begin to write, once these have ended: they may hold the same file. To be called once."""
+        name = f"sink {self.name}"
+        threading.Thread(target=self._run, args=(tuple(after),), name=name, daemon=True).start()
+
+    @property
+    def ended(self) -> bool:
+        """Whether it has let go of its sink."""
+        return self._over.is_set()
 
     @property
     def error(self) -> str:
@@ -145,7 +155,10 @@ class SinkQueue:
 
     # --- below: in the thread
 
-    def _run(self) -> None:
+    def _run(self, after: Sequence[SinkQueue]) -> None:
+        patience_until = time.monotonic() + CLOSE_S  # one that hangs is waited for as when a node stops
+        for queue in after:
+            queue._over.wait(max(0.0, patience_until - time.monotonic()))
         if self._storing:
             with contextlib.suppress(Exception):  # the first write says what is wrong
                 self._storing.start()
@@ -153,7 +166,7 @@ class SinkQueue:
             self._write(batch)
         with contextlib.suppress(BaseException):  # nobody is left who could do something about it
             self._sink.close()
-        self.ended = True
+        self._over.set()
         self._on_change()
 
     def _next_batch(self) -> list[Record]:
@@ -229,42 +242,67 @@ class Sinks:
     ) -> None:
         """Raises EdgeAgentError when something that a sink needs is missing on this machine."""
         self._loop = asyncio.get_running_loop()
+        self._queue_records = queue_records
         self._on_pressure, self._on_error, self._on_lost = on_pressure, on_error, on_lost
-        self._pressed = False
+        self.pressed = False
+        """Whether the line has to wait."""
         self._changed = asyncio.Event()
         self._timer: asyncio.TimerHandle | None = None
-        self._queues: list[SinkQueue] = []
-        here = SinkPlace(host.node, pipeline, secrets.token_hex(4), host.folder / pipeline)
-        # All, before one has a thread.
-        opened = [(config, open_sink(config, self._place(here, n))) for n, config in enumerate(configs)]
-        for n, (config, sink) in enumerate(opened):
-            lost = partial(self._tell, self._count_lost, n)
-            queue = SinkQueue(pipeline, config, sink, partial(self._tell, self._look), lost, queue_records)
-            self._queues.append(queue)
+        self.queues: list[SinkQueue] = []
+        self._leaving: list[SinkQueue] = []
+        self._place = SinkPlace(host.node, pipeline, secrets.token_hex(4), host.folder / pipeline)
+        self._names: list[str] = []  # of all sinks that there ever were
+        self.begin(configs)
+
+    def leave(self, configs: Sequence[SinkConfig]) -> list[SinkQueue]:
+        """Take no more records for sinks that aren't among these, and have them written out; `left` waits for that."""
+        going = [queue for queue in self.queues if queue.config not in configs]
+        self.queues = [queue for queue in self.queues if queue not in going]
+        self._leaving += going
+        for queue in going:
+            queue.close()
+        self._look()
+        return going
+
+    def begin(self, configs: Sequence[SinkConfig], after: Sequence[SinkQueue] = ()) -> None:
+        """Open those of these sinks that there aren't yet; each writes when all of `after` have ended.
+
+        Raises EdgeAgentError when something that a sink needs is missing on this machine; then none is opened.
+        """
+        there = [queue.config for queue in self.queues]
+        opened: list[tuple[SinkConfig, Sink, int]] = []
+        for config in configs:
+            if config not in there:
+                number = len(self._names) + len(opened)
+                opened.append((config, open_sink(config, self._place_of(number)), number))
+        for config, sink, number in opened:
+            self._names.append(sink.name)
+            lost, look = partial(self._tell, self._count_lost, number), partial(self._tell, self._look)
+            queue = SinkQueue(self._place.pipeline, config, sink, look, lost, self._queue_records)
+            self.queues.append(queue)
+            queue.start(after)
+
+    async def left(self, timeout_s: float = CLOSE_S) -> None:
+        """Return when the sinks that leave are written out; what isn't within so long (seconds) is lost."""
+        await self._ended(self._leaving, timeout_s)
+        self._leaving = []
 
     def write(self, record: Record) -> None:
         """Queue a record for each sink. Never blocks."""
-        for queue in self._queues:
+        for queue in self.queues:
             queue.put(record)
 
     async def close(self, timeout_s: float = CLOSE_S) -> None:
         """Write what is queued, for at most so long (seconds, all sinks together), and let go of them. Idempotent."""
-        for queue in self._queues:
+        for queue in self.queues:
             queue.close()
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(timeout_s):
-                while not all(queue.ended for queue in self._queues):
-                    self._changed.clear()
-                    await self._changed.wait()
-        for queue in self._queues:
-            if not queue.ended:
-                queue.give_up()
+        await self._ended([*self._leaving, *self.queues], timeout_s)
         if self._timer:
             self._timer.cancel()
 
     def status(self) -> dict[str, Any]:
         """What `/api/status` shows of the sinks: sums over all, and each by itself."""
-        each = [queue.status() for queue in self._queues]
+        each = [queue.status() for queue in self.queues]
         return {
             "written": sum(sink["written"] for sink in each),
             "lost": sum(sink["lost"] for sink in each),
@@ -274,20 +312,30 @@ class Sinks:
             "each": each,
         }
 
+    async def _ended(self, queues: Sequence[SinkQueue], timeout_s: float) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s):
+                while not all(queue.ended for queue in queues):
+                    self._changed.clear()
+                    await self._changed.wait()
+        for queue in queues:
+            if not queue.ended:
+                queue.give_up()
+
     def _tell(self, callback: Callable[..., None], *values: Any) -> None:
         with contextlib.suppress(RuntimeError):  # the loop is closed: nobody is left who could be told
             self._loop.call_soon_threadsafe(callback, *values)
 
-    def _place(self, here: SinkPlace, number: int) -> SinkPlace:
+    def _place_of(self, number: int) -> SinkPlace:
         """Where the sink of this number works."""
         return replace(
-            here,
+            self._place,
             on_failed=lambda why: self._tell(self._count_lost, number, 0, True),
             on_dropped=lambda records: self._tell(self._count_lost, number, records, False),
         )
 
     def _count_lost(self, number: int, records: int, refused: bool) -> None:
-        sink = self._queues[number].name
+        sink = self._names[number]
         if refused:
             self._on_error(sink)
         self._on_lost(sink, records)
@@ -299,9 +347,9 @@ class Sinks:
             self._timer.cancel()
             self._timer = None
         now = time.monotonic()
-        waits = [until for queue in self._queues if (until := queue.holds_until(now)) is not None]
-        if bool(waits) != self._pressed:
-            self._pressed = bool(waits)
-            self._on_pressure(self._pressed)
+        waits = [until for queue in self.queues if (until := queue.holds_until(now)) is not None]
+        if bool(waits) != self.pressed:
+            self.pressed = bool(waits)
+            self._on_pressure(self.pressed)
         if waits:
             self._timer = self._loop.call_later(min(waits) - now, self._look)

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from edgeagent.core.text import redact
 from edgeagent.intent.port import Connection
 from edgeagent.intent.url import find_adapter
-from edgeagent.intent.watcher import WatchedSource
+from edgeagent.intent.watched_source import WatchedSource
 from edgeagent.status.schema import ConfigStoreStatus, IntentSourceStatus
 
 

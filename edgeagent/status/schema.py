@@ -20,6 +20,7 @@ from edgeagent.core.receipts import ChainReport
 from edgeagent.core.state import VersionRef
 from edgeagent.core.tuning import Trial
 from edgeagent.observe.audit import AuditRecord
+from edgeagent.status.config_status import ConfigStatus
 from edgeagent.status.fleet_status import FleetStatus
 from edgeagent.status.part import StatusPart
 from edgeagent.status.rollout_schema import RolloutStatus
@@ -332,6 +333,8 @@ class Status(StatusPart):
     audit_head: str | None = None
     """Number and hash of the last record in `audit.jsonl`: who keeps it elsewhere can prove that nobody wrote the log
     anew up to there."""
+    config: ConfigStatus | None = None
+    """The configuration in force; null from a node of an earlier release."""
 
 
 class History(StatusPart):

@@ -117,7 +117,7 @@ class CandidateWork:
     async def _load_engine(self, artifact: Artifact) -> None:
         engine = self._engines.make(artifact)
         try:
-            await engine.load(urgent=self._engines.serving is None)
+            await engine.load(urgent=self._engines.is_urgent)
             if self.command.mode is PrepareMode.UPDATE:
                 with suppress(OSError):  # a disk that takes nothing is no reason to serve nothing new
                     await self._saved()  # that it is tried, in case that the node dies of it

@@ -20,9 +20,13 @@ class EngineSet:
     out of the shadow; then it is held under its version until it is given up, and drains.
     """
 
-    def __init__(self, slot: Slot, engine_of: Callable[[Artifact], Engine]) -> None:
-        """engine_of: makes the engine of a prepared version, not loaded."""
+    def __init__(
+        self, slot: Slot, engine_of: Callable[[Artifact], Engine], beside_others: bool = False
+    ) -> None:
+        """engine_of: makes the engine of a prepared version, not loaded. beside_others: other lines of the node are
+        served, and go before this one's first version."""
         self._slot = slot
+        self.beside_others = beside_others
         self._engine_of = engine_of
         self._coming: set[Engine] = set()
         self._offered: dict[VersionRef, Engine] = {}
@@ -42,6 +46,11 @@ class EngineSet:
     def serving(self) -> Engine | None:
         """The engine in the slot; None: a line waits."""
         return self._slot.engine
+
+    @property
+    def is_urgent(self) -> bool:
+        """Whether a line waits, and nobody's frames are to go before its first one."""
+        return self._slot.engine is None and not self.beside_others
 
     @property
     def backend(self) -> str:

@@ -79,6 +79,14 @@ class HealthWatch:
             kept = (engine.ref, before)
             self._windows = {ref: windows for ref, windows in self._windows.items() if ref in kept}
 
+    def configure(self, limits: HealthLimits) -> None:
+        """Go on with these limits, and perhaps other pipelines: what one did beside others is no measure any more. No
+        version is judged until one was stable for long enough to compare with."""
+        self._limits = limits
+        self._windows.clear()
+        if self._frames:
+            self._open()
+
     def close(self) -> None:
         """Watch no more."""
         self._end_listening()

@@ -99,12 +99,14 @@ class Judge:
         self._moment: MomentWatch | None = None
         self._probation_of: tuple[VersionRef, VersionRef] | None = None  # what serves, and the version before
         self._probation: PairWatch | None = None
-        clock, zone = liveness_clock().now, settings.switch.zone
+        clock = liveness_clock().now
         past = LinePast(settings.past_file, settings.line, clock)
         self._health = HealthWatch(
             router, settings.health, lambda ref, why: report(ProbationBreached(ref, why)), clock, past
         )
-        self._past = PastWatch(router, past, settings.past, report, clock, lambda: datetime.now(zone))
+        self._past = PastWatch(
+            router, past, settings.past, report, clock, lambda: datetime.now(self._settings.switch.zone)
+        )
 
     def start_shadow(self, id: int, ref: VersionRef) -> None:
         """Compare the candidate with what serves from now on. What serves comes first: while it is on probation itself,
@@ -120,6 +122,13 @@ class Judge:
         self._moment = MomentWatch(
             at, self._settings.switch, self._router, lambda why: self._report(MomentCame(id, why))
         )
+
+    def configure(self, settings: JudgeSettings) -> None:
+        """Judge by these from now on; a comparison that is under way goes on as it began."""
+        before, self._settings = self._settings, settings
+        if (before.health, before.past, before.line) != (settings.health, settings.past, settings.line):
+            self._health.configure(settings.health)
+            self._past.configure(settings.past, settings.line)
 
     def follow(self, state: State) -> None:
         """To be called after each decision: end what is no longer asked for, begin what can be."""

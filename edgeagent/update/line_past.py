@@ -49,6 +49,11 @@ class LinePast:
         if file:
             self.value = self._load(file)
 
+    def begin(self, line: str) -> None:
+        """From now on it is of another line: what is known of the one before says nothing of it."""
+        if line != self._line:
+            self._line, self.value = line, Past()
+
     def remember(self, run: Sequence[Block], names: Collection[str], limits: PastLimits) -> None:
         """One more run of blocks, of a stable version that has these classes."""
         self.value = remember(self.value, run, names, limits)

@@ -70,6 +70,13 @@ class PastWatch:
         if begins:
             asyncio.get_running_loop().call_soon(self._judge)
 
+    def configure(self, limits: PastLimits, line: str) -> None:
+        """Go on with these limits, of this line (see `LinePast`): what was counted says nothing of another."""
+        self._limits = limits
+        self._past.begin(line)
+        self._run = deque(maxlen=limits.blocks)
+        self._begin()
+
     def close(self) -> None:
         """Watch no more."""
         self._ref = None

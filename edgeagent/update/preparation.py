@@ -79,6 +79,7 @@ class PreparationContext:
     tried in, "" when nobody knows. on_backend: what it is going to be loaded in, as soon as that is known.
     names_in_force: the class names by the ids that the records have. interval_ms: between two frames of the fastest
     live pipeline, 0 without one. freed_by_stop: bytes of memory, and of GPU memory, that its end gives back.
+    beside_others: frames of other lines go before the first of this one.
     """
 
     active_contract: Contract | None
@@ -93,6 +94,7 @@ class PreparationContext:
     freed_by_stop: Callable[[], tuple[int, int]] = lambda: (0, 0)
     active_plan: LoadPlan | None = None
     active_digest: str = ""
+    beside_others: bool = False
 
 
 @dataclass
@@ -125,7 +127,8 @@ class Preparation:
     ) -> None:
         self.report = PreparationProgress()
         self.version = goal.version
-        line_waits = context.active_contract is None and mode is not PrepareMode.PRELOAD
+        nothing_serves = context.active_contract is None and not context.beside_others
+        line_waits = nothing_serves and mode is not PrepareMode.PRELOAD
         self.runner = TrialRunner(
             settings, context.recent_frames, self._heard, self.pauses, not line_waits, context.active_plan
         )

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
@@ -47,13 +47,13 @@ _log = structlog.get_logger(__name__)
 @dataclass(frozen=True)
 class SentinelSettings:
     """folder: where first replays are kept; hours: between two; roll_back: on drift, rather than only to say so; site:
-    by model, the golden pictures of this site, which go before those of a version."""
+    the golden pictures of this site, which go before those of a version."""
 
     folder: Path
     hours: float
     limits: DriftLimits
     roll_back: bool
-    site: Mapping[str, Path]
+    site: Path | None
 
 
 class GoldenSentinel:
@@ -69,7 +69,7 @@ class GoldenSentinel:
         """record: into the audit log. told: the model, and the share of its pictures that differ, after each replay."""
         self.state = SentinelState()
         self._updater = updater
-        self._settings = settings
+        self.settings = settings
         self._record = record
         self._told = told
         self._model = updater.state.model
@@ -90,11 +90,11 @@ class GoldenSentinel:
             return
         if key != self._key:
             self._key, self._drifting = key, False
-            self._due = now + min(SETTLE_S, self._settings.hours * _HOUR)
+            self._due = now + min(SETTLE_S, self.settings.hours * _HOUR)
             self.state = SentinelState()
         if now < self._due:
             return
-        pause_s = self._settings.hours * _HOUR
+        pause_s = self.settings.hours * _HOUR
         self._due = now + min(
             pause_s, RETRY_S
         )  # whatever happens, the line isn't shown pictures all the time
@@ -149,7 +149,7 @@ class GoldenSentinel:
 
     def _judge(self, first: Boxes, now: Boxes, confidence: float) -> GateResult:
         both = sorted(first.keys() & now.keys())
-        limits = self._settings.limits
+        limits = self.settings.limits
         parity = compare([first[n] for n in both], [now[n] for n in both], confidence, limits.tolerance)
         return judge(parity, len(first.keys() - now.keys()), limits)
 
@@ -168,7 +168,7 @@ class GoldenSentinel:
             "sentinel", result, "edgeagent", "", active.version, active.digest, why, gates=(found,)
         )
         self._record(self._model, record)
-        if why and self._settings.roll_back:
+        if why and self.settings.roll_back:
             try:
                 self._updater.handle(RollbackRequested("edgeagent", f"sentinel: {why}"))
             except ConflictError as e:
@@ -177,7 +177,7 @@ class GoldenSentinel:
     # -- files, in threads -----------------------------------------------------------------------------
 
     def _pictures(self) -> list[Path]:
-        site = self._settings.site.get(self._model)
+        site = self.settings.site
         engine = self._updater.slot.engine
         found: Sequence[Path] = engine.artifact.version.golden if engine else ()
         if site:
@@ -186,7 +186,7 @@ class GoldenSentinel:
 
     @property
     def _folder(self) -> Path:
-        return self._settings.folder / self._model
+        return self.settings.folder / self._model
 
     def _path(self, key: str) -> Path:
         return self._folder / f"{sha256(key.encode()).hexdigest()[:16]}.json"
@@ -223,22 +223,22 @@ def _box(values: Sequence[float]) -> Box:
     return float(x1), float(y1), float(x2), float(y2), float(score), int(cls)
 
 
-def sentinels(
+def sentinel_of(
     config: Config,
-    updaters: Mapping[str, Updater],
+    updater: Updater,
     record: Callable[[str, AppendAudit], None],
     told: Callable[[str, float], None],
-) -> dict[str, GoldenSentinel]:
-    """One for each model, as the configuration says; none where it says so."""
+) -> GoldenSentinel | None:
+    """That of a model, as the configuration says; None where it says that there is none."""
     asked = config.update.sentinel
     if not asked.golden_hours:
-        return {}
+        return None
     parity = config.engine.parity
     settings = SentinelSettings(
         folder=config.node.state_dir / "sentinel",
         hours=asked.golden_hours,
         limits=DriftLimits(Tolerance(parity.iou, parity.score), asked.golden_differing),
         roll_back=asked.on_breach == "rollback",
-        site=config.update.golden,
+        site=config.update.golden.get(updater.state.model),
     )
-    return {model: GoldenSentinel(updater, settings, record, told) for model, updater in updaters.items()}
+    return GoldenSentinel(updater, settings, record, told)

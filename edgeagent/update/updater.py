@@ -8,11 +8,9 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Protocol
 
 import structlog
 
-from edgeagent.core.directive import Directive
 from edgeagent.core.events import (
     AppendAudit,
     AwaitMoment,
@@ -25,7 +23,6 @@ from edgeagent.core.events import (
     FrameAtFault,
     FramesSeen,
     PersistState,
-    PreloadWanted,
     PrepareCandidate,
     ReplaceEngine,
     RetireEngine,
@@ -57,6 +54,7 @@ from edgeagent.update.background import BackgroundTasks
 from edgeagent.update.candidate_work import CandidateWork
 from edgeagent.update.engine_set import EngineSet
 from edgeagent.update.judge import Judge, JudgeSettings
+from edgeagent.update.observer import UpdaterObserver
 from edgeagent.update.preparation import Preparation, PreparationContext
 from edgeagent.update.recent_frames import RecentFrames
 from edgeagent.update.room import freed_by
@@ -69,30 +67,16 @@ from edgeagent.workers.messages import Detected
 _log = structlog.get_logger(__name__)
 
 
-class UpdaterObserver(Protocol):
-    """Who is told of what an updater does."""
-
-    def save(self, state: State) -> None:
-        """Write the state to disk, soon and durably."""
-
-    async def saved(self, model: str) -> None:
-        """Return when what was saved last of a model is on disk. Raises OSError when the disk doesn't take it."""
-
-    def epoch_floor(self, state: State) -> int:
-        """What the number of the next swap must be above, so that it is this swap's for ever."""
-
-    def record(self, model: str, record: AppendAudit) -> None:
-        """Something for the audit log."""
-
-
 @dataclass(frozen=True)
 class UpdaterSettings:
     """keep_spare: an engine worker waits for the next version all the time, not only while there is an update. judge:
-    how versions are compared on live frames. queue: where updates wait for each other, one for all models of a node."""
+    how versions are compared on live frames. queue: where updates wait for each other, one for all models of a node.
+    beside_others: the model comes to a node on which others serve, whose frames go before its own first one."""
 
     keep_spare: bool = True
     judge: JudgeSettings = field(default_factory=JudgeSettings)
     queue: UpdateQueue = field(default_factory=UpdateQueue)
+    beside_others: bool = False
 
 
 @dataclass
@@ -140,7 +124,7 @@ class Updater:
         self._bus = bus
         self._keep_spare = settings.keep_spare
         self._queue = settings.queue
-        self._engines = EngineSet(self.slot, self._engine)
+        self._engines = EngineSet(self.slot, self._engine, settings.beside_others)
         self.judge = Judge(self.router, self._engines, settings.judge, self.handle)
         self._works: dict[int, UnderWay] = {}
         self._tasks = BackgroundTasks(model=state.model)
@@ -166,10 +150,11 @@ class Updater:
         self.judge.follow(self.state)
         self._arm_timer()
 
-    def preload(self, directive: Directive | None) -> None:
-        """Make this version ready ahead, in the place of another, without serving it; None: none any more. The same
-        directive again does nothing."""
-        self.handle(PreloadWanted(directive))
+    def configure(self, policy: Policy, prepare: PrepareSettings, judge: JudgeSettings) -> None:
+        """Go on with these settings. What is being prepared, or compared, goes on as it began."""
+        self.policy, self._prepare_settings = policy, prepare
+        self.judge.configure(judge)
+        self.handle(FramesSeen(self.router.frame_sizes()))
 
     @property
     def preload_state(self) -> PreloadState | None:
@@ -307,7 +292,7 @@ class Updater:
 
         def expect(backend: str) -> None:  # the engine's worker imports it while the gates run
             if command.mode.comes_in:
-                self.spare.wait(backend, soon=True, urgent=self._engines.serving is None)
+                self.spare.wait(backend, soon=True, urgent=self._engines.is_urgent)
 
         preparation = Preparation(
             self.state.model,
@@ -327,6 +312,7 @@ class Updater:
                 freed_by_stop=lambda: freed_by(self._engines.held_engines),
                 active_plan=engine.artifact.plan if engine else None,
                 active_digest=engine.ref.digest if engine else "",
+                beside_others=self._engines.beside_others,
             ),
         )
         saved = partial(self._observer.saved, self.state.model)

@@ -11,7 +11,6 @@ import pytest
 
 from edgeagent.core.gating import GateResult
 from edgeagent.fleet.figures import LineFigures
-from edgeagent.observe.bus import Bus, Swapped
 from edgeagent.serving.frame_tally import FrameTally
 from edgeagent.serving.pipeline import Pipeline
 
@@ -37,29 +36,24 @@ class Line:
     """One model with two pipelines."""
 
     def __init__(self) -> None:
-        self.bus, self.tally = Bus(), FrameTally()
+        self.tally = FrameTally()
         self.pipelines = [PaperPipeline(name, self.tally) for name in ("a", "b")]
         self.slot = SimpleNamespace(engine=None)
         updater = SimpleNamespace(
             state=SimpleNamespace(model="yolo"), router=SimpleNamespace(tally=self.tally), slot=self.slot
         )
-        self.figures = LineFigures(cast("Any", updater), self.pipelines, self.bus)
-
-    def swap(self, model: str = "yolo") -> None:
-        """Another version serves from now on."""
-        self.bus.publish(Swapped(model, "v2", "d", 2))
+        self.figures = LineFigures(cast("Any", updater), lambda: self.pipelines)
 
 
 def test_only_what_came_after_the_swap_counts() -> None:
-    """Frames and boxes of all pipelines, and the time of the slowest; of another model nothing."""
+    """Frames and boxes of all pipelines, and the time of the slowest."""
     line = Line()
     assert (line.figures.now().frames, line.figures.now().latency_ms, line.figures.now().boxes) == (0, 0, 0)
     line.pipelines[0].takes(100, seconds=9.0, boxes=7)
-    line.swap()
+    line.figures.swapped()
     assert (line.figures.now().frames, line.figures.now().latency_ms, line.figures.now().boxes) == (0, 0, 0)
     line.pipelines[0].takes(30, seconds=0.020, boxes=1)
     line.pipelines[1].takes(10, seconds=0.030, boxes=3)
-    line.swap("labels")
     now = line.figures.now()
     assert (now.frames, now.boxes) == (40, 1.5)
     assert now.latency_ms == pytest.approx(30.0)

@@ -240,3 +240,32 @@ def test_a_store_that_fails_is_tried_again_and_said_once() -> None:
         assert [line["event"] for line in logs] == ["report.failed"]
 
     run(scene, scenario)
+
+
+def test_what_is_said_of_a_model_that_is_gone_is_taken_back() -> None:
+    """Else a roll-out waited for this node; when the store can't be asked, later."""
+    scene, models = Scene(), ["yolo"]
+    telling = Reports(cast("Any", scene.store), "n1", models, scene.describe)
+    removed: list[str] = []
+
+    def compare_and_set(expected: Any, writes: Any) -> None:
+        if scene.store.failures:
+            scene.store.failures -= 1
+            raise UnavailableError("the store", "away")
+        removed.extend(key for key, value in writes.items() if value is None)
+
+    cast("Any", scene.store).compare_and_set = compare_and_set
+
+    async def main() -> None:
+        async with asyncio.timeout(PATIENCE_S):
+            task = asyncio.create_task(telling.run(lambda: scene.may_write))
+            await scene.until(lambda: telling.are_told("yolo"))
+            scene.store.failures = 2
+            models.clear()
+            telling.withdraw("yolo")
+            await scene.until(lambda: bool(removed))
+            task.cancel()
+
+    asyncio.run(main())
+    assert removed == ["/edgeagent/reports/n1/yolo"]
+    assert not telling.are_told("yolo")

@@ -423,3 +423,71 @@ async def test_a_first_source_that_was_given_up_holds_nobody_up_with_its_roll_ou
     assert (await bench.versions())[-1] == "k1"
     bench.first.tell(ROLLOUT, None)
     assert (await bench.versions())[-1] == "e2"
+
+
+@on_loop
+async def test_a_model_comes_and_goes_while_others_are_watched() -> None:
+    """Its keys are watched apart, and nothing is read anew of the others; what still comes of it then is left aside."""
+    told: list[tuple[str, str]] = []
+    invalid: list[str] = []
+    source = FakeSource("etcd://a:1")
+    watcher = IntentWatcher(
+        [source],
+        "n1",
+        {"yolo": None},
+        Callbacks(
+            lambda model, directive: told.append((model, directive.version)),
+            lambda model, directive: None,
+            lambda model, key, why: invalid.append(key),
+        ),
+    )
+
+    async def heard() -> list[tuple[str, str]]:
+        for _ in range(5):
+            await asyncio.sleep(0)
+        return told
+
+    watcher.start()
+    of_yolo, said_of_yolo = source.on_entry, source.on_connection
+    source.say(1, current="v1")
+    assert await heard() == [("yolo", "v1")]
+    watcher.add("labels", None)
+    assert source.keys == ["/models/labels/pins/n1", "/models/labels/current"]
+    said_of_labels, of_labels = source.on_connection, source.on_entry
+    said_of_labels(Connection(False, "no right to read these keys"))
+    await heard()
+    assert watcher.connection == Connection(False, "no right to read these keys")
+    of_labels(Entry("/models/labels/pins/n1", None, ABSENT))
+    of_labels(Entry("/models/labels/current", b"l1", "3"))
+    assert (await heard())[1:] == [("labels", "l1")]
+
+    await watcher.remove("labels")
+    assert watcher.connection.connected
+    of_labels(Entry("/models/labels/current", b"l2", "4"))
+    await watcher.remove("yolo")
+    of_yolo(Entry(CURRENT, b"v2", "5"))
+    of_yolo(Entry(CURRENT, b"{", "6"))
+    said_of_yolo(Connection(True))
+    watcher.add("yolo", None)
+    of_yolo(Entry(CURRENT, b"v2", "7"))
+    assert (await heard())[2:] == []
+    assert invalid == []
+    source.say(7, current="v2")
+    assert (await heard())[2:] == [("yolo", "v2")]
+    assert watcher.sources[0].decides == {"yolo"}
+    await watcher.stop()
+
+
+@on_loop
+async def test_a_source_that_is_away_holds_up_no_model_that_comes_later() -> None:
+    """Its patience begins with that model's watch."""
+    bench = Bench(patience_s=0.0)
+    bench.second.say(1, current="k1")
+    while not bench.intents:
+        await asyncio.sleep(0)
+    bench.watcher.add("labels", None)
+    bench.second.on_entry(Entry("/models/labels/pins/n1", None, ABSENT))
+    bench.second.on_entry(Entry("/models/labels/current", b"l1", "1"))
+    while len(bench.intents) < 2:
+        await asyncio.sleep(0)
+    assert bench.intents[1][0] == "l1"

@@ -268,7 +268,7 @@ def test_a_slow_sink_is_waited_for_as_long_as_it_writes(sinks_at_hand: list[Stuc
 
     async def steps() -> None:
         sinks = Told().sinks(LOSSLESS)
-        (queue,) = sinks._queues
+        (queue,) = sinks.queues
         begun = time.monotonic()
         await _stuck_with_one(sinks)
         for r in records(1, QUEUE):
@@ -355,5 +355,37 @@ def test_a_pipeline_without_sinks_has_no_thread() -> None:
         await sinks.close()
         nothing = {"written": 0, "lost": 0, "queued": 0, "behind": False, "errors": {}, "each": []}
         assert sinks.status() == nothing
+
+    asyncio.run(steps())
+
+
+def test_sinks_change_while_records_come(sinks_at_hand: list[StuckSink]) -> None:
+    """One that stays goes on. The next one takes records at once, and writes when the one before has ended: both may
+    have the same file."""
+    stuck, other = sinks_at_hand
+    kept = StuckConfig(place=1)
+
+    async def steps() -> None:
+        told = Told()
+        sinks = told.sinks(LOSSLESS, kept)
+        (_, queue) = sinks.queues
+        await _stuck_with_one(sinks)
+        for r in records(1, 30):
+            sinks.write(r)
+        await until(lambda: told.pressure == [True])
+        leaving = sinks.leave([kept, LOSSY])
+        assert [q.config for q in leaving] == [LOSSLESS]
+        assert told.pressure == [True, False]
+        sinks.begin([kept, LOSSY], leaving)
+        assert [q.config for q in sinks.queues] == [kept, LOSSY]
+        assert sinks.queues[0] is queue
+        sinks.write(record(31))
+        await until(lambda: other.seen == list(range(32)))
+        assert stuck.seen == []
+        stuck.free()
+        await sinks.left()
+        await until(lambda: stuck.seen == list(range(32)))
+        await sinks.close()
+        assert told.lost == {}
 
     asyncio.run(steps())

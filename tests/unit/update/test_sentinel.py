@@ -49,7 +49,7 @@ class Paper:
             "yolo", active=VersionRef("v2", self.digest), stable_versions=(VersionRef("v1", "a"),)
         )
         self.preparations: list[Any] = []
-        self.site = {"yolo": self.folder / "set"}
+        self.site: Path | None = self.folder / "set"
         self.router = SimpleNamespace(routes=[])
         self.forget_ring = None
 
@@ -232,13 +232,13 @@ def test_a_roll_back_finds_what_was_kept_of_it(paper: Paper) -> None:
 
 def test_without_golden_pictures_nothing_happens(paper: Paper) -> None:
     """And nothing is said; that a set is configured and has none is."""
-    paper.site = {}
+    paper.site = None
     watch = paper.watch()
     look(watch, 0.0, SETTLE_S)
     assert (paper.replays, watch.state) == (0, SentinelState())
     for picture in (paper.folder / "set" / "images").iterdir():
         picture.unlink()
-    paper.site = {"yolo": paper.folder / "set"}
+    paper.site = paper.folder / "set"
     watch = paper.watch()
     look(watch, 0.0, SETTLE_S)
     assert "holds no picture" in watch.state.why

@@ -15,7 +15,14 @@ import pytest
 
 from edgeagent.core import interruption
 from edgeagent.core.directive import Directive
-from edgeagent.core.events import AppendAudit, ApproveRequested, IntentChanged, RefuseRequested, Tick
+from edgeagent.core.events import (
+    AppendAudit,
+    ApproveRequested,
+    IntentChanged,
+    PreloadWanted,
+    RefuseRequested,
+    Tick,
+)
 from edgeagent.core.gating import GateResult
 from edgeagent.core.lifecycle import Stage
 from edgeagent.core.memory import Fit, Room
@@ -338,17 +345,17 @@ def test_what_is_made_ready_ahead_is_not_loaded(monkeypatch: pytest.MonkeyPatch)
     async def scenario(u: Updater) -> None:
         told: list[PreloadChanged] = []
         node.bus.subscribe(PreloadChanged, told.append)
-        u.preload(asked_ahead("v2"))
+        u.handle(PreloadWanted(asked_ahead("v2")))
         await ready_ahead(u)
         await settle()
         assert [e.ref.version for e in u.engines] == ["v1"]
         assert (u.state.active, u.preparations) == (VersionRef("v1", "sha256:v1"), [])
-        u.preload(asked_ahead("v2"))
+        u.handle(PreloadWanted(asked_ahead("v2")))
         await settle()
         assert [goal.version for goal in node.asked] == ["v1", "v2"]
         assert model_status(u).preload == PreloadStatus(version="v2", stage="READY", ready=True, why=None)
         assert [e.stage for e in told][:1] + [e.stage for e in told][-1:] == ["FETCHING", "READY"]
-        u.preload(None)
+        u.handle(PreloadWanted(None))
         assert (u.preload_state, model_status(u).preload) == (None, None)
 
     run(monkeypatch, node, scenario, "v1")
@@ -365,7 +372,7 @@ def test_what_is_made_ready_gives_way_to_an_update_of_another_model(monkeypatch:
         other.handle(IntentChanged(Directive("v1", "key@7", "test")))
         while other.state.active is None:
             await asyncio.sleep(0)
-        u.preload(asked_ahead("v2"))
+        u.handle(PreloadWanted(asked_ahead("v2")))
         await settle()
         assert len(u.preparations) == 1
         other.handle(IntentChanged(Directive("v3", "key@9", "test")))
@@ -388,14 +395,14 @@ def test_what_is_made_ready_gives_way_to_an_update_of_its_model(monkeypatch: pyt
     node = Node({"v1": None, "v2": "wait", "v3": RefusedError("store away", transient=True)})
 
     async def scenario(u: Updater) -> None:
-        u.preload(asked_ahead("v2"))
+        u.handle(PreloadWanted(asked_ahead("v2")))
         await settle()
         node.fates["v2"] = None
         u.handle(IntentChanged(Directive("v2", "key@9", "test")))
         while u.state.active != VersionRef("v2", "sha256:v2"):
             await asyncio.sleep(0)
         assert node.cancelled == ["v2"]
-        u.preload(asked_ahead("v3", 2))
+        u.handle(PreloadWanted(asked_ahead("v3", 2)))
         while u.state.run.preload is None or u.state.run.preload.retry_at is None:
             await asyncio.sleep(0)
         node.fates["v3"] = RefusedError("gate smoke: NaN")

@@ -1,0 +1,94 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""Cameras come, change and go while others run, and these lose no frame."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable
+from typing import Any
+
+import yaml
+
+from edgeagent.testing import wait_for
+from tests.support.line import CONVEYOR, PIPELINE, NodeHarness, assert_seamless
+
+SLOW = CONVEYOR.replace("fps=30", "fps=15")
+
+
+def reload(node: NodeHarness, change: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
+    """Change the file, send SIGHUP, and wait until the node says what came of it: its part of the status."""
+    before = node.status()["config"]
+    change(node.config)
+    node.config_path.write_text(yaml.safe_dump(node.config, sort_keys=False), encoding="utf-8")
+    os.kill(node.pid, signal.SIGHUP)
+
+    def taken_over() -> dict[str, Any] | None:
+        now: dict[str, Any] = node.status()["config"]
+        return now if (now["loaded"], now["error"]) != (before["loaded"], before["error"]) else None
+
+    return wait_for(taken_over, "the configuration taken over")
+
+
+def test_cameras_come_and_go_while_two_run(harness: NodeHarness) -> None:
+    """A camera on the model that serves, and one on a new model: there, moved, gone again. Of the two that run not one
+    frame is lost; what the other one's sink had is written out, and its model's memory is given back."""
+    harness.add_pipeline("other", "yolo", {"url": SLOW, "live": False})
+    for model in ("yolo", "labels"):
+        harness.publish("v1", model=model)
+        harness.promote("v1", model)
+    node = harness.start("v1")
+    harness.wait_more(5, "other")
+    cameras = list(harness.config["pipelines"])
+    harness.add_pipeline("third", "yolo", {"url": CONVEYOR, "live": False})
+    harness.add_pipeline("fourth", "labels", {"url": SLOW})
+    said = reload(harness, lambda config: None)
+    assert said["changed"] == [
+        f"pipelines.third added: yolo on {CONVEYOR}",
+        f"pipelines.fourth added: labels on {SLOW}",
+    ]
+    assert said["needs_restart"] == []
+    assert_seamless(harness.wait_more(10, "third"))
+    harness.wait_more(5, "fourth")
+    assert node.active("labels") == "v1"
+
+    third = harness.config["pipelines"][2]
+    reload(harness, lambda config: third.update(source={"url": SLOW, "live": False}))
+    seqs = [r["seq"] for r in harness.wait_more(10, "third")]
+    assert seqs == list(range(seqs[0], seqs[-1] + 1))  # numbered on, also over the change
+
+    pids = {w["pid"] for w in node.workers("engine") if w["model"] == "labels"}
+    said = reload(harness, lambda config: config.update(pipelines=cameras))
+    assert said["changed"] == ["pipelines.third removed", "pipelines.fourth removed"]
+    assert set(node.status()["models"]) == {"yolo"}
+    assert pids
+    assert not any(os.path.exists(f"/proc/{pid}") for pid in pids)
+    assert {w["pipeline"] for w in node.workers("capture")} == {PIPELINE, "other"}
+    ended = len(harness.records("third"))
+    harness.wait_more(10, "other")
+    assert len(harness.records("third")) == ended
+
+    history = [r for r in node.history() if r["event"] == "config"]
+    assert [r["result"] for r in history] == ["changed"] * 3
+    assert "pipelines.fourth removed" in history[-1]["why"]
+    assert {r["who"] for r in history} == {"SIGHUP"}
+    for name in (PIPELINE, "other"):
+        pipeline = node.status()["pipelines"][name]
+        assert (pipeline["dropped"], pipeline["sinks"]["lost"]) == (0, 0)
+        assert_seamless(harness.records(name))
+
+
+def test_a_file_with_mistakes_changes_nothing(harness: NodeHarness) -> None:
+    """It is said in the status and in the log; what needs a restart is said by name, and the rest is taken over."""
+    harness.publish("v1")
+    harness.promote("v1")
+    node = harness.start("v1")
+    said = reload(harness, lambda config: config["pipelines"][0].update(confidence=7))
+    assert "pipelines[0].confidence" in said["error"]
+    assert harness.wait_more(3)
+    harness.config["pipelines"][0].update(confidence=0.99)
+    said = reload(harness, lambda config: config["engine"].update(hang_seconds=20))
+    assert said["needs_restart"] == ["engine.hang_seconds"]
+    assert said["error"] is None
+    wait_for(lambda: not harness.wait_more(1)[-1]["detections"], "the confidence in force")
+    assert "config.refused" in node.log.read_text()
