@@ -64,6 +64,7 @@ from edgeagent.web.preview_routes import add_previews
 from edgeagent.web.server import ApiServer, listen
 from edgeagent.web.service import ApiService
 from edgeagent.web.tls import ServerTls
+from edgeagent.web.version_routes import add_versions
 
 _log = structlog.get_logger(__name__)
 
@@ -194,6 +195,8 @@ class Node:
         await self.lines.stop_cameras()
         await self.previews.close()
         states = await self.lines.stop()
+        if self._operations:
+            await self._operations.version_lists.close()
         if self.alarms:
             await self.alarms.close()
         if self._journal:
@@ -240,6 +243,7 @@ class Node:
         membership = self._membership
         add_fleet(app, membership.overview if membership else NoFleet(self.config.config_store.url))
         add_live(app, live)
+        add_versions(app, operations.version_lists)
         return ApiServer(app, api.host, api.port, tls=tls, listening=listening)
 
     async def reload(self, by: str = "SIGHUP") -> None:

@@ -28,6 +28,7 @@ from edgeagent.status.node_status import NodeStatus
 from edgeagent.status.schema import HistoryCheck, ModelStoreStatus, Outcome, Status
 from edgeagent.update.journal import Journal
 from edgeagent.update.updater import Updater
+from edgeagent.update.version_list import VersionLists, read_by_worker
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,7 @@ class Operations:
         self._parts = parts
         self._instance = instance
         self._started = time.time()
+        self.version_lists = VersionLists(self.updaters, read_by_worker(config))
 
     def status(self) -> Status:
         """What runs, since when and why."""

@@ -21,6 +21,7 @@ from edgeagent.workers.tasks.prepare import (
     FramesLent,
     FramesWanted,
     LentFrame,
+    ListVersions,
     Report,
     Task,
     TaskFailed,
@@ -34,7 +35,9 @@ def program_for(task: Task, program: WorkerProgram = PROGRAM) -> WorkerProgram:
     """`program` with the variables that this task needs: who fetches opens no weights, and has credentials."""
     return replace(
         program,
-        variables=STORES if isinstance(task, FetchVersion | Fingerprint | FindWithdrawn) else RUNTIMES,
+        variables=STORES
+        if isinstance(task, FetchVersion | Fingerprint | FindWithdrawn | ListVersions)
+        else RUNTIMES,
     )
 
 

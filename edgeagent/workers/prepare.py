@@ -38,6 +38,7 @@ from edgeagent.workers.tasks.prepare import (
     GatesRun,
     GateStarted,
     InspectWeights,
+    ListVersions,
     Prove,
     RunGates,
     SimilarResult,
@@ -47,6 +48,9 @@ from edgeagent.workers.tasks.prepare import (
     Task,
     TaskFailed,
     ValidateSimilar,
+    VersionFound,
+    VersionsListed,
+    VersionsRead,
     WeightsInspected,
     Withdrawn,
 )
@@ -75,6 +79,8 @@ def _perform(channel: WorkerChannel, task: Task) -> Answer:
             return StoreFingerprint(_remote(store).fingerprint(model, version))
         case FindWithdrawn(store, versions):
             return _find_withdrawn(_remote(store), versions)
+        case ListVersions():
+            return _list_versions(channel, task)
         case Benchmark(setup, variant, folder, compares):
             from edgeagent.workers.trials import Trials
 
@@ -160,6 +166,19 @@ def _find_withdrawn(remote: RemoteStore, versions: Sequence[tuple[str, str]]) ->
     found = (find_withdrawal(remote, model, version) for model, version in versions)
     # Of many versions they still fit a message.
     return Withdrawn(tuple(cut(str(withdrawal or ""), 500) for withdrawal in found))
+
+
+def _list_versions(channel: WorkerChannel, task: ListVersions) -> VersionsListed:
+    from edgeagent.store.releases import list_releases
+
+    def report(done: int, total: int) -> None:
+        channel.send(VersionsRead(done, total))
+
+    listing = list_releases(_remote(task.store), task.model, report)
+    for release in listing.releases[-task.most :]:
+        channel.send(VersionFound(release.row().shortened()))
+    broken = tuple(cut(str(tag), 500) for tag in listing.broken_tags[:20])
+    return VersionsListed(max(0, len(listing.releases) - task.most), broken)
 
 
 # -- gates -------------------------------------------------------------------------------------------

@@ -11,6 +11,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from edgeagent.testing import NodeRunner, wait_for
+from tests.support.published import publish_bytes
 
 
 def connect(url: str) -> http.client.HTTPConnection:
@@ -75,6 +76,9 @@ def test_a_node_is_watched(tmp_path: Path) -> None:
         assert hello["session_s"] is None
         figures = events.next("figures")["pipelines"]["line-1"]
         assert (figures["results"], figures["version"]) == (0, None)
+        publish_bytes(str(node.store), "v1", b"weights", tmp_path)
+        versions = get(node.url, "/api/models/yolo/versions")
+        assert ([v["version"] for v in versions["versions"]], versions["error"]) == (["v1"], None)
         node.promote("not json {")
         assert events.next("history")["event"] == "intent"
 

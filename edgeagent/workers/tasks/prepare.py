@@ -12,6 +12,7 @@ from edgeagent.core.gating import GateResult, GateTerms
 from edgeagent.core.golden import GoldenReport
 from edgeagent.core.lifecycle import Stage
 from edgeagent.core.model import Contract
+from edgeagent.core.releases import ReleaseRow
 from edgeagent.core.text import FreeText, cut
 from edgeagent.core.tuning import Parity, Tolerance
 from edgeagent.core.verified import VerifiedVersion
@@ -61,6 +62,16 @@ class FindWithdrawn:
 
     store: StoreAccess
     versions: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True)
+class ListVersions:
+    """What the store holds of a model; of more than `most` versions the newest. Reports VersionsRead and VersionFound.
+    Answer: VersionsListed."""
+
+    store: StoreAccess
+    model: str
+    most: int
 
 
 @dataclass(frozen=True)
@@ -174,6 +185,21 @@ class FetchProgress:
 
 
 @dataclass(frozen=True)
+class VersionsRead:
+    """How many of the store's versions of a model were read."""
+
+    done: int
+    total: int
+
+
+@dataclass(frozen=True)
+class VersionFound:
+    """One version of a list."""
+
+    row: ReleaseRow
+
+
+@dataclass(frozen=True)
 class TrialStarted:
     """A variant is on trial now."""
 
@@ -248,6 +274,15 @@ class Withdrawn:
     """Why each of the versions was withdrawn, in the order of the question; "" for one that wasn't."""
 
     reasons: tuple[FreeText, ...]
+
+
+@dataclass(frozen=True)
+class VersionsListed:
+    """All that was to be said of the versions was said. left_out: how many older ones weren't; broken_tags: what is
+    wrong with tags that can't be read."""
+
+    left_out: int
+    broken_tags: tuple[FreeText, ...]
 
 
 @dataclass(frozen=True)
@@ -326,6 +361,7 @@ Task = (
     FetchVersion
     | Fingerprint
     | FindWithdrawn
+    | ListVersions
     | Benchmark
     | Prove
     | ValidateSimilar
@@ -333,11 +369,21 @@ Task = (
     | InspectWeights
     | Evaluate
 )
-Report = StageEntered | FetchProgress | TrialStarted | GateStarted | GateProgress | GateFinished
+Report = (
+    StageEntered
+    | FetchProgress
+    | VersionsRead
+    | VersionFound
+    | TrialStarted
+    | GateStarted
+    | GateProgress
+    | GateFinished
+)
 Answer = (
     Fetched
     | StoreFingerprint
     | Withdrawn
+    | VersionsListed
     | BenchmarkResult
     | Proven
     | SimilarResult
