@@ -11,7 +11,9 @@ export function fromAnswer(doc) {
   const step = doc.interval_s || 1;
   const pipelines = {};
   Object.entries(doc.pipelines || {}).forEach(([name, columns]) => {
-    const length = Math.max(0, ...NAMES.map((n) => (columns[n] || []).length));
+    const first = NAMES.map((n) => (columns[n] || []).findIndex((v) => v !== null)).filter((i) => i >= 0);
+    const begin = first.length ? Math.min(...first) : Infinity; // what lies before is unknown
+    const length = Math.max(0, ...NAMES.map((n) => (columns[n] || []).length - begin));
     const t = Array.from({ length }, (_, i) => doc.end - (length - 1 - i) * step);
     pipelines[name] = { t };
     NAMES.forEach((n) => {
@@ -35,7 +37,7 @@ export function addFigures(series, { t, pipelines }) {
     const added = { t: (old ? old.t : []).concat(gap ? [t - 1, t] : [t]) };
     const from = Math.max(0, added.t.findIndex((at) => at > t - KEEP_S));
     NAMES.forEach((n) => {
-      const value = numberOrNull(figures[n]);
+      const value = numberOrNull((figures || {})[n]);
       added[n] = (old ? old[n] : []).concat(gap ? [null, value] : [value]).slice(from);
     });
     added.t = added.t.slice(from);

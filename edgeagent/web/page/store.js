@@ -182,7 +182,11 @@ function open() {
       } catch (e) {
         return; // half a line: the next one comes in a second
       }
-      handlers[kind](data);
+      try {
+        handlers[kind](data || {});
+      } catch (e) {
+        console.error(kind, e); // an event that isn't as it should be costs itself
+      }
     });
   });
   source.onerror = () => again(new ApiError(0, {}));

@@ -54,9 +54,11 @@ export function Badge({ kind = "info", children }) {
   return html`<span class=${`badge is-${kind}`}><${Icon} name=${kind} size=${20} /><span>${children}</span></span>`;
 }
 
+const LONG = 14; // characters of a version from which on it is written smaller
 /** A version, as a name tag. */
 export function Version({ name, quiet = false }) {
-  return html`<span class=${quiet ? "version quiet" : "version"} dir="auto">${name || "–"}</span>`;
+  const long = String(name || "").length > LONG ? " long" : "";
+  return html`<span class=${`version${quiet ? " quiet" : ""}${long}`} dir="auto">${name || "–"}</span>`;
 }
 
 /** A surface with a heading. */

@@ -40,7 +40,7 @@ function Figures({ pipeline, now, series, swaps }) {
   const s = series || EMPTY;
   const lost = lostLately(s);
   const fps = now && typeof now.fps === "number" ? now.fps : pipeline.fps;
-  const p50 = now && typeof now.p50_ms === "number" ? now.p50_ms : pipeline.latency_ms.p50;
+  const p50 = now && typeof now.p50_ms === "number" ? now.p50_ms : (pipeline.latency_ms || {}).p50;
   const p95 = now && now.p95_ms;
   const charts = s.t.length > 1;
   return html`<div class="tiles">
