@@ -6,11 +6,15 @@ from __future__ import annotations
 import http.client
 import json
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import pytest
+
 from edgeagent.testing import NodeRunner, wait_for
+from tests.support import nginx
 from tests.support.published import publish_bytes
 
 
@@ -104,3 +108,79 @@ def test_a_node_is_watched(tmp_path: Path) -> None:
         assert node.stop() == 0
         for viewer in (events, *others):
             assert viewer.rest()[-1] == "bye"
+
+
+TOKEN, PREFIX = "t0ken", "/line7"
+
+
+@pytest.fixture(scope="module")
+def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NodeRunner]:
+    """A node with a token, to be shown below a path."""
+    folder = tmp_path_factory.mktemp("guarded")
+    token = folder / "token"
+    token.touch(0o600)
+    token.write_text(TOKEN)
+    with NodeRunner(folder, {"api": {"token_file": str(token), "path_prefix": PREFIX}}) as node:
+        yield node.start()
+
+
+def ask(url: str, method: str, path: str, body: bytes = b"", **headers: str) -> tuple[int, dict[str, str]]:
+    """Status and headers of an answer; the body is left aside."""
+    connection = connect(url)
+    connection.request(method, path, body, {name.replace("_", "-"): value for name, value in headers.items()})
+    answer = connection.getresponse()
+    answer.read()
+    connection.close()
+    return answer.status, {name.lower(): value for name, value in answer.getheaders()}
+
+
+@pytest.mark.parametrize(
+    "front",
+    [
+        "none",
+        pytest.param("keeping", marks=pytest.mark.skipif(bool(nginx.MISSING), reason=nginx.MISSING)),
+        pytest.param("stripping", marks=pytest.mark.skipif(bool(nginx.MISSING), reason=nginx.MISSING)),
+    ],
+)
+def test_a_login_below_a_path(guarded: NodeRunner, tmp_path: Path, front: str) -> None:
+    """From the page to the form, and with its cookie to the events, which come at once; when the session ends, so do
+    they. Behind nginx with its defaults, and without."""
+    with ExitStack() as stack:
+        url = guarded.url
+        if front != "none":
+            proxy = stack.enter_context(nginx.Nginx(tmp_path / "nginx", guarded.url, PREFIX))
+            url = getattr(proxy, front)
+        status, headers = ask(url, "GET", f"{PREFIX}/")
+        assert (status, headers["location"]) == (303, "login")
+        assert ask(url, "GET", f"{PREFIX}/login")[0] == 200
+        assert ask(url, "GET", f"{PREFIX}/api/status")[0] == 401
+        login = json.dumps({"token": TOKEN}).encode()
+        assert ask(url, "POST", f"{PREFIX}/login", login, origin="https://evil.example")[0] == 403
+        status, headers = ask(url, "POST", f"{PREFIX}/login", login, origin=url)
+        cookie, _, attributes = headers["set-cookie"].partition("; ")
+        assert (status, attributes) == (204, "Max-Age=43200; Path=/line7; HttpOnly; SameSite=Strict")
+        assert ask(url, "GET", f"{PREFIX}/", cookie=cookie)[0] == 200
+
+        events = Events(url, f"{PREFIX}/api/events", cookie=cookie)
+        assert events.next("hello")["session_s"] > 43_000
+        assert events.next("figures")["pipelines"] == {}
+        assert ask(url, "POST", f"{PREFIX}/logout", cookie=cookie, origin=url)[0] == 204
+        assert events.next("bye") == {"why": "the session has ended: log in again"}
+        assert events.rest() == []
+        assert ask(url, "GET", f"{PREFIX}/api/status", cookie=cookie)[0] == 401
+
+
+def test_a_node_restarts_under_an_open_page(guarded: NodeRunner) -> None:
+    """Another process answers, which doesn't know the session: the page is led to the login."""
+    login = json.dumps({"token": TOKEN}).encode()
+    _, headers = ask(guarded.url, "POST", "/login", login)
+    cookie = headers["set-cookie"].partition(";")[0]
+    events = Events(guarded.url, cookie=cookie)
+    before = events.next("hello")["instance"]
+    assert guarded.stop() == 0
+    assert events.rest()[-1] == "bye"
+    guarded.start()
+    assert ask(guarded.url, "GET", "/api/events", cookie=cookie)[0] == 401
+    again = Events(guarded.url, authorization=f"Bearer {TOKEN}")
+    assert again.next("hello")["instance"] != before
+    again.close()
