@@ -33,6 +33,7 @@ from edgeagent.intent.url import find_adapter, open_source, open_store
 from edgeagent.intent.watcher import Callbacks, IntentWatcher
 from edgeagent.lines import ModelUser, NodeLines, Shared
 from edgeagent.live_config import LiveConfig
+from edgeagent.notify.service import Notifier
 from edgeagent.observe.bus import Bus
 from edgeagent.observe.event_log import log_events
 from edgeagent.observe.metrics import Metrics
@@ -91,6 +92,13 @@ class Node:
         self._node_status = NodeStatus(self.updaters, self.pipelines, self.metrics, self.pictures.writer)
         self.previews = self._node_status.previews = Previews(config.api.preview, self.pipelines)
         self._node_status.sentinels = self.lines.sentinels
+        self._node_status.notify = Notifier(
+            config.notify,
+            config.node.id,
+            config.node.state_dir / "notify",
+            self.bus,
+            self._node_status.models_now,
+        )
         self._watcher: IntentWatcher | None = None
         self._membership: Membership | None = None
         self._journal: Journal | None = None
@@ -157,6 +165,8 @@ class Node:
         operations = self._operations = Operations(self.config, self._instance, parts)
         self._live = Live(operations.status, LineSampler(self.pipelines, self.updaters, self.bus), self.bus)
         alarms = self._start_alarms(journal, watcher)
+        if notify := self._node_status.notify:
+            notify.start(alarms.alarms())
         await self.lines.start()
         watcher.start()
         self.pictures.start()
@@ -192,7 +202,8 @@ class Node:
             ends.append(self._membership.close())
         with suppress(TimeoutError):  # a server that hangs holds up neither the sinks nor the state
             await asyncio.wait_for(asyncio.gather(*ends), _CLOSE_S)
-        await self.lines.stop_cameras()
+        notify = self._node_status.notify
+        await asyncio.gather(self.lines.stop_cameras(), *([notify.close()] if notify else []))
         await self.previews.close()
         states = await self.lines.stop()
         if self._operations:

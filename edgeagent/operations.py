@@ -74,6 +74,7 @@ class Operations:
             models=parts.node_status.models(),
             pipelines=parts.node_status.pipelines(),
             workers=parts.node_status.workers(),
+            notify=parts.node_status.receivers(),
             id_conflict=conflict or None,
             disk_error=parts.journal.error or None,
             fleet=fleet_status(coordinator.state) if coordinator else None,

@@ -27,6 +27,9 @@ def clear_text_secrets(config: Config) -> Iterator[tuple[str, str]]:
             yield name, why
     if has_readable_password(config.model_store.url):
         yield "model_store", "its URL holds a password, which over http can be read on the way; use https"
+    for n, receiver in enumerate(config.notify):
+        if (sent := receiver.sends_secret_to()) and not is_loopback(sent[0]):
+            yield f"notify[{n}]", sent[1]
     for n, pipeline in enumerate(config.pipelines):
         if has_readable_password(pipeline.source.url):
             yield (

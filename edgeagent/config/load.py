@@ -16,6 +16,7 @@ from pydantic import BaseModel, ValidationError
 
 from edgeagent.config.schema import Config, clashes
 from edgeagent.errors import UsageError
+from edgeagent.notify.config import NotifyConfig, kind_of
 from edgeagent.sinks.port import SinkConfig
 from edgeagent.sinks.registry import sink_type
 
@@ -195,6 +196,8 @@ def _fields_at(doc: Any, loc: tuple[str | int, ...]) -> list[str]:
             section = next(_models(section.model_fields[str(part)].annotation), section)
         if section is SinkConfig and isinstance(doc, dict):
             section = sink_type(doc["type"]).config
+        elif section is NotifyConfig and isinstance(doc, dict):
+            section = kind_of(doc)
     return list(section.model_fields)
 
 

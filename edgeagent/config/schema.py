@@ -41,6 +41,7 @@ from edgeagent.core.model import check_name
 from edgeagent.errors import UsageError
 from edgeagent.intent.port import Access, Tls
 from edgeagent.intent.url import TAKEN, Taken, find_adapter, parse_source_url
+from edgeagent.notify.config import Receivers
 from edgeagent.runtimes.registry import broken_plugins, runtime, runtimes
 from edgeagent.sinks.delivery import StoringConfig
 from edgeagent.sinks.port import SinkConfig
@@ -322,6 +323,7 @@ class Config(Section):
     pipelines: list[PipelineConfig] = Field(default=[])
     update: UpdateConfig = UpdateConfig()
     alarms: AlarmsConfig = AlarmsConfig()
+    notify: Receivers = Field(default=[])
     fleet: FleetConfig = FleetConfig()
     api: ApiConfig = ApiConfig()
     log: LogConfig = LogConfig()

@@ -97,8 +97,8 @@ class Courier:
         name: str,
         queue: DiskQueue,
         transport: Transport,
-        on_failed: Callable[[str], None],
-        on_dropped: Callable[[int], None],
+        on_failed: Callable[[str], None] = lambda why: None,
+        on_dropped: Callable[[int], None] = lambda items: None,
         backoff: Backoff | None = None,
     ) -> None:
         self.delivered = 0

@@ -79,6 +79,15 @@ class HttpConfig(Section):
         parts = urlsplit(self.url)
         return parts.hostname or "", parts.port or _PORTS[parts.scheme]
 
+    def readable_token(self) -> tuple[str, str] | None:
+        """The host that gets it in clear text, and what that means; None where nobody can read it, or there is none.
+
+        The secret is never sent.
+        """
+        if self.encrypted or self.token_file is None:
+            return None
+        return self.address[0], "the receiver is sent the token in clear text; use https"
+
     @property
     def encrypted(self) -> bool:
         """Whether nobody can read on the way."""

@@ -23,9 +23,7 @@ class MqttSinkConfig(StoringConfig, MqttConfig):
 
     def sends_secret_to(self) -> tuple[str, str] | None:
         """The password, without TLS."""
-        if self.encrypted or self.password_file is None:
-            return None
-        return self.address[0], "the broker is sent the password in clear text; use mqtts"
+        return self.readable_password()
 
 
 class MqttTransport:

@@ -92,6 +92,12 @@ class MqttConfig(Section):
         parts = urlsplit(self.url)
         return parts.hostname or "", parts.port or _PORTS[parts.scheme]
 
+    def readable_password(self) -> tuple[str, str] | None:
+        """The host that gets it in clear text, and what that means; None where nobody can read it, or there is none."""
+        if self.encrypted or self.password_file is None:
+            return None
+        return self.address[0], "the broker is sent the password in clear text; use mqtts"
+
     @property
     def encrypted(self) -> bool:
         """Whether nobody can read on the way."""
@@ -143,10 +149,10 @@ class MqttConnection:
         self.largest: int | None = None
         """Bytes of the largest packet that the broker takes; None where it doesn't say."""
 
-    def keep(self) -> None:
-        """Be connected. Raises DeliveryError, after some seconds at most."""
+    def keep(self) -> bool:
+        """Be connected. Returns whether it wasn't before. Raises DeliveryError, after some seconds at most."""
         if self._client and not self._ended:
-            return
+            return False
         self._drop()
         pause = self._began + _BETWEEN_S - time.monotonic()
         if pause > 0:
@@ -173,6 +179,7 @@ class MqttConnection:
             self._drop()
             raise DeliveryError(f"the broker lets nobody in: {why}")
         self.publish([Message(self._status_topic, ONLINE, retain=True)])
+        return True
 
     def publish(self, messages: Sequence[Message]) -> None:
         """Return when the broker has acknowledged all. Raises DeliveryError, with how many of the first it has."""

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 from edgeagent.core.entry import entry_terms
 from edgeagent.core.fleet_phase import RolloutView
@@ -33,6 +34,20 @@ from edgeagent.status.schema import (
 )
 from edgeagent.update.sentinel import GoldenSentinel
 from edgeagent.update.updater import Updater
+
+
+def model_now(updater: Updater) -> dict[str, Any]:
+    """The most important of it: what serves, what should, and where that stands."""
+    s, engine = updater.state, updater.slot.engine
+    wanted = g.directive if (g := goal(s)) else s.directive
+    return {
+        "version": engine.ref.version if engine else None,
+        "digest": engine.ref.digest if engine else None,
+        "epoch": updater.slot.epoch,
+        "state": state_name(s),
+        "aspired": wanted.version if wanted else None,
+        "held": s.override is not None,
+    }
 
 
 def model_status(

@@ -5,9 +5,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from typing import Any
 
 from edgeagent.core.fleet_phase import RolloutView
 from edgeagent.core.goal import state_name
+from edgeagent.notify.service import Notifier
 from edgeagent.observe.gpu import GpuCollector
 from edgeagent.observe.metrics import Metrics
 from edgeagent.observe.rollout_metrics import RolloutMetrics
@@ -15,9 +17,9 @@ from edgeagent.observe.state_metrics import StateMetrics
 from edgeagent.observe.worker_use import WorkerSeen, WorkerUse
 from edgeagent.serving.pipeline import Pipeline
 from edgeagent.serving.preview import Previews
-from edgeagent.status.model_status import failing, model_status
+from edgeagent.status.model_status import failing, model_now, model_status
 from edgeagent.status.pipeline_status import pipeline_status
-from edgeagent.status.schema import ModelStatus, PipelineStatus, WorkerStatus
+from edgeagent.status.schema import ModelStatus, NotifyStatus, PipelineStatus, WorkerStatus
 from edgeagent.update.picture_writer import PictureWriter
 from edgeagent.update.sentinel import GoldenSentinel
 from edgeagent.update.updater import Updater
@@ -42,6 +44,7 @@ class NodeStatus:
         self.sentinels: Mapping[str, GoldenSentinel] = {}
         self.withdrawals: WithdrawalWatch | None = None
         self.previews: Previews | None = None
+        self.notify: Notifier | None = None
         self.rollout_of: Callable[[str], RolloutView | None] = lambda model: None
         self._rollout_metrics = RolloutMetrics(metrics.registry)
         self._state_metrics = StateMetrics(metrics.registry)
@@ -60,6 +63,14 @@ class NodeStatus:
 
     def _withdrawn(self, model: str) -> str:
         return self.withdrawals.reason(model) if self.withdrawals else ""
+
+    def models_now(self) -> dict[str, dict[str, Any]]:
+        """Each model in a few words, as the plant is told."""
+        return {model: model_now(updater) for model, updater in self._updaters.items()}
+
+    def receivers(self) -> list[NotifyStatus]:
+        """Who is told of alarms and updates."""
+        return [NotifyStatus(**status) for status in self.notify.status()] if self.notify else []
 
     def pipelines(self) -> dict[str, PipelineStatus]:
         """Each pipeline's part of `/api/status`."""

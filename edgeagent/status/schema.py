@@ -308,6 +308,19 @@ class WorkerStatus(StatusPart):
     """Processor time since it began."""
 
 
+class NotifyStatus(StatusPart):
+    """One receiver of alarms and updates, in messages."""
+
+    receiver: str
+    type: str
+    delivered: int
+    """Since the node started."""
+    waiting: int
+    lost: int
+    error: str | None
+    """Why nothing arrives now."""
+
+
 class Status(StatusPart):
     """What runs on a node, since when and why. Times are Unix seconds."""
 
@@ -324,6 +337,8 @@ class Status(StatusPart):
     models: dict[str, ModelStatus]
     pipelines: dict[str, PipelineStatus]
     workers: list[WorkerStatus]
+    notify: list[NotifyStatus] = Field(default=[])
+    """Who is told of alarms and updates."""
     disk_error: str | None
     """Why state or audit log could not be written last."""
     id_conflict: str | None = None

@@ -12,7 +12,7 @@ import pytest
 
 from edgeagent.testing import PIPELINE, wait_for
 from tests.support.line import NodeHarness
-from tests.support.mosquitto import Mosquitto, listening
+from tests.support.mosquitto import Listener, Mosquitto, listening
 from tests.support.receiver import SECRET, ReceiverProcess
 
 
@@ -22,6 +22,12 @@ def _told_apart(records: list[dict[str, Any]], last: int) -> None:
     assert sorted(seq for seq in by_id.values() if seq <= last) == list(range(last + 1))
     first_seen = list(dict.fromkeys(record["id"] for record in records))
     assert [by_id[i] for i in first_seen] == sorted(by_id.values())
+
+
+def _retained(listener: Listener, part: str) -> dict[str, Any]:
+    """The last that was retained at a topic with this in it."""
+    found: list[dict[str, Any]] = [json.loads(m[1]) for m in listener.messages if part in m[0]]
+    return found[-1]
 
 
 @pytest.mark.parametrize("away_s", [0, pytest.param(60, marks=pytest.mark.soak)])
@@ -41,6 +47,8 @@ def test_receivers_that_go_away_and_come_back_miss_nothing(
             {"type": "mqtt", "url": broker.url},
             {"type": "webhook", "url": receiver.url, "secret_file": str(secret), "every_seconds": 0.2},
         ]
+        harness.config["notify"] = [{"type": "mqtt", "url": broker.url}]
+        harness.config["pipelines"][0]["alarms"] = [{"name": "anything", "when": "present"}]
         harness.publish("v1")
         harness.promote("v1")
         harness.start("v1")
@@ -69,5 +77,10 @@ def test_receivers_that_go_away_and_come_back_miss_nothing(
         wait_for(lambda: all(not s["error"] and s["queued"] < 60 for s in sinks()), "both keep up again")
         assert [s["lost"] for s in sinks()] == [0, 0]
         assert [r["seq"] for r in harness.records()[: last + 1]] == list(range(last + 1))
+        alarm, model = _retained(listener, "/alarms/"), _retained(listener, "/models/yolo")
+        assert (alarm["alarm"]["rule"], alarm["alarm"]["state"]) == ("anything", "raised")
+        assert (model["model"]["version"], model["model"]["state"]) == ("v1", "STABLE")
+        events = [json.loads(payload) for payload in listener.payloads("/events")]
+        assert {e["kind"]: e[e["kind"]].get("result") for e in events} == {"alarm": None, "update": "swapped"}
         harness.stop()
         assert listener.payloads(f"/{PIPELINE}/status")[-1] == b"offline"
