@@ -373,7 +373,7 @@ def test_a_receiver_that_hangs_costs_a_storing_sink_nothing(place: Place, tmp_pa
             for n, r in enumerate(records(1, STORED_RECORDS - 1)):
                 sinks.write(r)
                 if n % 100 == 0:  # a camera isn't faster than the files
-                    await until(lambda: not any(each._queue for each in sinks._queues))
+                    await until(lambda: not any(each._queue for each in sinks.queues))
             await until(lambda: sinks.status()["each"][1]["written"] == STORED_RECORDS)
             await until(lambda: sinks.status()["each"][0]["queued"] == STORED_RECORDS - 1)
             assert (sinks.status()["written"], sinks.status()["lost"]) == (1 + STORED_RECORDS, 0)

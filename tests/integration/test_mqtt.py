@@ -224,8 +224,8 @@ def test_an_old_broker_and_a_small_one(tmp_path: Path, open_sinks: Callable[...,
             sinks.write(record(0))
             await until(lambda: sinks.status()["written"] == 2)
             large = record(1, name="x" * 1900)
-            sinks._queues[1].put(large)
-            sinks._queues[1].put(record(2))
+            sinks.queues[1].put(large)
+            sinks.queues[1].put(record(2))
             await until(lambda: sinks.status()["each"][1]["written"] == 2)
             assert sinks.status()["each"][1]["lost"] == 1
             await until(lambda: len(_ids(listener)) == 3)

@@ -176,7 +176,7 @@ def test_a_connection_that_the_receiver_has_closed_is_no_trouble(tmp_path: Path,
             sinks.write(record(seq))
             await until(lambda: sinks.status()["written"] == seq + 1)  # noqa: B023
         await sinks.close()
-        assert sinks._queues[0]._backlog.why == ""
+        assert sinks.queues[0]._backlog.why == ""
 
     asyncio.run(steps())
 
