@@ -9,6 +9,7 @@ import { t } from "./i18n.js";
 
 const MOST_LIVE = 3;
 const STILL_MS = 3000;
+const CROWDED_MS = 60000;
 const RETRY_MS = [2000, 4000, 8000, 15000];
 const NOTHING = "data:image/gif;base64,R0lGODlhAQABAAAAACH5BAEKAAEALAAAAAABAAEAAAICTAEAOw==";
 
@@ -60,13 +61,14 @@ export function Picture({ name, width = 640, over, overKind = "warn", generation
   const [failed, setFailed] = useState(null);
   const [tries, setTries] = useState(0);
   const [shown, setShown] = useState(false);
+  const crowded = useRef(0); // until when the node has no live picture for us, by performance.now()
 
   useEffect(() => {
     setShown(false);
     if (!inView) return undefined;
     const own = {};
     let timer = null;
-    const isLive = live.size < MOST_LIVE;
+    const isLive = live.size < MOST_LIVE && performance.now() > crowded.current;
     const where = path("api/pipelines", name, isLive ? "preview.mjpg" : "snapshot.jpg");
     const element = image.current;
     const ask = () => (element.src = address(`${where}?width=${width}${isLive ? "&fps=5" : `&t=${Date.now()}`}`));
@@ -80,7 +82,14 @@ export function Picture({ name, width = 640, over, overKind = "warn", generation
       const wait = RETRY_MS[Math.min(tries, RETRY_MS.length - 1)];
       timer = setTimeout(() => setTries(tries + 1), wait);
       const reason = await reasonFor(`${where}?width=${width}`);
-      if (timer) setFailed(reason);
+      if (!timer) return; // nobody looks any more
+      if (isLive && reason && reason.status === 503) {
+        crowded.current = performance.now() + CROWDED_MS; // too many viewers: a still now and then will do
+        clearTimeout(timer);
+        setTries(tries + 1);
+        return;
+      }
+      setFailed(reason);
       setShown(false);
     };
     if (isLive) live.add(own);

@@ -82,6 +82,8 @@ const handlers = {
       restarts: state.restarts + (restarted ? 1 : 0),
     });
     if (restarted) tell("restarted", data);
+    else if (wasLost) tell("back", null);
+    wasLost = false;
     reread();
   },
   status(data) {
@@ -106,6 +108,9 @@ const handlers = {
     const alarms = [data, ...rest].sort((a, b) => b.raised_at - a.raised_at);
     set({ alarms: { ...state.alarms, alarms } });
     tell("alarm", data);
+  },
+  missed() {
+    reread(); // this page was too slow for all of them
   },
   bye(data) {
     lost(new ApiError(0, { what: "", why: data.why || "" }));
@@ -150,15 +155,14 @@ let source = null;
 let watchdog = null;
 let retry = null;
 let tries = 0;
+let wasLost = false;
 
 function alive() {
   clearTimeout(watchdog);
   watchdog = setTimeout(() => again(new ApiError(0, {})), SILENCE_MS);
   if (state.link !== "live") {
-    const wasLost = state.link === "lost";
     tries = 0;
     set({ link: "live", linkError: null });
-    if (wasLost) tell("back", null);
   }
 }
 
@@ -219,6 +223,7 @@ function poll(status) {
 
 function lost(error) {
   if (state.link !== "lost") tell("lost", error);
+  wasLost = true;
   set({ link: "lost", linkError: error });
 }
 

@@ -18,7 +18,7 @@ function Figures({ gate }) {
   const limits = gate.limits || {};
   const alone = Object.keys(limits).filter((name) => !(name in (gate.figures || {})));
   if (!figures.length && !alone.length) return html`<p class="quiet small">${t("gate.no_figures")}</p>`;
-  return html`<div class="scroll"><table class="gate-figures">
+  return html`<div class="scroll" tabindex="0" role="region" aria-label=${t("gate.figures_of", { gate: word("gate", gate.name) })}><table class="gate-figures">
     <thead><tr><th scope="col">${t("gate.figure")}</th><th scope="col" class="number">${t("gate.found")}</th><th scope="col" class="number">${t("gate.limit")}</th></tr></thead>
     <tbody>
       ${figures.map(([name, value]) => html`<tr><th scope="row">${nameOf(name)}</th><td class="number">${shown(value)}</td><td class="number quiet">${shown(limits[name])}</td></tr>`)}

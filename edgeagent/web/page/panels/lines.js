@@ -73,7 +73,7 @@ function Line({ name, pipeline, model, state, single }) {
   const troubled = Object.entries((pipeline.sinks && pipeline.sinks.errors) || {});
   const generation = `${state.restarts}/${state.link === "lost"}/${hasPicture(pipeline)}`;
   return html`<article class=${`card line ${single ? "single" : "many"}`} aria-label=${t("line.label", { name })}>
-    <header class="card-head"><h3 dir="auto">${name}</h3>
+    <header class="card-head"><h2 dir="auto">${name}</h2>
       <div class="row"><${Badge} kind=${verdict.kind}>${verdict.text}<//>
         <span class="serves">${t("line.serves")} <${Version} name=${version} /></span></div>
     </header>

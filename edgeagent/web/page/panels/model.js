@@ -92,7 +92,7 @@ function Engine({ active }) {
       <${Fact} label=${t("engine.epoch")}>${number(active.epoch)}<//>
       <${Fact} label=${t("engine.digest")}><span class="mono">${String(active.digest || "").slice(0, 19)}…</span><//>
     </dl>
-    ${tried.length > 0 && html`<div class="scroll"><table><thead><tr><th scope="col">${t("engine.way")}</th><th scope="col" class="number">ms</th><th scope="col">${t("engine.why_not")}</th></tr></thead>
+    ${tried.length > 0 && html`<div class="scroll" tabindex="0" role="region" aria-label=${t("engine.way")}><table class="tried"><thead><tr><th scope="col">${t("engine.way")}</th><th scope="col" class="number">ms</th><th scope="col">${t("engine.why_not")}</th></tr></thead>
       <tbody>${tried.map((trial) => html`<tr><td>${trial.variant}</td><td class="number">${number(trial.ms, 1)}</td><td class="small">${trial.why}</td></tr>`)}</tbody></table></div>`}
   <//>`;
 }
