@@ -46,6 +46,7 @@ def headless_chromium() -> Iterator[Any]:
     """
     path = chromium_path()
     playwright = pytest.importorskip("playwright.sync_api", reason="Playwright is in the extra `dev`")
+    playwright.expect.set_options(timeout=PATIENCE_MS)
     with playwright.sync_playwright() as driver:
         browser = driver.chromium.launch(executable_path=path, args=list(ARGUMENTS))
         try:

@@ -24,12 +24,13 @@ class PretendedNode:
     """Answers requests of a page.
 
     answers: the JSON of a GET by path, such as `api/status`; a path that isn't there is 404. asked: the other requests,
-    as `(method, path, body)`; each is answered with `on_ask`, 200 and {} unless it is replaced.
+    as `(method, path, body)`; each is answered with `on_ask`, 200 and {} unless it is replaced. is_logged_in: whether
+    the page's session counts.
     """
 
-    def __init__(self, **answers: Any) -> None:
-        """answers: by path with `_` in the place of `/`, such as `api_status`."""
-        self.answers: dict[str, Any] = {name.replace("_", "/"): doc for name, doc in answers.items()}
+    def __init__(self, answers: dict[str, Any]) -> None:
+        self.answers = answers
+        self.is_logged_in = True
         self.events: list[tuple[str, Any]] = [("hello", {"instance": "a", "version": "1", "time": 1.8e9})]
         self.asked: list[tuple[str, str, Any]] = []
         self.on_ask: Answer = lambda _path, _query, _body: (200, {})
@@ -42,6 +43,11 @@ class PretendedNode:
         request = route.request
         asked = urlsplit(request.url)
         path = asked.path.removeprefix(urlsplit(URL).path)
+        if path.startswith("api/") and not self.is_logged_in:
+            route.fulfill(
+                status=401, json={"error": {"what": "request refused", "why": "no session", "todo": ""}}
+            )
+            return
         if request.method != "GET":
             body = json.loads(request.post_data) if request.post_data else None
             self.asked.append((request.method, path, body))

@@ -23,17 +23,20 @@ PAGES = pytest.StashKey[list[Any]]()
 
 @pytest.fixture
 def open_page(browser: Any, request: pytest.FixtureRequest) -> Iterator[Callable[..., Any]]:
-    """Opens a URL in a page of its own, without cookies; options are those of a browser context.
+    """Opens a URL in a page of its own, without cookies; options are those of a browser context. prepare: called with
+    the context first.
 
     At the end no script of any page may have raised.
     """
     contexts, all_faults = [], []
     pages = request.node.stash[PAGES] = []
 
-    def open_url(url: str, **options: Any) -> Any:
+    def open_url(url: str, prepare: Callable[[Any], None] | None = None, **options: Any) -> Any:
         context = browser.new_context(**{"viewport": DESKTOP, "locale": "en-GB", **options})
         contexts.append(context)
         context.set_default_timeout(PATIENCE_MS)
+        if prepare:
+            prepare(context)
         page = context.new_page()
         pages.append(page)
         all_faults.append(Faults(page))
