@@ -29,6 +29,8 @@ REQUEST_SECONDS = 15.0
 """Until the head of a request is whole; a client that keeps a connection alive is let go sooner."""
 UNREAD_SECONDS = 30
 """What was sent to a client that is gone, or doesn't read, may wait for so long until its connection is cut."""
+SILENT_SECONDS = 60
+"""After so long without a word it is asked whether the client's machine is still there."""
 MAX_HEAD_BYTES = 8 * 1024
 PIECE_BYTES = 2 * 1024
 """What a connection may have parsed in one turn: a body in chunks of a byte each costs 20 µs a chunk."""
@@ -347,6 +349,9 @@ def listen(host: str, port: int) -> socket.socket:
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        # A stream in which nothing comes, such as of a camera that is away, is no reason to keep who has lost his power.
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, SILENT_SECONDS)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, SILENT_SECONDS // 6)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, UNREAD_SECONDS * 1000)
         sock.bind(address)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BYTES)
