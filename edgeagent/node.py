@@ -234,14 +234,13 @@ class Node:
 
     def _build_api(self) -> ApiServer:
         """Reads the token anew: whoever puts it right need restart nothing. What may be in the way comes first."""
-        operations, live = self._operations, self._live
-        assert operations is not None
-        assert live is not None
         api = self.config.api
         token = read_secret(api.token_file) if api.token_file else None
         tls = ServerTls(api.tls) if api.tls else None
         listening = listen(api.host, api.port)
-        hooks = None
+        operations, live, hooks = self._operations, self._live, None
+        assert operations is not None
+        assert live is not None
         if api.hooks:
             hooks = Hooks(
                 api.hooks, operations, self._state_dir.path / "hooks.json", self.metrics.hook_delivery
