@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+import csv
 import io
 import json
 import os
@@ -83,6 +84,32 @@ class FilePlace(Place):
 def _read_for_ever(fd: int) -> None:
     while os.read(fd, 1 << 16):
         pass
+
+
+class CsvPlace(FilePlace):
+    """A file of rows, of one day; read back by the csv module."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self.path = self.folder / "line-19700101.csv"
+        self.config = {"type": "csv", "path": str(self.folder / "line.csv")}
+
+    def written(self) -> list[Any]:
+        with self.path.open(newline="") as f:
+            rows = list(csv.DictReader(f))
+        template = record(0).as_dict()
+        found = []
+        for row in rows:
+            box = [float(row[name]) for name in ("x1", "y1", "x2", "y2")]
+            detection = {
+                "cls": int(row["class"]),
+                "name": row["name"],
+                "conf": float(row["confidence"]),
+                "xyxy": box,
+            }
+            assert row["time"] == "1970-01-01T00:00:01.500Z"
+            found.append({**template, "seq": int(row["seq"]), "detections": [detection]})
+        return found
 
 
 class LogPlace(Place):
@@ -195,6 +222,8 @@ def place(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Mo
     match request.param:
         case "jsonl":
             yield FilePlace(tmp_path)
+        case "csv":
+            yield CsvPlace(tmp_path)
         case "log":
             yield LogPlace(monkeypatch)
         case "mqtt":
