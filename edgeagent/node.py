@@ -227,6 +227,7 @@ class Node:
         alarms = self.alarms = Alarms(state_dir, facts, self.bus, registry, journal.record)
         alarms.start(self.config.alarms, self.config.pipelines, self._taps())
         self._live_config.follow(lambda c: alarms.configure(c.alarms, c.pipelines, self._taps()))
+        self._node_status.clips = alarms.clips
         return alarms
 
     def _taps(self) -> dict[str, Tap]:

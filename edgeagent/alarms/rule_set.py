@@ -26,7 +26,8 @@ class PipelineRules:
 @dataclass(eq=False)
 class WatchedRule:
     """One rule of one pipeline. error: why it can't be judged by what serves, or not by all of its classes; judged:
-    whether it is judged all the same; said: what was said when it began to hold."""
+    whether it is judged all the same; said: what was said when it began to hold, at: by the frame of then, Unix
+    seconds."""
 
     pipeline: str
     model: str
@@ -34,6 +35,7 @@ class WatchedRule:
     error: str = ""
     judged: bool = True
     said: Condition | None = None
+    at: float = 0.0
 
     @property
     def rule(self) -> Rule:
@@ -81,6 +83,16 @@ class RuleSet:
         """The rules of a pipeline."""
         return self._rules.get(pipeline, ())
 
+    def unusable(self, pipeline: str) -> dict[str, str]:
+        """Why rules of a pipeline can't be judged, or not by all of their classes, by their names."""
+        return {rule.rule.name: rule.error for rule in self.of(pipeline) if rule.error}
+
+    def check(self, model: str, serving: Classes | None) -> None:
+        """Another version of a model serves, or there are other rules: what can be judged now?"""
+        for rule in self:
+            if rule.model == model:
+                rule.check(serving)
+
     def set(self, wanted: Mapping[str, PipelineRules], active: Mapping[Key, Condition]) -> None:
         """These rules from now on. One that is as it was goes on with what it has seen; one that was changed begins
         anew, in the state in which its alarm is. active: of the alarms whose condition holds, what was said."""
@@ -103,6 +115,7 @@ class RuleSet:
         frame = FrameSeen(record.boxes, record.names, record.width, record.height, mono, record.version)
         for rule in rules:
             if rule.judged and rule.watch.observe(frame):
+                rule.at = record.ts
                 rule.said = rule.says() if rule.watch.active else None
                 self.on_change(rule)
 

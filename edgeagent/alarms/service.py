@@ -15,8 +15,10 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+import structlog
 from prometheus_client import CollectorRegistry
 
+from edgeagent.alarms.clips import ClipNeeds, ClipRecorder
 from edgeagent.alarms.facts import NodeFacts, free_bytes
 from edgeagent.alarms.keeper import AlarmKeeper
 from edgeagent.alarms.rule_set import PipelineRules, RuleSet, WatchedRule
@@ -30,27 +32,36 @@ from edgeagent.core.alarms.book import (
     acknowledge,
     clear_alarm,
     close_alarm,
+    find,
     raise_alarm,
     shelve,
+    show,
     tick,
     unshelve,
 )
+from edgeagent.core.alarms.rules import Clip
 from edgeagent.core.alarms.system import SYSTEM_RULES
 from edgeagent.core.alarms.system_watch import FOLD_S, SystemWatch, cause_of
 from edgeagent.core.alarms.views import RuleView, rule_view, system_view
 from edgeagent.core.events import AppendAudit
 from edgeagent.core.text import MAX_BY, clean
-from edgeagent.errors import NotKeptError, UsageError
+from edgeagent.errors import NotFoundError, NotKeptError, UsageError
 from edgeagent.observe.alarm_metrics import AlarmMetrics
 from edgeagent.observe.bus import AlarmChanged, Bus, Swapped
 from edgeagent.serving.tap import Tap
 from edgeagent.sinks.port import Record
+from edgeagent.workers.tasks.clips import What
 
 TICK_S = 1.0
 FREE_S = 10.0
 """How often the disk is asked how much is free."""
-FILE = "alarms.json"
+FRESH_S = 5.0
+"""How long ago the frame may be by which an alarm is raised."""
+SWEEP_S = 60.0
+"""How often clips that are too old or too much are looked for."""
+FILE, CLIPS = "alarms.json", "alarms"
 GONE = "its rule is gone"
+_log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True)
@@ -86,10 +97,11 @@ class Alarms:
         self._causes: frozenset[Key] = frozenset()
         self._told: set[Key] = set()  # a consequence of something that has an alarm; until it holds no more
         self._taps: dict[str, tuple[Tap, Callable[[], None]]] = {}  # by model, and what ends listening
+        self.clips = ClipRecorder(state_dir / CLIPS, self._show)
         self._free: int | None = None
-        self._free_at = -FREE_S
+        self._free_at = self._swept_at = -SWEEP_S
         self._asking: asyncio.Task[None] | None = None
-        bus.subscribe(Swapped, lambda event: self._check(event.model))
+        bus.subscribe(Swapped, lambda event: self._rules.check(event.model, facts.classes(event.model)))
 
     # -- what runs -----------------------------------------------------------------------------------
 
@@ -115,8 +127,9 @@ class Alarms:
         for key in [k for k in self.book.open if k not in known and k.rule not in SYSTEM_RULES]:
             self._step(close_alarm(self.book, key, GONE, self._clocks.unix()))
         self._listen(taps)
+        self._record_clips(config, taps)
         for model in self._rules.models:
-            self._check(model)
+            self._rules.check(model, self._facts.classes(model))
 
     async def run(self) -> None:
         """Look at the node once a second, for ever."""
@@ -131,12 +144,13 @@ class Alarms:
         self._listen({})
         if self._asking:
             self._asking.cancel()
+        await self.clips.close()
         await self._keeper.close(self.book)
 
     def look(self) -> None:
         """A second has passed."""
         now = self._clocks.unix()
-        facts = self._facts.look(self._unusable, self._free)
+        facts = self._facts.look(self._rules.unusable, self._free)
         for pipeline in {rule.pipeline for rule in self._rules}:
             if not self._facts.serves(pipeline):
                 for rule in self._rules.of(pipeline):
@@ -151,6 +165,16 @@ class Alarms:
             self._rule_changed(rule)
         self._step(tick(self.book, now))
         self._metrics.show(self.book.open.values())
+
+    def _record_clips(self, config: AlarmsConfig, taps: Mapping[str, Tap]) -> None:
+        wanted: dict[str, list[Clip]] = {}
+        models = set()
+        for rule in self._rules:
+            if rule.rule.clip:
+                wanted.setdefault(rule.pipeline, []).append(rule.rule.clip)
+                models.add(rule.model)
+        needs = {pipeline: ClipNeeds.of(clips) for pipeline, clips in wanted.items()}
+        self.clips.configure(config.clips, needs, {taps[model] for model in models if model in taps})
 
     # -- what is asked -------------------------------------------------------------------------------
 
@@ -186,6 +210,12 @@ class Alarms:
         """It is to be heard again. Raises NotFoundError, ConflictError, NotKeptError."""
         return await self._act("unshelved", by, unshelve(self.book, id, self._clocks.unix()))
 
+    async def file(self, id: str, what: What) -> tuple[Path, str]:
+        """Where an alarm's picture or clip is, and its media type. Raises NotFoundError."""
+        if find(self.book, id) is None:
+            raise NotFoundError(f"alarm {id[:64]}", "there is none of this id", "see GET /api/alarms")
+        return await self.clips.file(id, what)
+
     async def _act(self, result: str, by: str, step: Step, more: str = "") -> Alarm:
         self._step(step)
         (alarm,) = step[1]
@@ -214,15 +244,18 @@ class Alarms:
         for alarm in changed:
             self._bus.publish(AlarmChanged(alarm))
 
-    def _hold(self, what: Condition, cool_down_s: float) -> None:
-        """This is wrong, if it isn't only a consequence of something else that is known to be."""
+    def _hold(self, what: Condition, cool_down_s: float) -> bool:
+        """This is wrong, if it isn't only a consequence of something else that is known to be. Returns whether that is
+        new."""
         before = self.book.open.get(what.key)
         if what.key in self._told or cause_of(what, self._causes):
-            return
+            return False
         new_id = secrets.token_hex(8)
         self._step(raise_alarm(self.book, what, self._clocks.unix(), new_id, cool_down_s))
-        if before is None or not before.active:
+        is_new = before is None or not before.active
+        if is_new:
             self._metrics.raised(self.book.open[what.key])
+        return is_new
 
     def _clear(self, key: Key) -> None:
         self._told.discard(key)
@@ -243,19 +276,14 @@ class Alarms:
 
     def _rule_changed(self, rule: WatchedRule) -> None:
         if rule.watch.active and rule.said:
-            self._hold(rule.said, rule.rule.cool_down_s)
+            is_new, clip = self._hold(rule.said, rule.rule.cool_down_s), rule.rule.clip
+            if is_new and clip and not (alarm := self.book.open[rule.key]).picture:
+                now = (
+                    self._clocks.unix()
+                )  # it may have begun to hold long ago, as a consequence of something else
+                self.clips.begin(alarm.id, rule.pipeline, rule.at if now - rule.at < FRESH_S else now, clip)
         elif not rule.watch.active:
             self._clear(rule.key)
-
-    def _check(self, model: str) -> None:
-        """Another version serves, or there are other rules: what can be judged now?"""
-        serving = self._facts.classes(model)
-        for rule in self._rules:
-            if rule.model == model:
-                rule.check(serving)
-
-    def _unusable(self, pipeline: str) -> dict[str, str]:
-        return {rule.rule.name: rule.error for rule in self._rules.of(pipeline) if rule.error}
 
     # -- what it listens to --------------------------------------------------------------------------
 
@@ -270,6 +298,14 @@ class Alarms:
             if model not in self._taps:
                 self._taps[model] = tap, tap.listen(self._heard)
 
+    def _show(self, id: str, what: What) -> None:
+        """There is a picture of it now, or a clip."""
+        alarm = find(self.book, id)
+        if alarm:
+            url = f"api/alarms/{id}/" + ("picture.jpg" if what == "picture" else "clip.mp4")
+            picture, clip = (url, alarm.clip) if what == "picture" else (alarm.picture, url)
+            self._step(show(self.book, id, picture, clip, self._clocks.unix()))
+
     def _heard(self, record: Record) -> None:
         self._rules.observe(record, self._clocks.mono() - record.latency_ms / 1000)
 
@@ -279,9 +315,19 @@ class Alarms:
         if self._asking or now - self._free_at < FREE_S:
             return
         self._free_at = now
+        sweeps = now - self._swept_at >= SWEEP_S
+        self._swept_at = now if sweeps else self._swept_at
 
         async def ask() -> None:
-            self._free = await asyncio.to_thread(partial(free_bytes, self._state_dir))
-            self._asking = None
+            try:
+                gone = await asyncio.to_thread(self.clips.sweep) if sweeps else set()
+                self._free = await asyncio.to_thread(partial(free_bytes, self._state_dir))
+            except OSError as e:
+                _log.warning("clips.not_removed", why=str(e))
+                return
+            finally:
+                self._asking = None
+            for id in gone:
+                self._step(show(self.book, id, None, None, self._clocks.unix()))
 
         self._asking = asyncio.create_task(ask())

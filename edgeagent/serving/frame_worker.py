@@ -58,10 +58,16 @@ class FrameWorker(Generic[A]):
     """At most one process, started with the first frame, and one frame at a time. On the event loop's thread. It may
     end by itself when it has nothing to do: the next frame starts another."""
 
-    def __init__(self, plan: WorkerPlan[A], on_trouble: Callable[[str], None]) -> None:
-        """on_trouble: told why a frame that was offered could not be given to it."""
+    def __init__(
+        self,
+        plan: WorkerPlan[A],
+        on_trouble: Callable[[str], None],
+        on_news: Callable[[Message], bool] = lambda message: False,
+    ) -> None:
+        """on_trouble: told why a frame that was offered could not be given to it. on_news: told what it says beside
+        answers; says whether that was to be expected."""
         self.process: WorkerProcess | None = None
-        self._plan, self._on_trouble = plan, on_trouble
+        self._plan, self._on_trouble, self._on_news = plan, on_trouble, on_news
         self._backoff = Backoff(*plan.backoff_s, jitter=0.0)
         self._start_at = 0.0  # monotonic seconds
         self._job: _Job[A] | None = None
@@ -118,6 +124,12 @@ class FrameWorker(Generic[A]):
         self.process.owes_answer(True)
         return True
 
+    def tell(self, message: Message) -> bool:
+        """Something beside frames. Returns whether there is a process that hears it."""
+        if self.process:
+            self.process.send(message)
+        return self.process is not None
+
     async def close(self) -> None:
         """Return when the process is gone, and its frame given back. Idempotent."""
         self._closed = True
@@ -133,7 +145,7 @@ class FrameWorker(Generic[A]):
                 self.process.owes_answer(False)
             self._backoff.reset()
             self._give_back(message)
-        elif self.process:
+        elif self.process and not self._on_news(message):
             self.process.kill(f"sent a {type(message).__name__}")
 
     def _ended(self, how: Exit) -> None:

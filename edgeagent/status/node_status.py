@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Protocol
 
 from edgeagent.core.fleet_phase import RolloutView
 from edgeagent.core.goal import state_name
@@ -27,6 +27,14 @@ from edgeagent.update.withdrawal_watch import WithdrawalWatch
 from edgeagent.workers.process import WorkerProcess
 
 
+class HasWorker(Protocol):
+    """Who has one process at most that works for the node."""
+
+    @property
+    def worker(self) -> WorkerProcess | None:
+        """It, while it is there."""
+
+
 class NodeStatus:
     """A view on the updaters and pipelines of a node; changes nothing of theirs."""
 
@@ -45,6 +53,7 @@ class NodeStatus:
         self.withdrawals: WithdrawalWatch | None = None
         self.previews: Previews | None = None
         self.notify: Notifier | None = None
+        self.clips: HasWorker | None = None
         self.rollout_of: Callable[[str], RolloutView | None] = lambda model: None
         self._rollout_metrics = RolloutMetrics(metrics.registry)
         self._state_metrics = StateMetrics(metrics.registry)
@@ -116,7 +125,7 @@ class NodeStatus:
 
     def update_metrics(self) -> None:
         """The metrics that only polling shows: workers' memory, cameras, which version has which role."""
-        memory = dict.fromkeys(("capture", "engine", "prepare", "spare", "pictures", "preview"), 0)
+        memory = dict.fromkeys(("capture", "engine", "prepare", "spare", "pictures", "preview", "clips"), 0)
         workers = self.workers()
         for worker in workers:
             memory[worker.kind] += worker.memory_bytes
@@ -155,6 +164,7 @@ class NodeStatus:
 
         add(self._pictures.worker, "pictures")
         add(self.previews.worker if self.previews else None, "preview")
+        add(self.clips.worker if self.clips else None, "clips")
         for name, pipeline in self._pipelines.items():
             add(pipeline.capture.worker, "capture", pipeline=name)
         for model, updater in self._updaters.items():

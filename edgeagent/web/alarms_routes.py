@@ -4,9 +4,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path as PathOnDisk
 from typing import Annotated, Protocol
 
 from fastapi import FastAPI, Path, Request, Response
+from fastapi.responses import FileResponse
 from pydantic import Field
 
 from edgeagent.core.alarms import Alarm
@@ -14,6 +16,7 @@ from edgeagent.core.alarms.views import RuleView
 from edgeagent.status.part import StatusPart
 from edgeagent.web.answers import errors, json_answer
 from edgeagent.web.asked import Body, Text, who
+from edgeagent.workers.tasks.clips import What
 
 AlarmId = Annotated[str, Path(max_length=64)]
 
@@ -35,6 +38,9 @@ class AlarmsApi(Protocol):
 
     async def unshelve(self, id: str, by: str) -> Alarm:
         """It is to be heard again. Likewise."""
+
+    async def file(self, id: str, what: What) -> tuple[PathOnDisk, str]:
+        """Where an alarm's picture or clip is, and its media type. Raises NotFoundError."""
 
 
 class AlarmTrail(StatusPart):
@@ -143,6 +149,26 @@ def add_alarms(app: FastAPI, alarms: AlarmsApi) -> None:
     )
     async def unshelve(request: Request, id: AlarmId, body: AckRequest | None = None) -> Response:
         return json_answer(_view(await alarms.unshelve(id, who(request, (body or AckRequest()).by))))
+
+    @app.get(
+        "/api/alarms/{id}/picture.jpg",
+        summary="The frame by which an alarm was raised, with what was found on it",
+        response_class=FileResponse,
+        responses=errors(404),
+    )
+    async def picture(id: AlarmId) -> Response:
+        path, media_type = await alarms.file(id, "picture")
+        return FileResponse(path, media_type=media_type)
+
+    @app.get(
+        "/api/alarms/{id}/clip.mp4",
+        summary="From some seconds before an alarm was raised to some seconds after; a part of it with Range",
+        response_class=FileResponse,
+        responses=errors(404),
+    )
+    async def clip(id: AlarmId) -> Response:
+        path, media_type = await alarms.file(id, "clip")
+        return FileResponse(path, media_type=media_type)
 
 
 def _view(alarm: Alarm) -> AlarmView:

@@ -18,10 +18,15 @@ from edgeagent.util.codec import from_json, to_json
 
 if TYPE_CHECKING:  # each process imports those of its own kind, when the first comes
     from edgeagent.workers.tasks.capture import CaptureMessage
+    from edgeagent.workers.tasks.clips import ClipMessage
     from edgeagent.workers.tasks.engine import EngineMessage
     from edgeagent.workers.tasks.pictures import PictureMessage
     from edgeagent.workers.tasks.prepare import PrepareMessage
     from edgeagent.workers.tasks.preview import PreviewMessage
+
+    TaskMessage: TypeAlias = (
+        CaptureMessage | ClipMessage | EngineMessage | PictureMessage | PrepareMessage | PreviewMessage
+    )
 
 MAX_MESSAGE_BYTES = 192 * 1024
 """Gates get two contracts, each with class names of up to 64 KiB (`MAX_NAMES_BYTES`), and the paths of a version."""
@@ -98,9 +103,7 @@ class Heartbeat(NamedTuple):
 
 
 FrameMessage = Ring | UnmapRing | Grant | Captured | Infer | Detected | Heartbeat
-Message: TypeAlias = (
-    "FrameMessage | CaptureMessage | EngineMessage | PictureMessage | PrepareMessage | PreviewMessage"
-)
+Message: TypeAlias = "FrameMessage | TaskMessage"
 
 _FIXED: dict[int, tuple[type[Any], Struct]] = {
     1: (Ring, Struct("<III")),
@@ -118,6 +121,7 @@ _NAMED = {
     10: "edgeagent.workers.tasks.prepare",
     11: "edgeagent.workers.tasks.pictures",
     12: "edgeagent.workers.tasks.preview",
+    13: "edgeagent.workers.tasks.clips",
 }
 _KIND_OF_MODULE = {module: kind for kind, module in _NAMED.items()}
 _DETECTED_HEAD = Struct("<Qfff")

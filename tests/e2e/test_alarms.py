@@ -10,7 +10,13 @@ from edgeagent.testing import wait_for
 from tests.support.line import NodeHarness
 
 RULES = [
-    {"name": "scratched", "classes": ["scratch"], "severity": "critical", "off_delay_seconds": 1},
+    {
+        "name": "scratched",
+        "classes": ["scratch"],
+        "severity": "critical",
+        "off_delay_seconds": 1,
+        "clip": {"before": 1, "after": 1},
+    },
     {"name": "forklift", "classes": ["forklift"]},
 ]
 
@@ -28,6 +34,13 @@ def wait_alarm(node: NodeHarness, rule: str, **fields: Any) -> dict[str, Any]:
         return alarm if alarm and fields.items() <= alarm.items() else None
 
     return wait_for(look, f"{rule}: {fields}")
+
+
+def fetch(node: NodeHarness, path: str, part: str = "") -> tuple[int, str, bytes]:
+    """Status, type and content of what lies below the address of the API. part: a range of it."""
+    request = urllib.request.Request(f"{node.url}/{path}", headers={"Range": part} if part else {})
+    with urllib.request.urlopen(request) as answer:
+        return answer.status, answer.headers["Content-Type"], answer.read()
 
 
 def test_an_alarm_from_its_beginning_to_its_end(harness: NodeHarness) -> None:
@@ -49,6 +62,11 @@ def test_an_alarm_from_its_beginning_to_its_end(harness: NodeHarness) -> None:
     errors = {rule["name"]: rule["error"] for rule in node.get("/api/alarms")["rules"]}
     assert errors["scratched"] is None
     assert "no class forklift" in errors["forklift"]
+
+    filmed = wait_for(lambda: (a := alarms(node)["scratched"])["clip"] and a, "a clip")
+    picture, clip = fetch(node, filmed["picture"]), fetch(node, filmed["clip"], "bytes=4-7")
+    assert (picture[:2], picture[2][:2]) == ((200, "image/jpeg"), b"\xff\xd8")
+    assert clip == (206, "video/mp4", b"ftyp")
 
     code, seen = node.post(f"/api/alarms/{raised['id']}/ack", {"by": "Kim"})
     assert (code, seen["state"], seen["acknowledged_by"]) == (200, "acknowledged", "Kim from 127.0.0.1")
