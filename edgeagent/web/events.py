@@ -23,6 +23,10 @@ MAX_VIEWERS = 16
 MAX_WAITING = 64
 """Events that wait for one viewer, beside the newest status and figures."""
 HEARTBEAT_S = 15.0
+UNREAD_S = 15.0
+"""Who has not read what was sent before within so many seconds is let go, and is at liberty to come again."""
+GOODBYE_S = 0.5
+"""Until those are let go who don't read that the node stops."""
 RETRY_MS = 2000
 """How long a browser waits before it connects again."""
 _HEARTBEAT = b":\n\n"
@@ -41,6 +45,8 @@ class Viewer:
     """One who looks on: what waits for him. still_allowed: False once he has to ask anew."""
 
     def __init__(self, still_allowed: Callable[[], bool] = lambda: True) -> None:
+        self.cut: Callable[[], None] = lambda: None
+        """Ends the connection at once."""
         self._still_allowed = still_allowed
         self._newest: dict[str, bytes] = {}
         self._waiting: deque[bytes] = deque()
@@ -135,6 +141,12 @@ class Audience:
         self._ended = why
         for viewer in self._viewers:
             viewer.end(why)
+        if self._viewers:
+            asyncio.get_running_loop().call_later(GOODBYE_S, self._cut)
+
+    def _cut(self) -> None:
+        for viewer in self._viewers:
+            viewer.cut()
 
 
 class EventStream(Response):
@@ -150,14 +162,20 @@ class EventStream(Response):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send them as they come. A viewer who doesn't read holds up only himself: `send` waits for him."""
+        if connection := scope.get("state", {}).get("connection"):
+            self._viewer.cut = connection.end
         leaving = asyncio.create_task(self._until_gone(receive))
         try:
             await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
             piece = self._first
             while piece:
-                await send({"type": "http.response.body", "body": piece, "more_body": True})
+                async with asyncio.timeout(UNREAD_S):
+                    await send({"type": "http.response.body", "body": piece, "more_body": True})
                 piece = await self._viewer.take()
             await send({"type": "http.response.body", "body": b"", "more_body": False})
+        except TimeoutError:
+            self._viewer.cut()
+            await asyncio.wait([leaving], timeout=GOODBYE_S)
         finally:
             self._audience.leave(self._viewer)
             leaving.cancel()

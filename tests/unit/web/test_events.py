@@ -56,7 +56,8 @@ class Client:
         return {"type": "http.disconnect"}
 
     async def _send(self, message: Any) -> None:
-        await self.may_read.wait()
+        if message["type"] == "http.response.body":
+            await self.may_read.wait()
         self.sent.append(message)
 
 
@@ -160,6 +161,32 @@ def test_who_goes_makes_room() -> None:
         assert len(audience._viewers) == 1
 
     run(work)
+
+
+def test_who_does_not_read_at_all_is_let_go(monkeypatch: pytest.MonkeyPatch) -> None:
+    """His place is for others; nor does he keep the node from stopping."""
+
+    async def work(unread_s: float, ends: bool) -> list[str]:
+        monkeypatch.setattr(events_module, "UNREAD_S", unread_s)
+        audience, said = Audience(), list[str]()
+        client = Client(audience, enter(audience))
+        client.may_read.clear()
+
+        def cut() -> None:
+            said.append("cut")
+            client.may_read.set()
+            client.gone.set()
+
+        client.stream._viewer.cut = cut
+        if ends:
+            audience.end("the node stops")
+        await client.task
+        assert not audience
+        return said
+
+    monkeypatch.setattr(events_module, "GOODBYE_S", 0.0)
+    assert run(lambda: work(0.01, ends=False)) == ["cut"]
+    assert run(lambda: work(3600, ends=True)) == ["cut"]
 
 
 def test_a_heartbeat_when_nothing_happens(monkeypatch: pytest.MonkeyPatch) -> None:
