@@ -52,6 +52,10 @@ class ExpiredError(EdgeAgentError):
     """A request proves it, but was signed at another time: an old one sent again, or a clock is wrong."""
 
 
+class ForbiddenError(EdgeAgentError):
+    """Nobody may ask for that here: the configuration doesn't let it."""
+
+
 class RateLimitError(EdgeAgentError):
     """One who is refused again and again is not heard for a while."""
 

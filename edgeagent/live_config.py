@@ -4,40 +4,55 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 
 import structlog
 
-from edgeagent.config import Config, load_config
+from edgeagent.config import Config, ConfigError, load_config
 from edgeagent.config.changes import Changes, changes_between
+from edgeagent.config.document import Document, overriding, read_document, write_document
+from edgeagent.config.edits import Edit
+from edgeagent.config.shown import shown
 from edgeagent.core.events import AppendAudit
 from edgeagent.core.text import MAX_TEXT, cut
-from edgeagent.errors import EdgeAgentError
+from edgeagent.errors import ConflictError, EdgeAgentError, ForbiddenError, UnavailableError
 from edgeagent.lines import NodeLines
 from edgeagent.observe.bus import Bus, ConfigChanged
 from edgeagent.observe.logs import setup_logging
-from edgeagent.status.config_status import ConfigStatus
+from edgeagent.status.config_status import ConfigChange, ConfigStatus, ConfigView
 
 _log = structlog.get_logger(__name__)
 
+_NO_FILE = "this node was started without a configuration file"
+_NOT_ALLOWED = "the configuration can't be changed through the API"
+
 
 class LiveConfig:
-    """One change at a time, in the order in which they are asked for. On the event loop; files are read in threads.
+    """One change at a time, in the order in which they are asked for. On the event loop; files are read and written in
+    threads.
 
     A configuration with mistakes changes nothing. What can't be changed without a restart stays as it is, and is said.
     """
 
     def __init__(
-        self, path: Path | None, lines: NodeLines, record: Callable[[str, AppendAudit], None], bus: Bus
+        self,
+        path: Path | None,
+        lines: NodeLines,
+        record: Callable[[str, AppendAudit], None],
+        bus: Bus,
+        environ: Mapping[str, str] | None = None,
     ) -> None:
-        """path: of the configuration file; None where there is none. record: into the audit log."""
+        """path: of the configuration file; None where there is none. record: into the audit log. environ: variables
+        that say fields otherwise than the file; None: those of the process."""
         self.path = path
         self._lines = lines
         self._record = record
         self._bus = bus
+        self._environ = os.environ if environ is None else environ
         self._lock = asyncio.Lock()
         self._started = asyncio.Event()
         self._users: list[Callable[[Config], None]] = []
@@ -68,29 +83,98 @@ class LiveConfig:
         """The lines run: from now on they can be changed. Who asked before that waits no longer."""
         self._started.set()
 
-    async def reload(self, by: str) -> None:
-        """Take over what the file says now. Raises EdgeAgentError when it has mistakes; then nothing has changed."""
-        await self._started.wait()
-        async with self._lock:
-            await self._reload(by)
-
     async def close(self, timeout_s: float) -> None:
         """Return when no change is under way any more; none begins after that. timeout_s: seconds."""
         with suppress(TimeoutError):
             await asyncio.wait_for(self._lock.acquire(), timeout_s)
 
-    async def _reload(self, by: str) -> None:
-        if self.path is None:
-            return
-        try:
-            config = await asyncio.to_thread(load_config, self.path)
+    # -- from the file -------------------------------------------------------------------------------
+
+    async def reload(self, by: str) -> None:
+        """Take over what the file says now. Raises EdgeAgentError when it has mistakes; then nothing has changed."""
+        await self._started.wait()
+        async with self._lock:
+            if self.path is None:
+                return
+            try:
+                config = await asyncio.to_thread(load_config, self.path, self._environ)
+                changes = changes_between(self.config, config)
+                self._lines.check(changes)
+            except EdgeAgentError as e:
+                self._error = str(e)
+                _log.error("config.refused", note="the old one stays", why=str(e))
+                raise
+            await self._take_over(changes, by)
+
+    # -- through the API -----------------------------------------------------------------------------
+
+    async def view(self) -> ConfigView:
+        """What the file says, without secrets; where it can't be read, what is in force. See `ConfigView`."""
+        config, revision, error = self.config, "", ""
+        if self.path:
+            try:
+                document = await asyncio.to_thread(read_document, self.path)
+                revision = document.revision
+                config = await asyncio.to_thread(document.config, document.doc, self._environ)
+            except EdgeAgentError as e:
+                error = str(e)
+        return ConfigView(
+            revision=revision,
+            path=str(self.path) if self.path else None,
+            config=shown(config.model_dump(mode="json")),
+            may_change=self.config.api.allows_changes and self.path is not None,
+            overridden=overriding(self._environ, "pipelines") + overriding(self._environ, "models"),
+            error=error or None,
+        )
+
+    async def change(self, edit: Edit, if_revision: str | None, by: str) -> ConfigChange:
+        """Write this into the file, and take it over, with whatever else the file says by then. Returns when that is
+        done.
+
+        Raises ForbiddenError where the API may change nothing; ConflictError when the file has another revision, or
+        variables of the environment would say it otherwise; NotFoundError; ConfigError with every mistake;
+        UnavailableError when the file can't be written. Nothing has changed then.
+        """
+        await self._started.wait()
+        task = asyncio.create_task(self._change(edit, if_revision, by))
+        return await asyncio.shield(task)  # whoever asked may go away: half a change is none
+
+    async def _change(self, edit: Edit, if_revision: str | None, by: str) -> ConfigChange:
+        async with self._lock:
+            path = self._changeable()
+            document = await asyncio.to_thread(read_document, path)
+            self._check_revision(document, if_revision)
+            if variables := overriding(self._environ, edit.section):
+                why = f"variables of the environment say it otherwise than the file: {', '.join(variables)}"
+                raise ConflictError(edit.what, why, "change those, and restart the node")
+            doc, config = await asyncio.to_thread(edit.apply, document, self.config, self._environ)
             changes = changes_between(self.config, config)
             self._lines.check(changes)
-        except EdgeAgentError as e:
-            self._error = str(e)
-            _log.error("config.refused", note="the old one stays", why=str(e))
-            raise
-        await self._take_over(changes, by)
+            revision = await asyncio.to_thread(write_document, path, doc, by)
+            await self._take_over(changes, by)
+            return ConfigChange(
+                revision=revision, changed=list(changes.said), needs_restart=list(changes.restart)
+            )
+
+    def _changeable(self) -> Path:
+        api = self.config.api
+        if not api.allows_changes:
+            off = api.changes.allow is False
+            why = (
+                "api.changes.allow is false" if off else "it asks for no token: anybody on this machine could"
+            )
+            todo = "" if off else "set api.token_file, or api.changes.allow: true; or "
+            raise ForbiddenError(_NOT_ALLOWED, why, f"{todo}change the file, and send SIGHUP")
+        if self.path is None:
+            raise UnavailableError("the configuration", _NO_FILE)
+        return self.path
+
+    def _check_revision(self, document: Document, if_revision: str | None) -> None:
+        if document.problems:
+            raise ConfigError(str(document.path), list(document.problems))
+        if if_revision is not None and if_revision != document.revision:
+            why = f"the file is another by now (revision {document.revision}, not {cut(if_revision, 64)})"
+            raise ConflictError("the configuration", why, "read it again, and change that")
 
     async def _take_over(self, changes: Changes, by: str) -> None:
         setup_logging(changes.config.log.level, changes.config.log.format)

@@ -56,6 +56,7 @@ from edgeagent.update.updater import Updater
 from edgeagent.update.withdrawal_watch import WithdrawalWatch
 from edgeagent.web.alarms_routes import add_alarms
 from edgeagent.web.app import create_app
+from edgeagent.web.config_routes import add_config
 from edgeagent.web.disagreement_routes import add_disagreements
 from edgeagent.web.fleet_routes import add_fleet
 from edgeagent.web.hooks import Hooks
@@ -255,6 +256,7 @@ class Node:
         add_fleet(app, membership.overview if membership else NoFleet(self.config.config_store.url))
         add_live(app, live)
         add_versions(app, operations.version_lists)
+        add_config(app, self._live_config)
         return ApiServer(app, api.host, api.port, tls=tls, listening=listening)
 
     async def reload(self, by: str = "SIGHUP") -> None:

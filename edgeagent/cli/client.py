@@ -16,7 +16,7 @@ from typing import IO, Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from edgeagent.config.schema import is_loopback
+from edgeagent.config import is_loopback
 from edgeagent.errors import (
     ConflictError,
     EdgeAgentError,

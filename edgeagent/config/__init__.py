@@ -6,12 +6,11 @@ a variable's name goes one level down: `EDGEAGENT_API__PORT=9000`, `EDGEAGENT_PI
 lists and mappings are written as YAML: `EDGEAGENT_NODE__LABELS='{line: a}'`.
 """
 
+from edgeagent.config.api import ApiConfig, ApiTlsConfig, is_loopback
 from edgeagent.config.clear_text import clear_text_secrets, has_readable_password, readable_login
 from edgeagent.config.hooks import HookConfig
 from edgeagent.config.load import ConfigError, load_config, parse_config
 from edgeagent.config.schema import (
-    ApiConfig,
-    ApiTlsConfig,
     Config,
     ConfigStoreConfig,
     EngineConfig,
@@ -22,7 +21,6 @@ from edgeagent.config.schema import (
     PipelineConfig,
     Sink,
     UpdateConfig,
-    is_loopback,
 )
 from edgeagent.config.source import SourceConfig, default_live
 from edgeagent.config.verdict import GatesConfig, ProbationConfig

@@ -44,6 +44,14 @@ def load_config(path: Path, environ: Mapping[str, str] | None = None) -> Config:
 
     Raises ConfigError with every mistake.
     """
+    _, doc, problems = read_yaml(path)
+    return parse_config(
+        {} if doc is None else doc, str(path), os.environ if environ is None else environ, problems
+    )
+
+
+def read_yaml(path: Path) -> tuple[bytes, Any, list[str]]:
+    """What a file holds, as bytes and as plain values, and what is given twice in it. Raises ConfigError."""
     try:
         with path.open("rb") as f:
             data = f.read(MAX_CONFIG_BYTES + 1)
@@ -51,11 +59,9 @@ def load_config(path: Path, environ: Mapping[str, str] | None = None) -> Config:
         raise ConfigError(str(path), [f"can't be read ({e.strerror})"]) from e
     if len(data) > MAX_CONFIG_BYTES:
         raise ConfigError(str(path), [f"is larger than {MAX_CONFIG_BYTES} bytes"])
-    problems: list[str] = []
     try:
         loader = _Loader(data.decode("utf-8"))
-        doc = loader.get_single_data()
-        problems += loader.duplicates
+        return data, loader.get_single_data(), loader.duplicates
     except UnicodeDecodeError as e:
         raise ConfigError(str(path), [f"is not UTF-8 (byte {e.start})"]) from e
     except yaml.MarkedYAMLError as e:
@@ -63,9 +69,6 @@ def load_config(path: Path, environ: Mapping[str, str] | None = None) -> Config:
         raise ConfigError(str(path), [f"{line}broken YAML ({e.problem or e.context})"]) from e
     except (yaml.YAMLError, RecursionError, ValueError) as e:
         raise ConfigError(str(path), [f"broken YAML ({' '.join(str(e).split())})"]) from e
-    return parse_config(
-        {} if doc is None else doc, str(path), os.environ if environ is None else environ, problems
-    )
 
 
 def parse_config(

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import os
 import re
 import socket
@@ -22,11 +21,10 @@ from pydantic import (
 )
 
 from edgeagent.config.alarms import MAX_RULES, AlarmsConfig, RuleConfig, no_clash
+from edgeagent.config.api import ApiConfig
 from edgeagent.config.fleet import FleetConfig
-from edgeagent.config.hooks import HookConfig
 from edgeagent.config.judge import JudgeConfig
-from edgeagent.config.path_prefix import PathPrefix
-from edgeagent.config.preview import PreviewConfig
+from edgeagent.config.names import Name
 from edgeagent.config.source import SourceConfig
 from edgeagent.config.verdict import (
     DisagreementsConfig,
@@ -37,7 +35,6 @@ from edgeagent.config.verdict import (
     ShadowConfig,
     SwitchConfig,
 )
-from edgeagent.core.model import check_name
 from edgeagent.errors import UsageError
 from edgeagent.intent.port import Access, Tls
 from edgeagent.intent.url import TAKEN, Taken, find_adapter, parse_source_url
@@ -49,13 +46,6 @@ from edgeagent.sinks.registry import sink_names, sink_type
 from edgeagent.util.settings import Fraction, Megabytes, Seconds, Section, TlsConfig
 
 _T = TypeVar("_T")
-
-
-def _name(value: str) -> str:
-    try:
-        return check_name("name", value)
-    except UsageError as e:
-        raise ValueError(f"{value!r} is not a valid name; allowed: {e.todo.removeprefix('use ')}") from e
 
 
 def _device(value: str) -> str:
@@ -70,9 +60,6 @@ def _backend(value: str) -> str:
         allowed = ", ".join(row.name for row in runtimes())
         raise ValueError(f"{value!r} {why}; allowed: auto, {allowed}")
     return value
-
-
-Name = Annotated[str, AfterValidator(_name)]
 
 
 class NodeConfig(Section):
@@ -257,52 +244,6 @@ class UpdateConfig(Section):
     candidate_memory_mb: Megabytes = 4096
     settle_seconds: float = Field(default=60.0, ge=0, le=31_536_000, allow_inf_nan=False)
     spare_worker: bool = True
-
-
-def is_loopback(host: str) -> bool:
-    """Whether `host` (a name or an address, without a port) can only mean this machine."""
-    if host.lower() == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return False
-
-
-class ApiTlsConfig(Section):
-    """The API's certificate: PEM files, read anew when they change.
-
-    client_ca_file: only clients that show a certificate of this authority are served.
-    """
-
-    cert_file: Path
-    key_file: Path
-    client_ca_file: Path | None = None
-
-
-class ApiConfig(Section):
-    """The HTTP API. token_file: the bearer token; without one the API binds to loopback only.
-
-    tls: https instead of http. hooks: webhooks by name, at /api/hooks/<name>; each has a secret of its own instead of
-    the token. path_prefix: the path below which a reverse proxy shows the node, such as /line7.
-    """
-
-    token_file: Path | None = None  # before host, which is checked against it
-    host: str = "127.0.0.1"
-    port: int = Field(default=8080, ge=0, le=65_535)
-    tls: ApiTlsConfig | None = None
-    hooks: dict[Name, HookConfig] = Field(default={})
-    preview: PreviewConfig = PreviewConfig()
-    path_prefix: PathPrefix = ""
-
-    @field_validator("host")
-    @classmethod
-    def _loopback_or_token(cls, host: str, info: ValidationInfo) -> str:
-        if not is_loopback(host) and info.data.get("token_file", "") is None:
-            raise ValueError(
-                f"{host!r} can be reached from outside; allowed: 127.0.0.1, or any with api.token_file"
-            )
-        return host
 
 
 class LogConfig(Section):

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from edgeagent.status.part import StatusPart
 
 
@@ -19,3 +21,31 @@ class ConfigStatus(StatusPart):
     """Names of the fields that the file says otherwise, and that count from the next start on only."""
     error: str | None
     """Why the file was refused when it was read last; null when it wasn't."""
+
+
+class ConfigView(StatusPart):
+    """The configuration file, as it can be changed through the API."""
+
+    revision: str
+    """Of the file's content: another after each change, by whomever."""
+    path: str | None
+    config: dict[str, Any]
+    """What the file says, with what goes without saying, and what variables of the environment say in its place;
+    passwords and the like are shown as `***`."""
+    may_change: bool
+    """Whether the API lets it be changed (`api.changes.allow`)."""
+    overridden: list[str]
+    """Variables of the environment that say pipelines or models otherwise than the file: none can be changed here."""
+    error: str | None
+    """Why the file can't be read; `config` is then what is in force."""
+
+
+class ConfigChange(StatusPart):
+    """What became of a change."""
+
+    revision: str
+    """Of the file, as it was written."""
+    changed: list[str]
+    """What changed on the node, a line each."""
+    needs_restart: list[str]
+    """Names of the fields that the file says otherwise than what is in force."""

@@ -10,12 +10,14 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 
+from edgeagent.config import ConfigError
 from edgeagent.core.text import clean, cut
 from edgeagent.errors import (
     ConflictError,
     DirectiveError,
     EdgeAgentError,
     ExpiredError,
+    ForbiddenError,
     NotFoundError,
     NotKeptError,
     RateLimitError,
@@ -29,6 +31,7 @@ from edgeagent.web.guard import error_body
 _STATUS_OF: tuple[tuple[type[EdgeAgentError], int], ...] = (
     (UnauthorizedError, 401),
     (ExpiredError, 403),
+    (ForbiddenError, 403),
     (NotFoundError, 404),
     (ConflictError, 409),
     (UsageError, 422),
@@ -39,14 +42,18 @@ _STATUS_OF: tuple[tuple[type[EdgeAgentError], int], ...] = (
 )
 MAX_MISTAKES = 10
 """Of a request that is wrong, so many are said."""
+MAX_PROBLEMS = 200
+"""Of a configuration that is wrong."""
 
 
 class ErrorText(BaseModel):
-    """What failed, why, and what to do about it ("" where there is nothing)."""
+    """What failed, why, and what to do about it ("" where there is nothing). problems: each mistake of a configuration
+    by itself, `FIELD: WHAT; allowed: …`; only where it is about one."""
 
     what: str
     why: str
     todo: str
+    problems: list[str] = []
 
 
 class ErrorAnswer(BaseModel):
@@ -87,14 +94,17 @@ def json_answer(content: BaseModel, status: int = 200) -> Response:
 def add_error_answers(app: FastAPI) -> None:
     """Whatever is raised while a request is answered becomes an `ErrorAnswer`."""
 
-    def answer(status: int, what: str, why: str, todo: str = "") -> Response:
-        body = error_body(clean(what), clean(why), clean(todo))
+    def answer(status: int, what: str, why: str, todo: str = "", **more: object) -> Response:
+        body = error_body(clean(what), clean(why), clean(todo), **more)
         return Response(body, status, media_type="application/json")
 
     @app.exception_handler(EdgeAgentError)
     async def on_purpose(_request: Request, error: EdgeAgentError) -> Response:
         status = next((code for kind, code in _STATUS_OF if isinstance(error, kind)), 500)
-        return answer(status, error.what, error.why, error.todo)
+        more = {}
+        if isinstance(error, ConfigError):
+            more["problems"] = [clean(problem) for problem in error.problems[:MAX_PROBLEMS]]
+        return answer(status, error.what, error.why, error.todo, **more)
 
     @app.exception_handler(RequestValidationError)
     async def malformed(_request: Request, error: RequestValidationError) -> Response:

@@ -39,9 +39,9 @@ _HEADERS = (
 )
 
 
-def error_body(what: str, why: str, todo: str = "") -> bytes:
-    """The body of every answer that is not a success."""
-    return json.dumps({"error": {"what": what, "why": why, "todo": todo}}).encode()
+def error_body(what: str, why: str, todo: str = "", **more: object) -> bytes:
+    """The body of every answer that is not a success. more: further fields of it."""
+    return json.dumps({"error": {"what": what, "why": why, "todo": todo, **more}}).encode()
 
 
 class _Refused(Exception):

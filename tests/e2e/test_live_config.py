@@ -3,10 +3,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
+import urllib.request
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
+from urllib.error import HTTPError
 
 import yaml
 
@@ -92,3 +96,50 @@ def test_a_file_with_mistakes_changes_nothing(harness: NodeHarness) -> None:
     assert said["error"] is None
     wait_for(lambda: not harness.wait_more(1)[-1]["detections"], "the confidence in force")
     assert "config.refused" in node.log.read_text()
+
+
+def ask(node: NodeHarness, method: str, path: str, body: Any = None) -> tuple[int, Any]:
+    """Status code and JSON answer."""
+    data = None if body is None else json.dumps(body).encode()
+    request = urllib.request.Request(node.url + path, data, method=method)
+    try:
+        with urllib.request.urlopen(request, timeout=60) as answer:
+            return answer.status, json.load(answer)
+    except HTTPError as e:
+        with e:
+            return e.code, json.load(e)
+
+
+def test_a_camera_comes_and_goes_through_the_api(harness: NodeHarness) -> None:
+    """Written into the file, whose old content is kept, so that a restart finds the same; who did it stands in the
+    history. What it may not name is refused, and so is what is based on another file."""
+    harness.config["api"]["changes"] = {"allow": True}
+    harness.publish("v1")
+    harness.promote("v1")
+    node = harness.start("v1")
+    harness.wait_more(3)
+    code, shown = ask(node, "GET", "/api/config")
+    assert (code, shown["path"], shown["may_change"]) == (200, str(node.config_path), True)
+    first = shown["revision"]
+    extra = {"model": "yolo", "source": {"url": SLOW, "live": False}, "confidence": 0.3}
+    wrong = {"model": "yolo", "source": {"url": "/etc/passwd"}, "confidence": 3}
+    code, refused = ask(node, "PUT", "/api/pipelines/extra", {"pipeline": wrong})
+    assert code == 422
+    assert [p.partition(":")[0] for p in refused["error"]["problems"]] == [
+        "pipelines[1].source.url",
+        "pipelines[1].confidence",
+    ]
+    code, done = ask(
+        node, "PUT", "/api/pipelines/extra", {"pipeline": extra, "if_revision": first, "by": "anna"}
+    )
+    assert (code, done["changed"]) == (200, [f"pipelines.extra added: yolo on {SLOW}"])
+    wait_for(lambda: node.status()["pipelines"]["extra"]["frames"] > 3, "frames of the new camera")
+    kept = Path(f"{node.config_path}.1").read_text(encoding="utf-8")
+    assert [p["name"] for p in yaml.safe_load(kept)["pipelines"]] == [PIPELINE]
+    code, _ = ask(node, "DELETE", f"/api/pipelines/extra?if_revision={first}")
+    assert code == 409
+    code, done = ask(node, "DELETE", f"/api/pipelines/extra?if_revision={done['revision']}&by=ben")
+    assert (code, done["changed"]) == (200, ["pipelines.extra removed"])
+    assert "extra" not in node.status()["pipelines"]
+    assert [r["who"].partition(" ")[0] for r in node.history() if r["event"] == "config"] == ["anna", "ben"]
+    assert_seamless(harness.wait_more(3) and harness.records())
