@@ -4,10 +4,15 @@
 from __future__ import annotations
 
 import urllib.request
+from pathlib import Path
 from typing import Any
+
+import pytest
 
 from edgeagent.testing import wait_for
 from tests.support.line import NodeHarness
+from tests.support.mjpeg import MjpegCamera
+from tests.support.weights import nan_onnx
 
 RULES = [
     {
@@ -93,3 +98,52 @@ def test_an_alarm_from_its_beginning_to_its_end(harness: NodeHarness) -> None:
     with urllib.request.urlopen(node.url + "/metrics") as answer:
         text = answer.read().decode()
     assert 'edgeagent_alarms{severity="warning",state="shelved"} 1.0' in text
+
+
+@pytest.mark.soak
+def test_a_camera_that_goes_and_comes_back_is_one_alarm(tmp_path: Path) -> None:
+    """Lost, then frozen: each is said, and that nothing is found meanwhile isn't."""
+    with (
+        MjpegCamera() as camera,
+        NodeHarness(tmp_path / "node", {"url": camera.url, "stall_seconds": 1}) as node,
+    ):
+        node.config["pipelines"][0]["alarms"] = [
+            {"name": "no-dents", "when": "absent", "classes": ["dent"], "absent_seconds": 600},
+            {"name": "scratched", "classes": ["scratch"], "off_delay_seconds": 1},
+        ]
+        node.config["alarms"] = {"camera_lost": {"after_seconds": 1}}
+        node.publish("v1")
+        node.promote("v1")
+        node.start("v1")
+        wait_alarm(node, "scratched", state="raised", active=True)
+        camera.stop()
+        lost = wait_alarm(node, "camera_lost", state="raised", active=True)
+        assert (lost["severity"], lost["pipeline"]) == ("critical", "line-1")
+        assert alarms(node)["scratched"]["active"]  # nothing is known of it now
+        camera.start()
+        wait_alarm(node, "camera_lost", state="raised", active=False)
+        code, _ = node.post(f"/api/alarms/{lost['id']}/ack", {"by": "Kim"})
+        assert code == 200
+        assert wait_alarm(node, "camera_lost", state="cleared")["closed_why"] == "acknowledged"
+        camera.moving = False
+        wait_alarm(node, "camera_frozen", state="raised", active=True)
+        camera.moving = True
+        wait_alarm(node, "camera_frozen", active=False)
+        assert set(alarms(node)) == {"camera_lost", "camera_frozen", "scratched"}
+
+
+@pytest.mark.soak
+def test_a_version_that_was_refused(harness: NodeHarness) -> None:
+    """With what was found; over when another one is asked for."""
+    node = harness
+    node.publish("v1")
+    node.publish("v2")
+    node.promote("v1")
+    node.start("v1")
+    node.publish("bad", nan_onnx(node.folder / "bad.onnx"))
+    node.promote("bad")
+    refused = wait_alarm(node, "version_refused", state="raised", active=True)
+    assert (refused["model"], refused["figures"]) == ("yolo", {"version": "bad", "serves": "v1"})
+    assert "bad was refused" in refused["text"]
+    node.promote("v2")
+    wait_alarm(node, "version_refused", state="raised", active=False)
