@@ -16,6 +16,7 @@ import typer
 
 from edgeagent import __version__
 from edgeagent.cli import (
+    check_commands,
     evaluate_command,
     fleet_commands,
     intent_commands,
@@ -137,43 +138,10 @@ for command in (
     fleet_commands.nodes,
     fleet_commands.snapshot,
     fleet_commands.restore,
+    check_commands.check,
+    check_commands.doctor,
 ):
     app.command()(command)
 
 
 app.add_typer(rollout_commands.app, name="rollout")
-
-
-@app.command()
-def check(config: ConfigOption) -> None:
-    """Say everything that is wrong with a configuration, at once."""
-    from edgeagent.config import ConfigError, load_config
-
-    try:
-        found = load_config(config)
-    except ConfigError as e:
-        for problem in e.problems:
-            typer.echo(f"error: {config}: {printable(problem)}", err=True)
-        raise typer.Exit(WRONG) from e
-    from edgeagent.cli.golden_check import problems
-
-    wrong = list(problems(found))
-    for problem in wrong:
-        typer.echo(f"error: {config}: {printable(problem)}", err=True)
-    if wrong:
-        raise typer.Exit(WRONG)
-    pipelines = ", ".join(f"{p.name} ({p.model})" for p in found.pipelines) or "none"
-    typer.echo(f"{config} is right; node {found.node.id}, pipelines: {pipelines}")
-
-
-@app.command()
-def doctor(config: ConfigOption) -> None:
-    """Try a configuration for real: config store, model store, camera, runtimes, disk, permissions."""
-    from edgeagent.cli.doctor import examine
-    from edgeagent.config import load_config
-
-    failed = False
-    for finding in examine(load_config(config)):
-        failed |= finding.level == "FAIL"
-        typer.echo(printable(finding))
-    raise typer.Exit(FAILED if failed else 0)

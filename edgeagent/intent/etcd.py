@@ -17,7 +17,7 @@ import grpc  # type: ignore[import-untyped]
 
 from edgeagent.errors import UnavailableError, UsageError
 from edgeagent.intent.etcd_client import TRY_ANOTHER, Client, Link, rpc, translated
-from edgeagent.intent.etcd_health import Health, ask_health, compaction_advice
+from edgeagent.intent.etcd_health import Health, ask_health, compaction_advice, room_advice
 from edgeagent.intent.etcd_watch import MESSAGE_BYTES, EtcdWatch, entry_of, found_entry
 from edgeagent.intent.port import (
     ABSENT,
@@ -169,7 +169,8 @@ class EtcdConfigStore:
         return _EtcdLease(self.url, self._client, granted.ID, granted.TTL)
 
     def advice(self) -> str:
-        """See Advising: whether its history is ever compacted. UsageError if etcd refuses the user."""
+        """See Advising: whether its history is ever compacted, and its file made smaller. UsageError if etcd refuses
+        the user."""
         key = b"/models/"
         with translated(f"reading from {self.url}"):
             revisions = self._client.call(_RANGE, rpc.RangeRequest(key=key)).header.revision
@@ -178,7 +179,7 @@ class EtcdConfigStore:
             except grpc.RpcError as e:
                 if e.code() is not grpc.StatusCode.OUT_OF_RANGE:
                     raise
-                return ""  # the first revision was dropped
+                return room_advice(ask_health(self._client) or Health())  # the first revision was dropped
         if revisions <= _MANY_REVISIONS:
             return ""
         return compaction_advice(revisions, ask_health(self._client) or Health())

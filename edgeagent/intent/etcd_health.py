@@ -13,6 +13,7 @@ from edgeagent.errors import EdgeAgentError
 from edgeagent.intent.etcd_client import FULL, FULL_TODO, Client, rpc
 
 _STATUS = attrgetter("maintenance.Status")
+_LARGE = 200_000_000  # bytes; the quota is 2 GB unless told otherwise
 _ERRORS, _IN_USE = 8, 9  # fields of its answer that the generated code of etcd3 0.12 doesn't know
 
 
@@ -59,4 +60,14 @@ def compaction_advice(revisions: int, health: Health) -> str:
         "--auto-compaction-mode=periodic --auto-compaction-retention=1h, else it is full one day (2 GB unless "
         "--quota-backend-bytes says more; a node writes up to 300 revisions a day while little changes) and takes no "
         "writing any more"
+    )
+
+
+def room_advice(health: Health) -> str:
+    """What to do about a file that stays large although little in it is in use; "" where it is as it should be."""
+    if health.database < _LARGE or health.in_use > health.database / 4:
+        return ""
+    return (
+        f"its file has {health.database / 1e6:.0f} MB, of which {health.in_use / 1e6:.0f} are in use. Make it smaller, "
+        "member by member: etcdctl defrag"
     )

@@ -12,8 +12,7 @@ from typing import Any
 
 import pytest
 
-from edgeagent.cli import doctor
-from edgeagent.cli.doctor import examine
+from edgeagent.cli.doctor import examine, runtimes
 from edgeagent.config import Config, parse_config
 from edgeagent.core.model import Contract, Manifest, WeightFile
 from edgeagent.errors import UnavailableError
@@ -54,8 +53,10 @@ def config(tmp_path: Path, **more: Any) -> Config:
 
 
 def levels(found: Config) -> dict[str, tuple[str, str]]:
-    """Level and text by subject."""
-    return {f.subject: (f.level, f.text) for f in examine(found)}
+    """Level and text by subject; of several the worst."""
+    ranks = {"ok": 0, "warn": 1, "FAIL": 2}
+    lines = sorted((f for _, f in examine(found)), key=lambda f: ranks[f.level])
+    return {f.subject: (f.level, f.line) for f in lines}
 
 
 def test_a_good_node_has_no_failure(tmp_path: Path) -> None:
@@ -144,10 +145,10 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
                 raise found
             return found
 
-        monkeypatch.setattr(doctor, "is_installed", lambda row: row.name in devices)
-        monkeypatch.setattr(doctor, "distribution_versions", lambda names: {names[0]: "1.5"})
-        monkeypatch.setattr(doctor, "has_cuda", lambda: cuda)
-        monkeypatch.setattr(doctor, "_devices", answer)
+        monkeypatch.setattr(runtimes, "is_installed", lambda row: row.name in devices)
+        monkeypatch.setattr(runtimes, "distribution_versions", lambda names: {names[0]: "1.5"})
+        monkeypatch.setattr(runtimes, "has_cuda", lambda: cuda)
+        monkeypatch.setattr(runtimes, "_devices", answer)
 
     return describe
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -253,9 +254,24 @@ def test_doctor_fails_when_one_thing_fails(
 ) -> None:
     """Every finding is a line; a warning is no failure."""
     replace(
-        "edgeagent.cli.doctor", examine=lambda _config: [Finding(level, "disk", "text") for level in levels]
+        "edgeagent.cli.doctor",
+        examine=lambda *_: [("disk-room", Finding(level, "disk", "text", "do")) for level in levels],
     )
     path = tmp_path / "c.yaml"
     path.touch()
     assert main(["doctor", "--config", str(path)]) == code
-    assert capsys.readouterr().out.splitlines() == [f"{level:<4}  disk: text" for level in levels]
+    assert capsys.readouterr().out.splitlines() == [f"{level:<4}  disk: text; do" for level in levels]
+
+
+def test_a_configuration_that_doctor_can_not_try(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Its mistakes are what there is to say, as lines and as JSON, with what would be right."""
+    path = tmp_path / "c.yaml"
+    path.write_text("api: {port: -1}\nengine: {threads: x}\n")
+    assert main(["doctor", "--config", str(path)]) == 2
+    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == ["FAIL", "FAIL"]
+    assert main(["doctor", "--config", str(path), "--json"]) == 2
+    said = json.loads(capsys.readouterr().out)
+    assert (said["failed"], said["findings"][0]["check"]) == (2, "configuration")
+    assert said["findings"][0]["todo"].startswith("allowed: ")
+    assert main(["check", "--config", str(path), "--json"]) == 2
+    assert len(json.loads(capsys.readouterr().out)["problems"]) == 2

@@ -8,9 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from edgeagent.cli import progress
 from edgeagent.cli.main import main
-from edgeagent.cli.progress import Progress
 from tests.support.golden import golden_set
 
 
@@ -40,17 +38,3 @@ def test_each_set_that_can_judge_nothing_is_named(tmp_path: Path, capsys: pytest
     assert "update.golden.yolo: label file" in first
     assert "20 is not from 0 to 1 (pixels?)" in first
     assert "update.golden.other: model other: no pipeline uses it" in second
-
-
-def test_progress_is_said_once_it_takes_long(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """Nothing in two seconds, and then a line every ten where stderr is no terminal."""
-    now = [0.0]
-    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
-    said = Progress("pictures judged")
-    for second in range(25):
-        now[0] = float(second)
-        said(second, 25)
-    said.end()
-    assert capsys.readouterr().err.splitlines() == [f"{n} of 25 pictures judged" for n in (2, 12, 22)]
