@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: help setup etcd zookeeper mosquitto browser prometheus demo test lint format soak faults fleet bench clean
+.PHONY: help setup etcd zookeeper mosquitto browser prometheus demo test lint format soak faults fleet bench docs clean
 
 help:
 	@echo "make demo   a rendered packaging line: models swapped under it, bad ones refused, rolled back"
@@ -15,6 +15,7 @@ help:
 	@echo "make faults versions that load well and judge wrongly: which guard catches each, and when; FAULTS_ARGS=\"--quick\""
 	@echo "make fleet  2,000 nodes that only pretend to infer, on a real etcd: roll-outs, aborts, storms; FLEET_ARGS=\"--quick\""
 	@echo "make bench  figures, side by side"
+	@echo "make docs   the pages as a site, in build/site; fails for a dead link"
 	@echo "make clean  remove what make has made"
 
 setup: $(STAMP)
@@ -107,6 +108,11 @@ fleet: setup etcd
 
 bench: setup
 	$(BIN)/python -m bench.run
+
+docs: setup
+	@$(BIN)/python -c 'import furo, myst_parser, sphinx' 2>/dev/null || $(BIN)/python tools/install.py --editable '.[docs]'
+	$(BIN)/sphinx-build --quiet --fail-on-warning --keep-going -c docs/site -d build/site-cache . build/site
+	@echo "build/site/index.html"
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache demo-run bench-out
