@@ -44,7 +44,7 @@ from edgeagent.testing import wait_for
 
 PATIENCE_S = 300.0
 AFTERWARDS_FRAMES = 30
-AGAIN = {"all": 30, "no-golden": 60, "probation": 110}
+AGAIN = {"all": 20, "no-golden": 60, "probation": 120}
 """How often the same weights are promoted against themselves; a golden set takes half a minute each time."""
 
 
