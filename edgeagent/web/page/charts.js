@@ -7,6 +7,7 @@ import { onTheme } from "./theme.js";
 
 const HEIGHT = 88;
 const LEAST_SPAN_S = 120;
+const STEPS_S = [15, 30, 60, 120, 180, 300, 600]; // between two labels of the time axis
 const LABEL_PX = 11;
 
 const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
@@ -47,7 +48,7 @@ function axes() {
   const shared = { stroke: colour("--soft"), font, ticks: { show: false } };
   const grid = { stroke: colour("--line"), width: 1 };
   return [
-    { ...shared, grid: { show: false }, size: 22, space: 90, values: (u, splits) => splits.map((at) => clock(at, false)) },
+    { ...shared, grid: { show: false }, size: 22, space: 80, incrs: STEPS_S, values: (u, splits) => splits.map((at) => clock(at, false)) },
     { ...shared, grid, size: 40, space: 30, gap: 5, values: (u, splits) => splits.map((value) => number(value, 1)) },
   ];
 }

@@ -17,6 +17,7 @@ let state = {
   offset: 0, // seconds that the node's clock is ahead of this device's
   restarts: 0, // how often another process answered while this page was open
   status: null, // body of api/status
+  lostWhy: {}, // by pipeline, the reasons for which frames were lost when last some were
   series: emptySeries(), // {end, pipelines: {p: {t, fps, p50_ms, p95_ms, dropped}}}
   figures: {}, // the last of each pipeline
   swaps: [], // {t, model, from_version, to_version, reason}, oldest first
@@ -87,7 +88,7 @@ const handlers = {
     reread();
   },
   status(data) {
-    set({ status: data });
+    set({ status: data, lostWhy: whyLost(state, data) });
   },
   figures(data) {
     if (!data.pipelines) return;
@@ -116,6 +117,17 @@ const handlers = {
     lost(new ApiError(0, { what: "", why: data.why || "" }));
   },
 };
+
+/** Why frames of each pipeline were lost when last some were: what has grown since the status before. */
+function whyLost({ status, lostWhy }, next) {
+  const found = { ...lostWhy };
+  Object.entries((status && next && next.pipelines) || {}).forEach(([name, pipeline]) => {
+    const before = ((status.pipelines || {})[name] || {}).dropped_by;
+    const grown = Object.keys((before && pipeline.dropped_by) || {}).filter((why) => pipeline.dropped_by[why] > (before[why] || 0));
+    if (grown.length) found[name] = grown;
+  });
+  return found;
+}
 
 /** One record more, newest first; a refusal that came again takes the place of its last. */
 function withRecord(history, record) {

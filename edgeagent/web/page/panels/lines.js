@@ -21,22 +21,12 @@ function lostLately(series) {
   return from < 0 ? null : sum(series.dropped.slice(from));
 }
 
-/** Why frames are lost, the most common reason first: `busy, too old` */
-function byReason(dropped) {
-  return Object.entries(dropped || {})
-    .filter(([, n]) => n > 0)
-    .sort(([, a], [, b]) => b - a)
-    .slice(0, 2)
-    .map(([reason]) => word("drop", reason))
-    .join(", ");
-}
-
 function Tile({ children, chart }) {
   return html`<div class="tile"><dl>${children}</dl>${chart}</div>`;
 }
 
 /** Frames a second, latency and drops, each with its last minutes. */
-function Figures({ pipeline, now, series, swaps }) {
+function Figures({ pipeline, now, series, swaps, why }) {
   const s = series || EMPTY;
   const lost = lostLately(s);
   const fps = now && typeof now.fps === "number" ? now.fps : pipeline.fps;
@@ -52,7 +42,7 @@ function Figures({ pipeline, now, series, swaps }) {
     <//>
     <${Tile} chart=${charts && html`<${Chart} label=${t("line.lost_long")} times=${s.t} swaps=${swaps} lines=${[{ label: "dropped", values: s.dropped, bars: true }]} />`}>
       <${Figure} label=${t("line.lost")} kind=${lost ? "warn" : ""} value=${number(lost === null ? pipeline.dropped : lost)}
-        hint=${lost ? t("line.lost_lately", { why: byReason(pipeline.dropped_by) }) : pipeline.dropped ? t("line.lost_since", { n: pipeline.dropped }) : t("line.none_since")} />
+        hint=${lost ? why && why.length ? t("line.lost_lately", { why: why.map((reason) => word("drop", reason)).join(", ") }) : t("line.lost_minute") : pipeline.dropped ? t("line.lost_since", { n: pipeline.dropped }) : t("line.none_since")} />
     <//>
   </div>`;
 }
@@ -80,7 +70,7 @@ function Line({ name, pipeline, model, state, single }) {
     <div class="line-body">
       <${Picture} name=${name} width=${single ? 960 : 640} over=${overPicture(pipeline, state, verdict)} overKind=${state.link === "lost" ? "wait" : verdict.kind}
         generation=${generation} label=${t("picture.label", { name, version: version || "–" })} />
-      <${Boundary} name=${t("line.figures")} again=${state.status}><${Figures} pipeline=${pipeline} now=${now} series=${series} swaps=${swaps} /><//>
+      <${Boundary} name=${t("line.figures")} again=${state.status}><${Figures} pipeline=${pipeline} now=${now} series=${series} swaps=${swaps} why=${state.lostWhy[name]} /><//>
     </div>
     ${verdict.kind === "bad" &&
     html`<${Note} kind="bad" title=${pipeline.why || verdict.text}>${t(`pipeline.todo.${pipeline.state}`)}<//>`}
