@@ -107,7 +107,7 @@ function Trail({ alarm }) {
     parts.push(html`<span>${t("alarm.shelved_by", { name: alarm.shelved_by || t("alarm.somebody") })} <${Time} at=${alarm.shelved_until} plain /></span>`);
   }
   if (alarm.state === "shelved" && alarm.shelved_reason) parts.push(html`<span dir="auto">${alarm.shelved_reason}</span>`);
-  if (alarm.state === "cleared" && alarm.closed_why) parts.push(html`<span dir="auto">${alarm.closed_why}</span>`);
+  if (alarm.state === "cleared" && alarm.closed_why && alarm.closed_why !== "cleared") parts.push(html`<span dir="auto">${alarm.closed_why}</span>`);
   if (alarm.cleared_at) parts.push(html`<span>${t("alarm.over_since")} <${Time} at=${alarm.cleared_at} /></span>`);
   return html`<p class="trail">${parts}</p>`;
 }

@@ -27,13 +27,10 @@ function withWhen(rule, when) {
 export function ruleInWords(rule) {
   const what = rule.classes && rule.classes.length ? rule.classes.join(", ") : t("rule.anything");
   const when = rule.when || "present";
-  return t(`rule.words_${when}`, {
-    what,
-    n: rule.objects || 1,
-    seconds: when === "count" ? rule.within_seconds : rule.absent_seconds,
-    frames: (rule.frames && rule.frames.at_least) || 1,
-    of: (rule.frames && rule.frames.of) || 1,
-  });
+  const { at_least: frames = 1, of = 1 } = rule.frames || {};
+  const seconds = when === "count" ? rule.within_seconds : rule.absent_seconds;
+  const words = t(`rule.words_${when}`, { what, n: Number(rule.objects) || 1, seconds });
+  return of > 1 ? `${words} ${t("rule.frames", { frames, of })}` : words;
 }
 
 export function RuleForm({ rule, path, fields, known, snapshot, onChange, onRemove }) {
@@ -52,7 +49,7 @@ export function RuleForm({ rule, path, fields, known, snapshot, onChange, onRemo
         options=${["info", "warning", "critical"].map((kind) => [kind, t(`alarm.severity.${kind}`)])} />
       <${WordsField} label=${t("rule.classes")} words=${rule.classes} known=${known} hint=${t("rule.classes_hint")} error=${error("classes")} onChange=${(value) => set(["classes"], value)} />
       ${number(["confidence"], "rule.confidence", 0, "rule.confidence_hint")}
-      ${when === "count" && number(["objects"], "rule.objects", 1)}
+      ${number(["objects"], "rule.objects", 1)}
       ${when === "count" && number(["within_seconds"], "rule.within_seconds")}
       ${when === "absent" && number(["absent_seconds"], "rule.absent_seconds")}
     </div>
