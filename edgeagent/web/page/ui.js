@@ -86,16 +86,17 @@ export function useId() {
   return ref.current;
 }
 
-/** A button. reason: why it can't be used now, in words that everybody sees; busy: it is at work. */
-export function Button({ kind = "", icon, reason, busy = false, onClick, children, ...rest }) {
+/** A button. reason: why it can't be used now, in words that everybody sees; saidBy: the id of what says so for several
+ *  at once; busy: it is at work. */
+export function Button({ kind = "", icon, reason, saidBy, busy = false, onClick, children, ...rest }) {
   const id = useId();
-  const off = Boolean(reason) || busy;
+  const off = Boolean(reason) || Boolean(saidBy) || busy;
   return html`<span class="button-box">
     <button
       type="button"
       class=${`button ${kind}`}
       aria-disabled=${off ? "true" : undefined}
-      aria-describedby=${reason ? id : undefined}
+      aria-describedby=${reason ? id : saidBy || undefined}
       aria-busy=${busy ? "true" : undefined}
       onClick=${(event) => (off ? event.preventDefault() : onClick && onClick(event))}
       ...${rest}

@@ -198,3 +198,43 @@ def test_login_and_a_session_that_ended(
     page.get_by_label("Token").fill(token.read_text())
     page.get_by_role("button", name="Log in").click()
     page.wait_for_url("**/#/alarms")
+
+
+def test_camera_is_added_changed_and_removed_while_another_runs(
+    node: PageLine, looked_at: Callable[..., Any]
+) -> None:
+    """Mistakes stand at their fields; what is right counts at once, and the other line loses nothing."""
+    node.config["api"]["changes"] = {"allow": True, "folders": [str(node.folder)]}
+    page = looked_at()
+    page.get_by_role("link", name="Cameras").click()
+    page.get_by_role("button", name="Add a camera").click()
+    page.get_by_label("Name", exact=True).fill("line 2")
+    page.get_by_label("Where the pictures come from").fill("/etc/passwd")
+    save = page.get_by_role("button", name="Add the camera")
+    save.click()
+    expect(page.get_by_text("'line 2' is not a valid name")).to_be_visible()
+    expect(page.get_by_text("is a file of this machine; allowed through the API")).to_be_visible()
+    page.get_by_label("Name", exact=True).fill("line-2")
+    page.get_by_label("Where the pictures come from").fill(str(node.folder / "film.mp4"))
+    page.get_by_label("Frames per second").fill("4")
+    page.get_by_label("Again from the start at its end").check()
+    page.get_by_role("button", name="Add a rule").click()
+    page.get_by_role("group", name="Where").get_by_role("button", name="A part of it").click()
+    save.click()
+    expect(page.get_by_role("main").get_by_text("Saved. It counts now.")).to_be_visible()
+    camera = page.locator("[data-camera=line-2]")
+    expect(camera.get_by_text("Running")).to_be_visible()
+    wait_for(lambda: node.status()["pipelines"]["line-2"]["frames"] > 3, "frames of the new camera")
+    camera.get_by_role("button", name="Change").click()
+    picture = page.get_by_role("group", name="Where").locator("svg image")
+    wait_for(lambda: picture.evaluate("i => i.getBBox().width > 100"), "a snapshot to draw on")
+    page.get_by_label("Confidence", exact=True).fill("0.8")
+    page.get_by_role("button", name="Save").click()
+    expect(page.get_by_role("main").get_by_text("Saved. It counts now.")).to_be_visible()
+    camera.get_by_role("button", name="Remove").click()
+    expect(page.get_by_role("dialog")).to_contain_text("line-2 stops at once")
+    confirm(page, "Remove")
+    expect(camera).to_have_count(0)
+    wait_for(lambda: list(node.status()["pipelines"]) == ["line-1"], "the camera gone")
+    assert node.status()["pipelines"]["line-1"]["dropped_by"].get("failed", 0) == 0
+    assert node.config_path.with_name(node.config_path.name + ".1").exists()

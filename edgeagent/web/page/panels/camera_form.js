@@ -10,8 +10,8 @@ import { RuleForm, newRule } from "./rule_form.js";
 /** A pipeline as it begins. */
 export const newPipeline = (models) => ({ name: "", model: models[0] || "", source: { url: "" }, sinks: [] });
 
-/** In the place of a pipeline in the list of mistakes: `pipelines[3].`, or `pipeline.` of the request itself. */
-const PREFIX = /^(body\.)?(pipelines\[\d+\]|pipelines\.\d+|pipeline)(\.|$)/;
+/** How the node names this pipeline in the list of mistakes: `pipelines[3].`, or `body.pipeline.` of the request. */
+const prefixOf = (place) => new RegExp(`^(body\\.)?(pipelines\\[${place}\\]|pipeline)(\\.|$)`);
 
 function Source({ draft, set, error }) {
   const url = valueAt(draft, ["source", "url"]) || "";
@@ -51,8 +51,8 @@ function Rules({ draft, set, fields, known, snapshot }) {
   </section>`;
 }
 
-/** The form. pipeline: as configured, or null for a new one; onDone(changed or null). */
-export function CameraForm({ pipeline, revision, models, classes, onDone }) {
+/** The form. pipeline: as configured, or null for a new one; place: in the list of pipelines; onDone(changed or null). */
+export function CameraForm({ pipeline, place, revision, models, classes, onDone }) {
   const [draft, setDraft] = useState(pipeline || newPipeline(models));
   const [by] = useName();
   const [error, setError] = useState(null);
@@ -60,7 +60,7 @@ export function CameraForm({ pipeline, revision, models, classes, onDone }) {
   const top = useRef(null);
   const isNew = !pipeline;
   const set = (where, value) => setDraft((now) => withValue(now, where, value));
-  const mistakes = mistakesOf(error && error.status === 422 ? error : null, PREFIX);
+  const mistakes = mistakesOf(error && error.status === 422 ? error : null, prefixOf(place));
   const at = (name) => mistakeAt(mistakes.fields, name);
   const snapshot = useMemo(() => (isNew ? "" : address(`${path("api/pipelines", pipeline.name, "snapshot.jpg")}?width=1280&boxes=false`)), []);
   useEffect(() => {

@@ -32,7 +32,7 @@ function Picture({ name, shown, seconds }) {
   return html`<div class="camera-picture"><img src=${src} alt=${t("camera.picture_of", { name })} onError=${() => setFailed(true)} /></div>`;
 }
 
-function Camera({ pipeline, status, model, onEdit, onRemove, loaded }) {
+function Camera({ pipeline, status, model, onEdit, onRemove, loaded, off }) {
   const found = status ? pipelineVerdict(status, model) : { kind: "off", text: t("camera.not_running") };
   const source = (pipeline.source && pipeline.source.url) || "";
   const rules = pipeline.alarms || [];
@@ -47,23 +47,22 @@ function Camera({ pipeline, status, model, onEdit, onRemove, loaded }) {
       ${rules.length > 0 && html`<ul class="plain quiet">${rules.map((rule) => html`<li dir="auto">${rule.name}: ${ruleInWords(rule)}</li>`)}</ul>`}
     </div>
     <div class="actions">
-      <${Button} onClick=${onEdit}>${t("camera.edit")}<//>
-      <${Button} icon="no" onClick=${onRemove}>${t("camera.remove")}<//>
+      <${Button} data-verb="change" saidBy=${off} onClick=${onEdit}>${t("camera.edit")}<//>
+      <${Button} data-verb="remove" icon="no" saidBy=${off} onClick=${onRemove}>${t("camera.remove")}<//>
     </div>
   </li>`;
 }
 
 function Remove({ name, revision, onDone, onClose }) {
-  const act = async () => {
-    const query = revision === undefined || revision === null ? "" : `?if_revision=${encodeURIComponent(revision)}`;
-    await del(`${path("api/pipelines", name)}${query}`);
+  const act = async ({ by }) => {
+    await del(`${path("api/pipelines", name)}?if_revision=${encodeURIComponent(revision)}&by=${encodeURIComponent(by)}`);
     onDone(name);
   };
   return html`<${Confirm} title=${t("camera.remove_title", { name })} what=${t("camera.remove_what", { name })} verb=${t("camera.remove")} kind="danger" icon="no"
-    act=${act} onClose=${onClose} withName=${false} />`;
+    act=${act} onClose=${onClose} />`;
 }
 
-function Models({ config, status, onEdit }) {
+function Models({ config, status, onEdit, off }) {
   const names = [...new Set(config.pipelines.map((p) => p.model))].sort();
   if (!names.length) return null;
   return html`<${Card} id="model-settings" title=${t("model.settings")}>
@@ -74,9 +73,18 @@ function Models({ config, status, onEdit }) {
       const set = settings ? Object.keys(settings).filter((key) => settings[key] !== null && settings[key] !== undefined) : [];
       return html`<li key=${name} data-model=${name}><div class="camera-about"><h3 dir="auto">${name} ${model && model.active && html`<${Version} name=${model.active.version} />`}</h3>
         <p class="quiet">${set.length ? set.map((key) => t(`model.has_${key}`)).join(", ") : t("model.has_none")}</p></div>
-        <div class="actions"><${Button} onClick=${() => onEdit(name)}>${t("model.edit")}<//></div></li>`;
+        <div class="actions"><${Button} saidBy=${off} onClick=${() => onEdit(name)}>${t("model.edit")}<//></div></li>`;
     })}</ul>
   <//>`;
+}
+
+/** Why nothing can be changed here now, "" where it can. */
+function whyOff(state, answer) {
+  if (state.link === "lost") return t("why.away");
+  if (answer.error) return answer.error;
+  if (answer.overridden && answer.overridden.length) return t("camera.off_overridden", { names: answer.overridden.join(", ") });
+  if (answer.may_change !== false) return "";
+  return answer.path ? t("camera.off_allow") : t("camera.off_file");
 }
 
 /** The view. */
@@ -106,23 +114,27 @@ export default function Cameras({ state }) {
       pipeline=${of && of.name} onDone=${(changed) => onDone(changed ? t("model.saved", { name: editing.model }) : "")} />`;
   }
   if (editing) {
-    const pipeline = config.pipelines.find((p) => p.name === editing.camera) || null;
-    return html`<${CameraForm} pipeline=${pipeline} revision=${answer.revision} models=${models} classes=${classes}
+    const found = config.pipelines.findIndex((p) => p.name === editing.camera);
+    const place = found < 0 ? config.pipelines.length : found;
+    return html`<${CameraForm} pipeline=${config.pipelines[place] || null} place=${place} revision=${answer.revision} models=${models} classes=${classes}
       onDone=${(changed) => onDone(changed ? t("camera.saved") : "")} />`;
   }
+  const off = whyOff(state, answer);
+  const saidBy = off ? "cameras-off" : "";
   return html`<div class="view">
+    ${off && html`<div id=${saidBy}><${Note} kind="info" title=${t("camera.off")}>${off}<//></div>`}
     ${error && html`<${Failure} error=${error} />`}
     ${done && html`<${Note} kind="ok" title=${done}>${answer.path ? t("camera.written_to", { path: answer.path }) : ""}<//>`}
-    <${Card} id="cameras" title=${t("camera.title")} aside=${html`<${Button} kind="primary" onClick=${() => (setDone(""), setEditing({ camera: null }))}>${t("camera.add_button")}<//>`}>
+    <${Card} id="cameras" title=${t("camera.title")} aside=${html`<${Button} kind="primary" saidBy=${saidBy} onClick=${() => (setDone(""), setEditing({ camera: null }))}>${t("camera.add_button")}<//>`}>
       <p class="quiet">${t("camera.about")}</p>
       ${!config.pipelines.length && html`<p class="empty">${t("camera.none")}</p>`}
       <ul class="camera-list">${config.pipelines.map((pipeline) => {
         const own = status && status.pipelines[pipeline.name];
-        return html`<${Camera} key=${pipeline.name} pipeline=${pipeline} status=${own} model=${status && status.models[pipeline.model]} loaded=${loaded}
+        return html`<${Camera} key=${pipeline.name} pipeline=${pipeline} status=${own} model=${status && status.models[pipeline.model]} loaded=${loaded} off=${saidBy}
           onEdit=${() => (setDone(""), setEditing({ camera: pipeline.name }))} onRemove=${() => setRemoving(pipeline.name)} />`;
       })}</ul>
     <//>
-    <${Models} config=${config} status=${status} onEdit=${(name) => (setDone(""), setEditing({ model: name }))} />
+    <${Models} config=${config} status=${status} off=${saidBy} onEdit=${(name) => (setDone(""), setEditing({ model: name }))} />
     ${removing && html`<${Remove} name=${removing} revision=${answer.revision} onDone=${(name) => onDone(t("camera.removed", { name }))} onClose=${() => setRemoving("")} />`}
   </div>`;
 }
