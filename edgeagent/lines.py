@@ -15,6 +15,7 @@ import structlog
 from edgeagent.config import Config, PipelineConfig
 from edgeagent.config.changes import Changes
 from edgeagent.config.policy import policy_of
+from edgeagent.core.detection_settings import DetectionSettings
 from edgeagent.core.events import Tick
 from edgeagent.core.policy import Policy
 from edgeagent.core.probation_count import ended_in_order
@@ -68,6 +69,7 @@ class _Settings:
     policy: Policy
     prepare: PrepareSettings
     judge: JudgeSettings
+    detections: DetectionSettings
 
 
 class NodeLines:
@@ -88,6 +90,12 @@ class NodeLines:
         self._watches: dict[str, asyncio.Task[None]] = {}  # of the sentinels
         self._users: list[ModelUser] = []
         self._journal: Journal | None = None
+
+    @property
+    def classes(self) -> dict[str, list[str]]:
+        """Of the versions that serve, by model."""
+        serving = {model: updater.slot.engine for model, updater in self.updaters.items()}
+        return {m: list(engine.artifact.contract.names) for m, engine in serving.items() if engine}
 
     def follow(self, user: ModelUser) -> None:
         """Tell of the models that come and go from now on."""
@@ -194,6 +202,7 @@ class NodeLines:
         now = replace(now, prepare=replace(now.prepare, threads=before.prepare.threads))
         if now != before:
             self._settings[model] = now
+            self.updaters[model].router.settings = now.detections
             self.updaters[model].configure(now.policy, now.prepare, now.judge)
         self._have_sentinel(model)
 
@@ -218,7 +227,9 @@ class NodeLines:
         pipelines = [p for p in c.pipelines if p.model == model]
         replay = shared.pictures.replay_folders([p.name for p in pipelines])
         prepare = prepare_settings(c, model, self._threads, shared.state_dir.cache, replay)
-        return _Settings(policy_of(c), prepare, judge_settings(c.update, pipelines, shared.state_dir.path))
+        detections = c.detections(model)
+        judge = judge_settings(c.update, pipelines, shared.state_dir.path, detections)
+        return _Settings(policy_of(c), prepare, judge, detections)
 
     def _add_updater(self, state: State, beside_others: bool = False) -> Updater:
         c, shared = self.config, self._shared
@@ -231,6 +242,7 @@ class NodeLines:
         )
         settings = UpdaterSettings(c.update.spare_worker, of.judge, self.queue, beside_others)
         updater = Updater(state, of.policy, of.prepare, engine, self._journal, shared.bus, settings)
+        updater.router.settings = of.detections
         self.updaters[state.model] = updater
         shared.pictures.follow(updater.router.tap)
         shared.pictures.follow_pairs(updater)

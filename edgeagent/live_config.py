@@ -122,6 +122,7 @@ class LiveConfig:
             revision=revision,
             path=str(self.path) if self.path else None,
             config=shown(config.model_dump(mode="json")),
+            classes=self._lines.classes,
             may_change=self.config.api.allows_changes and self.path is not None,
             overridden=overriding(self._environ, "pipelines") + overriding(self._environ, "models"),
             error=error or None,

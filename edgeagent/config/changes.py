@@ -13,10 +13,11 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from edgeagent.config.models import ModelConfig
 from edgeagent.config.schema import Config, PipelineConfig
 from edgeagent.core.text import clean
 
-IN_PLACE = ("log", "pipelines", "alarms")
+IN_PLACE = ("log", "pipelines", "models", "alarms")
 """Sections that are taken over as a whole."""
 UPDATE_IN_PLACE = (
     "mode",
@@ -108,8 +109,13 @@ def _said(before: Config, now: Config) -> Iterator[str]:
         if name not in are:
             yield f"pipelines.{name} removed"
     both = was.keys() & are.keys()
-    old = _dump(before) | {"pipelines": {name: _pipeline(was[name]) for name in both}}
-    new = _dump(now) | {"pipelines": {name: _pipeline(are[name]) for name in both}}
+    models = before.models.keys() | now.models.keys()
+    old, new = (
+        _dump(config)
+        | {"pipelines": {name: _pipeline(pipelines[name]) for name in both}}
+        | {"models": {name: _dump(config.models.get(name, ModelConfig())) for name in sorted(models)}}
+        for config, pipelines in ((before, was), (now, are))
+    )
     for difference in _differences(old, new):
         yield _in_words(*difference)
 

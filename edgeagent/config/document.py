@@ -40,6 +40,11 @@ class Document:
         mistake."""
         return parse_config(dict(doc), str(self.path), environ, [*self.problems, *problems])
 
+    @property
+    def pipelines(self) -> list[dict[str, Any]]:
+        """All that it says of pipelines, as far as these are mappings."""
+        return [p for p in self.doc.get("pipelines") or [] if isinstance(p, dict)]
+
     def with_pipeline(self, name: str, pipeline: Mapping[str, Any] | None) -> dict[str, Any]:
         """What it says with this pipeline in the place of the one of that name, or at the end; None: without it."""
         doc = copy.deepcopy(self.doc)
@@ -56,7 +61,8 @@ class Document:
     def with_settings(self, model: str, settings: Mapping[str, Any] | None) -> dict[str, Any]:
         """What it says with these settings of a model; None or none: without any."""
         doc = copy.deepcopy(self.doc)
-        models = dict(doc.get("models") or {})
+        models = doc.get("models") or {}
+        models = dict(models) if isinstance(models, dict) else {}
         models.pop(model, None)
         if settings:
             models[model] = dict(settings)

@@ -86,13 +86,34 @@ class DropPipeline:
     def apply(self, document: Document, now: Config, environ: Mapping[str, str]) -> Edited:
         """See `Edit`."""
         if document.pipeline(self.name) is None:
-            names = ", ".join(
-                str(p.get("name")) for p in document.doc.get("pipelines") or [] if isinstance(p, dict)
-            )
+            names = ", ".join(str(p.get("name")) for p in document.pipelines)
             raise NotFoundError(
                 self.what, "the configuration has none of this name", f"it has: {names or 'none'}"
             )
         doc = document.with_pipeline(self.name, None)
+        return doc, document.config(doc, environ)
+
+
+@dataclass(frozen=True)
+class PutSettings:
+    """Give a model other settings; none at all with an empty mapping."""
+
+    model: str
+    settings: Mapping[str, Any]
+    section = "models"
+
+    @property
+    def what(self) -> str:
+        """In words."""
+        return f"settings of the model {cut(self.model, 128)}"
+
+    def apply(self, document: Document, now: Config, environ: Mapping[str, str]) -> Edited:
+        """See `Edit`."""
+        models = sorted({str(p.get("model")) for p in document.pipelines})
+        if self.model not in models:
+            raise NotFoundError(self.what, "no pipeline uses it", f"use one of {', '.join(models) or 'none'}")
+        given = {name: value for name, value in self.settings.items() if value is not None}
+        doc = document.with_settings(self.model, given)
         return doc, document.config(doc, environ)
 
 

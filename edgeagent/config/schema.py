@@ -24,6 +24,7 @@ from edgeagent.config.alarms import MAX_RULES, AlarmsConfig, RuleConfig, no_clas
 from edgeagent.config.api import ApiConfig
 from edgeagent.config.fleet import FleetConfig
 from edgeagent.config.judge import JudgeConfig
+from edgeagent.config.models import ModelConfig
 from edgeagent.config.names import Name
 from edgeagent.config.source import SourceConfig
 from edgeagent.config.verdict import (
@@ -35,6 +36,7 @@ from edgeagent.config.verdict import (
     ShadowConfig,
     SwitchConfig,
 )
+from edgeagent.core.detection_settings import AS_FOUND, DetectionSettings
 from edgeagent.errors import UsageError
 from edgeagent.intent.port import Access, Tls
 from edgeagent.intent.url import TAKEN, Taken, find_adapter, parse_source_url
@@ -262,12 +264,18 @@ class Config(Section):
     model_store: ModelStoreConfig = ModelStoreConfig()
     engine: EngineConfig = EngineConfig()
     pipelines: list[PipelineConfig] = Field(default=[])
+    models: dict[Name, ModelConfig] = Field(default={})
     update: UpdateConfig = UpdateConfig()
     alarms: AlarmsConfig = AlarmsConfig()
     notify: Receivers = Field(default=[])
     fleet: FleetConfig = FleetConfig()
     api: ApiConfig = ApiConfig()
     log: LogConfig = LogConfig()
+
+    def detections(self, model: str) -> DetectionSettings:
+        """What counts as a detection of a model."""
+        settings = self.models[model].settings() if model in self.models else AS_FOUND
+        return AS_FOUND if settings == AS_FOUND else settings
 
     @field_validator("intent_sources")
     @classmethod

@@ -15,6 +15,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import count
 
+from edgeagent.core.contract import Names
+from edgeagent.core.detection_settings import AS_FOUND, DetectionSettings
 from edgeagent.core.form import FrameSizes
 from edgeagent.core.state import VersionRef
 from edgeagent.serving.engine_process import Engine
@@ -84,6 +86,20 @@ class Route:
     max_age_s: float = math.inf
     faults: FaultLevel = field(default_factory=FaultLevel)
 
+    def limits(self, settings: DetectionSettings) -> tuple[float, float]:
+        """Confidence and IoU that an engine is given for its frames: with those it finds all that may count. settings:
+        of its model; the rest of them is `kept`'s."""
+        iou = self.iou if settings.iou is None else settings.iou
+        return settings.floor(self.confidence), iou
+
+    def kept(
+        self, settings: DetectionSettings, frame: Frame, boxes: tuple[Box, ...], names: Names
+    ) -> tuple[Box, ...]:
+        """What counts of what a version has found in one of its frames. names: of the classes, by their ids there."""
+        if settings is AS_FOUND:
+            return boxes
+        return settings.kept(boxes, names, (frame.width, frame.height), self.confidence)
+
 
 class Router:
     """Routes the frames of all pipelines on one model. Runs on the event loop's thread; never blocks."""
@@ -111,6 +127,8 @@ class Router:
         self._tickets = count(1)
         self.tap = Tap()
         self.tally = FrameTally()
+        self.settings = AS_FOUND
+        """What counts as a detection, on all pipelines."""
 
     @property
     def idle(self) -> bool:
@@ -188,7 +206,7 @@ class Router:
             job.dispatched = self._clock()
             ticket = next(self._tickets)
             self._jobs[ticket] = job
-            engine.infer(ticket, job.frame, job.route.confidence, job.route.iou)
+            engine.infer(ticket, job.frame, *job.route.limits(self.settings))
 
     def detected(self, engine: Engine, result: Detected) -> None:
         """An engine's answer. One that nobody waits for any more is left alone."""
@@ -200,7 +218,8 @@ class Router:
             return
         job = self._take(engine, result.ticket)
         if job:
-            job.result, job.boxes = result, boxes
+            names = job.lease.classes.names if job.lease else ()
+            job.result, job.boxes = result, job.route.kept(self.settings, job.frame, boxes, names)
             job.route.faults.passed(engine)
             self._flush(job.route)
         self.dispatch()

@@ -32,6 +32,8 @@ class ConfigView(StatusPart):
     config: dict[str, Any]
     """What the file says, with what goes without saying, and what variables of the environment say in its place;
     passwords and the like are shown as `***`."""
+    classes: dict[str, list[str]]
+    """By model: the classes of the version that serves."""
     may_change: bool
     """Whether the API lets it be changed (`api.changes.allow`)."""
     overridden: list[str]

@@ -61,7 +61,9 @@ def model_status(
     s = updater.state
     wanted = g.directive if (g := goal(s)) else s.directive
     engine, standby = updater.slot.engine, updater.standby
+    names = engine.artifact.contract.names if engine else ()
     return ModelStatus(
+        unknown_classes=updater.router.settings.unknown(names) if engine else [],
         aspired=wanted.version if wanted else None,
         tag=(wanted and wanted.tag) or None,
         active=_active(engine, updater.slot.epoch, withdrawn) if engine else None,

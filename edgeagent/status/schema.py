@@ -233,6 +233,8 @@ class ModelStatus(StatusPart):
     """Whether this machine still gives the results that it gave; null while nobody looks."""
     rollout: RolloutStatus | None = None
     """The roll-out in force, whether the node is in or not; null while there is none."""
+    unknown_classes: list[str] = Field(default=[])
+    """Classes that the settings of the model name, and the version that serves doesn't have."""
 
 
 class LatencyStatus(StatusPart):

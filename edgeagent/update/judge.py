@@ -15,6 +15,7 @@ import structlog
 
 from edgeagent.config import PipelineConfig, UpdateConfig
 from edgeagent.config.verdict import zone_of
+from edgeagent.core.detection_settings import AS_FOUND, DetectionSettings
 from edgeagent.core.events import Event, MomentCame, PairsJudged, ProbationBreached, ShadowFinished
 from edgeagent.core.health import HealthLimits
 from edgeagent.core.lifecycle import Stage
@@ -58,8 +59,13 @@ class JudgeSettings:
     line: str = ""
 
 
-def judge_settings(update: UpdateConfig, pipelines: Sequence[PipelineConfig], folder: Path) -> JudgeSettings:
-    """From the configuration. pipelines: on the model; folder: of the node's state."""
+def judge_settings(
+    update: UpdateConfig,
+    pipelines: Sequence[PipelineConfig],
+    folder: Path,
+    detections: DetectionSettings = AS_FOUND,
+) -> JudgeSettings:
+    """From the configuration. pipelines: on the model; folder: of the node's state; detections: what counts as one."""
     switch, judge = update.switch, update.judge
     windows = tuple(map(parse_window, switch.windows))
     return JudgeSettings(
@@ -69,14 +75,18 @@ def judge_settings(update: UpdateConfig, pipelines: Sequence[PipelineConfig], fo
         health=judge.health.limits(),
         past=judge.past.limits(),
         past_file=folder / "past" / f"{pipelines[0].model}.json",
-        line=_line_of(pipelines, judge.past.limits(), update.switch.time_zone),
+        line=_line_of(pipelines, judge.past.limits(), update.switch.time_zone, detections),
     )
 
 
-def _line_of(pipelines: Sequence[PipelineConfig], limits: PastLimits, zone: str) -> str:
+def _line_of(
+    pipelines: Sequence[PipelineConfig], limits: PastLimits, zone: str, detections: DetectionSettings
+) -> str:
     """What figures of the past are of."""
     cameras = sorted(f"{p.name} {p.confidence} {p.iou}" for p in pipelines)
     text = f"{cameras} {limits.blocks} {limits.block_seconds} {limits.least_frames} {zone}"
+    if detections != AS_FOUND:
+        text += f" {detections}"
     return sha256(text.encode()).hexdigest()
 
 

@@ -26,7 +26,7 @@ from edgeagent.core.pairs import FramePair
 from edgeagent.serving.engine_process import Engine
 from edgeagent.serving.frame import Frame
 from edgeagent.serving.record import boxes_of
-from edgeagent.serving.router import Router
+from edgeagent.serving.router import Route, Router
 from edgeagent.sinks.port import Record
 from edgeagent.workers.bootstrap import can_raise_priority, lower_priority_of_all, raise_priority
 from edgeagent.workers.messages import Detected
@@ -62,6 +62,7 @@ class PairedSettings:
 @dataclass(frozen=True)
 class _Asked:
     ticket: int
+    route: Route
     frame: Frame
     record: Record
     at: float
@@ -158,12 +159,16 @@ class PairedRun:
     # -- what the second engine says (Asker) -------------------------------------------------------------
 
     def detected(self, engine: Engine, result: Detected) -> None:
-        """Its answer. One that nobody waits for any more is left alone."""
+        """Its answer. One that nobody waits for any more is left alone. What counts of it is what would count if this
+        version served."""
+        names = engine.artifact.contract.names
         try:
-            boxes = boxes_of(result, ClassMap.of(engine.artifact.contract.names))
+            boxes = boxes_of(result, ClassMap.of(names))
         except ValueError as e:
             self.fault(engine, result.ticket, str(e))
             return
+        if asked := self._asked:
+            boxes = asked.route.kept(self._router.settings, asked.frame, boxes, names)
         self._answer(result.ticket, boxes)
 
     def fault(self, engine: Engine, ticket: int, why: str) -> None:
@@ -190,11 +195,11 @@ class PairedRun:
         self._lower()
         self._took_turn(frame.pipeline, now)
         self._tickets += 1
-        self._asked = _Asked(self._tickets, frame, record, now)
+        self._asked = _Asked(self._tickets, route, frame, record, now)
         self._timer = asyncio.get_running_loop().call_later(
             self._settings.patience_s, self._overdue, self._tickets
         )
-        self._engine.infer(self._tickets, frame, route.confidence, route.iou, self)
+        self._engine.infer(self._tickets, frame, *route.limits(self._router.settings), self)
 
     def _overdue(self, ticket: int) -> None:
         """No answer: what comes now would have seen a slot that belongs to another frame."""

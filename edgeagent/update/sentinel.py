@@ -119,9 +119,9 @@ class GoldenSentinel:
         pictures = await asyncio.to_thread(self._pictures)
         if not pictures:
             return
-        routes = self._updater.router.routes
+        routes, settings = self._updater.router.routes, self._updater.router.settings
         confidence = min((route.confidence for route in routes), default=0.25)
-        iou = min((route.iou for route in routes), default=0.45)
+        iou = min((route.limits(settings)[1] for route in routes), default=0.45)
         set_key = f"{self._key} {confidence} {iou} {_identity(pictures)}"
         first = await asyncio.to_thread(self._first, set_key)
         seen = await self._see(pictures, confidence, iou)

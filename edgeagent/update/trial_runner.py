@@ -97,6 +97,7 @@ def prepare_settings(
     """Of a model, as the node is configured. threads: of a worker; replay: where recent frames of its pipelines are."""
     engine, update = config.engine, config.update
     pipelines = [p for p in config.pipelines if p.model == model]
+    own_iou = config.detections(model).iou
     return PrepareSettings(
         store=store_access(config.model_store),
         cache=cache,
@@ -108,7 +109,7 @@ def prepare_settings(
         gate_s=update.gate_seconds,
         convert_s=update.convert_seconds,
         confidence=min(p.confidence for p in pipelines),
-        iou=pipelines[0].iou,
+        iou=pipelines[0].iou if own_iou is None else own_iou,
         gates=update.gates,
         golden=update.golden.get(model),
         stop_start=update.mode == "stop-start",

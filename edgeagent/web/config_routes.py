@@ -8,11 +8,11 @@ from typing import Annotated, Any, Protocol
 from fastapi import FastAPI, Query, Request, Response
 from pydantic import Field
 
-from edgeagent.config.edits import DropPipeline, Edit, PutPipeline
+from edgeagent.config.edits import DropPipeline, Edit, PutPipeline, PutSettings
 from edgeagent.core.text import MAX_BY
 from edgeagent.status.config_status import ConfigChange, ConfigView
 from edgeagent.web.answers import errors, json_answer
-from edgeagent.web.asked import Body, PipelineName, Text, who
+from edgeagent.web.asked import Body, ModelName, PipelineName, Text, who
 
 Revision = Annotated[str, Field(max_length=64)]
 
@@ -32,6 +32,14 @@ class PutPipelineRequest(Body):
     """A pipeline as it is to be. if_revision: only while the file has this one, else 409."""
 
     pipeline: dict[str, Any]
+    if_revision: Revision | None = None
+    by: Text = ""
+
+
+class PutSettingsRequest(Body):
+    """What counts as a detection of a model; an empty mapping for nothing but the pipelines' own limits."""
+
+    settings: dict[str, Any]
     if_revision: Revision | None = None
     by: Text = ""
 
@@ -74,3 +82,13 @@ def add_config(app: FastAPI, config: ConfigApi) -> None:
         by: Annotated[str, Query(max_length=MAX_BY)] = "",
     ) -> Response:
         return json_answer(await config.change(DropPipeline(pipeline), if_revision, who(request, by)))
+
+    @app.put(
+        "/api/models/{model}/settings",
+        summary="What counts as a detection of a model, whichever version serves; written into the file",
+        response_model=ConfigChange,
+        responses=_CHANGE_ERRORS,
+    )
+    async def put_settings(request: Request, model: ModelName, body: PutSettingsRequest) -> Response:
+        edit = PutSettings(model, body.settings)
+        return json_answer(await config.change(edit, body.if_revision, who(request, body.by)))

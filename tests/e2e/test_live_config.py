@@ -14,7 +14,7 @@ from urllib.error import HTTPError
 
 import yaml
 
-from edgeagent.testing import wait_for
+from edgeagent.testing import MODEL, wait_for
 from tests.support.line import CONVEYOR, PIPELINE, NodeHarness, assert_seamless
 
 SLOW = CONVEYOR.replace("fps=30", "fps=15")
@@ -138,8 +138,20 @@ def test_a_camera_comes_and_goes_through_the_api(harness: NodeHarness) -> None:
     assert [p["name"] for p in yaml.safe_load(kept)["pipelines"]] == [PIPELINE]
     code, _ = ask(node, "DELETE", f"/api/pipelines/extra?if_revision={first}")
     assert code == 409
+    code, _ = ask(node, "PUT", f"/api/models/{MODEL}/settings", {"settings": {"min_size": 0.9}})
+    assert code == 200
+    wait_for(lambda: not harness.wait_more(1)[-1]["detections"], "nothing that is large enough")
+    code, done = ask(node, "PUT", f"/api/models/{MODEL}/settings", {"settings": {"confidence": {"rust": 1}}})
+    assert (code, node.model()["unknown_classes"]) == (200, ["rust"])
+    wait_for(lambda: harness.wait_more(1)[-1]["detections"], "detections again")
     code, done = ask(node, "DELETE", f"/api/pipelines/extra?if_revision={done['revision']}&by=ben")
     assert (code, done["changed"]) == (200, ["pipelines.extra removed"])
     assert "extra" not in node.status()["pipelines"]
-    assert [r["who"].partition(" ")[0] for r in node.history() if r["event"] == "config"] == ["anna", "ben"]
-    assert_seamless(harness.wait_more(3) and harness.records())
+    assert [r["who"].partition(" ")[0] for r in node.history() if r["event"] == "config"] == [
+        "anna",
+        "api",
+        "api",
+        "ben",
+    ]
+    seqs = [record["seq"] for record in harness.records()]
+    assert seqs == list(range(len(seqs)))

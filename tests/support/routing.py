@@ -38,6 +38,7 @@ class FakeEngine(Engine):
         self.ready = ready
         self.has: list[tuple[int, Frame]] = []  # ticket, frame
         self.askers: dict[int, Asker | None] = {}  # by ticket
+        self.limits: list[tuple[float, float]] = []  # that it was given, with each frame
         self.worker = None
 
     @property
@@ -50,6 +51,7 @@ class FakeEngine(Engine):
     ) -> None:
         """Take it; nothing happens yet."""
         self.has.append((ticket, frame))
+        self.limits.append((confidence, iou))
         self.askers[ticket] = asker or self.router
 
     @property

@@ -28,6 +28,7 @@ class FakeLines:
 
     def __init__(self, config: Config) -> None:
         self.config = config
+        self.classes = {"yolo": ["dent"]}
         self.missing = ""
         self.at_work = 0
 

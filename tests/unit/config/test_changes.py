@@ -144,3 +144,21 @@ def test_what_needs_a_restart_is_left_as_it_was() -> None:
     assert [p.name for p in found.config.pipelines] == ["cam"]
     again = changes_between(found.config, wanted)
     assert (again.said, again.restart) == ((), found.restart)
+
+
+def test_settings_of_a_model() -> None:
+    """Each limit is said by itself."""
+    before = config(models={"yolo": {"confidence": {"dent": 0.4}}})
+    after = config(models={"yolo": {"confidence": {"dent": 0.5, "hole": 0.2}, "min_size": 0.01}})
+    found = changes_between(before, after)
+    assert found.said == (
+        "models.yolo.confidence.dent: 0.4 → 0.5",
+        "models.yolo.confidence.hole added",
+        "models.yolo.min_size: 0.0 → 0.01",
+    )
+    assert found.config == after
+    assert changes_between(after, config()).said == (
+        "models.yolo.confidence.dent removed",
+        "models.yolo.confidence.hole removed",
+        "models.yolo.min_size: 0.01 → 0.0",
+    )

@@ -12,8 +12,9 @@ import yaml
 
 from edgeagent.config import ConfigError, parse_config
 from edgeagent.config.document import Document, overriding, read_document, revision_of, write_document
-from edgeagent.config.edits import DropPipeline, PutPipeline
+from edgeagent.config.edits import DropPipeline, PutPipeline, PutSettings
 from edgeagent.config.shown import HIDDEN, shown
+from edgeagent.core.detection_settings import AS_FOUND
 from edgeagent.errors import NotFoundError, UnavailableError, UsageError
 
 CAMERA = "rtsp://user:secret@10.0.0.5/a"
@@ -212,3 +213,26 @@ def test_variables_that_say_it_otherwise() -> None:
     }
     assert overriding(environ, "pipelines") == ["EDGEAGENT_PIPELINES__0__CONFIDENCE"]
     assert overriding(environ, "models") == []
+
+
+def test_settings_of_a_model(tmp_path: Path) -> None:
+    """In a section of their own; without any, it goes. Mistakes are said as of any part of the file."""
+    doc = document(tmp_path)
+    now = parse_config(doc.doc)
+    given = {"confidence": {"dent": 0.4}, "iou": None, "region": [[0, 0], [1, 0], [1, 1]]}
+    edited, config = PutSettings("yolo", given).apply(doc, now, {})
+    assert edited["models"] == {"yolo": {"confidence": {"dent": 0.4}, "region": given["region"]}}
+    assert config.detections("yolo").confidence == (("dent", 0.4),)
+    assert config.detections("labels") is AS_FOUND
+    doc.doc["models"] = edited["models"]
+    assert "models" not in PutSettings("yolo", {}).apply(doc, now, {})[0]
+    with pytest.raises(NotFoundError, match="use one of yolo"):
+        PutSettings("labels", {}).apply(doc, now, {})
+    wrong = {"confidence": {"dent": 4}, "region": [[0, 0], [1, 1], [1, 0], [0, 1]], "colour": "red"}
+    with pytest.raises(ConfigError) as refused:
+        PutSettings("yolo", wrong).apply(doc, now, {})
+    assert [problem.partition(":")[0] for problem in refused.value.problems] == [
+        "models.yolo.confidence.dent",
+        "models.yolo.region",
+        "models.yolo.colour",
+    ]

@@ -8,6 +8,7 @@ import math
 
 import pytest
 
+from edgeagent.core.detection_settings import DetectionSettings
 from edgeagent.core.state import VersionRef
 from edgeagent.serving.frame import Frame
 from edgeagent.serving.router import BURST, DEPTH, Router
@@ -650,3 +651,39 @@ def test_a_frame_that_fails_twice_on_one_version_is_no_excuse() -> None:
         engine.dies()
         engine.restarts()
     assert found == []
+
+
+# -- settings of the model ---------------------------------------------------------------------------
+
+
+def test_what_counts_as_a_detection_is_the_model_s() -> None:
+    """The engine finds all that may count; the rest is left out of the record, by the name of the class."""
+    harness = RouterHarness()
+    line = harness.line()
+    engine = harness.swap("v1")
+    line.captures()
+    engine.answers(BOX_OF_A_DENT, (0.0, 0.0, 1.0, 1.0, 0.3, 0.0))
+    harness.router.settings = DetectionSettings((("dent", 0.95), ("scratch", 0.1)), iou=0.6)
+    line.captures()
+    engine.answers(BOX_OF_A_DENT, (0.0, 0.0, 1.0, 1.0, 0.3, 0.0))
+    assert engine.limits == [(0.25, 0.45), (0.1, 0.6)]
+    assert [[int(box[5]) for box in record.boxes] for record in line.out] == [[1, 0], [0]]
+    line.removed()
+
+
+def test_a_pipeline_that_gets_another_source_begins_anew() -> None:
+    """Sizes of the frames before, and what was kept of them, say nothing of it; what is on its way comes out."""
+    harness = RouterHarness()
+    line = harness.line()
+    engine = harness.swap("v1")
+    ended: list[str] = []
+    harness.router.tap.subscribe(lambda frame, record: frame.release(), ended.append, fps=1.0, frames=1)
+    line.captures(2)
+    harness.router.begin_anew(line.route)
+    assert (ended, harness.router.frame_sizes().seen) == (["line-1"], frozenset())
+    engine.answers()
+    engine.answers()
+    line.captures()
+    engine.answers()
+    assert line.seqs == [0, 1, 2]
+    line.removed()

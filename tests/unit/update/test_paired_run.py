@@ -11,6 +11,7 @@ from typing import Any, cast
 
 import pytest
 
+from edgeagent.core.detection_settings import DetectionSettings
 from edgeagent.core.pair_pace import PaceLimits
 from edgeagent.core.pairs import FramePair
 from edgeagent.core.state import VersionRef
@@ -296,3 +297,19 @@ def test_a_second_version_with_other_numbers_is_compared_by_name() -> None:
 
     [pair] = on_loop(scenario).pairs
     assert pair.incumbent == pair.candidate == (DENT,)
+
+
+def test_what_counts_as_a_detection_counts_for_both() -> None:
+    """Else the one that looks on would find more, by what the line leaves out."""
+
+    def scenario(b: Bench) -> None:
+        b.harness.router.settings = DetectionSettings((("dent", 0.95), ("scratch", 0.1)))
+        scratch = (*BOX_OF_A_DENT[:4], 0.3, 0.0)
+        b.frame(BOX_OF_A_DENT, scratch)
+        b.engine.answers(BOX_OF_A_DENT, scratch)
+        assert b.engine.limits == [(0.1, 0.45)]
+
+    [pair] = on_loop(scenario).pairs
+    assert pair.incumbent is not None
+    assert [box[5] for box in pair.incumbent] == [0]
+    assert pair.incumbent == pair.candidate
