@@ -33,6 +33,7 @@ from edgeagent.update.journal import Journal
 from edgeagent.update.judge import JudgeSettings, judge_settings
 from edgeagent.update.kept_pictures import KeptPictures
 from edgeagent.update.sentinel import GoldenSentinel, sentinel_of
+from edgeagent.update.snapshots import Snapshots
 from edgeagent.update.state_dir import StateDir
 from edgeagent.update.state_file import load_state
 from edgeagent.update.trial_runner import PrepareSettings, prepare_settings
@@ -89,6 +90,7 @@ class NodeLines:
         self._settings: dict[str, _Settings] = {}
         self._watches: dict[str, asyncio.Task[None]] = {}  # of the sentinels
         self._users: list[ModelUser] = []
+        self.snapshots = Snapshots(self.pipelines)
         self._journal: Journal | None = None
 
     @property
@@ -110,6 +112,7 @@ class NodeLines:
             self._add_updater(self._load_state(model))
         for pipeline in self.config.pipelines:
             self._add_pipeline(pipeline)
+        self._follow_for_snapshots()
 
     async def start(self) -> None:
         """Serve what was known to be good, and look through the cameras."""
@@ -133,7 +136,8 @@ class NodeLines:
     async def stop(self) -> list[State]:
         """End everything. Returns the states of the models, to be saved."""
         await self.stop_cameras()
-        await asyncio.gather(self._shared.pictures.close(), *(u.close() for u in self.updaters.values()))
+        pictures = (self._shared.pictures.close(), self.snapshots.close())
+        await asyncio.gather(*pictures, *(u.close() for u in self.updaters.values()))
         return [ended_in_order(u.state) for u in self.updaters.values()]
 
     # -- changes -------------------------------------------------------------------------------------
@@ -171,6 +175,10 @@ class NodeLines:
             self._add_pipeline(config).start()
         for model in self.updaters:
             self._configure(model)
+        self._follow_for_snapshots()
+
+    def _follow_for_snapshots(self) -> None:
+        self.snapshots.follow({model: updater.router.tap for model, updater in self.updaters.items()})
 
     async def _add_model(self, state: State) -> None:
         updater = self._add_updater(state, beside_others=True)

@@ -93,6 +93,7 @@ class Node:
         self._node_status = NodeStatus(self.updaters, self.pipelines, self.metrics, self.pictures.writer)
         self.previews = self._node_status.previews = Previews(config.api.preview, self.pipelines)
         self._node_status.sentinels = self.lines.sentinels
+        self._node_status.snapshots = self.lines.snapshots
         self._node_status.notify = Notifier(
             config.notify,
             config.node.id,

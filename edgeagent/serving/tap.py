@@ -17,11 +17,11 @@ from edgeagent.sinks.port import Record
 
 _log = structlog.get_logger(__name__)
 
-TAP_FRAMES = 7
+TAP_FRAMES = 8
 """How many frames of each pipeline all subscribers of a tap may hold together: a camera's ring has slots for these, of
 0.7 MB each at 640x360, 6.2 MB at 1920x1080, which take memory once they are used: the slot that came back last is the
 next that is written. Two are the gates'; two go to a version that sees the same frames, and one of them may be kept as
-a picture; one is kept for a replay; one is shown to those who look; one is for clips of alarms."""
+a picture; one is kept for a replay; one is shown to those who look; one is for clips of alarms; one is a snapshot."""
 
 
 @dataclass(eq=False)

@@ -10,6 +10,7 @@ from typing import Any, Generic, Protocol, TypeVar, runtime_checkable
 
 import orjson
 
+from edgeagent.core.pictures import PictureQuota
 from edgeagent.errors import UsageError
 from edgeagent.util.settings import Seconds, Section
 
@@ -117,6 +118,39 @@ class StoringSink(Protocol):
 
     def close(self) -> None:
         """Deliver what can be delivered within some seconds; the rest stays on the disk. Idempotent."""
+
+
+@dataclass(frozen=True, slots=True)
+class PictureRequest:
+    """A picture that a sink wants of a frame.
+
+    root: folder that is kept within the quota; path: within it, named as `core.pictures.picture_stem` does, in
+    `images/`; quality: of JPEG, 1 to 100; boxes: whether one with what was found drawn into it is put beside; about: a
+    text that is put into the file, at most 4096 bytes.
+    """
+
+    root: Path
+    path: str
+    quota: PictureQuota
+    quality: int
+    boxes: bool
+    about: str
+
+
+@runtime_checkable
+class PictureSink(StoringSink, Protocol):
+    """A sink that wants pictures of frames, of which it sees each record first. It is given no records to write. Its
+    three methods are called on the event loop's thread and must not wait."""
+
+    def picture(self, record: Record) -> PictureRequest | None:
+        """What is to be made of the frame of this record; None: nothing. At most one picture is written at a time, so
+        that what is asked for need not come about."""
+
+    def begun(self) -> None:
+        """The picture that was asked for last is being written."""
+
+    def done(self, why: str) -> None:
+        """It is there; or isn't, and why."""
 
 
 def _nothing(_: Any) -> None:

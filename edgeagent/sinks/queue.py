@@ -22,7 +22,16 @@ from typing import Any
 import structlog
 
 from edgeagent.core.text import clean
-from edgeagent.sinks.port import Backlog, Record, Sink, SinkConfig, SinkError, SinkPlace, StoringSink
+from edgeagent.sinks.port import (
+    Backlog,
+    PictureSink,
+    Record,
+    Sink,
+    SinkConfig,
+    SinkError,
+    SinkPlace,
+    StoringSink,
+)
 from edgeagent.sinks.registry import open_sink
 
 _log = structlog.get_logger(__name__)
@@ -89,6 +98,11 @@ class SinkQueue:
             return f"hangs: nothing was written for {self.config.patience_seconds:g} s"
         full = "can't keep up: its queue is full" if self._full else ""
         return self._refused or full or self._backlog.why
+
+    @property
+    def pictures(self) -> PictureSink | None:
+        """The sink, if it wants pictures of frames in place of records."""
+        return self._sink if isinstance(self._sink, PictureSink) else None
 
     @property
     def _backlog(self) -> Backlog:
@@ -250,6 +264,8 @@ class Sinks:
         self._timer: asyncio.TimerHandle | None = None
         self.queues: list[SinkQueue] = []
         self._leaving: list[SinkQueue] = []
+        self._writing: list[SinkQueue] = []
+        self._picturing: list[PictureSink] = []
         self._place = SinkPlace(host.node, pipeline, secrets.token_hex(4), host.folder / pipeline)
         self._names: list[str] = []  # of all sinks that there ever were
         self.begin(configs)
@@ -259,6 +275,7 @@ class Sinks:
         going = [queue for queue in self.queues if queue.config not in configs]
         self.queues = [queue for queue in self.queues if queue not in going]
         self._leaving += going
+        self._sort()
         for queue in going:
             queue.close()
         self._look()
@@ -281,15 +298,21 @@ class Sinks:
             queue = SinkQueue(self._place.pipeline, config, sink, look, lost, self._queue_records)
             self.queues.append(queue)
             queue.start(after)
+        self._sort()
 
     async def left(self, timeout_s: float = CLOSE_S) -> None:
         """Return when the sinks that leave are written out; what isn't within so long (seconds) is lost."""
         await self._ended(self._leaving, timeout_s)
         self._leaving = []
 
+    @property
+    def picturing(self) -> list[PictureSink]:
+        """Those that want pictures of frames, and no records."""
+        return self._picturing
+
     def write(self, record: Record) -> None:
-        """Queue a record for each sink. Never blocks."""
-        for queue in self.queues:
+        """Queue a record for each sink that writes records. Never blocks."""
+        for queue in self._writing:
             queue.put(record)
 
     async def close(self, timeout_s: float = CLOSE_S) -> None:
@@ -321,6 +344,10 @@ class Sinks:
         for queue in queues:
             if not queue.ended:
                 queue.give_up()
+
+    def _sort(self) -> None:
+        self._writing = [queue for queue in self.queues if queue.pictures is None]
+        self._picturing = [sink for queue in self.queues if (sink := queue.pictures)]
 
     def _tell(self, callback: Callable[..., None], *values: Any) -> None:
         with contextlib.suppress(RuntimeError):  # the loop is closed: nobody is left who could be told

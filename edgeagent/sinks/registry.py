@@ -11,10 +11,10 @@ from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
-from edgeagent.sinks import csv, jsonl, log, mqtt, webhook
+from edgeagent.sinks import csv, jsonl, log, mqtt, snapshot, webhook
 from edgeagent.sinks.port import Sink, SinkConfig, SinkPlace, SinkType
 
-BUILT_IN: tuple[SinkType[Any], ...] = (jsonl.SINK, log.SINK, csv.SINK, mqtt.SINK, webhook.SINK)
+BUILT_IN: tuple[SinkType[Any], ...] = (jsonl.SINK, log.SINK, csv.SINK, snapshot.SINK, mqtt.SINK, webhook.SINK)
 GROUP = "edgeagent.sinks"
 
 

@@ -22,6 +22,7 @@ from edgeagent.status.pipeline_status import pipeline_status
 from edgeagent.status.schema import ModelStatus, NotifyStatus, PipelineStatus, WorkerStatus
 from edgeagent.update.picture_writer import PictureWriter
 from edgeagent.update.sentinel import GoldenSentinel
+from edgeagent.update.snapshots import Snapshots
 from edgeagent.update.updater import Updater
 from edgeagent.update.withdrawal_watch import WithdrawalWatch
 from edgeagent.workers.process import WorkerProcess
@@ -54,6 +55,7 @@ class NodeStatus:
         self.previews: Previews | None = None
         self.notify: Notifier | None = None
         self.clips: HasWorker | None = None
+        self.snapshots: Snapshots | None = None
         self.rollout_of: Callable[[str], RolloutView | None] = lambda model: None
         self._rollout_metrics = RolloutMetrics(metrics.registry)
         self._state_metrics = StateMetrics(metrics.registry)
@@ -163,6 +165,7 @@ class NodeStatus:
                 )
 
         add(self._pictures.worker, "pictures")
+        add(self.snapshots.worker if self.snapshots else None, "pictures")
         add(self.previews.worker if self.previews else None, "preview")
         add(self.clips.worker if self.clips else None, "clips")
         for name, pipeline in self._pipelines.items():

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -23,9 +24,9 @@ from edgeagent.workers.picture_archive import DATA, Archive, companions_of, repo
 from edgeagent.workers.ring import RingView
 from edgeagent.workers.tasks.pictures import (
     Comparison,
-    DrawnVersion,
     KeepPictures,
     PictureDone,
+    PictureFindings,
     PictureOrder,
     WritePicture,
 )
@@ -60,7 +61,7 @@ def serve(channel: WorkerChannel, task: KeepPictures) -> None:
                 channel.send(Heartbeat(turn))
             case Ring(_, slots, slot_bytes):
                 view = RingView(channel.fds.popleft(), slots, slot_bytes)
-            case WritePicture(ticket, slot, height, width, order) if view and order.root in archives:
+            case WritePicture(ticket, slot, height, width, order) if view and _knows(archives, order):
                 archive = archives[order.root]
                 outcome, why = _write(archive, view.image(slot, height, width), order)
                 view.close()
@@ -71,6 +72,13 @@ def serve(channel: WorkerChannel, task: KeepPictures) -> None:
                 channel.send(PictureDone(ticket, outcome, why, least))
             case _:
                 raise SystemExit(f"a worker that writes pictures has no use for {message!r}")
+
+
+def _knows(archives: dict[Path, Archive], order: PictureOrder) -> bool:
+    """Whether somebody has said how much the folder may hold, be it with this order."""
+    if order.quota:
+        archives.setdefault(order.root, Archive(order.root, order.quota)).quota = order.quota
+    return order.root in archives
 
 
 def _write(archive: Archive, image: Image, order: PictureOrder) -> tuple[Outcome, str]:
@@ -85,9 +93,9 @@ def _write(archive: Archive, image: Image, order: PictureOrder) -> tuple[Outcome
         files = _files(image, order)
         if not archive.write(order.path, files, leave):
             return "no space", ""
-        if order.comparison:
+        if of := order.comparison or order.findings:
             folder = Path(order.path).parent.parent
-            archive.write_once(str(folder / DATA), data_yaml(order.comparison.names))
+            archive.write_once(str(folder / DATA), data_yaml(of.names))
         return "kept", ""
     except (OSError, ValueError) as e:
         return "failed", str(e)
@@ -108,6 +116,8 @@ def _least(archive: Archive, path: str, comparison: Comparison) -> int:
 def _files(image: Image, order: PictureOrder) -> list[tuple[str, bytes]]:
     """The picture's files, by path; the picture itself is the last."""
     files = [(order.path, encode_jpeg(image, order.quality))]
+    if order.findings:
+        return _with_findings(image, order, order.findings)
     if order.comparison:
         from edgeagent.workers.drawing import draw
 
@@ -115,11 +125,24 @@ def _files(image: Image, order: PictureOrder) -> list[tuple[str, bytes]]:
         label, drawn = companions_of(order.path)
         height, width = image.shape[:2]
         files = [
-            (label, yolo_label(comparison.incumbent, width, height)),
+            (label, yolo_label(comparison.incumbent.boxes, width, height)),
             (drawn, with_comment(encode_jpeg(draw(image, comparison), order.quality), about(comparison))),
             *files,
         ]
     return files
+
+
+def _with_findings(image: Image, order: PictureOrder, found: PictureFindings) -> list[tuple[str, bytes]]:
+    label, drawn = companions_of(order.path)
+    height, width = image.shape[:2]
+    files = [(label, yolo_label(found.boxes, width, height))]
+    if found.draw:
+        from edgeagent.workers.overlay import Findings, draw_findings
+
+        copy, names = image.copy(), dict(enumerate(found.names))
+        draw_findings(copy, Findings(found.pipeline, found.version, found.ts, found.boxes, names), 1.0)
+        files.append((drawn, with_comment(encode_jpeg(copy, order.quality), found.about)))
+    return [*files, (order.path, with_comment(encode_jpeg(image, order.quality), found.about))]
 
 
 def about(comparison: Comparison) -> str:
@@ -127,13 +150,13 @@ def about(comparison: Comparison) -> str:
     return json.dumps({"against": comparison.incumbent.version, **asdict(comparison.difference)})
 
 
-def yolo_label(version: DrawnVersion, width: int, height: int) -> bytes:
-    """What a version found, as YOLO labels of a picture of this size in pixels: a line `class x y width height` each,
-    the middle and the size as shares of the picture."""
+def yolo_label(boxes: Iterable[tuple[float, ...]], width: int, height: int) -> bytes:
+    """What was found (x1, y1, x2, y2 in pixels, confidence, class), as YOLO labels of a picture of this size in pixels:
+    a line `class x y width height` each, the middle and the size as shares of the picture."""
     lines = [
         f"{index} {(x1 + x2) / 2 / width:.6f} {(y1 + y2) / 2 / height:.6f}"
         f" {(x2 - x1) / width:.6f} {(y2 - y1) / height:.6f}\n"
-        for x1, y1, x2, y2, _, index in version.boxes
+        for x1, y1, x2, y2, _, index in boxes
     ]
     return "".join(lines).encode()
 

@@ -47,6 +47,10 @@ def test_receivers_that_go_away_and_come_back_miss_nothing(
             {"type": "mqtt", "url": broker.url},
             {"type": "webhook", "url": receiver.url, "secret_file": str(secret), "every_seconds": 0.2},
         ]
+        harness.config["pipelines"][0]["sinks"] += [
+            {"type": "csv", "path": str(tmp_path / "rows.csv")},
+            {"type": "snapshot", "path": str(tmp_path / "pictures"), "min_free_bytes": 0},
+        ]
         harness.config["notify"] = [{"type": "mqtt", "url": broker.url}]
         harness.config["pipelines"][0]["alarms"] = [{"name": "anything", "when": "present"}]
         harness.publish("v1")
@@ -58,7 +62,7 @@ def test_receivers_that_go_away_and_come_back_miss_nothing(
 
         def sinks() -> list[dict[str, Any]]:
             found: list[dict[str, Any]] = harness.status()["pipelines"][PIPELINE]["sinks"]["each"]
-            return found[1:]
+            return found[1:3]
 
         wait_for(lambda: published() and receiver.records(), "records at both")
         broker.kill()
@@ -82,5 +86,8 @@ def test_receivers_that_go_away_and_come_back_miss_nothing(
         assert (model["model"]["version"], model["model"]["state"]) == ("v1", "STABLE")
         events = [json.loads(payload) for payload in listener.payloads("/events")]
         assert {e["kind"]: e[e["kind"]].get("result") for e in events} == {"alarm": None, "update": "swapped"}
+        assert {path.parent.name for path in (tmp_path / "pictures").rglob("*.jpg")} == {"images", "drawn"}
         harness.stop()
+        (rows,) = tmp_path.glob("rows-*.csv")
+        assert len(rows.read_text().splitlines()) == 1 + len(harness.records())
         assert listener.payloads(f"/{PIPELINE}/status")[-1] == b"offline"

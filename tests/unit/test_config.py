@@ -110,7 +110,7 @@ def test_all_mistakes_at_once() -> None:
         "pipelines[0].confidence: 3 is wrong; allowed: ",
         "pipelines[0].sinks[0].keeep: is not known, did you mean keep?;"
         " allowed: type, lossless, patience_seconds, path, max_mb, keep",
-        "pipelines[0].sinks[1].type: 'kafka' is not known; allowed: jsonl, log, csv, mqtt, webhook",
+        "pipelines[0].sinks[1].type: 'kafka' is not known; allowed: jsonl, log, csv, snapshot, mqtt, webhook",
         "pipelines[1].model: is missing",
         "pipelines[1].source: is missing",
         "pipelines[1].name: 'line-1' is taken by pipelines[0]; allowed: unique names",

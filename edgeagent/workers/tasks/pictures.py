@@ -53,14 +53,32 @@ class Comparison:
 
 
 @dataclass(frozen=True)
+class PictureFindings:
+    """What a version found on a picture, which stands beside it as a label in the YOLO form. boxes: x1, y1, x2, y2 in
+    pixels, confidence, class; names: of all classes; ts: of the frame, Unix seconds; about: a text that is put into the
+    file; draw: whether a second picture with boxes is wanted."""
+
+    pipeline: str
+    version: str
+    ts: float
+    boxes: tuple[tuple[float, float, float, float, float, int], ...]
+    names: tuple[str, ...]
+    about: str
+    draw: bool
+
+
+@dataclass(frozen=True)
 class PictureOrder:
     """Where a picture is to go. root: of an archive; path: within it, named as `picture_stem` does; quality: of JPEG,
-    1 to 100."""
+    1 to 100. quota: of an archive that the worker was not told of before, or that has another now. findings: what was
+    found there; the path has to be in a folder `images` then."""
 
     root: Path
     path: str
     quality: int
     comparison: Comparison | None = None
+    quota: PictureQuota | None = None
+    findings: PictureFindings | None = None
 
 
 @dataclass(frozen=True)
