@@ -240,7 +240,7 @@ export function Confirm({ title, what, verb, icon, kind = "primary", reason, act
     <${Failure} error=${error} />
     <div class="dialog-actions">
       <button type="button" class="button" data-first onClick=${onClose}><span>${t("dialog.cancel")}</span></button>
-      <${Button} kind=${kind} icon=${icon} reason=${reason} busy=${busy} onClick=${go}>${verb}</${Button}>
+      <${Button} kind=${kind} icon=${icon} reason=${error && error.status === 409 ? t("dialog.moved_on") : reason} busy=${busy} onClick=${go}>${verb}</${Button}>
     </div>
   </${Dialog}>`;
 }

@@ -30,12 +30,14 @@ export function pipelineVerdict(pipeline, model) {
 /** Whether its source gives pictures. */
 export const hasPicture = (pipeline) => !["absent", "lost", "unreadable", "stopped"].includes(pipeline.state);
 
+/** Whether somebody has to approve what is on its way. */
+export const waitsForApproval = ({ candidate }) => Boolean(candidate && candidate.shadow && candidate.shadow.waits_for === "approval");
+
 /** Of one model. */
 export function modelVerdict(model) {
   if (model.failing) return { kind: "bad", text: t("model.state.failing") };
   if (model.candidate) {
-    const waits = model.candidate.shadow && model.candidate.shadow.waits_for === "approval";
-    return waits ? { kind: "warn", text: t("model.state.waits_for_approval") } : { kind: "busy", text: word("stage", model.candidate.stage) };
+    return waitsForApproval(model) ? { kind: "warn", text: t("model.state.waits_for_approval") } : { kind: "busy", text: word("stage", model.candidate.stage) };
   }
   if (model.state === "REJECTED") return { kind: "warn", text: t("model.state.REJECTED") };
   if (model.state === "PROBATION") return { kind: "busy", text: t("model.state.PROBATION") };

@@ -10,7 +10,9 @@ import { Stages } from "./stages.js";
 import { kindOf, sentence, whenOf } from "../records.js";
 import { Refusal } from "./refusal.js";
 import { nodeNow } from "../store.js";
-import { lastKnownGood, modelVerdict, rollbackTarget } from "../verdict.js";
+import { lastKnownGood, modelVerdict, rollbackTarget, waitsForApproval } from "../verdict.js";
+
+const DEFAULT_REASON = "roll-back"; // the node's own, where nobody gave one
 
 /** A row of what the model has: a label, and what it is. */
 function Fact({ label, children }) {
@@ -56,7 +58,7 @@ function ModelNotes({ model, state, name }) {
     ${model.candidate ? null : refused.map((r) => html`<${Note} key=${r.digest} kind="warn" title=${t("model.refused", { version: r.version })}>
       <${Refusal} record=${{ result: "rejected", ...last, why: r.why }} /><//>`)}
     ${!refused.length && model.last_error && html`<${Note} kind="warn" title=${t("model.last_error")}>${model.last_error}<//>`}
-    ${held && html`<${Note} kind="info" title=${t(has(`model.held.${held.kind}`) ? `model.held.${held.kind}` : "model.held", { version: held.version, by: held.by || "–" })}>${held.reason} ${t("model.held_until")}<//>`}
+    ${held && html`<${Note} kind="info" title=${t(has(`model.held.${held.kind}`) ? `model.held.${held.kind}` : "model.held", { version: held.version, by: held.by || "–" })}>${held.reason && held.reason !== DEFAULT_REASON && html`<p>${held.reason}</p>`}<p>${t("model.held_until")}</p><//>`}
     ${model.sentinel && model.sentinel.why && html`<${Note} kind="warn" title=${t("model.sentinel")}>${model.sentinel.why}<//>`}
     ${model.rollout && html`<${Note} kind=${model.rollout.orphaned ? "warn" : "info"} title=${t("model.rollout", { version: model.rollout.version, wave: (model.rollout.wave || 0) + 1, status: word("rollout.status", model.rollout.status) })}>
       ${model.rollout.why} <a href="#/fleet">${t("model.to_fleet")}</a><//>`}
@@ -117,7 +119,8 @@ function Update({ model }) {
 
 export function Model({ name, model, lines, state }) {
   const verdict = modelVerdict(model);
-  return html`<aside class=${`card model ${verdict.kind === "ok" ? "" : "urgent"}`} aria-label=${t("model.label", { model: name })}>
+  const urgent = verdict.kind === "bad" || waitsForApproval(model); // on a narrow screen it comes first then
+  return html`<aside class=${`card model ${urgent ? "urgent" : ""}`} aria-label=${t("model.label", { model: name })}>
     <header class="card-head"><h2 dir="auto"><span class="quiet">${t("model.word")}</span> ${name}</h2><${Badge} kind=${verdict.kind}>${verdict.text}<//></header>
     <${Serving} name=${name} model=${model} state=${state} />
     <div class="notes"><${ModelNotes} model=${model} state=${state} name=${name} /></div>
