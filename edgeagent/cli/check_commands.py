@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from edgeagent.cli.options import FAILED, WRONG, ConfigOption
-from edgeagent.cli.render import printable, show_json
+from edgeagent.cli.tables import printable, show_json
 
 if TYPE_CHECKING:
     from edgeagent.cli.doctor.finding import Finding

@@ -12,11 +12,9 @@ import urllib.parse
 import urllib.request
 from collections.abc import Mapping
 from pathlib import Path
-from typing import IO, Any, TypeVar
+from typing import IO, TYPE_CHECKING, Any, TypeVar
 
-from pydantic import BaseModel, ValidationError
-
-from edgeagent.config import is_loopback
+from edgeagent.cli.completion import DEFAULT_URL
 from edgeagent.errors import (
     ConflictError,
     EdgeAgentError,
@@ -26,10 +24,13 @@ from edgeagent.errors import (
     UsageError,
 )
 from edgeagent.intent.port import Tls
+from edgeagent.util.hosts import is_loopback
 from edgeagent.util.secret import read_secret
 
-Answer = TypeVar("Answer", bound=BaseModel)
-DEFAULT_URL = "http://127.0.0.1:8080"
+if TYPE_CHECKING:  # who only wants a line of help doesn't wait for it
+    from pydantic import BaseModel
+
+Answer = TypeVar("Answer", bound="BaseModel")
 TIMEOUT_S = 30.0
 MAX_ANSWER_BYTES = 16 << 20
 _KIND_OF: dict[int, type[EdgeAgentError]] = {
@@ -119,6 +120,8 @@ def _context(url: str, tls: Tls) -> ssl.SSLContext | None:
 
 def read(answer: Any, form: type[Answer], url: str) -> Answer:
     """The node's decoded answer in the form of its schema. Raises UnavailableError when it doesn't have it."""
+    from pydantic import ValidationError
+
     try:
         return form.model_validate(answer)
     except ValidationError as e:

@@ -45,8 +45,8 @@ def evaluate(
 ) -> None:
     """Judge weights by labelled pictures, as a node's golden gate does; exit 1 below the thresholds."""
     from edgeagent.cli.progress import Progress
-    from edgeagent.cli.render import show_json
     from edgeagent.cli.render_evaluation import evaluation_json, show_evaluation
+    from edgeagent.cli.tables import show_json
     from edgeagent.datasets.layout import layout_of
     from edgeagent.workers.evaluation import evaluate_weights
     from edgeagent.workers.tasks.prepare import Evaluate
@@ -56,7 +56,6 @@ def evaluate(
             raise UsageError(f"weights {path}", "no such file", "give a .pt or .onnx file")
     limits = _limits(threshold or [])
     layout_of(golden)  # what is wrong with it is known before anything is loaded
-    progress = Progress("pictures judged")
     task = Evaluate(
         weights.resolve(),
         against.resolve() if against else None,
@@ -66,8 +65,8 @@ def evaluate(
         limits,
         threads=os.cpu_count() or 1,
     )
-    found = evaluate_weights(task, progress)
-    progress.end()
+    with Progress("pictures judged") as progress:
+        found = evaluate_weights(task, progress)
     if as_json:
         show_json(evaluation_json(found, limits))
     else:

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from edgeagent.cli import completion
 from edgeagent.cli.option_groups import ConfigStore, takes_groups
-from edgeagent.cli.options import ByOption, user
-from edgeagent.cli.render import printable
-from edgeagent.cli.rollout_options import JsonOption, PlanOptions, ReasonOption, WatchOption
+from edgeagent.cli.options import ByOption, WatchOption, user
+from edgeagent.cli.rollout_options import JsonOption, PlanOptions, ReasonOption
+from edgeagent.cli.tables import printable
 from edgeagent.errors import EdgeAgentError, NotFoundError
 
 if TYPE_CHECKING:
@@ -22,6 +23,10 @@ if TYPE_CHECKING:
     from edgeagent.fleet.restore import ModelRestore
     from edgeagent.intent.port import KeyValueStore
 
+OneModel = Annotated[
+    str,
+    typer.Option(metavar="M", help="This model only.", show_default=False, autocompletion=completion.models),
+]
 ModelsOption = Annotated[
     str, typer.Option("--store", metavar="URL", help="The model store.", show_default=False)
 ]
@@ -30,7 +35,7 @@ ModelsOption = Annotated[
 @takes_groups
 def nodes(
     config: ConfigStore,
-    model: Annotated[str, typer.Option(metavar="M", help="This model only.", show_default=False)] = "",
+    model: OneModel = "",
     watch: WatchOption = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -47,7 +52,7 @@ def nodes(
             return only(reader.read().nodes(), model)
 
         if watch:
-            show_changes(read, partial(show_nodes, as_json=as_json, is_line=True), lambda _: False)
+            show_changes(read, partial(show_nodes, as_json=as_json, is_line=True))
         else:
             show_nodes(read(), as_json)
 

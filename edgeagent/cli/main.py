@@ -27,7 +27,7 @@ from edgeagent.cli import (
     version_commands,
 )
 from edgeagent.cli.options import FAILED, WRONG, ConfigOption
-from edgeagent.cli.render import printable, use_plain_characters
+from edgeagent.cli.tables import printable, use_plain_characters
 from edgeagent.errors import EdgeAgentError, UsageError
 
 _INTERRUPTED = 130  # what typer makes of Ctrl-C
@@ -36,7 +36,6 @@ _TyperUsageError: type[Any] = typer.BadParameter.__bases__[0]
 
 app = typer.Typer(
     help="Swap YOLO models under a running vision line, without losing a frame.",
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )

@@ -7,12 +7,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from edgeagent.cli import completion
 from edgeagent.errors import UsageError
 
 if TYPE_CHECKING:
     from edgeagent.store.tags import Resolved
 
-VersionOrTag = Annotated[str, typer.Argument(metavar="V|@TAG", show_default=False)]
+VersionOrTag = Annotated[
+    str, typer.Argument(metavar="V|@TAG", show_default=False, autocompletion=completion.versions)
+]
 StoreToAsk = Annotated[
     str,
     typer.Option(

@@ -10,7 +10,9 @@ from urllib.parse import quote
 
 import typer
 
-from edgeagent.cli.client import DEFAULT_URL, ask, read
+from edgeagent.cli import completion
+from edgeagent.cli.client import ask, read
+from edgeagent.cli.completion import DEFAULT_URL
 from edgeagent.cli.options import (
     FAILED,
     ByOption,
@@ -18,14 +20,21 @@ from edgeagent.cli.options import (
     CertOption,
     JsonOption,
     KeyOption,
+    ModelArgument,
     TokenOption,
     UrlOption,
+    WatchOption,
     user,
 )
-from edgeagent.cli.render import show_check, show_history, show_json, show_status
+from edgeagent.cli.render import show_check, show_history, show_status
+from edgeagent.cli.tables import show_json
 from edgeagent.errors import UsageError
 from edgeagent.intent.port import Tls
 
+AnyModel = Annotated[
+    str | None,
+    typer.Argument(metavar="[M]", show_default=False, autocompletion=completion.models),
+]
 ThisVersion = Annotated[
     str, typer.Option("--version", metavar="V", help="Only if it is this one.", show_default=False)
 ]
@@ -36,7 +45,7 @@ ThisDigest = Annotated[
 
 
 def rollback(
-    model: Annotated[str | None, typer.Argument(metavar="[M]", show_default=False)] = None,
+    model: AnyModel = None,
     url: UrlOption = DEFAULT_URL,
     token_file: TokenOption = None,
     ca_file: CaOption = None,
@@ -56,7 +65,7 @@ def rollback(
 
 
 def approve(
-    model: Annotated[str, typer.Argument(metavar="M", show_default=False)],
+    model: ModelArgument,
     url: UrlOption = DEFAULT_URL,
     token_file: TokenOption = None,
     ca_file: CaOption = None,
@@ -72,7 +81,7 @@ def approve(
 
 
 def refuse(
-    model: Annotated[str, typer.Argument(metavar="M", show_default=False)],
+    model: ModelArgument,
     reason: Annotated[str, typer.Option(metavar="TEXT", help="Why.", show_default=False)],
     url: UrlOption = DEFAULT_URL,
     token_file: TokenOption = None,
@@ -106,16 +115,26 @@ def status(
     ca_file: CaOption = None,
     cert_file: CertOption = None,
     key_file: KeyOption = None,
+    watch: WatchOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """What runs on a node, since when and why."""
+    from edgeagent.cli.watching import show_changes
     from edgeagent.status.schema import Status
 
-    answer = ask(url, "/api/status", token_file, tls=Tls(ca_file, cert_file, key_file))
-    if as_json:
-        show_json(answer)
+    def read_status() -> Any:
+        return ask(url, "/api/status", token_file, tls=Tls(ca_file, cert_file, key_file))
+
+    def show(answer: Any) -> None:
+        if as_json:
+            show_json(answer, is_line=watch)
+        else:
+            show_status(read(answer, Status, url))
+
+    if watch:
+        show_changes(read_status, show, what=f"the node at {url}")
     else:
-        show_status(read(answer, Status, url))
+        show(read_status())
 
 
 def history(
@@ -126,6 +145,7 @@ def history(
     key_file: KeyOption = None,
     as_json: JsonOption = False,
     limit: Annotated[int, typer.Option(min=1, max=1000, help="The last so many.")] = 100,
+    watch: WatchOption = False,
     verify: Annotated[
         bool, typer.Option("--verify", help="Whether all records are as they were written; exit 1 if not.")
     ] = False,
@@ -145,12 +165,22 @@ def history(
     tls = Tls(ca_file, cert_file, key_file)
     if not verify and (anchor or state_dir):
         raise UsageError("--anchor and --state-dir", "are of --verify", "add --verify")
+    if watch and verify:
+        raise UsageError("--watch", "is not of --verify", "leave one of them out")
+
+    def records() -> History:
+        return read(ask(url, f"/api/history?limit={limit}", token_file, tls=tls), History, url)
+
+    if watch:
+        from edgeagent.cli.history_watch import watch_history
+
+        watch_history(records, as_json, f"the node at {url}")
+        return
     if not verify:
-        answer = ask(url, f"/api/history?limit={limit}", token_file, tls=tls)
         if as_json:
-            show_json(answer)
+            show_json(ask(url, f"/api/history?limit={limit}", token_file, tls=tls))
         else:
-            show_history(read(answer, History, url).history)
+            show_history(records().history)
         return
     if state_dir:
         answer = _check_folder(state_dir, anchor)

@@ -11,10 +11,18 @@ from typing import Annotated
 
 import typer
 
+from edgeagent.cli import completion
+
 FAILED, WRONG = 1, 2
 """Exit codes: it failed; arguments or configuration are wrong."""
 
-ModelArgument = Annotated[str, typer.Argument(metavar="M", show_default=False)]
+ModelArgument = Annotated[
+    str, typer.Argument(metavar="M", show_default=False, autocompletion=completion.models)
+]
+VersionArgument = Annotated[
+    str, typer.Argument(metavar="V", show_default=False, autocompletion=completion.versions)
+]
+WatchOption = Annotated[bool, typer.Option("--watch", help="Again whenever something changes.")]
 ConfigOption = Annotated[
     Path,
     typer.Option("--config", metavar="FILE", help="The node's configuration (YAML).", show_default=False),

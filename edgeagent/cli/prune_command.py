@@ -13,7 +13,7 @@ import typer
 from edgeagent.cli.option_groups import ConfigStoreIfAny, takes_groups
 from edgeagent.cli.options import ModelArgument
 from edgeagent.cli.progress import Progress
-from edgeagent.cli.render import printable
+from edgeagent.cli.tables import printable
 from edgeagent.cli.version_commands import StoreOption
 from edgeagent.errors import IntegrityError, UsageError
 

@@ -1,75 +1,18 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
-"""What the command line shows a person: tables, with colours on a terminal, in characters that the terminal knows.
-
-Texts come from nodes, and so from weights, cameras and keys: they are shown, and can't play tricks.
-"""
+"""What `status` and `history` print for a person."""
 
 from __future__ import annotations
 
-import codecs
-import json
-import sys
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from edgeagent.cli.tables import colour_of, is_narrow, show_line, show_table
 
 if TYPE_CHECKING:  # who only wants a line of help doesn't wait for the schema
     from edgeagent.core.pairs import PairSummary
     from edgeagent.observe.audit import AuditRecord
     from edgeagent.status.rollout_schema import RolloutStatus
-    from edgeagent.status.schema import HistoryCheck, ModelStatus, ShadowStatus, Status
-
-PLAIN = "edgeagent.plain"
-"""Error handler of encodings, for streams that don't speak Unicode: a likeness for what they lack, else `?`."""
-_LIKENESSES = {"→": "->", "…": "...", "×": "x", "–": "-", "✓": "+", "✗": "x", "·": "-"}
-_PIPE_COLUMNS = 200
-_WIDE_COLUMNS = 120  # a terminal so wide has room for date and time in one line
-_WHEN_FOLDED = len("18:10:52.622Z")
-_ONE_WORD = ("event", "result", "state")
-_COLOURS = {
-    "STABLE": "green",
-    "running": "green",
-    "ended": "green",
-    "waiting": "green",
-    "done": "green",
-    "stable": "green",
-    "open": "green",
-    "REJECTED": "red",
-    "aborted": "red",
-    "aborting": "red",
-    "silent": "red",
-    "absent": "red",
-    "lost": "red",
-    "unreadable": "red",
-    "frozen": "red",
-    "restarting": "red",
-}
-_OTHER_COLOUR = "yellow"  # on its way
-
-
-def _likeness(error: UnicodeError) -> tuple[str, int]:
-    if not isinstance(error, UnicodeEncodeError):
-        raise error
-    text = error.object[error.start : error.end]
-    return "".join(_LIKENESSES.get(c, "?") for c in text), error.end
-
-
-codecs.register_error(PLAIN, _likeness)
-
-
-def use_plain_characters() -> None:
-    """From now on a character that stdout can't say is replaced, instead of ending the command with an error."""
-    if hasattr(sys.stdout, "reconfigure"):
-        sys.stdout.reconfigure(errors=PLAIN)
-
-
-def printable(value: object) -> str:
-    """Text that can't play tricks on a terminal: one line, no control characters."""
-    return "".join(c if c.isprintable() else " " for c in str(value))
-
-
-def show_json(answer: Any, is_line: bool = False) -> None:
-    """Print a node's answer as it is; what stdout can't say is escaped, as JSON allows. is_line: all in one line."""
-    print(json.dumps(answer, indent=None if is_line else 2, ensure_ascii=not _speaks_unicode()))  # noqa: T201
+    from edgeagent.status.schema import CandidateStatus, HistoryCheck, ModelStatus, ShadowStatus, Status
 
 
 def show_status(status: Status) -> None:
@@ -120,13 +63,20 @@ def show_status(status: Status) -> None:
         for sink, why in p.sinks.errors.items():
             show_line(f"{name}: sink {sink}: {why}", "red")
     show_table(
-        ("pid", "worker", "of", "version"),
-        [(w.pid, w.kind, w.pipeline or w.model, w.version) for w in status.workers],
+        ("pid", "worker", "of", "version", "MB", "cpu s"),
+        [
+            (w.pid, w.kind, w.pipeline or w.model, w.version, w.memory_bytes >> 20, w.cpu_seconds)
+            for w in status.workers
+        ],
     )
 
 
 def show_history(records: Sequence[AuditRecord]) -> None:
-    """Print audit records as a table, oldest first."""
+    """Print audit records as a table, in this order; on a narrow terminal each with its reason below."""
+    if is_narrow() and records:
+        for record in records:
+            _show_folded(record)
+        return
     rows = [
         (
             r.when.replace("T", " "),  # where a narrow terminal folds it
@@ -140,6 +90,14 @@ def show_history(records: Sequence[AuditRecord]) -> None:
         for r in records
     ]
     show_table(("when", "event", "model", "versions", "result", "who", "why"), rows)
+
+
+def _show_folded(r: AuditRecord) -> None:
+    versions = " → ".join(v for v in (r.from_version, r.to_version) if v)
+    words = (r.when.replace("T", " "), r.event, r.model, r.result, versions)
+    show_line("  ".join(word for word in words if word), colour_of(r.result), folded=True)
+    if said := ": ".join(word for word in (r.who, r.why) if word):
+        show_line(f"    {said}", folded=True)
 
 
 def show_check(check: HistoryCheck) -> None:
@@ -171,7 +129,9 @@ def _notes(model: ModelStatus) -> Iterable[tuple[str, str]]:
         yield f"held on {held.version} by {held.by or '?'} until {held.until}", "yellow"
     if candidate := model.candidate:
         waits = f"({candidate.waits})" if candidate.waits else ""
-        said = f"{candidate.version} is at {candidate.stage} {waits} {candidate.error or ''}"
+        said = (
+            f"{candidate.version} is at {candidate.stage} {_done(candidate)} {waits} {candidate.error or ''}"
+        )
         yield " ".join(said.split()), "yellow"
         if shadow := candidate.shadow:
             yield (
@@ -204,6 +164,15 @@ def _notes(model: ModelStatus) -> Iterable[tuple[str, str]]:
         yield f"{rejected.version} rejected: {rejected.why}", "red"
     if model.last_error:
         yield f"last error: {model.last_error}", "red"
+
+
+def _done(candidate: CandidateStatus) -> str:
+    """How much of its stage is done, or what of it is."""
+    if (fetch := candidate.fetch) and fetch.of:
+        return f"({fetch.file}: {fetch.bytes / 1e6:.1f} of {fetch.of / 1e6:.1f} MB)"
+    if candidate.gate and (progress := candidate.gate_progress):
+        return f"({candidate.gate}: {progress.done} of {progress.of})"
+    return f"({candidate.gate or candidate.trial})" if candidate.gate or candidate.trial else ""
 
 
 def _rollout(r: RolloutStatus) -> str:
@@ -241,56 +210,3 @@ def _waits(shadow: ShadowStatus) -> str:
         case "moment":
             return f"waits for its moment, {shadow.at}{left}"
     return f"has to see more{left}" + (f": {shadow.shortfall}" if shadow.shortfall and not left else "")
-
-
-def show_line(text: str, colour: str | None = None) -> None:
-    """Print one line of text from anywhere, as long as it is."""
-    _console().print(_sayable(text), style=colour, soft_wrap=True)
-
-
-def show_table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-    """Rows under names; where there are none, that is said."""
-    from rich import box
-    from rich.table import Table
-    from rich.text import Text
-
-    if not rows:
-        show_line(f"no {columns[0]}")
-        return
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
-    narrow = _console().width < _WIDE_COLUMNS
-    for column in columns:  # where it is narrow, what is long is folded, and nothing cut off
-        width = _WHEN_FOLDED if narrow and column == "when" else None
-        table.add_column(column, overflow="fold", no_wrap=column in _ONE_WORD, width=width)
-    for row in rows:
-        table.add_row(
-            *(
-                Text(_cell(value), _COLOURS.get(str(value), _OTHER_COLOUR) if column == "state" else "")
-                for column, value in zip(columns, row, strict=True)
-            )
-        )
-    _console().print(table)
-
-
-def _cell(value: object) -> str:
-    if isinstance(value, float):
-        return f"{value:.1f}"
-    return "" if value is None else _sayable(value)
-
-
-def _console() -> Any:
-    from rich.console import Console
-
-    width = None if sys.stdout.isatty() else _PIPE_COLUMNS
-    return Console(markup=False, highlight=False, emoji=False, width=width)
-
-
-def _sayable(value: object) -> str:
-    """`value` in the characters that stdout knows, so that the columns of a table stay below each other."""
-    text = printable(value)
-    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
-    return text.encode(encoding, PLAIN).decode(encoding)
-
-
-def _speaks_unicode() -> bool:
-    return codecs.lookup(getattr(sys.stdout, "encoding", None) or "utf-8").name.startswith("utf")

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Self
 import typer
 
 from edgeagent.cli.progress import Working
-from edgeagent.cli.render import printable, show_json, show_line
+from edgeagent.cli.tables import printable, show_json, show_line
 
 if TYPE_CHECKING:
     from edgeagent.cli.doctor.finding import Finding

@@ -8,7 +8,7 @@ from typing import Any
 
 import typer
 
-from edgeagent.cli.render import printable, show_table
+from edgeagent.cli.tables import printable, show_table
 from edgeagent.core.golden import GoldenLimits, GoldenReport, objects_needed
 from edgeagent.util.codec import to_json
 from edgeagent.workers.tasks.prepare import Evaluated

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from edgeagent.cli.render import show_json, show_line, show_table
 from edgeagent.cli.render_rollout import show_plan, some, start_json
+from edgeagent.cli.tables import is_narrow, show_json, show_line, show_table
 from edgeagent.core.fleet_nodes import Node, Nodes
 from edgeagent.core.snapshot import Snapshot
 from edgeagent.fleet.documents import nodes_document
@@ -36,12 +36,21 @@ def show_nodes(nodes: Nodes, as_json: bool, is_line: bool = False) -> None:
         "golden",
         "labels",
     )
-    show_table((*columns, "remarks"), [_row(row) for row in nodes.rows])
+    narrow = is_narrow()
+    rows = [_row(row) for row in nodes.rows]
+    spare = ("labels", "golden", "boxes", "frames", "roll-out", "since", "p95 ms")
+    if narrow:  # what is long has no room in a table
+        show_table(columns, [row[:-1] for row in rows], spare)
+        for node in nodes.rows:
+            if said := _remarks(node):
+                show_line(f"{node.node}, {node.model}: {said}", "yellow")
+    else:
+        show_table((*columns, "remarks"), rows, spare)
     for model in sorted({row.model for row in nodes.rows}):
-        rows = [row for row in nodes.rows if row.model == model]
-        counts = Counter(row.version or "nothing" for row in rows if row.present)
+        of = [row for row in nodes.rows if row.model == model]
+        counts = Counter(row.version or "nothing" for row in of if row.present)
         served = ", ".join(f"{version} on {count}" for version, count in counts.most_common())
-        silent = sum(not row.present for row in rows)
+        silent = sum(not row.present for row in of)
         show_line(f"{model}: {served or 'no node is there'}" + (f"; {silent} silent" if silent else ""))
     if nodes.idle:
         show_line(f"nodes without a model: {some(nodes.idle)}")

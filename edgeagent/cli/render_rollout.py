@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from edgeagent.cli.render import show_json, show_line, show_table
+from edgeagent.cli.tables import show_json, show_line, show_table
 from edgeagent.core.rollout import Rollout, Status
 from edgeagent.core.rollout_compare import Comparison
 from edgeagent.core.rollout_progress import Progress

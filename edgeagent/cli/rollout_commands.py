@@ -13,9 +13,9 @@ import typer
 
 from edgeagent.cli.named_version import StoreToAsk, VersionOrTag, looked_up
 from edgeagent.cli.option_groups import ConfigStore, takes_groups
-from edgeagent.cli.options import ByOption, ModelArgument, user
-from edgeagent.cli.render import printable
-from edgeagent.cli.rollout_options import JsonOption, PlanOptions, ReasonOption, WatchOption
+from edgeagent.cli.options import ByOption, ModelArgument, WatchOption, user
+from edgeagent.cli.rollout_options import JsonOption, PlanOptions, ReasonOption
+from edgeagent.cli.tables import printable
 
 if TYPE_CHECKING:
     from edgeagent.core.rollout import Rollout

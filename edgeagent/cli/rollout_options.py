@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 
 ReasonOption = Annotated[str, typer.Option(metavar="TEXT", help="Why.", show_default=False)]
 JsonOption = Annotated[bool, typer.Option("--json", help="As JSON.")]
-WatchOption = Annotated[bool, typer.Option("--watch", help="Again whenever something changes.")]
 _WAVES = {"waves": "1,5%,25%,100%", "ab": "1,5%,50%"}
 """By mode: with which waves it comes where none are given."""
 _SECONDS = "SECONDS"

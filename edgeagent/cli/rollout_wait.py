@@ -9,8 +9,8 @@ from datetime import UTC, datetime
 
 import typer
 
-from edgeagent.cli.render import printable
 from edgeagent.cli.render_rollout import show_progress
+from edgeagent.cli.tables import printable
 from edgeagent.cli.watching import looks
 from edgeagent.core.rollout import ENDED, Status
 from edgeagent.core.rollout_progress import Progress, progress_of

@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from edgeagent.cli import completion
 from edgeagent.errors import UsageError
 
 
@@ -17,7 +18,13 @@ def publish(
         Path, typer.Argument(metavar="WEIGHTS", help="A .pt or .onnx file.", show_default=False)
     ],
     model: Annotated[
-        str, typer.Option(metavar="M", help="The named stream, such as yolo.", show_default=False)
+        str,
+        typer.Option(
+            metavar="M",
+            help="The named stream, such as yolo.",
+            show_default=False,
+            autocompletion=completion.models,
+        ),
     ],
     version: Annotated[
         str, typer.Option(metavar="V", help="Its new version, such as v2.", show_default=False)
@@ -61,26 +68,27 @@ def publish(
         if path.suffix.lower() == ".engine":
             why = "a TensorRT engine fits only the machine that built it"
             raise UsageError(f"weights {path}", why, "give the .onnx or .pt: a node builds its own engine")
-    from edgeagent.cli.progress import Progress
+    from edgeagent.cli.progress import Progress, Working
     from edgeagent.store.publish import publish as put_into_store
     from edgeagent.workers.inspect import inspect_weights
 
-    metadata = inspect_weights(weights)
+    with Working(f"reading {weights.name}"):
+        metadata = inspect_weights(weights)
+        ready = [(path, inspect_weights(path)) for path in alternates]
     if golden is not None:
         _check_golden(golden, metadata.contract.names)
-    progress = Progress("files published")
-    manifest = put_into_store(
-        weights,
-        model,
-        version,
-        store,
-        metadata=metadata,
-        alternates=[(path, inspect_weights(path)) for path in alternates],
-        golden=golden,
-        note=note,
-        on_progress=progress,
-    )
-    progress.end()
+    with Progress("files published") as progress:
+        manifest = put_into_store(
+            weights,
+            model,
+            version,
+            store,
+            metadata=metadata,
+            alternates=ready,
+            golden=golden,
+            note=note,
+            on_progress=progress,
+        )
     contract = manifest.contract
     size = "x".join(str(n) for n in contract.imgsz)
     typer.echo(f"published {model}/{version}: {len(contract.names)} classes, {size} px, {manifest.digest}")
@@ -94,8 +102,7 @@ def _check_golden(golden: Path, names: Sequence[str]) -> None:
 
     found = read_labelled(golden, names)
     check_size(found)
-    progress = Progress("pictures opened")
-    check_pictures(found, progress)
-    progress.end()
+    with Progress("pictures opened") as progress:
+        check_pictures(found, progress)
     of = f", {found.unlabelled} of them without a label file" if found.unlabelled else ""
     typer.echo(f"golden set: {len(found.pictures)} pictures{of}, {found.objects} objects")

@@ -8,15 +8,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from edgeagent.cli.options import ByOption, ModelArgument, user
-from edgeagent.cli.render import printable, show_json, show_table
+from edgeagent.cli.options import ByOption, ModelArgument, VersionArgument, user
+from edgeagent.cli.tables import printable, show_json, show_table
 from edgeagent.errors import UsageError
 
 if TYPE_CHECKING:
     from edgeagent.core.releases import Release
     from edgeagent.store.remote import RemoteStore
 
-VersionArgument = Annotated[str, typer.Argument(metavar="V", show_default=False)]
 TagArgument = Annotated[str, typer.Argument(metavar="TAG", show_default=False)]
 StoreOption = Annotated[
     str, typer.Option(metavar="URL", help="The model store: a folder or a URL.", show_default=False)
@@ -47,7 +46,8 @@ def versions(
         typer.echo(f"no versions of {model} in {opened.name}{hint}")
     else:
         columns = ("version", "created", "sequence", "digest", "tags", "metrics", "withdrawn", "note")
-        show_table(columns, [_row(release) for release in listing.releases])
+        spare = ("note", "sequence", "digest", "metrics", "created")
+        show_table(columns, [_row(release) for release in listing.releases], spare)
 
 
 def tag(

@@ -6,7 +6,7 @@ a variable's name goes one level down: `EDGEAGENT_API__PORT=9000`, `EDGEAGENT_PI
 lists and mappings are written as YAML: `EDGEAGENT_NODE__LABELS='{line: a}'`.
 """
 
-from edgeagent.config.api import ApiConfig, ApiTlsConfig, is_loopback
+from edgeagent.config.api import ApiConfig, ApiTlsConfig
 from edgeagent.config.clear_text import clear_text_secrets, has_readable_password, readable_login
 from edgeagent.config.hooks import HookConfig
 from edgeagent.config.load import ConfigError, load_config, parse_config
@@ -24,6 +24,7 @@ from edgeagent.config.schema import (
 )
 from edgeagent.config.source import SourceConfig, default_live
 from edgeagent.config.verdict import GatesConfig, ProbationConfig
+from edgeagent.util.hosts import is_loopback
 from edgeagent.util.secret import read_secret
 
 __all__ = [

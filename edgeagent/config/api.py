@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 from pathlib import Path
 
 from pydantic import Field, ValidationInfo, field_validator
@@ -13,17 +12,8 @@ from edgeagent.config.hooks import HookConfig
 from edgeagent.config.names import Name
 from edgeagent.config.path_prefix import PathPrefix
 from edgeagent.config.preview import PreviewConfig
+from edgeagent.util.hosts import is_loopback
 from edgeagent.util.settings import Section
-
-
-def is_loopback(host: str) -> bool:
-    """Whether `host` (a name or an address, without a port) can only mean this machine."""
-    if host.lower() == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return False
 
 
 class ApiTlsConfig(Section):

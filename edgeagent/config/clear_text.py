@@ -6,11 +6,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from urllib.parse import urlsplit
 
-from edgeagent.config.api import is_loopback
 from edgeagent.config.schema import Config
 from edgeagent.errors import UsageError
 from edgeagent.intent.port import Access
 from edgeagent.intent.url import find_adapter, parse_source_url
+from edgeagent.util.hosts import is_loopback
 
 
 def clear_text_secrets(config: Config) -> Iterator[tuple[str, str]]:

@@ -15,7 +15,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from edgeagent.cli.render import printable, use_plain_characters
+from edgeagent.cli.tables import printable, use_plain_characters
 from edgeagent.demo.measurements import Measurements, Recall, Seen, latency_ms
 from edgeagent.status.schema import ModelStatus
 

@@ -20,7 +20,7 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from edgeagent.cli.render import printable
+from edgeagent.cli.tables import printable
 from edgeagent.demo.bad_versions import (
     blind_in_white_light,
     blind_to_half,
