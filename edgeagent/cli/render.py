@@ -62,6 +62,10 @@ def show_status(status: Status) -> None:
             show_line(f"{name}: {why}", "yellow")
         for sink, why in p.sinks.errors.items():
             show_line(f"{name}: sink {sink}: {why}", "red")
+    for receiver in status.notify:
+        if receiver.error or receiver.lost:
+            waits = f"{receiver.waiting} messages wait, {receiver.lost} lost"
+            show_line(f"notify {receiver.receiver}: {receiver.error or 'it is there again'}; {waits}", "red")
     show_table(
         ("pid", "worker", "of", "version", "MB", "cpu s"),
         [

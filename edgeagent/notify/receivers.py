@@ -16,7 +16,7 @@ from edgeagent.sinks.delivery import Courier, DeliveryError, Transport
 from edgeagent.sinks.disk_queue import DiskQueue
 from edgeagent.sinks.http_client import HttpPoster
 from edgeagent.sinks.mqtt import MqttTransport
-from edgeagent.sinks.mqtt_client import Message, MqttConnection, check_client
+from edgeagent.sinks.mqtt_client import Message, MqttConnection, check_client, try_broker
 
 
 class Retained:
@@ -130,6 +130,16 @@ class Receiver:
             "lost": courier.dropped,
             "error": courier.why or None,
         }
+
+
+def try_receiver(config: NotifyConfig) -> str:
+    """Connects for real, and tells nothing. Says that it worked; raises EdgeAgentError."""
+    match config:
+        case NotifyMqtt():
+            return try_broker(config)
+        case NotifyWebhook():
+            return HttpPoster(config).try_out()
+    return f"{config.type} can't be tried"
 
 
 def open_receiver(config: NotifyConfig, node: str, folder: Path) -> Receiver:

@@ -127,7 +127,7 @@ class MqttConnection:
     """One connection at a time; to be used from one thread.
 
     client_id: the broker knows it by this name, and lets one of a name in. status_topic: retained, `online` or
-    `offline`. on_lost: called from another thread when a connection that stood has ended.
+    `offline`; "": neither is said. on_lost: called from another thread when a connection that stood has ended.
     """
 
     def __init__(
@@ -178,7 +178,8 @@ class MqttConnection:
         if why:
             self._drop()
             raise DeliveryError(f"the broker lets nobody in: {why}")
-        self.publish([Message(self._status_topic, ONLINE, retain=True)])
+        if self._status_topic:
+            self.publish([Message(self._status_topic, ONLINE, retain=True)])
         return True
 
     def publish(self, messages: Sequence[Message]) -> None:
@@ -212,8 +213,9 @@ class MqttConnection:
         client = self._client
         if client and not self._ended:
             with suppress(RuntimeError, ValueError):  # then the broker says it
-                info = client.publish(self._status_topic, OFFLINE, qos=1, retain=True)
-                info.wait_for_publish(_LEAVE_S)
+                if self._status_topic:
+                    info = client.publish(self._status_topic, OFFLINE, qos=1, retain=True)
+                    info.wait_for_publish(_LEAVE_S)
                 client.disconnect()
                 with self._changed:
                     self._changed.wait_for(lambda: self._ended, _LEAVE_S)
@@ -234,7 +236,8 @@ class MqttConnection:
             client.tls_set_context(client_context(c.tls, f"mqtt broker {c.url}"))
         if c.username is not None:
             client.username_pw_set(c.username, read_secret(c.password_file) if c.password_file else None)
-        client.will_set(self._status_topic, OFFLINE, qos=1, retain=True)
+        if self._status_topic:
+            client.will_set(self._status_topic, OFFLINE, qos=1, retain=True)
         client.on_connect, client.on_disconnect = self._on_connect, self._on_disconnect
         client.on_publish = self._on_publish
         return client
@@ -280,7 +283,7 @@ class MqttConnection:
 def try_broker(config: MqttConfig) -> str:
     """Connect for real, under a name of its own. Says that it worked; raises EdgeAgentError."""
     check_client()
-    connection = MqttConnection(config, "edgeagent-doctor", f"{config.prefix}/doctor/status")
+    connection = MqttConnection(config, "edgeagent-doctor", "")  # a broker may let nobody write but nodes
     try:
         connection.keep()
     except DeliveryError as e:

@@ -22,7 +22,7 @@ from tests.support.examinations import GB, an_examination, at, found, on, only
 QUIET = (
     "state-kept", "state-lock", "node-id", "locale", "open-files", "memory", "unit", "secret-files", "token",
     "clear-text", "proxy", "node-id-taken", "opencv", "onnxruntime-builds", "torch", "gpu", "weights",
-    "shared-memory", "certificate", "config-store-certificate", "golden",
+    "shared-memory", "certificate", "config-store-certificate", "golden", "notify",
 )  # fmt: skip
 
 
