@@ -69,7 +69,7 @@ function Navigation({ current, state }) {
       .map(
         ([name, panel]) => html`<a href=${`#/${name}`} class="tab" aria-current=${current === name ? "page" : undefined}>
           <${Icon} name=${panel.icon} /><span>${t(panel.title)}</span>
-          ${name === "alarms" && raised > 0 && html`<span class="count" aria-label=${t("nav.raised", { n: raised })}>${raised}</span>`}
+          ${name === "alarms" && raised > 0 && html`<span class="count" aria-hidden="true">${raised}</span><span class="unseen">${t("nav.raised", { n: raised })}</span>`}
         </a>`,
       )}
   </nav>`;

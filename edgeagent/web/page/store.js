@@ -8,6 +8,7 @@ import { addFigures, emptySeries, fromAnswer } from "./series.js";
 const SILENCE_MS = 8000; // figures come each second: silence means that the line is dead
 const POLL_MS = 3000;
 const HIDDEN_MS = 20000; // nobody looks: no stream, no pictures
+const DRIFT_S = 5;
 const HISTORY_MOST = 300;
 
 let state = {
@@ -92,7 +93,9 @@ const handlers = {
   },
   figures(data) {
     if (!data.pipelines) return;
-    set({ figures: data.pipelines, series: addFigures(state.series, data) });
+    const drift = data.t - nodeNow(); // somebody may set this device's clock, or the node's
+    const offset = Math.abs(drift) > DRIFT_S ? state.offset + drift : state.offset;
+    set({ figures: data.pipelines, series: addFigures(state.series, data), offset });
   },
   swap(data) {
     if (state.swaps.some((s) => s.t === data.t && s.model === data.model)) return;
