@@ -53,6 +53,7 @@ def add_previews(app: FastAPI, previews: PreviewApi) -> None:
         "/api/pipelines/{pipeline}/preview.mjpg",
         summary="What a pipeline sees and finds, as a stream of JPEGs",
         response_class=StreamedPictures,
+        status_code=200,  # /openapi.json can't find it in the class, whose answers have no other
         responses=errors(404, 422, 503),
     )
     async def stream(
