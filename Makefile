@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: help setup etcd zookeeper mosquitto browser prometheus demo test lint format soak faults fleet bench docs clean
+.PHONY: help setup etcd zookeeper mosquitto browser prometheus demo test lint format soak faults fleet bench docs reference clean
 
 help:
 	@echo "make demo   a rendered packaging line: models swapped under it, bad ones refused, rolled back"
@@ -16,6 +16,7 @@ help:
 	@echo "make fleet  2,000 nodes that only pretend to infer, on a real etcd: roll-outs, aborts, storms; FLEET_ARGS=\"--quick\""
 	@echo "make bench  figures, side by side"
 	@echo "make docs   the pages as a site, in build/site; fails for a dead link"
+	@echo "make reference  docs/reference, written from the code"
 	@echo "make clean  remove what make has made"
 
 setup: $(STAMP)
@@ -113,6 +114,9 @@ docs: setup
 	@$(BIN)/python -c 'import furo, myst_parser, sphinx' 2>/dev/null || $(BIN)/python tools/install.py --editable '.[docs]'
 	$(BIN)/sphinx-build --quiet --fail-on-warning --keep-going -c docs/site -d build/site-cache . build/site
 	@echo "build/site/index.html"
+
+reference: setup
+	$(BIN)/python tools/reference.py
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache demo-run bench-out

@@ -34,7 +34,10 @@ def _rule_name(name: str) -> str:
 
 
 class ConfirmedConfig(Section):
-    """On how many frames (at_least) of how many (of) something must be seen, until it counts as seen."""
+    """On how many frames something must be seen, until it counts as seen.
+
+    at_least: so many. of: out of the last so many.
+    """
 
     of: int = Field(default=1, ge=1, le=1000)
     at_least: int = Field(default=1, ge=1, le=1000)
@@ -49,7 +52,10 @@ class ConfirmedConfig(Section):
 
 
 class ClipConfig(Section):
-    """What is kept of an alarm: seconds before and after it was raised, pictures a second."""
+    """What is kept of an alarm.
+
+    before, after: seconds before and after it was raised. fps: pictures a second.
+    """
 
     before: float = Field(default=5.0, ge=0, le=60, allow_inf_nan=False)
     after: float = Field(default=5.0, ge=0, le=60, allow_inf_nan=False)
@@ -121,7 +127,11 @@ def _belongs_to(when: str, seconds: float | None, info: ValidationInfo) -> float
 
 
 class SystemAlarmConfig(Section):
-    """An alarm of the system itself. after_seconds: how long its cause must last until it is raised."""
+    """An alarm of the system itself.
+
+    enabled: whether it is ever raised. severity: how bad it is. after_seconds: how long its cause must last until it is
+    raised.
+    """
 
     enabled: bool = True
     severity: Severity = "warning"
@@ -129,7 +139,7 @@ class SystemAlarmConfig(Section):
 
 
 class DroppedConfig(SystemAlarmConfig):
-    """share: of the frames of a pipeline, over over_seconds, that get no result."""
+    """share: of the frames of a pipeline that get no result. over_seconds: over which that is counted."""
 
     share: Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)] = SystemLimits.dropped_share
     over_seconds: Annotated[float, Field(ge=5, le=3600, allow_inf_nan=False)] = SystemLimits.dropped_over_s
@@ -142,8 +152,11 @@ class DiskConfig(SystemAlarmConfig):
 
 
 class ClipsConfig(Section):
-    """Pictures and clips of alarms, below node.state_dir: the oldest go first. min_free_bytes: that must stay free on
-    the disk; max_width: pixels that a picture is scaled down to."""
+    """Pictures and clips of alarms, below node.state_dir: the oldest go first.
+
+    max_bytes: of all of them. max_age_seconds: of each. min_free_bytes: that must stay free on the disk. max_width:
+    pixels that a picture is scaled down to.
+    """
 
     max_bytes: int = Field(default=500_000_000, ge=0, le=1 << 50)
     max_age_seconds: float = Field(default=604_800.0, gt=0, le=31_536_000, allow_inf_nan=False)

@@ -19,6 +19,7 @@ from edgeagent.util.settings import Section
 class ApiTlsConfig(Section):
     """The API's certificate: PEM files, read anew when they change.
 
+    cert_file, key_file: the certificate, and its key.
     client_ca_file: only clients that show a certificate of this authority are served.
     """
 

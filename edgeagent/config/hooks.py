@@ -18,9 +18,9 @@ Values = list[Annotated[str, Field(max_length=1000)]]
 class HookConfig(BaseModel):
     """Who may post to `/api/hooks/<name>`, and what of it counts.
 
-    secret_file: shared with the sender. style: how it signs, and where in its JSON a release stands; model, version and
-    when replace what the style says of that. scope: fleet writes the intent for all nodes into the config store, node
-    promotes on this node only. tolerance_seconds: how far from now a delivery may have been signed.
+    secret_file: shared with the sender. style: how it signs, and where in its JSON a release stands. model, version,
+    when: in place of what the style says of that. scope: fleet writes the intent for all nodes into the config store,
+    node promotes on this node only. tolerance_seconds: how far from now a delivery may have been signed.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

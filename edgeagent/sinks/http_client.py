@@ -42,8 +42,8 @@ _MAX_RETRY_S = 3600.0
 class HttpConfig(Section):
     """Where to, and how it is proved that it comes from this node.
 
-    secret_file: shared with the receiver; each body is signed with it. token_file: a bearer token beside.
-    timeout_seconds: of connecting, and of each wait for an answer.
+    url: where to. secret_file: shared with the receiver; each body is signed with it. token_file: a bearer token
+    beside. timeout_seconds: of connecting, and of each wait for an answer.
     """
 
     url: str

@@ -46,8 +46,9 @@ Topic = Annotated[
 class MqttConfig(Section):
     """Which broker, and how to get in.
 
-    url: mqtt://host:1883 or mqtts://host:8883. prefix: what all topics begin with. keepalive_seconds: a connection over
-    which nothing came for so long is given up, by both sides. version: of the protocol.
+    url: mqtt://host:1883 or mqtts://host:8883. prefix: what all topics begin with. username, password_file: if it asks
+    for them. keepalive_seconds: a connection over which nothing came for so long is given up, by both sides. version:
+    of the protocol.
     """
 
     url: str

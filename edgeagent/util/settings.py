@@ -36,7 +36,10 @@ class Section(BaseModel):
 
 
 class TlsConfig(Section):
-    """Certificates in PEM files: who is trusted (the system's own if None), and who we are."""
+    """Certificates in PEM files: who is trusted, and who we are.
+
+    ca_file: the authority that is trusted; None for those of the system. cert_file, key_file: who we are.
+    """
 
     ca_file: Path | None = None
     cert_file: Path | None = None
