@@ -15,5 +15,7 @@ def test_reference_is_up_to_date(monkeypatch: pytest.MonkeyPatch) -> None:
     """Configuration, commands, HTTP (which OpenAPI can describe) and metrics."""
     monkeypatch.syspath_prepend(str(ROOT / "tools"))
     pages = importlib.import_module("reference").pages()
-    old = [name for name, text in pages.items() if (ROOT / "docs/reference" / name).read_text("utf-8") != text]
+    old = [
+        name for name, text in pages.items() if (ROOT / "docs/reference" / name).read_text("utf-8") != text
+    ]
     assert not old, "out of date: make reference"
