@@ -56,6 +56,7 @@ def reading(*answers: object) -> Callable[[], object]:
     return read
 
 
+WHEN = "2026-11-29T14:51:51.123Z"
 AWAY = UnavailableError("node at http://x", "no answer", "is it running?")
 
 
@@ -98,7 +99,10 @@ def test_it_ends_by_itself(terminal: Callable[[], str]) -> None:
 def records(*whys: str) -> History:
     """Refusals with these reasons."""
     return History(
-        history=[AuditRecord("update", "yolo", "eve", "v1", "v2", result="rejected", why=why) for why in whys]
+        history=[
+            AuditRecord("update", "yolo", "eve", "v1", "v2", result="rejected", why=why, when=WHEN)
+            for why in whys
+        ]
     )
 
 
