@@ -106,7 +106,7 @@ function Picture({ picture, onOpen }) {
     <button type="button" class="thumb" aria-label=${t("shadow.enlarge", { title })} onClick=${() => onOpen(picture)}>
       <img src=${placed(picture.picture)} alt="" loading="lazy" /></button>
     <p><${Version} name=${picture.version} /> ${t("shadow.beside")} <${Version} name=${picture.against} quiet /></p>
-    <p class="quiet small"><span dir="auto">${[picture.pipeline, summaryOf(picture)].filter(Boolean).join(" · ")}</span> <${Time} at=${picture.time} /></p>
+    <p class="quiet small"><span dir="auto">${[picture.pipeline, summaryOf(picture)].filter(Boolean).join(" · ")}</span> · <${Time} at=${picture.time} /></p>
   </li>`;
 }
 
@@ -127,7 +127,7 @@ function Pictures({ model, version }) {
     ${open &&
     html`<${Dialog} title=${`${open.version} / ${open.against || "–"}`} wide onClose=${() => setOpen(null)}>
       <img class="alarm-media" src=${placed(open.picture)} alt=${t("shadow.picture_alt", { version: open.version, against: open.against || "–" })} />
-      <p dir="auto">${[open.pipeline, summaryOf(open)].filter(Boolean).join(" · ")} <${Time} at=${open.time} /></p>
+      <p dir="auto">${[open.pipeline, summaryOf(open)].filter(Boolean).join(" · ")} · <${Time} at=${open.time} /></p>
       <p class="quiet">${t("shadow.legend")}</p>
     <//>`}
   </div>`;
