@@ -92,7 +92,7 @@ format: setup
 test: setup etcd zookeeper mosquitto browser prometheus lint
 	$(BIN)/python tools/run_tests.py
 
-soak: setup etcd mosquitto
+soak: setup etcd mosquitto browser
 	$(BIN)/python -m bench.soak $(SOAK_ARGS)
 	$(BIN)/python -m bench.soak_api
 	$(BIN)/python -m bench.soak_kills
