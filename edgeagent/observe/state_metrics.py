@@ -29,6 +29,7 @@ class StateMetrics:
             registry=registry,
         )
         self._shown: set[tuple[str, str]] = set()
+        self._models: set[str] = set()
 
     def show(self, states: Mapping[str, str], failing: Mapping[str, bool]) -> None:
         """As it is now. states: by pipeline, as the status has them; failing: by model."""
@@ -38,6 +39,9 @@ class StateMetrics:
         for labels in now - self._shown:
             self._state.labels(*labels).set(1)
         self._shown = now
+        for model in self._models - failing.keys():
+            self._failing.remove(model)
+        self._models = set(failing)
         for model, fails in failing.items():
             self._failing.labels(model).set(fails)
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError
 
+import pytest
 import yaml
 
 from edgeagent.testing import MODEL, wait_for
@@ -80,6 +81,39 @@ def test_cameras_come_and_go_while_two_run(harness: NodeHarness) -> None:
         pipeline = node.status()["pipelines"][name]
         assert (pipeline["dropped"], pipeline["sinks"]["lost"]) == (0, 0)
         assert_seamless(harness.records(name))
+
+
+@pytest.mark.soak
+def test_live_cameras_drop_nothing_while_others_come_and_go(harness: NodeHarness) -> None:
+    """Five times a camera on the model that serves, and one on a model that has to be fetched, gated and loaded beside
+    it: of two live cameras, which drop what can't be inferred in time, no frame is dropped or missing."""
+    live = CONVEYOR.replace("fps=30", "fps=10")
+    harness.config["pipelines"][0]["source"] = {"url": live}
+    harness.add_pipeline("other", "yolo", {"url": live})
+    harness.publish("v1")
+    harness.promote("v1")
+    node = harness.start("v1")
+    node.wait_tuned()
+    names = (PIPELINE, "other")
+    for name in names:
+        harness.wait_more(10, name)
+    before = {name: node.status()["pipelines"][name]["dropped_by"] for name in names}
+    cameras = list(harness.config["pipelines"])
+    for turn in range(5):
+        model = f"labels-{turn}"
+        harness.publish("v1", model=model)
+        harness.promote("v1", model)
+        harness.add_pipeline(f"third-{turn}", "yolo", {"url": live})
+        harness.add_pipeline(f"fourth-{turn}", model, {"url": live})
+        reload(harness, lambda config: None)
+        harness.wait_more(10, f"third-{turn}")
+        harness.wait_more(10, f"fourth-{turn}")
+        reload(harness, lambda config: config.update(pipelines=list(cameras)))
+    after = {name: node.status()["pipelines"][name]["dropped_by"] for name in names}
+    assert after == before
+    for name in names:
+        seqs = [record["seq"] for record in harness.records(name)]
+        assert seqs[-1] - seqs[-100] == 99, name
 
 
 def test_a_file_with_mistakes_changes_nothing(harness: NodeHarness) -> None:
