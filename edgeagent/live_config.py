@@ -19,7 +19,7 @@ from edgeagent.config.edits import Edit
 from edgeagent.config.shown import shown
 from edgeagent.core.events import AppendAudit
 from edgeagent.core.text import MAX_TEXT, cut
-from edgeagent.errors import ConflictError, EdgeAgentError, ForbiddenError, UnavailableError
+from edgeagent.errors import ConflictError, EdgeAgentError, ForbiddenError, UnavailableError, UsageError
 from edgeagent.lines import NodeLines
 from edgeagent.observe.bus import Bus, ConfigChanged
 from edgeagent.observe.logs import setup_logging
@@ -148,7 +148,10 @@ class LiveConfig:
             if variables := overriding(self._environ, edit.section):
                 why = f"variables of the environment say it otherwise than the file: {', '.join(variables)}"
                 raise ConflictError(edit.what, why, "change those, and restart the node")
-            doc, config = await asyncio.to_thread(edit.apply, document, self.config, self._environ)
+            try:
+                doc, config = await asyncio.to_thread(edit.apply, document, self.config, self._environ)
+            except RecursionError as e:
+                raise UsageError(edit.what, "it is nested too deeply") from e
             changes = changes_between(self.config, config)
             self._lines.check(changes)
             revision = await asyncio.to_thread(write_document, path, doc, by)
@@ -179,9 +182,16 @@ class LiveConfig:
 
     async def _take_over(self, changes: Changes, by: str) -> None:
         setup_logging(changes.config.log.level, changes.config.log.format)
-        await self._lines.carry_out(changes)
-        for user in self._users:
-            user(changes.config)
+        try:
+            await self._lines.carry_out(changes)
+            for user in self._users:
+                user(changes.config)
+        except (
+            Exception
+        ) as e:  # nobody thought of it: what was done is done, and it is said that it isn't all
+            self._error = f"error in edgeagent while it was taken over: {e!r}; restart the node"
+            _log.exception("config.failed", by=by, changed=list(changes.said))
+            raise
         self._last, self._loaded, self._error = changes, time.time(), ""
         _log.info("config.changed", by=by, changed=list(changes.said), needs_restart=list(changes.restart))
         if changes.said:

@@ -214,6 +214,25 @@ async def test_half_a_change_is_none(tmp_path: Path) -> None:
 
 
 @on_loop
+async def test_what_nobody_thought_of_is_said(tmp_path: Path) -> None:
+    """A body that is nested for ever is a mistake; a fault in the middle is said until the node is started again."""
+    scene = Scene(tmp_path)
+    deep: list[Any] = []
+    for _ in range(3000):
+        deep = [deep]
+    with pytest.raises(UsageError, match="nested too deeply"):
+        await scene.put(sinks=deep)
+
+    async def fails(changes: Changes) -> None:
+        raise KeyError("cam")
+
+    cast("Any", scene.lines).carry_out = fails
+    with pytest.raises(KeyError):
+        await scene.put()
+    assert "restart the node" in str(scene.live.status().error)
+
+
+@on_loop
 async def test_without_a_file(tmp_path: Path) -> None:
     """Nothing can be written; what is in force is shown."""
     scene = Scene(tmp_path)
