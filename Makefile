@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: help setup etcd zookeeper mosquitto browser prometheus demo test lint format soak faults fleet bench docs reference clean
+.PHONY: help setup servers etcd browser demo test lint format soak faults fleet bench docs reference clean
 
 help:
 	@echo "make demo   a rendered packaging line: models swapped under it, bad ones refused, rolled back"
@@ -30,50 +30,12 @@ $(STAMP): pyproject.toml
 	@$(BIN)/python tools/install.py --editable '.[dev]'
 	@touch $(STAMP)
 
-# The tests talk to a real etcd. On Debian and Ubuntu it is installed where that is allowed.
-etcd:
-	@command -v etcd >/dev/null && command -v etcdctl >/dev/null || \
-	if command -v apt-get >/dev/null && [ "$$(id -u)" = 0 ]; then \
-	  apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install -y etcd-server etcd-client >/dev/null; \
-	else \
-	  echo "etcd and etcdctl are missing: sudo apt install etcd-server etcd-client, or put them on PATH"; exit 1; \
-	fi
+# What the tests talk to. On Debian and Ubuntu it is installed where that is allowed.
+servers:
+	@tools/servers.sh etcd zookeeper mosquitto browser prometheus nginx
 
-# And to a real ZooKeeper: Debian's jars, started without its scripts. Of its dependencies Java is the large one.
-zookeeper:
-	@test -e /usr/share/java/zookeeper.jar -a -e /usr/share/java/netty-handler.jar || \
-	if command -v apt-get >/dev/null && [ "$$(id -u)" = 0 ]; then \
-	  apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install -y zookeeper >/dev/null; \
-	else \
-	  echo "/usr/share/java/zookeeper.jar is missing: sudo apt install zookeeper"; exit 1; \
-	fi
-
-# And the page is looked at in a real browser, with a font for Chinese.
-browser:
-	@command -v chromium >/dev/null || command -v chromium-browser >/dev/null || command -v google-chrome >/dev/null || \
-	if command -v apt-get >/dev/null && [ "$$(id -u)" = 0 ]; then \
-	  apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install -y chromium fonts-wqy-zenhei >/dev/null; \
-	else \
-	  echo "Chromium is missing: the tests of the page are skipped (sudo apt install chromium)"; \
-	fi
-
-# And to a real MQTT broker.
-mosquitto:
-	@command -v mosquitto >/dev/null || test -x /usr/sbin/mosquitto || \
-	if command -v apt-get >/dev/null && [ "$$(id -u)" = 0 ]; then \
-	  apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install -y mosquitto >/dev/null; \
-	else \
-	  echo "mosquitto is missing: sudo apt install mosquitto, or put it on PATH"; exit 1; \
-	fi
-
-# A real Prometheus scrapes a node; promtool reads the metrics and the alert rules.
-prometheus:
-	@command -v prometheus >/dev/null && command -v promtool >/dev/null || \
-	if command -v apt-get >/dev/null && [ "$$(id -u)" = 0 ]; then \
-	  apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends prometheus >/dev/null; \
-	else \
-	  echo "Prometheus is missing: its tests are skipped (sudo apt install prometheus)"; \
-	fi
+etcd browser:
+	@tools/servers.sh $@
 
 demo: setup
 	$(BIN)/edgeagent demo
@@ -89,15 +51,19 @@ format: setup
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-test: setup etcd zookeeper mosquitto browser prometheus lint
+# Both wait for the network most of the time.
+test:
+	@$(MAKE) --no-print-directory -j2 setup servers
+	@$(MAKE) --no-print-directory lint
 	$(BIN)/python tools/run_tests.py
 
-soak: setup etcd mosquitto browser
+soak: setup servers
 	$(BIN)/python -m bench.soak $(SOAK_ARGS)
 	$(BIN)/python -m bench.soak_api
 	$(BIN)/python -m bench.soak_kills
 	$(BIN)/python -m bench.soak_mutations
 	$(BIN)/python -m bench.soak_etcd
+	EDGEAGENT_TEST_DEPTH=20 $(BIN)/pytest -k "invariants or interleavings" tests/unit
 	$(BIN)/pytest -m soak tests/oracle tests/e2e tests/integration/test_coordinator.py
 	$(BIN)/pytest -m soak -s tests/integration/test_camera_soak.py
 

@@ -33,6 +33,7 @@ def fleet(tmp_path: Path) -> Iterator[RealFleet]:
         made.show_logs()
 
 
+@pytest.mark.soak
 def test_back_from_the_second_wave_and_then_to_all(fleet: RealFleet) -> None:
     """Aborted in its second wave, a version goes from two nodes, and never came to the third; asked for again it
     reaches all, the canary first. No line loses a frame."""

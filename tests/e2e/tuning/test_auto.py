@@ -113,6 +113,7 @@ def test_tried_proved_and_remembered(harness: NodeHarness) -> None:
     assert not half_made(harness)
 
 
+@pytest.mark.soak
 def test_published_checkpoint_is_served_without_torch(harness: NodeHarness) -> None:
     """It is converted once, for the frames; what serves needs torch only if torch was the fastest."""
     larger = ModelMetadata(Contract("detect", NAMES, (128, 128), STRIDE), "pt")

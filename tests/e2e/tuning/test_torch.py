@@ -46,6 +46,7 @@ def test_checkpoint_is_published_and_served(harness: NodeHarness) -> None:
     assert node.active() == "pt1"
 
 
+@pytest.mark.soak
 def test_checkpoint_that_runs_a_command_is_refused(harness: NodeHarness) -> None:
     """Neither `publish` nor a node that finds it in its store unpickles it; both say why they refuse it."""
     marker = harness.folder / "it-ran"

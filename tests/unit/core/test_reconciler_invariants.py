@@ -80,6 +80,7 @@ from edgeagent.core.state import (
 )
 from edgeagent.core.tuning import Tuning
 from edgeagent.errors import ConflictError
+from tests.support.examples import examples
 from tests.support.playbook import summary
 
 POLICY = Policy(
@@ -696,4 +697,4 @@ def _under_way(c: Candidate | None) -> int | None:
 
 def test_whatever_happens_the_promises_hold() -> None:
     """Random sequences of everything that can happen to a model."""
-    run_state_machine_as_test(Node, settings=settings(max_examples=150, stateful_step_count=40))
+    run_state_machine_as_test(Node, settings=settings(max_examples=examples(50), stateful_step_count=40))

@@ -32,6 +32,7 @@ from edgeagent.core.rollout_document import decode_rollout, encode_rollout
 from edgeagent.core.rollout_steps import RETURN_S, Watch, aborted, adopted, advanced, decide, paused, resumed
 from edgeagent.core.rollout_view import Fleet, Member
 from edgeagent.errors import ConflictError
+from tests.support.examples import examples
 from tests.support.rollouts import a_rollout, node
 
 BAKE_S, DEADLINE_S, ORPHANED_S = 10.0, 50.0, 20.0
@@ -465,5 +466,5 @@ class Plant(RuleBasedStateMachine):
 def test_whatever_happens_the_promises_hold() -> None:
     """Random interleavings of everything that can happen to a roll-out."""
     run_state_machine_as_test(
-        Plant, settings=settings(max_examples=200, stateful_step_count=12, deadline=None)
+        Plant, settings=settings(max_examples=examples(60), stateful_step_count=12, deadline=None)
     )

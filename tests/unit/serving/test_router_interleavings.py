@@ -21,6 +21,7 @@ from edgeagent.serving.frame import Frame
 from edgeagent.serving.router import DEPTH
 from edgeagent.serving.tap import TAP_FRAMES, Subscription
 from edgeagent.sinks.port import Record
+from tests.support.examples import examples
 from tests.support.routing import BOX_OF_A_DENT, FakeEngine, FakeLine, RouterHarness
 
 SLOTS = 8
@@ -197,4 +198,6 @@ class Routing(RuleBasedStateMachine):
 def test_no_frame_is_lost_doubled_or_out_of_order() -> None:
     """Random sequences of everything that can happen on the frame path."""
     with structlog.testing.capture_logs():
-        run_state_machine_as_test(Routing, settings=settings(max_examples=150, stateful_step_count=50))
+        run_state_machine_as_test(
+            Routing, settings=settings(max_examples=examples(50), stateful_step_count=50)
+        )
