@@ -45,9 +45,9 @@ def prune(
 
     check_name("model", model)
     _check_given(config, without_config_store)
-    opened, progress = RemoteStore(store), Progress("versions read")
-    listing = list_releases(opened, model, progress)
-    progress.end()
+    opened = RemoteStore(store)
+    with Progress("versions read") as progress:
+        listing = list_releases(opened, model, progress)
     if listing.broken_tags:  # each might name any version
         raise listing.broken_tags[0]
     needed = _needed(opened, model, config)
@@ -101,9 +101,8 @@ def _remove(opened: RemoteStore, model: str, versions: Sequence[str], dry_run: b
         return
     # First none of them is a version any more: what was looked up must not have time to change.
     begun += [begin_removal(opened, model, version) for version in versions]
-    progress = Progress("files removed")
-    end_removals(opened, begun, progress)
-    progress.end()
+    with Progress("files removed") as progress:
+        end_removals(opened, begun, progress)
 
 
 def _say(model: str, version: Judged, dry_run: bool) -> None:

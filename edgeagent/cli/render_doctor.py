@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Self
 import typer
 
 from edgeagent.cli.progress import Working
-from edgeagent.cli.tables import printable, show_json, show_line
+from edgeagent.cli.tables import printable, show_json, show_line, show_marked
 
 if TYPE_CHECKING:
     from edgeagent.cli.doctor.finding import Finding
@@ -43,7 +43,7 @@ class Report:
             typer.echo(printable(finding))
         else:
             colour = _COLOURS.get(finding.level)
-            show_line(f"{finding.level:<4}  {finding.subject}: {finding.text}", colour)
+            show_marked(f"{finding.level:<4}", f"  {finding.subject}: {finding.text}", colour)
             if finding.todo and finding.level != "ok":
                 show_line(f"      → {finding.todo}")
 

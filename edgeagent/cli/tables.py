@@ -84,6 +84,13 @@ def show_line(text: str, colour: str | None = None, folded: bool = False) -> Non
     _console().print(_sayable(text), style=colour, soft_wrap=not folded, overflow="fold")
 
 
+def show_marked(mark: str, text: str, colour: str | None) -> None:
+    """The same with a mark in colour before it."""
+    from rich.text import Text
+
+    _console().print(Text.assemble((_sayable(mark), colour or ""), _sayable(text)), soft_wrap=True)
+
+
 def show_table(columns: Sequence[str], rows: Sequence[Sequence[object]], spare: Sequence[str] = ()) -> None:
     """Rows under names; where there are none, that is said.
 

@@ -33,10 +33,9 @@ def versions(
     from edgeagent.store.releases import list_releases
     from edgeagent.store.remote import RemoteStore
 
-    progress = Progress("versions read")
     opened = RemoteStore(store)
-    listing = list_releases(opened, model, progress)
-    progress.end()
+    with Progress("versions read") as progress:
+        listing = list_releases(opened, model, progress)
     for broken in listing.broken_tags:
         typer.echo(f"warning: {printable(broken)}", err=True)
     if as_json:

@@ -13,6 +13,7 @@ from edgeagent.config import HookConfig, clear_text_secrets, read_secret
 from edgeagent.core.webhook import check_secret
 from edgeagent.errors import EdgeAgentError
 
+_OF_RECEIVERS = ("password_file", "token_file", "secret_file")
 _SHORT = 16
 
 
@@ -26,6 +27,13 @@ def files(x: Examination) -> Iterator[Finding]:
             f"intent_sources[{n}].password_file": s.password_file for n, s in enumerate(config.intent_sources)
         },
     }
+    receivers = {
+        f"pipelines[{n}].sinks[{m}]": sink
+        for n, pipeline in enumerate(config.pipelines)
+        for m, sink in enumerate(pipeline.sinks)
+    } | {f"notify[{n}]": receiver for n, receiver in enumerate(config.notify)}
+    for where, receiver in receivers.items():
+        named |= {f"{where}.{name}": getattr(receiver, name, None) for name in _OF_RECEIVERS}
     for name, path in named.items():
         if path is not None:
             yield attempt(name, partial(_secret, path))
