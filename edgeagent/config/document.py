@@ -104,7 +104,8 @@ def write_document(path: Path, doc: Mapping[str, Any], by: str) -> str:
     Raises UnavailableError when it can't be written; the file is then as it was.
     """
     text = yaml.dump(dict(doc), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=110)
-    who = clean(" ".join(by.split()), 200)
+    # What can't be shown may not stand in YAML, not even in a comment: nobody could read the file any more.
+    who = "".join(c if c.isprintable() else " " for c in clean(" ".join(by.split()), 200))
     data = f"# Written by edgeagent for {who}; the one before is {path.name}.1\n{text}".encode()
     try:
         path = path.resolve()  # what a link leads to, not the link

@@ -190,6 +190,17 @@ def test_the_old_file_is_kept(tmp_path: Path) -> None:
     assert kept == {f"real.yaml.{n}": 7 - n for n in range(1, 6)}
 
 
+@pytest.mark.parametrize(
+    "by", ["a\x00b", "a\x07b", "a\x1b[1mb", "a\x9bb", "a\ufffeb", "a\u2028x: 1", "é 检查 😀"]
+)
+def test_whoever_wants_it_so_the_file_can_be_read(tmp_path: Path, by: str) -> None:
+    """A name that comes from outside stands in it as a comment, on one line."""
+    path = tmp_path / "edgeagent.yaml"
+    path.write_text("a: 0\n")
+    write_document(path, {"a": 1}, by)
+    assert read_document(path).doc == {"a": 1}
+
+
 def test_a_file_that_can_not_be_written_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is said, and what to do about it."""
     path = tmp_path / "edgeagent.yaml"
