@@ -3,14 +3,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 from time import perf_counter, thread_time
 
 _TASKS = Path("/proc/self/task")
 _LOOK_AFTER_S = 1.0
-_TICKS = os.sysconf("SC_CLK_TCK")
 
 
 class ProcessorTime:
@@ -33,15 +31,6 @@ class ProcessorTime:
 
     def _now(self) -> tuple[int, int]:
         return _counted(self._tasks)
-
-
-def cpu_seconds(pid: int, proc: Path = Path("/proc")) -> float:
-    """Processor time that a process has had, with that of its children that have ended; 0 when it is gone."""
-    try:
-        fields = (proc / str(pid) / "stat").read_text(errors="replace").rpartition(")")[2].split()
-        return sum(map(int, fields[11:15])) / _TICKS  # utime, stime, cutime, cstime
-    except (OSError, ValueError):
-        return 0.0
 
 
 class OwnTime:

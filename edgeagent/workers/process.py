@@ -18,7 +18,7 @@ import structlog
 
 from edgeagent.core.text import clean, cut
 from edgeagent.util.liveness import liveness_clock
-from edgeagent.util.processor_time import Starvation, cpu_seconds
+from edgeagent.util.process_use import ProcessUse
 from edgeagent.workers.bootstrap import lower_priority
 from edgeagent.workers.channel import channel_pair
 from edgeagent.workers.environment import worker_environment
@@ -31,7 +31,6 @@ _log = structlog.get_logger(__name__)
 _STDERR_LINES = 20
 _STDERR_BYTES = 8192
 _LINE_CHARS = 1000
-_PAGE = os.sysconf("SC_PAGE_SIZE")
 _SENT = frozenset((signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT))
 """Signals that somebody sends; others (SIGSEGV, SIGABRT, SIGILL, ...) a process brings upon itself."""
 
@@ -155,7 +154,7 @@ class WorkerProcess:
             undo.pop_all()
         self._loop.add_reader(self._stderr_fd, self._read_stderr)
         self._loop.add_reader(self._exit_fd, self._ended)
-        self._starvation = Starvation(self.pid)
+        self._use = ProcessUse(self.pid)
         self._watch_timer = self._loop.call_later(WATCH_S, self._watch)
 
     def adopt(
@@ -207,15 +206,11 @@ class WorkerProcess:
 
     def memory_bytes(self) -> int:
         """Resident memory (RSS) now; 0 when it is gone."""
-        try:
-            with open(f"/proc/{self.pid}/statm") as f:
-                return int(f.read().split()[1]) * _PAGE
-        except (OSError, IndexError):
-            return 0
+        return self._use.memory_bytes()
 
     def cpu_seconds(self) -> float:
         """Processor time that it has had; 0 when it is gone."""
-        return cpu_seconds(self.pid)
+        return self._use.cpu_seconds()
 
     def _lower_priority(self) -> None:
         try:
@@ -230,11 +225,11 @@ class WorkerProcess:
         if self.limits is None:
             return
         usage = WorkerUsage(
-            memory_bytes=self.memory_bytes(),
+            memory_bytes=0 if self.limits.memory_bytes is None else self.memory_bytes(),
             silent_s=self.silent_s,
             owing_s=0.0 if self._owes_since is None else self._clock.now() - self._owes_since,
             heard=self._heard_once,
-            starved_s=self._starvation.since(self.silent_s),
+            starved_s=self._use.starved_s(self.silent_s),
         )
         if why := self.limits.exceeded(usage):
             self.kill(why)
@@ -272,6 +267,7 @@ class WorkerProcess:
     def _ended(self) -> None:
         self._kill_group()  # what it left behind may hold shared memory, too
         code = self._process.wait()
+        self._use.close()
         self._watch_timer.cancel()
         self._loop.remove_reader(self._exit_fd)
         os.close(self._exit_fd)

@@ -3,14 +3,13 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from pathlib import Path
 from time import perf_counter
 
 import pytest
 
-from edgeagent.util.processor_time import OwnTime, ProcessorTime, Starvation, cpu_seconds
+from edgeagent.util.processor_time import OwnTime, ProcessorTime, Starvation
 
 
 def thread(tasks: Path, number: int, ran_ms: int, waited_ms: int) -> None:
@@ -99,12 +98,3 @@ def test_this_machine_tells_something() -> None:
     time = ProcessorTime()
     assert sum(range(100_000))
     assert 0.0 <= time.waited() <= 1.0
-
-
-def test_what_a_process_has_had(tmp_path: Path) -> None:
-    """Its own time and that of its children, also where its name has brackets; nothing for one that is gone."""
-    (tmp_path / "7").mkdir()
-    fields = ["S", *["0"] * 10, "150", "50", "30", "20", "0"]
-    (tmp_path / "7" / "stat").write_text(f"7 (a ) b) {' '.join(fields)}")
-    assert cpu_seconds(7, tmp_path) == pytest.approx(250 / os.sysconf("SC_CLK_TCK"))
-    assert cpu_seconds(8, tmp_path) == 0.0
