@@ -16,6 +16,8 @@ from edgeagent.web.login_routes import session_of
 
 UNREAD_S = 10.0
 """Who has not read what was sent before within so many seconds is let go."""
+GONE_S = 0.5
+"""Until the server knows that a connection was ended."""
 _BOUNDARY = "edgeagent-picture"
 _BETWEEN = f"--{_BOUNDARY}\r\n".encode()
 
@@ -104,10 +106,14 @@ class StreamedPictures(Response):
             while (picture := await self._next(gone, send)) and self._still_allowed():
                 await _send(send, part(picture))
             if not gone.done():
-                await send({"type": "http.response.body", "body": b""})
+                async with asyncio.timeout(UNREAD_S):
+                    await send({"type": "http.response.body", "body": b""})
         except TimeoutError:
             if connection := scope.get("state", {}).get("connection"):
                 connection.end()  # else what it doesn't read would wait for it
+                await asyncio.wait(
+                    (gone,), timeout=GONE_S
+                )  # the server has to know, or it misses the end of this
         finally:
             self._stream.close()
             gone.cancel()

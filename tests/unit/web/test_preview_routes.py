@@ -40,6 +40,7 @@ class Client:
         self.ended = False
         self._reads = reads
         self.gone = asyncio.Event()
+        self.gone_by_then = False
 
     async def send(self, message: Any) -> None:
         """What the server sends."""
@@ -53,13 +54,19 @@ class Client:
         return {"type": "http.disconnect"}
 
     def end(self) -> None:
-        """The server ends the connection."""
+        """The server ends the connection, and hears a moment later that the client is gone."""
         self.ended = True
+        asyncio.get_running_loop().call_soon(self.gone.set)
 
     def looks_at(self, stream: StreamedPictures) -> None:
         """Until the stream ends."""
         scope = {"type": "http", "state": {"connection": self}}
-        asyncio.run(stream(scope, self.receive, self.send))  # type: ignore[arg-type]
+
+        async def look() -> None:
+            await stream(scope, self.receive, self.send)  # type: ignore[arg-type]
+            self.gone_by_then = self.gone.is_set()
+
+        asyncio.run(look())
 
 
 def test_a_part_ends_with_what_begins_the_next() -> None:
@@ -106,10 +113,11 @@ def test_it_ends_when_the_client_goes() -> None:
     assert roll.closed
 
 
-@pytest.mark.parametrize("reads", [0, 1, 2, 5])
-def test_who_does_not_read_is_let_go(monkeypatch: pytest.MonkeyPatch, reads: int) -> None:
-    """With the connection."""
+@pytest.mark.parametrize(("reads", "pictures"), [(0, 1000), (1, 1000), (2, 1000), (5, 1000), (5, 1)])
+def test_who_does_not_read_is_let_go(monkeypatch: pytest.MonkeyPatch, reads: int, pictures: int) -> None:
+    """With the connection, also at the very end; and not before the server knows, which would miss the rest."""
     monkeypatch.setattr(preview_routes, "UNREAD_S", 0.01)
-    roll, client = Roll(1000), Client(reads)
+    roll, client = Roll(pictures), Client(reads)
     client.looks_at(StreamedPictures(roll))
     assert (len(client.got), client.ended, roll.closed) == (reads, True, True)
+    assert client.gone_by_then
