@@ -147,7 +147,10 @@ class ViewedLine:
         extra = part if isinstance(part, list) else []
         own = node.config["pipelines"][0]["sinks"][0]
         node.config["pipelines"][0]["sinks"] = [own, *extra]
-        node.prefix = ["env", f"PYTHONPATH={part}"] if isinstance(part, Path) else []
+        # Python looks for a module where it was started first, and only then in PYTHONPATH.
+        node.prefix = (
+            ["env", f"--chdir={part}", f"PYTHONPATH={part.resolve()}"] if isinstance(part, Path) else []
+        )
         node.start("v1")
         time.sleep(SETTLE_S)
         if isinstance(part, Path):
