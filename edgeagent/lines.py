@@ -198,6 +198,7 @@ class NodeLines:
             watch.cancel()
         self.sentinels.pop(model, None)
         await updater.close()
+        self._shared.metrics.forget_model(model)
         assert self._journal is not None
         self._journal.save(ended_in_order(updater.state))
         with suppress(OSError):  # it is tried again until the disk takes it

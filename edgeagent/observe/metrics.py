@@ -239,6 +239,11 @@ class Metrics:
         with suppress(KeyError):
             self._up.remove(pipeline)
 
+    def forget_model(self, model: str) -> None:
+        """It is gone: what its pictures showed last says nothing of it any more."""
+        with suppress(KeyError):
+            self._drift.remove(model)
+
     def sink_lost(self, pipeline: str, sink: str, records: int) -> None:
         """So many records are lost to a sink that could not take them, or had no room for them."""
         self._sink_lost.labels(pipeline, sink).inc(records)

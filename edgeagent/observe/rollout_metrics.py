@@ -27,10 +27,14 @@ class RolloutMetrics:
             registry=registry,
         )
         self._shown: set[tuple[str, ...]] = set()
+        self._models: set[str] = set()
 
     def show(self, rollouts: Mapping[str, RolloutView | None]) -> None:
         """As it is now, by model; None: there is none."""
         now: set[tuple[str, ...]] = set()
+        for model in self._models - rollouts.keys():
+            self._orphaned.remove(model)
+        self._models = set(rollouts)
         for model, seen in rollouts.items():
             self._orphaned.labels(model).set(seen is not None and seen.orphaned)
             if seen:

@@ -42,6 +42,9 @@ class StateMetrics:
         for model in self._models - failing.keys():
             self._failing.remove(model)
         self._models = set(failing)
+        for model in self._models - failing.keys():
+            self._failing.remove(model)
+        self._models = set(failing)
         for model, fails in failing.items():
             self._failing.labels(model).set(fails)
 

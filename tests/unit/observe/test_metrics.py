@@ -69,6 +69,15 @@ def test_the_names_of_the_interface() -> None:
     assert ("edgeagent_swaps_total", (yolo, ("result", "invalid"))) not in found
 
 
+def test_a_model_that_is_gone_is_gone() -> None:
+    """With what the golden pictures showed of it; one of which nothing was shown is no error."""
+    metrics = Metrics()
+    metrics.sentinel_replayed("yolo", 0.5)
+    for model in ("yolo", "labels"):
+        metrics.forget_model(model)
+    assert not [name for name, _ in scraped(metrics) if name == "edgeagent_sentinel_differing"]
+
+
 def test_a_version_that_is_gone_is_gone() -> None:
     """`remove_model_info` takes the series away, and one that never was is no error."""
     metrics = Metrics()

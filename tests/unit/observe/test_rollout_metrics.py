@@ -15,7 +15,8 @@ from tests.support.rollout_seen import a_rollout
 
 
 def test_one_line_for_each_roll_out_and_none_that_is_out_of_date() -> None:
-    """Another phase takes the place of the one before; where there is none, that nobody is missed is said."""
+    """Another phase takes the place of the one before; where there is none, that nobody is missed is said; of a model
+    that the node has no more, nothing."""
     registry = CollectorRegistry()
     metrics = RolloutMetrics(registry)
     seen = RolloutView(a_rollout(), True, Phase.BEGUN, "", True)
@@ -34,3 +35,5 @@ def test_one_line_for_each_roll_out_and_none_that_is_out_of_date() -> None:
     assert set(lines()) == {info % ("stable", "baking"), none, alone}
     metrics.show({"yolo": None, "labels": None})
     assert set(lines()) == {none, none.replace("labels", "yolo")}
+    metrics.show({"labels": None})
+    assert set(lines()) == {none}

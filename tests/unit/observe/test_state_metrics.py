@@ -24,6 +24,17 @@ def test_one_state_each() -> None:
     assert registry.get_sample_value("edgeagent_model_failing", {"model": "yolo"}) == 0
 
 
+def test_what_is_gone_says_nothing() -> None:
+    """Else an alert on it would never end."""
+    registry = CollectorRegistry()
+    shown = StateMetrics(registry)
+    shown.show({"line-1": "lost"}, {"yolo": True, "labels": False})
+    shown.show({}, {"labels": False})
+    shown.show({}, {"labels": False})
+    samples = [(s.name, *s.labels.values(), s.value) for m in registry.collect() for s in m.samples]
+    assert samples == [("edgeagent_model_failing", "labels", 0.0)]
+
+
 def test_the_disk(tmp_path: Path) -> None:
     """Its room, and whether it took what was written last; without the folder only the latter."""
     found = {m.name: m.samples[0].value for m in DiskCollector(tmp_path, lambda: "no space").collect()}
