@@ -30,10 +30,14 @@ class AlarmMetrics:
             ["rule", "severity"],
             registry=registry,
         )
+        self._shown: Tally[tuple[str, str]] | None = None
 
     def show(self, alarms: Iterable[Alarm]) -> None:
         """Those that are not over now."""
-        count = Tally((a.severity, a.state) for a in alarms)
+        count = Tally((str(a.severity), str(a.state)) for a in alarms)
+        if count == self._shown:
+            return
+        self._shown = count
         for severity, state in product(SEVERITIES, STATES):
             self._alarms.labels(severity, state).set(count[severity, state])
 
