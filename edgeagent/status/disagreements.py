@@ -54,7 +54,7 @@ class Disagreement(StatusPart):
     summary: DifferenceSummary | None
     """null where the picture doesn't say"""
     picture: str
-    """Where it is, with the boxes of both; relative to the API's own address"""
+    """Where it is, with the boxes of both; relative to where the API begins"""
 
 
 class DisagreementList(StatusPart):
@@ -159,7 +159,7 @@ def _disagreement(folder: Path, model: str, version: str, picture: Picture) -> D
         pipeline=picture.pipeline,
         time=picture.ts,
         summary=summary,
-        picture=f"/api/models/{model}/disagreements/{picture_id}.jpg",
+        picture=f"api/models/{model}/disagreements/{picture_id}.jpg",
     )
 
 

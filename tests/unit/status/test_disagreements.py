@@ -42,7 +42,7 @@ def test_the_newest_come_first_over_all_versions(tmp_path: Path) -> None:
     assert (first.against, first.pipeline) == ("v1", "line-1")
     assert first.summary is not None
     assert (first.summary.lost, first.summary.moved) == (2, 1)
-    assert first.picture == f"/api/models/yolo/disagreements/{first.id}.jpg"
+    assert first.picture == f"api/models/yolo/disagreements/{first.id}.jpg"
     assert newest(tmp_path / "other", "other", 2) == []
 
 
