@@ -10,6 +10,7 @@ const POLL_MS = 3000;
 const HIDDEN_MS = 20000; // nobody looks: no stream, no pictures
 const DRIFT_S = 5;
 const HISTORY_MOST = 300;
+const OVER_MOST = 200; // alarms that are over: a tab may be left open for days
 
 let state = {
   link: "connecting", // connecting, live, polling (status only), lost, paused (nobody looks)
@@ -109,7 +110,10 @@ const handlers = {
   alarm(data) {
     if (!state.alarms) state.alarms = { alarms: [], rules: [] };
     const rest = state.alarms.alarms.filter((alarm) => alarm.id !== data.id);
-    const alarms = [data, ...rest].sort((a, b) => b.raised_at - a.raised_at);
+    let over = 0;
+    const alarms = [data, ...rest]
+      .sort((a, b) => b.raised_at - a.raised_at)
+      .filter((alarm) => alarm.state !== "cleared" || ++over <= OVER_MOST);
     set({ alarms: { ...state.alarms, alarms } });
     tell("alarm", data);
   },
