@@ -10,6 +10,7 @@ import asyncio
 import secrets
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from queue import SimpleQueue
@@ -25,6 +26,8 @@ from edgeagent.observe.bus import AlarmChanged, AuditAppended, Bus, StageEntered
 
 _log = structlog.get_logger(__name__)
 _CLOSE_S = 5.0
+MAX_UNWRITTEN = 10_000
+"""Messages that wait for the disk, in memory: while it hangs, further ones are lost."""
 
 Models = Callable[[], Mapping[str, Mapping[str, Any]]]
 
@@ -52,6 +55,7 @@ class Notifier:
         self._shown: dict[str, Mapping[str, Any]] = {}
         self._looks = False
         self._closed = False
+        self._not_kept = Counter[str]()  # messages that no disk took, by receiver
         self._to_disk: SimpleQueue[tuple[Receiver, bytes] | None] = SimpleQueue()
         self._thread: threading.Thread | None = None
         if self._receivers:
@@ -93,7 +97,8 @@ class Notifier:
 
     def status(self) -> list[dict[str, Any]]:
         """What `/api/status` shows of the receivers."""
-        return [receiver.status() for receiver in self._receivers]
+        each = ((receiver.status(), self._not_kept[receiver.config.called]) for receiver in self._receivers)
+        return [{**status, "lost": status["lost"] + not_kept} for status, not_kept in each]
 
     # --- below: what the bus says
 
@@ -101,7 +106,7 @@ class Notifier:
         payload = alarm_message(self._node, alarm)
         for receiver in self._receivers:
             if receiver.wants(alarm):
-                self._to_disk.put((receiver, payload))
+                self._put(receiver, payload)
         self._retain(alarm)
 
     def _retain(self, alarm: Alarm) -> None:
@@ -119,7 +124,18 @@ class Notifier:
         payload = update_message(self._node, id, self._clock(), event.record)
         for receiver in self._receivers:
             if receiver.config.updates:
-                self._to_disk.put((receiver, payload))
+                self._put(receiver, payload)
+
+    def _put(self, receiver: Receiver, payload: bytes) -> None:
+        if self._to_disk.qsize() < MAX_UNWRITTEN:
+            self._to_disk.put((receiver, payload))
+        else:
+            self._lost(receiver, "the disk does not answer")
+
+    def _lost(self, receiver: Receiver, why: str) -> None:
+        if not self._not_kept[receiver.config.called]:
+            _log.error("notify.not_kept", receiver=receiver.name, why=why, note="said once; see the status")
+        self._not_kept[receiver.config.called] += 1
 
     def _look_soon(self) -> None:
         """When the event is over, and what it is about is so."""
@@ -147,6 +163,6 @@ class Notifier:
             try:
                 receiver.courier.put([payload])
             except OSError as e:
-                _log.error("notify.not_kept", receiver=receiver.name, why=e.strerror or str(e))
+                self._lost(receiver, e.strerror or str(e))
             except ValueError as e:
-                _log.error("notify.not_kept", receiver=receiver.name, why=str(e))
+                self._lost(receiver, str(e))
