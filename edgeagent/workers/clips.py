@@ -32,6 +32,8 @@ MAX_KEPT_BYTES = 64 << 20
 """Of one pipeline's frames in memory; the oldest make way."""
 MAX_CLIPS = 8
 """That are made at a time."""
+FORGET_S = 300.0
+"""Frames of a pipeline of which none has come for so long are in nobody's clip: it may have been removed."""
 LATE_S = 3.0
 """So long after its end a clip is finished also if no frame has come that is later: the camera may be gone."""
 
@@ -60,6 +62,10 @@ class FrameMemory:
         self.size += len(frame.jpeg)
         while len(self.frames) > 1 and (self.frames[1].ts < frame.ts - keep_s or self.size > MAX_KEPT_BYTES):
             self.size -= len(self.frames.popleft().jpeg)
+
+    def is_older(self, ts: float) -> bool:
+        """Whether all of them are."""
+        return not self.frames or self.frames[-1].ts < ts
 
     def since(self, ts: float) -> list[KeptFrame]:
         """Those of this time and later."""
@@ -96,12 +102,19 @@ class ClipKeeper:
         self._memories: dict[str, FrameMemory] = {}
         self._clips: list[OpenClip] = []
 
+    @property
+    def pipelines(self) -> tuple[str, ...]:
+        """Those whose last frames it remembers."""
+        return tuple(self._memories)
+
     def has_work(self, now: float) -> bool:
         """Whether `work` would do something. now: Unix seconds."""
         return any(clip.waiting or clip.complete or now >= clip.deadline for clip in self._clips)
 
     def keep(self, frame: KeptFrame, order: KeepFrame) -> None:
         """One more frame of a pipeline."""
+        for name in [n for n, memory in self._memories.items() if memory.is_older(frame.ts - FORGET_S)]:
+            del self._memories[name]
         self._memories.setdefault(order.pipeline, FrameMemory()).add(frame, order.keep_s)
         for clip in self._clips:
             if clip.order.pipeline == order.pipeline and not clip.complete:

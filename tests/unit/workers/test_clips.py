@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from edgeagent.workers.clip_video import FORMS, ClipVideo, VideoForm
-from edgeagent.workers.clips import MAX_CLIPS, ClipKeeper, FrameMemory, KeptFrame
+from edgeagent.workers.clips import FORGET_S, MAX_CLIPS, ClipKeeper, FrameMemory, KeptFrame
 from edgeagent.workers.jpeg import encode_jpeg
 from edgeagent.workers.tasks.clips import BeginClip, ClipNews, KeepClips, KeepFrame
 
@@ -61,6 +61,16 @@ def test_before_and_after(tmp_path: Path) -> None:
     assert [(n.what, n.name) for n in k.news] == [("picture", "a.jpg"), ("clip", "a.mp4")]
     assert seconds_of(tmp_path / "a.mp4") == [0.0, 1.0, 2.0, 3.0, 4.0, 5.0]
     assert sorted(p.name for p in tmp_path.iterdir()) == ["a.jpg", "a.mp4"]
+
+
+def test_a_pipeline_that_is_gone_is_forgotten(tmp_path: Path) -> None:
+    """Once no clip can be about it, while others go on."""
+    k = Keeper(tmp_path)
+    k.frames(1, 10, "line-1")
+    k.frames(5, 5 + int(FORGET_S), "line-2")
+    assert set(k.keeper.pipelines) == {"line-1", "line-2"}
+    k.frames(6 + int(FORGET_S), 11 + int(FORGET_S), "line-2")
+    assert set(k.keeper.pipelines) == {"line-2"}
 
 
 def test_the_frame_itself_is_on_its_way(tmp_path: Path) -> None:
