@@ -138,6 +138,9 @@ class LiveConfig:
         """
         await self._started.wait()
         task = asyncio.create_task(self._change(edit, if_revision, by))
+        task.add_done_callback(
+            lambda done: done.cancelled() or done.exception()
+        )  # nobody may be left to hear it
         return await asyncio.shield(task)  # whoever asked may go away: half a change is none
 
     async def _change(self, edit: Edit, if_revision: str | None, by: str) -> ConfigChange:

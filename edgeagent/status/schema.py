@@ -301,7 +301,7 @@ class WorkerStatus(StatusPart):
 
     pid: int
     kind: str
-    """capture, engine, prepare, spare, pictures or preview"""
+    """capture, engine, prepare, spare, pictures, preview or clips"""
     pipeline: _Sometimes[str] = None
     model: _Sometimes[str] = None
     version: _Sometimes[str] = None
