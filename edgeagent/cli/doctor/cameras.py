@@ -16,7 +16,6 @@ from edgeagent.cli.doctor import rtsp
 from edgeagent.cli.doctor.examination import Examination
 from edgeagent.cli.doctor.finding import OK, WARN, Finding, attempt
 from edgeagent.config import PipelineConfig, SourceConfig
-from edgeagent.notify.receivers import try_receiver
 from edgeagent.sinks.registry import sink_type
 from edgeagent.workers.probe import probe_source
 
@@ -36,12 +35,6 @@ def sources(x: Examination, probe: Callable[[SourceConfig], str] = probe_source)
         yield from _sinks(pipeline)
     if not x.config.pipelines:
         yield Finding(WARN, "pipelines", "there are none, so this node will serve nothing", "add one")
-
-
-def receivers(x: Examination) -> Iterator[Finding]:
-    """Who is told of alarms and updates: connected to, and told nothing."""
-    for config in x.config.notify:
-        yield attempt(f"notify {config.called}", partial(try_receiver, config))
 
 
 def _sinks(pipeline: PipelineConfig) -> Iterator[Finding]:

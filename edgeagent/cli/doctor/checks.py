@@ -65,7 +65,6 @@ CHECKS = (
     Check("golden", golden.golden_sets),
     Check("sources", cameras.sources),
     Check("notify", receivers.notified),
-    Check("notify", cameras.receivers),
     Check("shared-memory", limits.shared_memory),
     Check("certificate", certificates.of_the_api),
     Check("api", api.port),
