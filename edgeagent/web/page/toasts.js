@@ -9,6 +9,8 @@ import { sentence } from "./records.js";
 const SHOWN_MS = 12000;
 const MOST = 3;
 let ids = 0;
+/** How often each alarm had come when it was told last: its text may change every second, and is no news. */
+const told = new Map();
 
 /** An event of the store → {kind, text, atOnce}, or null where nothing is to be said. */
 function message(kind, data) {
@@ -20,6 +22,8 @@ function message(kind, data) {
     return { kind: "warn", text: sentence(data), atOnce: true };
   }
   if (kind === "alarm" && data.state === "raised" && data.active) {
+    if (told.get(data.id) === data.count) return null;
+    told.set(data.id, data.count);
     return { kind: data.severity === "critical" ? "bad" : "warn", text: data.text, atOnce: true, href: "#/alarms" };
   }
   if (kind === "restarted") return { kind: "info", text: t("toast.restarted") };
