@@ -25,7 +25,7 @@ def one_line(text: object) -> str:
 def cell(text: str) -> str:
     """Words in a cell: what looks like a tag is none, and pages of the documentation are links."""
     words = one_line(text).replace("<", "&lt;")
-    return re.sub(r"\bdocs/(\w+)\.md\b", r"[\1](../\1.md)", words)
+    return re.sub(r"\bdocs/([\w/]+)\.md\b", r"[\1](../\1.md)", words)
 
 
 def as_code(text: object) -> str:
