@@ -136,7 +136,7 @@ def test_a_runtime_is_one_module_and_one_row(site: Path, tmp_path: Path) -> None
     assert libraries_of("zero") == ("zero_runtime",)
     runtime = load_runtime(onnx, "onnx", EngineOptions("zero"))
     assert not runtime.run(np.ones((1, 3, 64, 64), np.float32)).any()
-    lines = {f.subject: f for f in examine(found)}
+    lines = {f.subject: f for _, f in examine(found)}
     assert str(lines["runtime zero"]) == "ok    runtime zero: edgeagent-zero 1.5, on cpu"
     assert lines["runtime onnxruntime"].text.endswith("not tried, for engine.backend is zero")
 
@@ -175,7 +175,7 @@ def test_a_broken_one_harms_nobody(site: Path, tmp_path: Path, entry: str, modul
     with pytest.raises(ConfigError) as e:
         config(tmp_path, "zero")
     assert why in str(e.value)
-    line = {f.subject: f for f in examine(config(tmp_path, "onnxruntime"))}["runtime zero"]
+    line = {f.subject: f for _, f in examine(config(tmp_path, "onnxruntime"))}["runtime zero"]
     assert line.level == "warn"
     assert why in line.text
 

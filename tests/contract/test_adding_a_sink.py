@@ -10,7 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from edgeagent.cli.doctor import _sinks as doctor_says
+from edgeagent.cli.doctor import examine_with
+from edgeagent.cli.doctor.cameras import sources
+from edgeagent.cli.doctor.checks import Check
+from edgeagent.cli.doctor.examination import Examination
 from edgeagent.config import Config, ConfigError, parse_config
 from edgeagent.sinks import registry
 from edgeagent.sinks.queue import SinkHost, Sinks
@@ -120,8 +123,9 @@ def test_it_gets_records_and_shows_in_the_status(tmp_path: Path) -> None:
 @pytest.mark.usefixtures("installed")
 def test_the_doctor_tries_it() -> None:
     """As it says that it can be tried."""
-    found = [(f.level, f.subject, f.text) for f in doctor_says(_parse().pipelines[0])]
-    assert found == [("ok", "sink of line-1", "it can count")]
+    tried = Check("sources", lambda x: sources(x, lambda source: "a frame"))
+    found = [(f.level, f.subject, f.text) for _, f in examine_with(Examination(_parse()), [tried])]
+    assert found == [("ok", "source of line-1", "a frame"), ("ok", "sink of line-1", "it can count")]
 
 
 def test_without_the_package_it_is_not_known() -> None:

@@ -16,7 +16,8 @@ from typing import Any
 import pytest
 from kazoo.security import make_digest_acl
 
-from edgeagent.cli import doctor
+from edgeagent.cli.doctor.config_store import sources as examined
+from edgeagent.cli.doctor.examination import Examination
 from edgeagent.cli.main import main
 from edgeagent.config import parse_config
 from edgeagent.errors import UnavailableError, UsageError
@@ -429,13 +430,13 @@ def test_promote_and_doctor(
             "pipelines": [{"name": "line-1", "model": "yolo", "source": {"url": "/x"}}],
         }
     )
-    found = {finding.subject: finding for finding in doctor._sources(config, {})}
+    found = {finding.subject: finding for finding in examined(Examination(config))}
     assert found["config store, yolo"].level == "ok"
     assert "aspires v2" in found["config store, yolo"].text
-    assert found[f"source {sources[0]}, yolo"].level == "FAIL"
+    assert found[f"source {sources[0]}"].level == "FAIL"
     assert found[f"source {sources[1]}, yolo"].text == "reached; it has no intent for this model"
     server.write("/plant/models/yolo/rollout", b"{")
-    broken = next(f for f in doctor._sources(config, {}) if f.subject == "config store, yolo")
+    broken = next(f for f in examined(Examination(config)) if f.subject == "config store, yolo")
     assert (broken.level, "/models/yolo/rollout" in broken.text) == ("FAIL", True)
 
 
