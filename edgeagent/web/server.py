@@ -41,6 +41,8 @@ HELLO_ROUNDS = 5
 """Of the loop, until asyncio has answered a TLS hello that is there: task, transport, handshake, data, one to spare."""
 ACCEPT_AGAIN_S = 1.0
 ROOM_AGAIN_S = 0.01
+TICK_S = 1.0
+"""How often the date that answers bear is renewed."""
 RENEWAL_S = 5.0
 """How often it is looked whether the certificate was renewed."""
 GRACE_S = 0.25
@@ -52,7 +54,22 @@ _log = structlog.get_logger(__name__)
 
 
 class _Uvicorn(uvicorn.Server):
-    """Leaves signals alone: the node handles them."""
+    """Leaves signals alone: the node handles them. And the event loop: uvicorn's own asks ten times a second whether it
+    is to end."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self._ends = asyncio.Event()
+
+    def end(self) -> None:
+        """From now on it stops."""
+        self.should_exit = True
+        self._ends.set()
+
+    async def main_loop(self) -> None:
+        while not await self.on_tick(0):
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._ends.wait(), TICK_S)
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -269,7 +286,7 @@ class ApiServer:
         await asyncio.wait([accepting, looking])
         for connection in [c for c in self.held if c.transport is None]:
             connection.end()
-        self._server.should_exit = True
+        self._server.end()
         await serving
         turns.cancel()
         await asyncio.wait([turns])

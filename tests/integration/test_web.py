@@ -196,6 +196,19 @@ def test_a_stopped_server_frees_its_port() -> None:
     asyncio.run(run())
 
 
+def test_a_stop_waits_for_no_tick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However seldom the server looks at the clock."""
+    monkeypatch.setattr(server_module, "TICK_S", 3600.0)
+
+    async def run() -> None:
+        api = ApiServer(create_app(FakeNode(), Metrics()), "127.0.0.1", 0)
+        await api.start()
+        await asyncio.to_thread(ask, api.url, "/api/status")
+        await api.stop()
+
+    asyncio.run(run())
+
+
 def test_what_is_no_node_is_said_to_be_none() -> None:
     """Nothing there, no HTTP there, no URL."""
     with socket.socket() as closed:
