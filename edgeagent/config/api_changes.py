@@ -84,6 +84,8 @@ def _sink_objections(sink: SinkConfig, allowed: ApiChangesConfig) -> Iterator[tu
 
 def _file_objection(path: Path, allowed: ApiChangesConfig) -> str:
     """Links are followed: what counts is where a file really is."""
+    if "\0" in str(path):
+        return "has a zero byte; allowed: a path"
     real = os.path.realpath(path)
     if any(os.path.commonpath([real, os.path.realpath(f)]) == os.path.realpath(f) for f in allowed.folders):
         return ""

@@ -9,6 +9,7 @@ from typing import Any
 
 from edgeagent.core.text import redact
 from edgeagent.errors import UsageError
+from edgeagent.sinks.registry import sink_type
 
 HIDDEN = "***"
 _SECRET = re.compile(r"(?i)(?:password|passwd|secret|token|credential|api_?key|access_?key|private_?key)")
@@ -56,13 +57,20 @@ def put_back(given: Mapping[str, Any], before: Mapping[str, Any] | None, where: 
 def _sink(given: Any, known: list[Any]) -> Any:
     for sink in known:
         if isinstance(given, Mapping) and isinstance(sink, Mapping):
-            seen = shown(sink)
-            if (
-                all(given.get(name, value) == value for name, value in seen.items())
-                and not given.keys() - seen
-            ):
+            full = shown(_in_full(sink))
+            as_default = {name: value for name, value in full.items() if name not in sink}
+            if {**as_default, **given} == full:
                 return sink
     return given
+
+
+def _in_full(sink: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A sink of the file with all its fields, as it is shown; as it stands there where it is wrong."""
+    try:
+        config = sink_type(str(sink.get("type"))).config.model_validate(sink)
+    except ValueError:
+        return sink
+    return config.model_dump(mode="json")
 
 
 def _hidden_in(value: Any, where: str) -> str:

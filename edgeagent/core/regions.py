@@ -75,7 +75,10 @@ def _point(number: int, value: Any) -> Point:
     )
     if not numbers or len(value) != 2:
         raise ValueError(f"point {number} is no pair of numbers; {_EXAMPLE}")
-    return float(value[0]), float(value[1])
+    try:
+        return float(value[0]), float(value[1])
+    except OverflowError:
+        raise ValueError(f"point {number} lies outside of the picture; allowed: 0 to 1") from None
 
 
 def _crossing(points: Sequence[Point]) -> str:

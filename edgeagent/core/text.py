@@ -18,9 +18,9 @@ FREE = "free text"
 FreeText = Annotated[str, FREE]
 """What a worker says in words: `util.codec` gives it through `clean`. Names, digests and paths are plain `str`."""
 
-_NAMES = "token|secret|signature|password|credential|key"
+_NAMES = "token|secret|signature|passw|pwd|credential|key"
 _SECRETS = (
-    (("://",), re.compile(r"://(?<=\w://)[^/\s\"'@]*+@"), "://***@"),
+    (("://",), re.compile(r"://(?<=\w://)[^/\s\"'@]*+@(?:[^/?\s\"'@]*+@)*+"), "://***@"),
     (
         ("?", "&"),
         re.compile(rf"(?i)([?&](?:(?!{_NAMES})[\w.-])*+(?:{_NAMES})[\w.-]*+=)(?:\\.|[^&\s\"'\\])++"),

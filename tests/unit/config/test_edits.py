@@ -146,6 +146,12 @@ def test_without_a_list_a_change_names_any_camera_and_no_receiver(tmp_path: Path
         put(doc, "new", sinks=[{"type": "webhook", "url": "https://hook.plant/x"}])
 
 
+def test_a_path_with_a_zero_byte_is_a_mistake(tmp_path: Path) -> None:
+    """Not a fault of the node."""
+    with pytest.raises(ConfigError, match=r"sinks\[0\].path: has a zero byte"):
+        put(document(tmp_path, folders=["/srv"]), sinks=[{"type": "jsonl", "path": "/srv/a\0b"}])
+
+
 def test_a_secret_that_was_hidden_goes_only_where_it_was(tmp_path: Path) -> None:
     """What was shown may come back as it is; with another host the password has to be given anew."""
     doc = document(tmp_path)
@@ -155,6 +161,22 @@ def test_a_secret_that_was_hidden_goes_only_where_it_was(tmp_path: Path) -> None
     for name, url in (("cam", "rtsp://***@10.9.9.9/a"), ("other", SEEN)):
         with pytest.raises(UsageError, match="a secret was shown as"):
             put(doc, name, source={"url": url})
+
+
+def test_a_sink_is_as_it_is_given(tmp_path: Path) -> None:
+    """What the API shows of one with a secret may come back; a field that is left out is as by default."""
+    doc = document(tmp_path, hosts=["h"])
+    hook = {"type": "webhook", "url": "https://h/?token=abc", "batch_records": 7}
+    doc.doc["pipelines"][0]["sinks"] = [hook]
+    seen = shown(parse_config(doc.doc).model_dump(mode="json"))["pipelines"][0]["sinks"]
+    assert HIDDEN in seen[0]["url"]
+    assert put(doc, sinks=seen)["sinks"] == [hook]
+    without = {name: value for name, value in hook.items() if name != "batch_records"}
+    assert put(doc, sinks=[without])["sinks"] == [without]
+    with pytest.raises(ConfigError, match=r"sinks\[0\].type: is missing"):
+        put(doc, sinks=[{}])
+    with pytest.raises(UsageError, match="what it belongs to has changed"):
+        put(doc, sinks=[{**seen[0], "batch_records": 8}])
 
 
 def test_what_is_shown_holds_no_secret() -> None:

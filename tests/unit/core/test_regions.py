@@ -54,6 +54,7 @@ def test_what_lies_inside(points: list[list[float]], x: float, y: float, inside:
         ([[0, 0], [1.2, 0], [1, 1]], "point 2, (1.2, 0), lies outside of the picture; allowed: 0 to 1"),
         ([[0, 0], [1, 0], [1, -0.1]], "point 3, (1, -0.1), lies outside"),
         ([[0, 0], [640, 0], [640, 360]], "lies outside of the picture"),  # pixels
+        ([[0, 0], [1, 0], [10**400, 1]], "point 3 lies outside"),  # more than a float holds
         (
             [[0, 0], [1, 1], [1, 0], [0, 1]],
             "crosses itself: the edge from point 1 meets the one from point 3",

@@ -18,6 +18,9 @@ from edgeagent.core.text import redact
     [
         ("rtsp://admin:pa:55@cam/1", "rtsp://***@cam/1"),
         ("https://tok@host/x", "https://***@host/x"),
+        ("rtsp://u:p@ss@w@cam/1", "rtsp://***@cam/1"),  # the host begins after the last one
+        ("rtsp://u:p@cam?a=b@c", "rtsp://***@cam?a=b@c"),
+        ("rtsp://cam/?user=a&pwd=b&passwd=c", "rtsp://cam/?user=a&pwd=***&passwd=***"),
         ("https://b/x?X-Amz-Signature=abc&v=2", "https://b/x?X-Amz-Signature=***&v=2"),
         ("https://b/x?a=1&My-API_key.2=ab%3D\\u0041c&v=2", "https://b/x?a=1&My-API_key.2=***&v=2"),
         ("https://b/x?next=/y?token=abc", "https://b/x?next=/y?token=***"),
