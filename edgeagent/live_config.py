@@ -98,6 +98,8 @@ class LiveConfig:
                 return
             try:
                 config = await asyncio.to_thread(load_config, self.path, self._environ)
+                if not config.pipelines:
+                    self._check_not_empty(await asyncio.to_thread(read_document, self.path))
                 changes = changes_between(self.config, config)
                 self._lines.check(changes)
             except EdgeAgentError as e:
@@ -176,9 +178,16 @@ class LiveConfig:
             raise UnavailableError("the configuration", _NO_FILE)
         return self.path
 
+    def _check_not_empty(self, document: Document) -> None:
+        """A file with nothing in it was cut off by a full disk, or is being written: nobody wants all lines to end."""
+        if not document.doc and self.config.pipelines and not overriding(self._environ, "pipelines"):
+            why = "is empty, and pipelines run; allowed: pipelines: [] to take them all away"
+            raise ConfigError(str(document.path), [why])
+
     def _check_revision(self, document: Document, if_revision: str | None) -> None:
         if document.problems:
             raise ConfigError(str(document.path), list(document.problems))
+        self._check_not_empty(document)
         if if_revision is not None and if_revision != document.revision:
             why = f"the file is another by now (revision {document.revision}, not {cut(if_revision, 64)})"
             raise ConflictError("the configuration", why, "read it again, and change that")

@@ -158,5 +158,6 @@ def open_receiver(config: NotifyConfig, node: str, folder: Path) -> Receiver:
             return Receiver(config, name, queue, courier, root, retained)
         case NotifyWebhook():
             transport = PostTransport(HttpPoster(config))
-            return Receiver(config, config.url, queue, Courier(config.url, queue, transport))
+            url = config.shown_url
+            return Receiver(config, url, queue, Courier(url, queue, transport))
     raise UsageError(f"notify {config.type}", "is of no kind that is known", "use mqtt or webhook")

@@ -58,6 +58,9 @@ class HttpConfig(Section):
         try:
             parts = urlsplit(url)
             good = parts.scheme in _PORTS and parts.hostname and (parts.port or 1) and "@" not in parts.netloc
+            (parts.hostname or "").encode(
+                "idna"
+            )  # as it is looked up; an empty part, such as in a..b, is none
         except ValueError:
             good = False
         if not good or not url.isascii() or not url.isprintable() or " " in url or len(url) > 2000:
@@ -72,6 +75,11 @@ class HttpConfig(Section):
                 "is given with http://, which is not encrypted; allowed: https://host/path with it"
             )
         return tls
+
+    @property
+    def shown_url(self) -> str:
+        """How status, log and alarms call the receiver: without a secret that its address holds."""
+        return clean(self.url)
 
     @property
     def address(self) -> tuple[str, int]:
@@ -138,7 +146,7 @@ class HttpPoster:
 
     def try_out(self) -> str:
         """Connect for real, and post nothing. Raises EdgeAgentError."""
-        what = self._config.url
+        what = self._config.shown_url
         self._secrets()
         try:
             self._connect()

@@ -65,6 +65,9 @@ class MqttConfig(Section):
         try:
             parts = urlsplit(url)
             good = parts.scheme in _PORTS and parts.hostname and (parts.port or 1) and "@" not in parts.netloc
+            (parts.hostname or "").encode(
+                "idna"
+            )  # as it is looked up; an empty part, such as in a..b, is none
         except ValueError:
             good = False
         if not good or parts.path.strip("/") or parts.query or parts.fragment:

@@ -78,8 +78,8 @@ class WebhookTransport:
 def _open(config: WebhookSinkConfig, place: SinkPlace) -> DeliveringSink:
     queue = DiskQueue(config.queue_folder(place.folder), config.queue_mb * 1_000_000)
     transport = WebhookTransport(HttpPoster(config), place, config.batch_records, config.every_seconds)
-    courier = Courier(config.url, queue, transport, place.on_failed, place.on_dropped)
-    return DeliveringSink(config.url, courier, queue, lambda record: record_json(place, record))
+    courier = Courier(config.shown_url, queue, transport, place.on_failed, place.on_dropped)
+    return DeliveringSink(config.shown_url, courier, queue, lambda record: record_json(place, record))
 
 
 SINK = SinkType(WebhookSinkConfig, try_out=lambda config: HttpPoster(config).try_out(), open_at=_open)

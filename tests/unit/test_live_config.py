@@ -202,6 +202,22 @@ async def test_a_file_that_is_broken_by_now(tmp_path: Path) -> None:
 
 
 @on_loop
+async def test_a_file_that_was_cut_off_takes_no_line_away(tmp_path: Path) -> None:
+    """A full disk leaves it empty. Who wants no pipelines says so."""
+    scene = Scene(tmp_path, pipelines=[{"name": "cam", **NEW}])
+    scene.path.write_text("\n# nothing yet\n")
+    with pytest.raises(ConfigError, match=r"is empty, and pipelines run; allowed: pipelines: \[\]"):
+        await scene.live.reload("SIGHUP")
+    with pytest.raises(ConfigError, match="is empty"):
+        await scene.put("other")
+    assert "is empty" in str(scene.live.status().error)
+    assert [p.name for p in scene.live.config.pipelines] == ["cam"]
+    scene.path.write_text("pipelines: []\n")
+    await scene.live.reload("SIGHUP")
+    assert not scene.live.config.pipelines
+
+
+@on_loop
 async def test_half_a_change_is_none(tmp_path: Path) -> None:
     """Who asked goes away; and a node that ends waits for what is under way, and begins nothing more."""
     scene = Scene(tmp_path)
