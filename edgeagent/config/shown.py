@@ -9,6 +9,7 @@ from typing import Any
 
 from edgeagent.core.text import redact
 from edgeagent.errors import UsageError
+from edgeagent.sinks.port import SinkConfig
 from edgeagent.sinks.registry import sink_type
 
 HIDDEN = "***"
@@ -67,7 +68,7 @@ def _sink(given: Any, known: list[Any]) -> Any:
 def _in_full(sink: Mapping[str, Any]) -> Mapping[str, Any]:
     """A sink of the file with all its fields, as it is shown; as it stands there where it is wrong."""
     try:
-        config = sink_type(str(sink.get("type"))).config.model_validate(sink)
+        config: SinkConfig = sink_type(str(sink.get("type"))).config.model_validate(sink)
     except ValueError:
         return sink
     return config.model_dump(mode="json")
