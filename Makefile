@@ -8,7 +8,8 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 .PHONY: help setup servers etcd browser demo test lint format soak faults fleet bench docs reference clean
 
 help:
-	@echo "make demo   a rendered packaging line: models swapped under it, bad ones refused, rolled back"
+	@echo "make demo   a rendered packaging line: models swapped under it, bad ones refused, rolled back;"
+	@echo "            DEMO_ARGS=--stay leaves it running, to play with its page"
 	@echo "make test   lint, types, import contracts, and all tests (with a real etcd, ZooKeeper and mosquitto)"
 	@echo "make lint   ruff, mypy --strict, import-linter, sizes and words"
 	@echo "make soak   hundreds of swaps under load: nothing lost, nothing leaked; SOAK_ARGS=\"--swaps 20\" for fewer"
@@ -38,7 +39,7 @@ etcd browser:
 	@tools/servers.sh $@
 
 demo: setup
-	$(BIN)/edgeagent demo
+	$(BIN)/edgeagent demo $(DEMO_ARGS)
 
 lint: setup
 	$(BIN)/ruff check .

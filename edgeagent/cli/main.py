@@ -111,12 +111,15 @@ def run(config: ConfigOption) -> None:
 def demo(
     seconds: Annotated[float | None, typer.Option(min=1, metavar="N", help="How long the line runs.")] = None,
     port: Annotated[int | None, typer.Option(min=0, max=65535, metavar="P", help="Of the HTTP API.")] = None,
-    no_browser: Annotated[bool, typer.Option("--no-browser", help="Open no browser.")] = False,
+    no_browser: Annotated[bool, typer.Option("--no-browser", help="Don't open the node's page.")] = False,
+    stay: Annotated[
+        bool, typer.Option("--stay", help="At the end leave line and page running, until Ctrl-C.")
+    ] = False,
 ) -> None:
     """Show the whole product: a rendered line, good and bad models; no server, no camera."""
     from edgeagent.demo.run import run_demo
 
-    raise typer.Exit(run_demo(seconds, port, not no_browser))
+    raise typer.Exit(run_demo(seconds, port, not no_browser, stay))
 
 
 for command in (

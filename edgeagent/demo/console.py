@@ -60,6 +60,10 @@ class Console:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self.end()
+
+    def end(self) -> None:
+        """The line isn't shown any more; what is said afterwards stays. Idempotent."""
         if self._live:
             self._live.stop()
             self._live = None

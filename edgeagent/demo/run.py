@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
-"""The whole product in under a minute, on the embedded default: no server, no camera, no display."""
+"""The whole product in under a minute, on the embedded default: no server, no camera, no display needed."""
 
 from __future__ import annotations
 
@@ -8,9 +8,8 @@ import os
 import signal
 import sys
 import time
-import webbrowser
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from importlib.util import find_spec
 from pathlib import Path
@@ -28,6 +27,7 @@ from edgeagent.demo.bad_versions import (
     flip_bits,
     permute_names,
 )
+from edgeagent.demo.browser import find_browser, has_screen, open_page
 from edgeagent.demo.charts import draw_before_after, draw_run, find_pair
 from edgeagent.demo.console import BAD, GOOD, Console
 from edgeagent.demo.demo_node import GOLDEN, SEED, DemoNode, take_folder
@@ -45,12 +45,13 @@ WEIGHTS = Path(__file__).parent / "weights"
 FOLDER = Path("demo-run")
 
 
-def run_demo(seconds: float | None, port: int | None, open_browser: bool) -> int:
+def run_demo(seconds: float | None, port: int | None, open_browser: bool, stay: bool = False) -> int:
     """Run the demo. Returns 0 when every expectation held, 1 otherwise.
 
-    seconds: about how long the line runs, 40 if None; port: of the node's API, a free one if None;
-    open_browser: show the picture at the end, where there is a display. Everything is left in `./demo-run`.
-    Raises EdgeAgentError when it can't even be set up, KeyboardInterrupt when it is stopped; no process is left.
+    seconds: about how long the line runs, 40 if None; port: of the node's API, a free one if None; open_browser: show
+    the node's page, where there is a display; stay: leave line and page running at the end, until the demo is stopped.
+    Everything is left in `./demo-run`. Raises EdgeAgentError when it can't even be set up, KeyboardInterrupt when it is
+    stopped before its end; no process is left.
     """
     if find_spec("matplotlib") is None:  # left out of a lean install
         raise MissingExtraError("demo", "package matplotlib is not installed", "pip install matplotlib")
@@ -61,28 +62,55 @@ def run_demo(seconds: float | None, port: int | None, open_browser: bool) -> int
         conveyor = Conveyor(seed=SEED, fps=fps)
         measurements, other_load = Measurements(conveyor.truth), OtherLoad()
         with DemoNode(folder, fps=fps, port=port, probation_s=pace.probation) as node:
-            scenario = Scenario(node, measurements, console, pace)
+            scenario = Scenario(
+                node, measurements, console, pace, lambda url: _show_page(url, console, open_browser)
+            )
             _publish(node, console)
             _tell(scenario, measurements, console)
-            exit_code = node.stop()
+            exit_code = None if stay else node.stop()
             for record in node.new_records():  # what was in flight
                 measurements.add(record)
-        others = other_load.share()
-        judge(scenario, measurements, others)
-        scenario.expect("the node ended as it should", exit_code == 0, f"exit code {exit_code}")
-        console.act("What came of it")
-        pictures = _pictures(folder, node, scenario, measurements, conveyor)
-        machine = {"fps": fps, "other_load": round(others, 3)}
-        report = machine | _report(scenario, measurements, folder)
-        (folder / "report.json").write_text(json.dumps(report, indent=2, ensure_ascii=False) + "\n", "utf-8")
+            others = other_load.share()
+            judge(scenario, measurements, others)
+            if exit_code is not None:
+                scenario.expect("the node ended as it should", exit_code == 0, f"exit code {exit_code}")
+            console.act("What came of it")
+            pictures = _pictures(folder, node, scenario, measurements, conveyor)
+            machine = {"fps": fps, "other_load": round(others, 3)}
+            report = machine | _report(scenario, measurements, folder)
+            text = json.dumps(report, indent=2, ensure_ascii=False) + "\n"
+            (folder / "report.json").write_text(text, "utf-8")
+            console.end()
+            held = _sum_up(console, scenario, measurements, (*pictures, folder / "report.json", node.log))
+            _stay(node, console) if stay else console.tell("to look at its page for longer: --stay")
+    return 0 if held else 1
+
+
+def _show_page(url: str, console: Console, wanted: bool) -> None:
+    """In a browser, where there is one; its address in any case."""
+    browser = find_browser() if wanted and has_screen(os.environ) else None
+    if browser:
+        open_page(browser, f"{url}/")
+    console.tell(f"{'watch it in the browser, at' if browser else 'watch it at'} {url}/")
+
+
+def _stay(node: DemoNode, console: Console) -> None:
+    """Until Ctrl-C, or until the node ends by itself. The rest of the demo's versions are there to be promoted."""
+    console.act(f"The line goes on, for you: {node.url}/")
+    console.tell("promote, roll back, look at the history; Ctrl-C ends it")
+    with suppress(KeyboardInterrupt):
+        while node.process and node.process.poll() is None:
+            time.sleep(1)
+
+
+def _sum_up(console: Console, scenario: Scenario, measurements: Measurements, files: Sequence[Path]) -> bool:
+    """What came of it, and where it lies. Returns whether every expectation held."""
     _summary(console, scenario, measurements)
-    for path in (*pictures, folder / "report.json", node.log):
+    for path in files:
         console.tell(os.path.relpath(path) if path.is_relative_to(Path.cwd()) else str(path))
     held = all(e.held for e in scenario.expectations)
     console.tell("everything held" if held else "not everything held: see above", GOOD if held else BAD)
-    if open_browser and pictures and (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
-        webbrowser.open(pictures[0].as_uri())
-    return 0 if held else 1
+    return held
 
 
 @contextmanager

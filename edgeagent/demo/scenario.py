@@ -98,7 +98,15 @@ class MissedError(EdgeAgentError):
 class Scenario:
     """Plays it once, on a node that is set up. `changes` and `expectations` grow as it goes."""
 
-    def __init__(self, node: DemoNode, measurements: Measurements, console: Console, pace: Pace) -> None:
+    def __init__(
+        self,
+        node: DemoNode,
+        measurements: Measurements,
+        console: Console,
+        pace: Pace,
+        show_page: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        """show_page: is given the node's address as soon as there is something to see."""
         self.changes: list[Change] = []
         self.expectations: list[Expectation] = []
         self.started = 0.0  # Unix seconds
@@ -108,6 +116,7 @@ class Scenario:
             0  # frames without a result until the line was stopped, those before the first result included
         )
         self._node, self._measurements, self._console, self._pace = node, measurements, console, pace
+        self._show_page = show_page
         self._looked = 0.0
 
     def tell(self) -> None:
@@ -169,7 +178,8 @@ class Scenario:
         self.started = frame.ts
         self._look_at_status()
         self.dropped_before = self._dropped_by()
-        self._console.tell(f"node on {self._node.url}, {version} serves", GOOD)
+        self._console.tell(f"{version} serves", GOOD)
+        self._show_page(self._node.url)
 
     def _promote(self, version: str, reason: str, probation: float | None = None) -> Change:
         change = self._ask(version, reason, probation)

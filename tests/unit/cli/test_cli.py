@@ -132,12 +132,13 @@ def test_run_returns_the_code_of_the_node(replace: Replace) -> None:
 
 
 def test_demo_hands_its_options_on(replace: Replace) -> None:
-    """Seconds, port, and whether to open a browser."""
+    """Seconds, port, whether to open a browser, and whether to stay at the end."""
     seen: list[tuple[Any, ...]] = []
     replace("edgeagent.demo.run", run_demo=lambda *args: seen.append(args) or 0)
     assert main(["demo"]) == 0
     assert main(["demo", "--seconds", "5", "--port", "0", "--no-browser"]) == 0
-    assert seen == [(None, None, True), (5.0, 0, False)]
+    assert main(["demo", "--stay"]) == 0
+    assert seen == [(None, None, True, False), (5.0, 0, False, False), (None, None, True, True)]
 
 
 def test_publish(tmp_path: Path, replace: Replace, capsys: pytest.CaptureFixture[str]) -> None:
