@@ -32,7 +32,7 @@ from edgeagent.update.trial_runner import PrepareSettings, prepare_settings
 from edgeagent.update.updater import Updater, UpdaterSettings
 
 MODEL = "yolo"
-LOOK_S = 0.5
+LOOK_S = 2.0
 Told = Callable[[str, str, str], None]
 """Is told of a node what happened there, and to which version: `serves`, and what the audit log calls it (`stable`,
 `rejected`, ...); or of its connection: `connected`, `lost`."""
