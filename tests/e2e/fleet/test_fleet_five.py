@@ -67,6 +67,12 @@ def wait_aborted(fleet: RealFleet, version: str) -> str:
     return ended.why
 
 
+def wait_all_serve(fleet: RealFleet, version: str) -> None:
+    """Until all five serve it, and the coordinator can know that."""
+    fleet.wait_reported(len(fleet.nodes))
+    wait_for(lambda: fleet.serving(version) == set(fleet.nodes), f"{version} on all nodes", PATIENCE_S)
+
+
 def ever_served(fleet: RealFleet, version: str) -> list[FleetNode]:
     """The nodes that have a result of this version."""
     return [node for node in fleet.nodes.values() if version in node.served()]
@@ -86,7 +92,7 @@ def test_what_five_nodes_meet(fleet: RealFleet) -> None:
     late = fleet.nodes["press-5"]
     late.start()
     assert late.wait_versions("v2") == ["v2"]
-    fleet.wait_serving("v2", 5)
+    wait_all_serve(fleet, "v2")
 
     weights = fleet.one.folder / "bad.onnx"
     find_fault(_BAD).make(GOOD, weights)
@@ -108,7 +114,7 @@ def test_what_five_nodes_meet(fleet: RealFleet) -> None:
     assert ever_served(fleet, "v4") == [victim]
     victim.start()
     assert victim.wait_versions("v2")[-1] == "v2"
-    fleet.wait_serving("v2", 5)
+    wait_all_serve(fleet, "v2")
 
     publish_copy(fleet, "v5")
     fleet.rollout("start", "v5", *WAVES, "--bake", "3600", "--terms", LONG)
