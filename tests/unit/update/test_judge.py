@@ -15,9 +15,13 @@ from edgeagent.core.pairs import PairSummary
 from edgeagent.core.state import Probation as Watch
 from edgeagent.core.state import State, ThisRun
 from edgeagent.serving.artifact import Artifact
+from edgeagent.serving.tap import TAP_FRAMES
 from edgeagent.update import judge as module
 from edgeagent.update.judge import Judge, JudgeSettings
 from tests.support.routing import CONTRACT, FakeEngine, RouterHarness
+
+MOST = TAP_FRAMES - 1
+"""Of the tap's slots, so that none is left for a comparison."""
 
 
 class Probation:
@@ -51,15 +55,15 @@ def test_a_comparison_waits_for_the_slots_of_the_one_before(monkeypatch: pytest.
     async def live() -> None:
         probation = Probation()
         tap = probation.node.router.tap
-        picture = tap.subscribe(lambda frame, record: None, fps=1.0, frames=4)
+        picture = tap.subscribe(lambda frame, record: None, fps=1.0, frames=MOST)
         probation.judge.follow(probation.state)
         await asyncio.sleep(0.01)
         free = tap._free
         picture.close()
         await asyncio.sleep(0.01)
-        assert tap._free == free + 4 - 2
+        assert tap._free == free + MOST - 2
         probation.judge.close()
-        assert tap._free == free + 4
+        assert tap._free == free + MOST
 
     asyncio.run(live())
 
@@ -70,13 +74,13 @@ def test_one_that_never_began_ends() -> None:
     async def live() -> None:
         probation = Probation()
         tap = probation.node.router.tap
-        picture = tap.subscribe(lambda frame, record: None, fps=1.0, frames=4)
+        picture = tap.subscribe(lambda frame, record: None, fps=1.0, frames=MOST)
         probation.judge.follow(probation.state)
         probation.judge.close()
         free = tap._free
         picture.close()
         await asyncio.sleep(0.01)
-        assert tap._free == free + 4
+        assert tap._free == free + MOST
 
     asyncio.run(live())
 
