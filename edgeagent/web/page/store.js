@@ -71,6 +71,57 @@ export const nodeNow = () => Date.now() / 1000 + state.offset;
 
 // ---- events
 
+/** What an event changes in the state; null for nothing. */
+const changed = {
+  figures(data) {
+    if (!data.pipelines) return null;
+    const drift = data.t - nodeNow(); // somebody may set this device's clock, or the node's
+    const offset = Math.abs(drift) > DRIFT_S ? state.offset + drift : state.offset;
+    return { figures: data.pipelines, series: addFigures(state.series, data), offset };
+  },
+  swap(data) {
+    if (state.swaps.some((s) => s.t === data.t && s.model === data.model)) return null;
+    return { swaps: [...state.swaps, data].slice(-50) };
+  },
+  history: (data) => ({ history: withRecord(state.history || [], data) }),
+  alarm(data) {
+    const known = state.alarms || { alarms: [], rules: [] };
+    if (known.alarms.some((alarm) => alarm.id === data.id && alarm.change > data.change)) return null;
+    const rest = known.alarms.filter((alarm) => alarm.id !== data.id);
+    let over = 0;
+    const alarms = [data, ...rest]
+      .sort((a, b) => b.raised_at - a.raised_at)
+      .filter((alarm) => alarm.state !== "cleared" || ++over <= OVER_MOST);
+    return { alarms: { ...known, alarms } };
+  },
+};
+
+/** Lists of the events that came while an answer was on its way: it may be older than they are. */
+const overtaking = new Set();
+
+function take(kind, data) {
+  const patch = changed[kind](data);
+  if (!patch) return false;
+  overtaking.forEach((events) => events.push([kind, data]));
+  set(patch);
+  return true;
+}
+
+/** Ask, and have `apply(answer)` change the state; what came meanwhile counts over it. */
+async function askBehindEvents(ask, apply) {
+  const events = [];
+  overtaking.add(events);
+  try {
+    apply(await ask());
+  } finally {
+    overtaking.delete(events);
+  }
+  events.forEach(([kind, data]) => {
+    const late = kind === "figures" ? { series: addFigures(state.series, data) } : changed[kind](data);
+    if (late) set(late);
+  });
+}
+
 const handlers = {
   hello(data) {
     const before = state.hello;
@@ -92,31 +143,10 @@ const handlers = {
   status(data) {
     set({ status: data, lostWhy: whyLost(state, data) });
   },
-  figures(data) {
-    if (!data.pipelines) return;
-    const drift = data.t - nodeNow(); // somebody may set this device's clock, or the node's
-    const offset = Math.abs(drift) > DRIFT_S ? state.offset + drift : state.offset;
-    set({ figures: data.pipelines, series: addFigures(state.series, data), offset });
-  },
-  swap(data) {
-    if (state.swaps.some((s) => s.t === data.t && s.model === data.model)) return;
-    set({ swaps: [...state.swaps, data].slice(-50) });
-    tell("swap", data);
-  },
-  history(data) {
-    set({ history: withRecord(state.history || [], data) });
-    tell("history", data);
-  },
-  alarm(data) {
-    if (!state.alarms) state.alarms = { alarms: [], rules: [] };
-    const rest = state.alarms.alarms.filter((alarm) => alarm.id !== data.id);
-    let over = 0;
-    const alarms = [data, ...rest]
-      .sort((a, b) => b.raised_at - a.raised_at)
-      .filter((alarm) => alarm.state !== "cleared" || ++over <= OVER_MOST);
-    set({ alarms: { ...state.alarms, alarms } });
-    tell("alarm", data);
-  },
+  figures: (data) => take("figures", data),
+  swap: (data) => take("swap", data) && tell("swap", data),
+  history: (data) => take("history", data) && tell("history", data),
+  alarm: (data) => take("alarm", data) && tell("alarm", data),
   missed() {
     reread(); // this page was too slow for all of them
   },
@@ -146,22 +176,23 @@ function withRecord(history, record) {
 
 /** What the stream doesn't bring: the past. */
 async function reread() {
-  const [series, history, alarms] = await Promise.all([
-    get("api/series?seconds=600").catch(() => null),
-    get("api/history?limit=200").catch(() => null),
-    get("api/alarms").catch(() => null),
-  ]);
-  const patch = {};
-  if (series) Object.assign(patch, { series: fromAnswer(series), swaps: series.swaps || [] });
-  if (history) patch.history = [...history.history].reverse();
-  if (alarms) patch.alarms = alarms;
-  set(patch);
+  const ask = () =>
+    Promise.all([
+      get("api/series?seconds=600").catch(() => null),
+      get("api/history?limit=200").catch(() => null),
+      get("api/alarms").catch(() => null),
+    ]);
+  await askBehindEvents(ask, ([series, history, alarms]) => {
+    const patch = {};
+    if (series) Object.assign(patch, { series: fromAnswer(series), swaps: series.swaps || [] });
+    if (history) patch.history = [...history.history].reverse();
+    if (alarms) patch.alarms = alarms;
+    set(patch);
+  });
 }
 
 /** Read the alarms again, after something was done to one. */
-export async function rereadAlarms() {
-  set({ alarms: await get("api/alarms") });
-}
+export const rereadAlarms = () => askBehindEvents(() => get("api/alarms"), (alarms) => set({ alarms }));
 
 /** Read the status at once, after something was asked for. */
 export async function rereadStatus() {

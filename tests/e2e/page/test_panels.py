@@ -212,3 +212,14 @@ def test_fleet_and_settings_of_a_model(node: PretendedNode, open_view: Callable[
     method, path, body = node.asked.pop()
     assert (method, path) == ("PUT", "api/models/yolo/settings")
     assert body["settings"]["confidence"] == {"scratch": 0.55}
+
+
+def test_event_counts_over_an_answer_that_is_older(
+    node: PretendedNode, open_view: Callable[..., Any]
+) -> None:
+    """An alarm that is told while the list is on its way isn't forgotten when the list, without it, arrives."""
+    last = node.answers["api/alarms"]["alarms"].pop(1)
+    node.events.append(("alarm", last))
+    page = open_view("alarms")
+    expect(page.locator("[data-alarm=a1]")).to_be_visible()
+    expect(page.locator("[data-alarm=a2]")).to_be_visible()

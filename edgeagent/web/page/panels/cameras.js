@@ -14,10 +14,10 @@ import { ruleInWords } from "./rule_form.js";
 const POLL_MS = 15000;
 
 /** Class names of each model, as far as the node tells them. */
-function classesOf(state, config) {
-  const found = {};
-  Object.entries((state.status && state.status.models) || {}).forEach(([name, model]) => {
-    const names = model.names || (model.active && model.active.names) || [];
+function classesOf(state, config, told) {
+  const found = { ...told };
+  Object.entries((state.status && state.status.models) || {}).forEach(([name]) => {
+    const names = (told && told[name]) || [];
     const set = Object.keys((((config.models || {})[name] || {}).confidence) || {});
     const ruled = (config.pipelines || []).filter((p) => p.model === name).flatMap((p) => (p.alarms || []).flatMap((rule) => rule.classes || []));
     found[name] = [...new Set([...names, ...set, ...ruled])];
@@ -98,7 +98,7 @@ export default function Cameras({ state }) {
   const config = { pipelines: [], ...answer.config };
   const { status } = state;
   const models = [...new Set([...config.pipelines.map((p) => p.model), ...Object.keys((status && status.models) || {})])].sort();
-  const classes = classesOf(state, config);
+  const classes = classesOf(state, config, answer.classes);
   function onDone(text) {
     setEditing(null);
     setRemoving("");
