@@ -140,9 +140,8 @@ class LiveConfig:
         """
         await self._started.wait()
         task = asyncio.create_task(self._change(edit, if_revision, by))
-        task.add_done_callback(
-            lambda done: done.cancelled() or done.exception()
-        )  # nobody may be left to hear it
+        # Nobody may be left to hear what came of it.
+        task.add_done_callback(lambda done: done.cancelled() or done.exception())
         return await asyncio.shield(task)  # whoever asked may go away: half a change is none
 
     async def _change(self, edit: Edit, if_revision: str | None, by: str) -> ConfigChange:
@@ -193,14 +192,15 @@ class LiveConfig:
             raise ConflictError("the configuration", why, "read it again, and change that")
 
     async def _take_over(self, changes: Changes, by: str) -> None:
-        setup_logging(changes.config.log.level, changes.config.log.format)
+        log = changes.config.log
+        if log != self.config.log:  # it waits for the reader of what was logged so far
+            setup_logging(log.level, log.format)
         try:
             await self._lines.carry_out(changes)
             for user in self._users:
                 user(changes.config)
-        except (
-            Exception
-        ) as e:  # nobody thought of it: what was done is done, and it is said that it isn't all
+        except Exception as e:
+            # Nobody thought of it: what was done is done, and it is said that it isn't all.
             self._error = f"error in edgeagent while it was taken over: {e!r}; restart the node"
             _log.exception("config.failed", by=by, changed=list(changes.said))
             raise

@@ -105,6 +105,23 @@ async def test_a_change_is_written_taken_over_and_said(tmp_path: Path) -> None:
     assert scene.names == []
 
 
+def test_the_log_is_left_alone_unless_it_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """To begin it anew waits for whoever reads it, and frames would wait with it."""
+    begun: list[tuple[str, str]] = []
+    monkeypatch.setattr("edgeagent.live_config.setup_logging", lambda *settings: begun.append(settings))
+
+    async def work() -> None:
+        scene = Scene(tmp_path)
+        await scene.put()
+        assert begun == []
+        doc = yaml.safe_load(scene.path.read_text())
+        scene.path.write_text(yaml.safe_dump(doc | {"log": {"level": "warning"}}))
+        await scene.live.reload("SIGHUP")
+
+    asyncio.run(work())
+    assert begun == [("warning", "auto")]
+
+
 @on_loop
 async def test_of_two_at_once_one_comes_too_late(tmp_path: Path) -> None:
     """The second would undo what the first has done without having seen it; without a revision both count."""
