@@ -22,6 +22,8 @@ from edgeagent.errors import ConflictError, NotFoundError
 KEEP = 200
 """Alarms that are over, of which so many are remembered."""
 MAX_SHELF_S = 7 * 86_400.0
+RETELL_S = 10.0
+"""An alarm whose words change while it holds is told again, but not sooner than so long after the last change."""
 
 
 @dataclass(frozen=True)
@@ -48,8 +50,10 @@ def raise_alarm(book: AlarmBook, what: Condition, now: float, new_id: str, cool_
         return _put(book, Alarm(new_id, what, "raised", True, now, change=0), now)
     if not alarm.active:
         return _put(book, _counted(alarm, what), now)
-    said = (what.text, what.todo, what.severity)
-    if said != (alarm.what.text, alarm.what.todo, alarm.what.severity):
+    before = alarm.what
+    is_news = (what.text, what.todo) != (before.text, before.todo)
+    is_due = not 0 <= now - alarm.changed_at < RETELL_S
+    if what.severity != before.severity or (is_news and is_due):
         return _put(book, replace(alarm, what=what), now)
     return book, ()
 

@@ -183,7 +183,9 @@ def surroundings(facts: SystemFacts, limits: SystemLimits) -> Iterator[Finding]:
     free = facts.free_bytes
     said = [clean(facts.disk_error, 300)] if facts.disk_error else []
     if free is not None and free < limits.min_free_bytes:
-        said.append(f"{free / 1e6:.0f} MB are free on the disk of the state folder")
+        said.append(
+            f"less than {limits.min_free_bytes / 1e6:.0f} MB are free on the disk of the state folder"
+        )
     todo = "free some space, or replace the disk; what waits is written as soon as the disk takes it"
     figures: Figures = {} if free is None else {"free_mb": round(free / 1e6, 1)}
     yield finding("disk", limits, "; ".join(said), todo, figures=figures)

@@ -132,7 +132,9 @@ class SystemWatch:
             return  # it is over
         text = ""
         if share >= self.limits.dropped_share:
-            text = f"{p.name}: {min(share, 1.0):.0%} of the frames of the last {over:g} s have no result: "
+            # Without the share of now: words that change with each look would be told with each.
+            least = f"{self.limits.dropped_share:.0%} or more of the frames of the last {over:g} s"
+            text = f"{p.name}: {least} have no result: "
             text += _MORE.get(reason, reason)
         todo = _TODO.get(reason, "see docs/troubleshooting.md; the status says which frames, and why")
         figures: Figures = {"share": round(min(share, 1.0), 2), "reason": reason}

@@ -3,11 +3,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from edgeagent.core.alarms import Alarm, Condition, Key
 from edgeagent.core.alarms.alarm import Shelf
 from edgeagent.core.alarms.book import (
+    RETELL_S,
     AlarmBook,
     Step,
     acknowledge,
@@ -170,3 +173,15 @@ def test_a_clip_comes_later() -> None:
     assert (changed[0].clip, book.past[0].clip) == ("c.mp4", "c.mp4")
     assert not show(book, "id-0", "p.jpg", "c.mp4", 5.0)[1]
     assert find(book, "nobody") is None
+
+
+def test_words_that_change_all_the_time() -> None:
+    """Are told now and then, as they are by then; that it is worse is told at once."""
+    book, told = AlarmBook(), []
+    for now in range(60):
+        what = replace(WHAT, text=f"for {now} s", severity="critical" if now >= 55 else "warning")
+        book, changed = raise_alarm(book, what, float(now), "a")
+        told += [(now, alarm.what.text) for alarm in changed]
+    seconds = [*range(0, 60, int(RETELL_S)), 55]
+    assert told == [(now, f"for {now} s") for now in sorted(seconds)]
+    assert _only(book).count == 1
