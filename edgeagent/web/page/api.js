@@ -5,11 +5,12 @@ import { t } from "./i18n.js";
 
 const PATIENCE_MS = 20000;
 
-/** What an answer that is no success says: status (0: there was no answer), what, why, todo. */
+/** What an answer that is no success says: status (0: there was no answer), what, why, todo; problems: each mistake of
+ *  a configuration by itself. */
 export class ApiError extends Error {
-  constructor(status, { what = "", why = "", todo = "" } = {}) {
+  constructor(status, { what = "", why = "", todo = "", problems = [] } = {}) {
     super(why || what);
-    Object.assign(this, { status, what, why, todo });
+    Object.assign(this, { status, what, why, todo, problems });
   }
 }
 

@@ -150,11 +150,13 @@ def test_region_is_drawn_by_keyboard_mouse_and_numbers(
 
 def test_mistakes_stand_at_their_fields(node: PretendedNode, open_view: Callable[..., Any]) -> None:
     """All of them at once, and nothing is lost of what was typed."""
-    why = (
-        "3 mistakes: pipelines[2].name: 'line 3' is not a valid name; allowed: letters | pipelines[2].source.url: "
-        "is empty; allowed: a URL | pipelines[2].alarms[0].region: crosses itself; allowed: points in order"
-    )
-    error = {"what": "configuration", "why": why, "todo": "correct it and check again"}
+    problems = [
+        "pipelines[2].name: 'line 3 | x' is not a valid name; allowed: letters",
+        "pipelines[2].source.url: is empty; allowed: a URL",
+        "pipelines[2].alarms[0].region: crosses itself; allowed: points in order",
+    ]
+    why = f"3 mistakes: {' | '.join(problems)}"
+    error = {"what": "configuration", "why": why, "todo": "correct it", "problems": problems}
     node.on_ask = lambda *_: (422, {"error": error})
     page = open_view("cameras")
     page.get_by_role("button", name="Add a camera").click()
@@ -166,7 +168,7 @@ def test_mistakes_stand_at_their_fields(node: PretendedNode, open_view: Callable
     page.get_by_role("button", name="Add a rule").click()
     save.click()
     expect(page.get_by_role("main").get_by_role("alert")).to_contain_text("3 mistakes; nothing was changed")
-    expect(page.get_by_text("'line 3' is not a valid name")).to_be_visible()
+    expect(page.get_by_text("'line 3 | x' is not a valid name; allowed: letters")).to_be_visible()
     expect(name).to_have_attribute("aria-invalid", "true")
     expect(name).to_have_value("line 3")
     expect(page.get_by_text("crosses itself; allowed")).to_be_visible()

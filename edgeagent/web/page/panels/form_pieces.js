@@ -109,11 +109,11 @@ export function JsonField({ label, value, onChange, hint, error, rows = 6 }) {
 }
 
 /** Mistakes that the node found, by the field that they belong to, and those that belong to none:
- *  "2 mistakes: pipelines[0].source.url: is empty; allowed: … | …" → {fields: {"source.url": "is empty; …"}, rest: []}. */
+ *  "pipelines[0].source.url: is empty; allowed: …" → {fields: {"source.url": "is empty; …"}, rest: []}. */
 export function mistakesOf(error, prefix) {
   const found = { fields: {}, rest: [] };
   if (!error || !error.why) return found;
-  const lines = Array.isArray(error.mistakes) ? error.mistakes.map(String) : error.why.replace(/^\d+ mistakes: /, "").split(" | ");
+  const lines = error.problems.length ? error.problems : [error.why];
   lines.forEach((line) => {
     const [, where, what] = /^([^\s:]+): ([^]*)$/.exec(line) || [null, "", line];
     const field = where.replace(prefix, "");
