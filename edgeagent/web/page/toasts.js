@@ -11,6 +11,8 @@ const MOST = 3;
 let ids = 0;
 /** How often each alarm had come when it was told last: its text may change every second, and is no news. */
 const told = new Map();
+/** Alarms about what the history tells in the same instant, in one sentence. */
+const TOLD_BY_HISTORY = ["version_refused", "version_rolled_back"];
 
 /** An event of the store → {kind, text, atOnce}, or null where nothing is to be said. */
 function message(kind, data) {
@@ -22,7 +24,7 @@ function message(kind, data) {
     return { kind: "warn", text: sentence(data), atOnce: true };
   }
   if (kind === "alarm" && data.state === "raised" && data.active) {
-    if (told.get(data.id) === data.count) return null;
+    if (told.get(data.id) === data.count || TOLD_BY_HISTORY.includes(data.kind)) return null;
     told.set(data.id, data.count);
     return { kind: data.severity === "critical" ? "bad" : "warn", text: data.text, atOnce: true, href: "#/alarms" };
   }
