@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,7 +16,7 @@ def harness(tmp_path: Path) -> Iterator[NodeHarness]:
     """A node on folders, not started; its log is shown when the test fails."""
     with NodeHarness(tmp_path / "node") as made:
         yield made
-        _look_at_log(made)
+        made.look_at_log()
 
 
 @pytest.fixture(scope="module")
@@ -29,12 +28,4 @@ def line(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NodeHarness]:
         made.start("v1")
         made.wait_state("STABLE")
         yield made
-        _look_at_log(made)
-
-
-def _look_at_log(made: NodeHarness) -> None:
-    """pytest shows what is printed here when the test fails, and nobody sees it otherwise."""
-    text = made.log.read_text() if made.log.exists() else ""
-    sys.stdout.write(text[-20_000:])
-    tracebacks = [entry for entry in text.splitlines() if '"exception"' in entry or "Traceback" in entry]
-    assert not tracebacks, tracebacks
+        made.look_at_log()

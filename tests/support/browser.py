@@ -67,7 +67,7 @@ class Faults:
     def _on_console(self, message: Any) -> None:
         # What couldn't be fetched (a node that is away, a 409) is for the page to say, and no fault of it.
         if message.type == "error" and "Failed to load resource" not in message.text:
-            self.seen.append(f"console: {message.text}")
+            self.seen.append(f"console: {message.text} at {message.location}")
 
 
 def serious_axe_faults(page: Any) -> list[str]:

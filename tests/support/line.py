@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import sys
 import urllib.request
 from collections.abc import Callable
 from itertools import pairwise
@@ -129,6 +130,13 @@ class NodeHarness(NodeRunner):
     def wait_metric(self, line: str, value: float) -> None:
         """Until a line of /metrics has this value: what it says may be a second old."""
         wait_for(lambda: self.metric(line) == value, f"{line} {value:g}")
+
+    def look_at_log(self) -> None:
+        """It must hold no traceback. pytest shows what is printed here when the test fails."""
+        text = self.log.read_text() if self.log.exists() else ""
+        sys.stdout.write(text[-20_000:])
+        tracebacks = [line for line in text.splitlines() if '"exception"' in line or "Traceback" in line]
+        assert not tracebacks, tracebacks
 
     def metric(self, line: str) -> float:
         """The value of one line of /metrics, named with its labels; 0 when it isn't there. It may be a second old."""

@@ -44,9 +44,10 @@ def open_page(browser: Any, request: pytest.FixtureRequest) -> Iterator[Callable
         return page
 
     yield open_url
+    seen = [fault for faults in all_faults for fault in faults.seen]
     for context in contexts:
-        context.close()
-    assert [fault for faults in all_faults for fault in faults.seen] == []
+        context.close()  # what a page that goes away can't fetch any more is no fault
+    assert seen == []
 
 
 @pytest.hookimpl(wrapper=True)

@@ -30,6 +30,7 @@ def node(tmp_path: Path) -> Iterator[PageLine]:
         made.publish_finding("v1")
         made.promote("v1")
         yield made
+        made.look_at_log()
 
 
 @pytest.fixture
@@ -231,6 +232,11 @@ def test_camera_is_added_changed_and_removed_while_another_runs(
     page.get_by_label("Confidence", exact=True).fill("0.8")
     page.get_by_role("button", name="Save").click()
     expect(page.get_by_role("main").get_by_text("Saved. It counts now.")).to_be_visible()
+    page.locator("[data-model=yolo]").get_by_role("button", name="Change").click()
+    page.get_by_label("scratch", exact=True).fill("0.95")
+    page.get_by_role("button", name="Save").click()
+    expect(page.get_by_role("main").get_by_text("The settings of yolo count now.")).to_be_visible()
+    wait_for(lambda: not node.wait_more(1)[-1]["detections"], "a record without what is not sure enough")
     camera.get_by_role("button", name="Remove").click()
     expect(page.get_by_role("dialog")).to_contain_text("line-2 stops at once")
     confirm(page, "Remove")

@@ -44,3 +44,4 @@ def test_frames_are_seen_and_a_version_is_promoted_and_swapped_in(
         expect(line.locator(".serves")).to_contain_text("v2")
         node.wait_served("v2")
         assert node.wait_history("swapped", "v2")["who"].startswith("Ada <b>")
+        node.look_at_log()
