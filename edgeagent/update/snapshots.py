@@ -3,9 +3,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 from collections.abc import Callable, Mapping
 from functools import partial
+
+import structlog
 
 from edgeagent.serving.frame import Frame
 from edgeagent.serving.pipeline import Pipeline
@@ -15,6 +18,8 @@ from edgeagent.update.picture_writer import PictureWriter
 from edgeagent.workers.process import WorkerProcess
 from edgeagent.workers.tasks.pictures import PictureDone, PictureFindings, PictureOrder
 
+_log = structlog.get_logger(__name__)
+AGAIN_S = 5.0
 _FRAMES = 1
 """Of each pipeline: the one that is being written."""
 _EACH_FPS = math.inf
@@ -37,6 +42,7 @@ class Snapshots:
         self._pipelines, self._make_writer = pipelines, writer
         self._writer: PictureWriter | None = None
         self._subscriptions: dict[str, tuple[Tap, Subscription]] = {}  # by model
+        self._again: asyncio.TimerHandle | None = None
 
     @property
     def worker(self) -> WorkerProcess | None:
@@ -45,6 +51,7 @@ class Snapshots:
 
     def follow(self, taps: Mapping[str, Tap]) -> None:
         """Look at what the sinks that there are now want. taps: by model."""
+        self._forget_again()
         wanted = {p.config.model for p in self._pipelines.values() if p.sinks.picturing}
         for model, (tap, subscription) in list(self._subscriptions.items()):
             if model not in wanted or taps.get(model) is not tap:
@@ -53,15 +60,28 @@ class Snapshots:
         for model in wanted - self._subscriptions.keys():
             self._writer = self._writer or self._make_writer()
             tap = taps[model]
-            self._subscriptions[model] = tap, tap.subscribe(self._offer, fps=_EACH_FPS, frames=_FRAMES)
+            try:
+                subscription = tap.subscribe(self._offer, fps=_EACH_FPS, frames=_FRAMES)
+            except ValueError as e:  # a sink that was taken away just now has its frame still
+                _log.warning("snapshots.not_begun", model=model, why=str(e), note="tried again")
+                self._forget_again()
+                self._again = asyncio.get_running_loop().call_later(AGAIN_S, self.follow, taps)
+            else:
+                self._subscriptions[model] = tap, subscription
 
     async def close(self) -> None:
         """Return when the worker is gone, and its frame given back. Idempotent."""
+        self._forget_again()
         for _, subscription in self._subscriptions.values():
             subscription.close()
         self._subscriptions.clear()
         if self._writer:
             await self._writer.close()
+
+    def _forget_again(self) -> None:
+        if self._again:
+            self._again.cancel()
+            self._again = None
 
     def _offer(self, frame: Frame, record: Record) -> None:
         pipeline = self._pipelines.get(frame.pipeline)
