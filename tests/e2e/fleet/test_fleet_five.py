@@ -31,17 +31,17 @@ pytestmark = pytest.mark.soak
 
 @pytest.fixture
 def fleet(tmp_path: Path) -> Iterator[RealFleet]:
-    """Five nodes of which four run and serve the demo's v1, and a coordinator."""
+    """Five nodes of which four run and serve the demo's v1, here day-1, and a coordinator."""
     probation = {"seconds": 2}
     with RealFleet(tmp_path, 5, LINE, probation=probation) as made:
-        publish(made, "v1", GOOD.with_name("v1.onnx"))
-        publish(made, "v2", GOOD)
-        made.promote("v1")
+        publish(made, "day-1", GOOD.with_name("v1.onnx"))
+        publish(made, "day-2", GOOD)
+        made.promote("day-1")
         made.coordinate()
         for node in list(made.nodes.values())[:4]:
             node.start()
         for _, node in made.running():
-            node.wait_active("v1")
+            node.wait_active("day-1")
             node.wait_more(2)
         made.wait_reported(4)
         yield made
@@ -82,17 +82,17 @@ def test_what_five_nodes_meet(fleet: RealFleet) -> None:
     """A good version goes through three waves; who was off joins later; one that sees badly is taken back from the
     canary and serves nowhere else; a node that is killed with a new version stops the roll-out; and an abort in the
     second wave takes all back. No line loses a frame."""
-    fleet.rollout("start", "v2", *WAVES, "--bake", "2", "--wait")
+    fleet.rollout("start", "day-2", *WAVES, "--bake", "2", "--wait")
     assert fleet.archived().status is Status.DONE
     there = [node for node in fleet.in_order() if node.process]
-    swaps = [(node.wait_versions("v2"), node.last_swap())[1] for node in there]
+    swaps = [(node.wait_versions("day-2"), node.last_swap())[1] for node in there]
     assert swaps[0] < min(swaps[1:])
     assert max(swaps[1:3]) < swaps[3]  # 60 % of four are three
 
     late = fleet.nodes["press-5"]
     late.start()
-    assert late.wait_versions("v2") == ["v2"]
-    wait_all_serve(fleet, "v2")
+    assert late.wait_versions("day-2") == ["day-2"]
+    wait_all_serve(fleet, "day-2")
 
     weights = fleet.one.folder / "bad.onnx"
     find_fault(_BAD).make(GOOD, weights)
@@ -101,31 +101,31 @@ def test_what_five_nodes_meet(fleet: RealFleet) -> None:
     why = wait_aborted(fleet, "bad")
     assert "press-" in why
     (canary,) = ever_served(fleet, "bad")
-    assert canary.wait_versions("v2")[-3:] == ["v2", "bad", "v2"]
-    assert fleet.serving("v2") == set(fleet.nodes)
+    assert canary.wait_versions("day-2")[-3:] == ["day-2", "bad", "day-2"]
+    assert fleet.serving("day-2") == set(fleet.nodes)
 
-    publish_copy(fleet, "v4")
-    fleet.rollout("start", "v4", *WAVES, "--bake", "3600")
-    fleet.wait_serving("v4", 1)
-    (victim,) = ever_served(fleet, "v4")
+    publish_copy(fleet, "day-4")
+    fleet.rollout("start", "day-4", *WAVES, "--bake", "3600")
+    fleet.wait_serving("day-4", 1)
+    (victim,) = ever_served(fleet, "day-4")
     assert_seamless(victim.records())
     victim.kill()
-    assert victim.name in wait_aborted(fleet, "v4")
-    assert ever_served(fleet, "v4") == [victim]
+    assert victim.name in wait_aborted(fleet, "day-4")
+    assert ever_served(fleet, "day-4") == [victim]
     victim.start()
-    assert victim.wait_versions("v2")[-1] == "v2"
-    wait_all_serve(fleet, "v2")
+    assert victim.wait_versions("day-2")[-1] == "day-2"
+    wait_all_serve(fleet, "day-2")
 
-    publish_copy(fleet, "v5")
-    fleet.rollout("start", "v5", *WAVES, "--bake", "3600", "--terms", LONG)
-    wait_for(lambda: len(ever_served(fleet, "v5")) == 1, "the canary serves v5", PATIENCE_S)
+    publish_copy(fleet, "day-5")
+    fleet.rollout("start", "day-5", *WAVES, "--bake", "3600", "--terms", LONG)
+    wait_for(lambda: len(ever_served(fleet, "day-5")) == 1, "the canary serves day-5", PATIENCE_S)
     fleet.rollout("advance")
-    wait_for(lambda: len(ever_served(fleet, "v5")) == 3, "the second wave serves v5", PATIENCE_S)
+    wait_for(lambda: len(ever_served(fleet, "day-5")) == 3, "the second wave serves day-5", PATIENCE_S)
     fleet.rollout("abort", "--reason", "a test says so")
-    wait_aborted(fleet, "v5")
-    assert fleet.serving("v2") == set(fleet.nodes)
-    assert len(ever_served(fleet, "v5")) == 3
+    wait_aborted(fleet, "day-5")
+    assert fleet.serving("day-2") == set(fleet.nodes)
+    assert len(ever_served(fleet, "day-5")) == 3
     for node in fleet.nodes.values():
-        node.wait_versions("v2")
+        node.wait_versions("day-2")
         assert_seamless(node.records())
         assert fleet.report(node.name).phase is not Phase.SWAPPED
