@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
-"""Run the tests in lanes side by side: what computes, what waits for servers, for trials, faults and fleets, for nodes.
+"""Run the tests in lanes side by side: what computes, what waits for servers, for trials, faults, fleets and the page,
+for nodes.
 
 `python tools/run_tests.py [OPTION OF PYTEST ...]`, as `make test` does. The first lane is shown while it runs, then the
 others from their beginning. Returns 0 when all lanes do, else the code of pytest in the first that doesn't.
@@ -15,11 +16,11 @@ import time
 from pathlib import Path
 from typing import IO
 
-_APART = ("tests/e2e/tuning", "tests/e2e/faults", "tests/e2e/fleet")
+_APART = ("tests/e2e/tuning", "tests/e2e/faults", "tests/e2e/fleet", "tests/e2e/page", "tests/e2e/operator")
 LANES = {
     "computes": ("tests/unit", "tests/contract", "tests/oracle"),
     "waits for servers": ("tests/integration",),
-    "waits for trials, faults and fleets": _APART,
+    "waits for trials, faults, fleets and the page": _APART,
     "waits for nodes": ("tests/e2e", *(f"--ignore={folder}" for folder in _APART)),
 }
 # Threads that wait for each other by spinning cost more than they bring, where other tests run beside them.

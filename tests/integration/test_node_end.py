@@ -21,7 +21,7 @@ from edgeagent.observe import foreground
 import structlog
 
 class Node:
-    def __init__(self, config): pass
+    def __init__(self, config, path): pass
     def reload(self, path): pass
     async def start(self):
         print("started", flush=True)

@@ -14,6 +14,7 @@ import random
 import re
 import time
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -222,6 +223,7 @@ def test_secrets_go_when_a_text_comes_in() -> None:
     assert "p" * 5 not in clean(long).replace("https", "")
 
 
+@cache
 def _patterns() -> dict[str, str]:
     """Every literal pattern in the package, by where it stands."""
     found = {}

@@ -27,7 +27,7 @@ def sources(x: Examination, probe: Callable[[SourceConfig], str] = probe_source)
     for pipeline in x.config.pipelines:
         found = attempt(f"source of {pipeline.name}", partial(probe, pipeline.source))
         if found.level == OK:
-            if size := re.match(r"(\d+)x(\d+)", found.text):
+            if size := re.match(r"(\d{1,5})x(\d{1,5})", found.text):
                 x.sizes[pipeline.name] = int(size[1]), int(size[2])
         elif better := _reason(x, pipeline.source.url):
             found = replace(found, text=f"{found.text} ({better[0]})", todo=better[1])

@@ -12,7 +12,7 @@ from urllib.parse import SplitResult, unquote, urlsplit
 
 _TIMEOUT_S = 4.0
 _MOST = 64 * 1024
-_CHALLENGE = re.compile(r'(\w+)="?([^",]*)"?')
+_CHALLENGE = re.compile(r'(\w{1,64})="?([^",]{0,1024})"?')
 
 
 @dataclass(frozen=True)

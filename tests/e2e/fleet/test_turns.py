@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import json
 
+import pytest
+
 from edgeagent.testing import wait_for
 from tests.support.http_store import http_store
 from tests.support.line import CONVEYOR, NodeHarness, assert_seamless
@@ -13,6 +15,7 @@ SLOW = {"padding": "x" * 3_000_000}
 """Makes a file large enough to be slow."""
 
 
+@pytest.mark.soak
 def test_updates_take_turns_and_what_was_preloaded_needs_no_work(harness: NodeHarness) -> None:
     """v2 of one model is preloaded while v1 serves on. Then both are promoted: it waits for the other's slow store,
     says so, and needs neither the store nor a worker when its turn comes. No frame notices."""

@@ -11,6 +11,7 @@ from typing import Any, cast
 
 import pytest
 
+from edgeagent.core.detection_settings import AS_FOUND
 from edgeagent.core.events import AppendAudit, RollbackRequested
 from edgeagent.core.sentinel import DriftLimits, SentinelState
 from edgeagent.core.state import State, VersionRef
@@ -50,7 +51,7 @@ class Paper:
         )
         self.preparations: list[Any] = []
         self.site: Path | None = self.folder / "set"
-        self.router = SimpleNamespace(routes=[])
+        self.router = SimpleNamespace(routes=[], settings=AS_FOUND)
         self.forget_ring = None
 
     @property
