@@ -49,7 +49,8 @@ def _add_navigation(_app: Any, page: str, source: list[str]) -> None:
     if page == INDEX:
         for section in re.split(r"^## ", source[0], flags=re.MULTILINE)[1:]:
             caption, _, text = section.partition("\n")
-            pages = re.findall(r"^- \[[^]]+\]\(([^)#]+)\.md\)", text, flags=re.MULTILINE)
+            links = re.findall(r"^- \[([^]]+)\]\(([^)#]+)\.md\)", text, flags=re.MULTILINE)
+            pages = [f"{title} <{path}>" for title, path in links]
             source[0] += _toctree(f":caption: {caption}\n:hidden:", pages)
     elif page == DECISIONS:
         source[0] += _toctree(":glob:", ["0*"])
