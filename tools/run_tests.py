@@ -16,12 +16,27 @@ import time
 from pathlib import Path
 from typing import IO
 
-_APART = ("tests/e2e/tuning", "tests/e2e/faults", "tests/e2e/fleet", "tests/e2e/page", "tests/e2e/operator")
+# Some of each kind, so that all lanes end at about the same time.
+_NODES_APART = (
+    "tests/e2e/fleet",
+    "tests/e2e/page",
+    "tests/e2e/operator",
+    "tests/e2e/tuning",
+    "tests/e2e/faults",
+    "tests/e2e/test_hooks.py",
+    "tests/e2e/test_kafka.py",
+    "tests/e2e/test_intent_sources.py",
+)
+_SERVERS_APART = (
+    "tests/integration/test_etcd.py",
+    "tests/integration/test_etcd_roles.py",
+    "tests/integration/test_zookeeper.py",
+)
 LANES = {
     "computes": ("tests/unit", "tests/contract", "tests/oracle"),
-    "waits for servers": ("tests/integration",),
-    "waits for trials, faults, fleets and the page": _APART,
-    "waits for nodes": ("tests/e2e", *(f"--ignore={folder}" for folder in _APART)),
+    "waits for servers": ("tests/integration", *(f"--ignore={path}" for path in _SERVERS_APART)),
+    "waits for trials, faults, fleets and the page": (*_NODES_APART, *_SERVERS_APART),
+    "waits for nodes": ("tests/e2e", *(f"--ignore={path}" for path in _NODES_APART)),
 }
 # Threads that wait for each other by spinning cost more than they bring, where other tests run beside them.
 ENVIRONMENT = {"computes": {"OMP_NUM_THREADS": "1"}}
