@@ -25,6 +25,7 @@ from edgeagent import __version__
 from edgeagent.core.text import clean
 from edgeagent.core.webhook import SIGNATURE, check_secret, sign
 from edgeagent.errors import EdgeAgentError, UnavailableError
+from edgeagent.sinks.address import names_a_server, only_encrypted, server_of
 from edgeagent.sinks.delivery import DeliveryError
 from edgeagent.util.client_tls import client_context
 from edgeagent.util.secret import read_secret
@@ -55,14 +56,7 @@ class HttpConfig(Section):
     @field_validator("url")
     @classmethod
     def _url(cls, url: str) -> str:
-        try:
-            parts = urlsplit(url)
-            good = parts.scheme in _PORTS and parts.hostname and (parts.port or 1) and "@" not in parts.netloc
-            (parts.hostname or "").encode(
-                "idna"
-            )  # as it is looked up; an empty part, such as in a..b, is none
-        except ValueError:
-            good = False
+        good = names_a_server(url, _PORTS)
         if not good or not url.isascii() or not url.isprintable() or " " in url or len(url) > 2000:
             raise ValueError("is no address to post to; allowed: https://host/path or http://host:port/path")
         return url
@@ -70,11 +64,7 @@ class HttpConfig(Section):
     @field_validator("tls")
     @classmethod
     def _only_with_tls(cls, tls: TlsConfig | None, info: ValidationInfo) -> TlsConfig | None:
-        if tls and not info.data.get("url", "https:").startswith("https:"):
-            raise ValueError(
-                "is given with http://, which is not encrypted; allowed: https://host/path with it"
-            )
-        return tls
+        return only_encrypted(tls, info.data.get("url"), "http", "https://host/path")
 
     @property
     def shown_url(self) -> str:
@@ -84,8 +74,7 @@ class HttpConfig(Section):
     @property
     def address(self) -> tuple[str, int]:
         """Host and port."""
-        parts = urlsplit(self.url)
-        return parts.hostname or "", parts.port or _PORTS[parts.scheme]
+        return server_of(self.url, _PORTS)
 
     def readable_token(self) -> tuple[str, str] | None:
         """The host that gets it in clear text, and what that means; None where nobody can read it, or there is none.

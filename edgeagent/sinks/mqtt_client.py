@@ -20,6 +20,7 @@ from urllib.parse import urlsplit
 from pydantic import Field, ValidationInfo, field_validator
 
 from edgeagent.errors import EdgeAgentError, MissingExtraError, UsageError
+from edgeagent.sinks.address import names_a_server, only_encrypted, server_of
 from edgeagent.sinks.delivery import DeliveryError
 from edgeagent.util.client_tls import client_context
 from edgeagent.util.secret import read_secret
@@ -62,15 +63,8 @@ class MqttConfig(Section):
     @field_validator("url")
     @classmethod
     def _url(cls, url: str) -> str:
-        try:
-            parts = urlsplit(url)
-            good = parts.scheme in _PORTS and parts.hostname and (parts.port or 1) and "@" not in parts.netloc
-            (parts.hostname or "").encode(
-                "idna"
-            )  # as it is looked up; an empty part, such as in a..b, is none
-        except ValueError:
-            good = False
-        if not good or parts.path.strip("/") or parts.query or parts.fragment:
+        parts = urlsplit(url) if names_a_server(url, _PORTS) else None
+        if parts is None or parts.path.strip("/") or parts.query or parts.fragment:
             raise ValueError("is no address of a broker; allowed: mqtt://host:port or mqtts://host:port")
         return url
 
@@ -84,17 +78,12 @@ class MqttConfig(Section):
     @field_validator("tls")
     @classmethod
     def _only_with_tls(cls, tls: TlsConfig | None, info: ValidationInfo) -> TlsConfig | None:
-        if tls and not info.data.get("url", "mqtts:").startswith("mqtts:"):
-            raise ValueError(
-                "is given with mqtt://, which is not encrypted; allowed: mqtts://host:port with it"
-            )
-        return tls
+        return only_encrypted(tls, info.data.get("url"), "mqtt", "mqtts://host:port")
 
     @property
     def address(self) -> tuple[str, int]:
         """Host and port."""
-        parts = urlsplit(self.url)
-        return parts.hostname or "", parts.port or _PORTS[parts.scheme]
+        return server_of(self.url, _PORTS)
 
     def readable_password(self) -> tuple[str, str] | None:
         """The host that gets it in clear text, and what that means; None where nobody can read it, or there is none."""
