@@ -11,7 +11,13 @@ from dataclasses import dataclass
 
 from edgeagent.config import Config
 from edgeagent.core.directive import Directive, current_key, encode_directive
-from edgeagent.core.events import ApproveRequested, PromoteRequested, RefuseRequested, RollbackRequested
+from edgeagent.core.events import (
+    ApproveRequested,
+    Event,
+    PromoteRequested,
+    RefuseRequested,
+    RollbackRequested,
+)
 from edgeagent.core.model import check_name
 from edgeagent.core.state import VersionRef
 from edgeagent.core.text import redact
@@ -105,11 +111,7 @@ class Operations:
                     "POST /api/models/<model>/rollback",
                 )
             model = next(iter(self.updaters))
-        updater = self._updater(model)
-        before = updater.state.active
-        updater.handle(RollbackRequested(by, if_epoch=if_epoch))
-        await self._kept(model)
-        return self._outcome(model, before)
+        return await self._perform(model, RollbackRequested(by, if_epoch=if_epoch))
 
     async def write_intent(self, model: str, version: str, by: str, reason: str) -> None:
         """This version on every node that follows the key. Raises UsageError where the source can't be written."""
@@ -124,15 +126,17 @@ class Operations:
 
     async def promote(self, model: str, version: str, by: str, reason: str) -> Outcome:
         """This version on this node, until the intent itself changes."""
-        updater = self._updater(model)
-        before = updater.state.active
+        self._updater(model)  # a model that isn't here is said before a version that can't be
         check_name("version", version)
-        updater.handle(PromoteRequested(Directive(version, f"api@{time.time_ns()}", by, reason)))
-        await self._kept(model)
-        return self._outcome(model, before)
+        wanted = Directive(version, f"api@{time.time_ns()}", by, reason)
+        return await self._perform(model, PromoteRequested(wanted))
 
     async def decide(self, model: str, event: ApproveRequested | RefuseRequested) -> Outcome:
         """Let the version that waits in SHADOW come in, or refuse it. Raises ConflictError when it doesn't wait."""
+        return await self._perform(model, event)
+
+    async def _perform(self, model: str, event: Event) -> Outcome:
+        """What came of it, once that is on disk."""
         updater = self._updater(model)
         before = updater.state.active
         updater.handle(event)

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 from fastapi import Path, Request
 from pydantic import BaseModel, ConfigDict, Field, model_validator
+from starlette.types import Receive
 
 from edgeagent.core.text import MAX_BY, clean
 from edgeagent.web.answers import MAX_MISTAKES
@@ -32,3 +33,9 @@ class Body(BaseModel):
 def who(request: Request, by: str) -> str:
     """For the audit log: the name that the request gives (nothing proves it), and its address."""
     return f"{clean(' '.join(by.split()), MAX_BY) or 'api'} from {request.client.host if request.client else 'unknown'}"
+
+
+async def until_gone(receive: Receive) -> None:
+    """Returns when who asked has gone."""
+    while (await receive())["type"] != "http.disconnect":
+        pass

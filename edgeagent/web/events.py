@@ -18,6 +18,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from edgeagent.errors import UnavailableError
+from edgeagent.web.asked import until_gone
 
 MAX_VIEWERS = 16
 MAX_WAITING = 64
@@ -181,6 +182,5 @@ class EventStream(Response):
             leaving.cancel()
 
     async def _until_gone(self, receive: Receive) -> None:
-        while (await receive())["type"] != "http.disconnect":
-            pass
+        await until_gone(receive)
         self._viewer.end()

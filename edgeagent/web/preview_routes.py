@@ -12,6 +12,7 @@ from starlette.types import Receive, Scope, Send
 
 from edgeagent.serving.preview import PreviewPicture
 from edgeagent.web.answers import errors
+from edgeagent.web.asked import until_gone
 from edgeagent.web.login_routes import session_of
 
 UNREAD_S = 10.0
@@ -98,7 +99,7 @@ class StreamedPictures(Response):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send until the viewer goes, or doesn't read, or the stream ends."""
-        gone = asyncio.ensure_future(_gone(receive))
+        gone = asyncio.ensure_future(until_gone(receive))
         try:
             async with asyncio.timeout(UNREAD_S):
                 await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
@@ -152,9 +153,3 @@ async def _send(send: Send, body: bytes) -> None:
     """Raises TimeoutError when what was sent before is not read."""
     async with asyncio.timeout(UNREAD_S):
         await send({"type": "http.response.body", "body": body, "more_body": True})
-
-
-async def _gone(receive: Receive) -> None:
-    """Returns when the client has gone."""
-    while (await receive())["type"] != "http.disconnect":
-        pass

@@ -9,7 +9,6 @@ It ends when no frame has come for a while.
 from __future__ import annotations
 
 import os
-import struct
 import time
 from collections import deque
 from dataclasses import dataclass, field
@@ -250,11 +249,9 @@ def _keep(keeper: ClipKeeper, order: KeepFrame, view: RingView, boxes: bytes, ta
 def picture_of(image: Image, order: KeepFrame, boxes: bytes, task: KeepClips) -> bytes:
     """The frame as JPEG, scaled down, with what was found. boxes: six little-endian float32 each. Raises ValueError."""
     from edgeagent.workers.jpeg import encode_jpeg
-    from edgeagent.workers.overlay import Findings, boxes_of, draw_findings, scaled
+    from edgeagent.workers.overlay import draw_findings, findings_of, scaled
 
-    numbers = struct.unpack(f"<{len(boxes) // 4}f", boxes)
-    names = {int(index): name for index, name in order.names.items()}
-    found = Findings(order.pipeline, order.version, order.ts, boxes_of(numbers), names)
+    found = findings_of(order, boxes)
     picture = scaled(image, task.max_width)
     draw_findings(picture, found, picture.shape[1] / order.width)
     return encode_jpeg(picture, task.quality)

@@ -3,10 +3,11 @@
 
 from __future__ import annotations
 
+import struct
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import cv2
 
@@ -32,6 +33,34 @@ class Findings:
     ts: float
     boxes: tuple[Box, ...]
     names: Mapping[int, str]
+
+
+class Found(Protocol):
+    """A message that says of which frame the boxes are that came before it, and who found them."""
+
+    @property
+    def pipeline(self) -> str:
+        """Whose frame it is."""
+
+    @property
+    def version(self) -> str:
+        """Which has found them."""
+
+    @property
+    def ts(self) -> float:
+        """Of the frame, Unix seconds."""
+
+    @property
+    def names(self) -> Mapping[str, str]:
+        """Of the classes, by number."""
+
+
+def findings_of(message: Found, boxes: bytes) -> Findings:
+    """boxes: six little-endian float32 each, as in Detected. Raises ValueError."""
+    flat = iter(struct.unpack(f"<{len(boxes) // 4}f", boxes))
+    found = tuple(zip(flat, flat, flat, flat, flat, flat, strict=True))
+    names = {int(index): name for index, name in message.names.items()}
+    return Findings(message.pipeline, message.version, message.ts, found, names)
 
 
 def scaled(image: Image, width: int) -> Image:
@@ -109,9 +138,3 @@ def _fitting(text: str, width: int, size: int) -> str:
     while len(parts) > 1 and text_size(_BETWEEN.join(parts), size)[0] > width - size:
         del parts[0]
     return _BETWEEN.join(parts)
-
-
-def boxes_of(numbers: Iterable[float]) -> tuple[Box, ...]:
-    """Six numbers a box."""
-    flat = iter(numbers)
-    return tuple(zip(flat, flat, flat, flat, flat, flat, strict=True))

@@ -9,7 +9,6 @@ ends when nobody has looked for a while: its memory is that of OpenCV, which is 
 from __future__ import annotations
 
 import os
-import struct
 import time
 from typing import TYPE_CHECKING
 
@@ -68,11 +67,9 @@ def _encode(order: EncodePreview, view: RingView, boxes: bytes, fd: int) -> Prev
 def make_pictures(image: Image, order: EncodePreview, boxes: bytes) -> list[bytes]:
     """A JPEG in each form. boxes: six little-endian float32 each, as in Detected. Raises ValueError."""
     from edgeagent.workers.jpeg import encode_jpeg
-    from edgeagent.workers.overlay import Findings, boxes_of, draw_findings, scaled
+    from edgeagent.workers.overlay import draw_findings, findings_of, scaled
 
-    numbers = struct.unpack(f"<{len(boxes) // 4}f", boxes)
-    names = {int(index): name for index, name in order.names.items()}
-    found = Findings(order.pipeline, order.version, order.ts, boxes_of(numbers), names)
+    found = findings_of(order, boxes)
     pictures = []
     for form in order.forms:
         picture = scaled(image, form.width)
