@@ -19,6 +19,9 @@ export function address(path) {
   return new URL(path, document.baseURI).href;
 }
 
+/** Address of what the node gives a path of, such as a picture; kept below a path prefix. */
+export const placed = (url) => address(String(url).replace(/^\/+/, ""));
+
 /** Path made of parts that may hold any character: path("api/models", name, "promote"). */
 export function path(...parts) {
   return parts.map((part, i) => (i ? encodeURIComponent(part) : part)).join("/");

@@ -2,7 +2,7 @@
 // The top of the page: which node this is, how it is in one line, and what the person in front of it may set.
 
 import { Icon, html, useEffect, useState } from "./ui.js";
-import { LANGUAGES, chooseLanguage, clock, currentLanguage, t, word } from "./i18n.js";
+import { LANGUAGES, chooseLanguage, clock, currentLanguage, t } from "./i18n.js";
 import { nodeNow } from "./store.js";
 import { currentTheme, nextTheme } from "./theme.js";
 import { verdict } from "./verdict.js";

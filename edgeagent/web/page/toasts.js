@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: AGPL-3.0-or-later
 // What just happened, at the lower edge and aloud: a swap, a refusal, an alarm, a node that is back.
 
-import { Icon, Version, html, say, useEffect, useState } from "./ui.js";
+import { Icon, html, say, useEffect, useState } from "./ui.js";
 import { t } from "./i18n.js";
 import { listen } from "./store.js";
 import { sentence } from "./records.js";

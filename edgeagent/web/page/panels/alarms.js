@@ -2,7 +2,7 @@
 // Alarms: what is wrong, since when, what to do; acknowledged, put aside for a while, or over.
 
 import { titleOf, worstFirst } from "../alarm_words.js";
-import { address, path, post } from "../api.js";
+import { path, placed, post } from "../api.js";
 import { kept, number, t, word } from "../i18n.js";
 import { rereadAlarms } from "../store.js";
 import { Badge, Button, Card, Confirm, Details, Dialog, Failure, Field, Icon, Note, Time, html, useState } from "../ui.js";
@@ -11,9 +11,6 @@ const KIND_OF = { info: "info", warning: "warn", critical: "bad" };
 const SHELVE_MINUTES = [15, 60, 480, 1440];
 const OVER_MOST = 50;
 const NAME = "edgeagent.by";
-
-/** Paths of the node's are absolute; ours are relative, for a path prefix. */
-const placed = (url) => address(String(url).replace(/^\/+/, ""));
 
 function Evidence({ alarm }) {
   const [open, setOpen] = useState(false);

@@ -1,15 +1,13 @@
 // SPDX-License-Identifier: AGPL-3.0-or-later
 // Two versions side by side: what both saw on the same frames, and the pictures on which they differ.
 
-import { address } from "../api.js";
+import { placed } from "../api.js";
 import { fixed, number, percent, seconds, t, word } from "../i18n.js";
 import { Badge, Card, Dialog, Failure, Figure, Icon, Note, Time, Version, html, useState } from "../ui.js";
 import { usePolled } from "./polled.js";
 
 const POLL_MS = 10000;
 const COLUMNS = ["agreed", "lost", "gained", "moved", "renamed", "weaker", "stronger"];
-
-const placed = (url) => address(String(url).replace(/^\/+/, ""));
 
 /** The watch in which two versions are compared now: {version, against, pairs, ...}, or null. */
 function watchOf(model) {
