@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any, cast
 
@@ -18,6 +17,7 @@ from edgeagent.core.events import AppendAudit
 from edgeagent.errors import ConflictError, ForbiddenError, UnavailableError, UsageError
 from edgeagent.live_config import LiveConfig
 from edgeagent.observe.bus import Bus, ConfigChanged
+from tests.support.on_loop import on_loop
 
 NEW = {"model": "yolo", "source": {"url": "synthetic://conveyor"}}
 BY = "anna from 127.0.0.1"
@@ -74,16 +74,6 @@ class Scene:
     async def put(self, name: str = "cam", if_revision: str | None = None, **changes: Any) -> Any:
         """Add or change a pipeline."""
         return await self.live.change(PutPipeline(name, NEW | changes), if_revision, BY)
-
-
-def on_loop(test: Callable[[Path], Coroutine[None, None, None]]) -> Callable[[Path], None]:
-    """Run a test as a coroutine."""
-
-    def run(tmp_path: Path) -> None:
-        asyncio.run(test(tmp_path))
-
-    run.__doc__, run.__name__ = test.__doc__, test.__name__
-    return run
 
 
 @on_loop

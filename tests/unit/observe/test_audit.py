@@ -19,6 +19,7 @@ from edgeagent.core.receipts import ChainReport, parse_link
 from edgeagent.core.update_facts import UpdateFacts
 from edgeagent.observe.audit import FILE_NAME, REFUSED_FILE_NAME, REPEAT_S, AuditLog, AuditRecord
 from edgeagent.observe.audit_check import check_folder
+from tests.support.full_disk import DiskWith
 
 
 def events(log: AuditLog, count: int = 1000) -> list[str]:
@@ -191,17 +192,9 @@ def test_a_full_disk_raises_nothing_and_loses_nothing(
 def test_a_half_written_record_is_taken_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A disk that fills up in the middle of a line leaves no half line behind."""
     log = AuditLog(tmp_path)
-    room, write = [10], os.write
-
-    def nearly_full(fd: int, data: bytes) -> int:
-        if not room[0]:
-            raise OSError(errno.ENOSPC, "No space left on device")
-        done = write(fd, data[: room[0]])
-        room[0] -= done
-        return done
-
+    disk = DiskWith(room=10)
     with monkeypatch.context() as m:
-        m.setattr(os, "write", nearly_full)
+        m.setattr(os, "write", disk)
         assert not log.append(AuditRecord("a"))
     assert (tmp_path / FILE_NAME).read_bytes() == b""
     assert log.append(AuditRecord("b"))

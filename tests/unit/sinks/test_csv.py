@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import csv
-import errno
 import os
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -15,6 +14,7 @@ import pytest
 
 from edgeagent.sinks.csv import COLUMNS, CsvSink, CsvSinkConfig
 from edgeagent.sinks.port import Record, SinkError
+from tests.support.full_disk import DiskWith
 from tests.support.sinks import record, records
 
 NOON = datetime(2026, 11, 28, 12, tzinfo=UTC).timestamp()
@@ -110,16 +110,8 @@ def test_a_full_disk_costs_whole_rows(tmp_path: Path, monkeypatch: pytest.Monkey
     """The records that aren't there are counted, and what is there can be read."""
     sink = _sink(tmp_path)
     line = len(sink._line((*COLUMNS,))) + 5 * 100 // 2
-    room, write = [line], os.write
-
-    def nearly_full(fd: int, data: bytes) -> int:
-        if not room[0]:
-            raise OSError(errno.ENOSPC, "No space left on device")
-        n = write(fd, data[: room[0]])
-        room[0] -= n
-        return n
-
-    monkeypatch.setattr(os, "write", nearly_full)
+    disk = DiskWith(room=line)
+    monkeypatch.setattr(os, "write", disk)
     with pytest.raises(SinkError, match="No space left") as e:
         sink.write([replace(r, ts=NOON) for r in records(0, 9)])
     rows = _rows(tmp_path / "line-1-20261128.csv")

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from hypothesis import strategies as st
 
 from edgeagent.sinks.disk_queue import DiskQueue
 from edgeagent.util.rotating import NotWrittenError
+from tests.support.full_disk import DiskWith
 
 QUOTA = 64_000
 ITEM = 500
@@ -134,20 +134,12 @@ def test_a_full_disk_keeps_what_it_kept(tmp_path: Path, monkeypatch: pytest.Monk
     """How many of a batch are in is said; later it goes on."""
     queue = DiskQueue(tmp_path / "q", QUOTA)
     queue.append([item(0)])
-    room, write = [queue.largest + 8 - 100], os.write
-
-    def nearly_full(fd: int, data: bytes) -> int:
-        if not room[0]:
-            raise OSError(errno.ENOSPC, "No space left on device")
-        n = write(fd, data[: room[0]])
-        room[0] -= n
-        return n
-
-    monkeypatch.setattr(os, "write", nearly_full)
+    disk = DiskWith(room=queue.largest + 8 - 100)
+    monkeypatch.setattr(os, "write", disk)
     with pytest.raises(NotWrittenError, match="No space left") as e:
         queue.append([item(n) for n in range(1, 100)])
     assert 0 < e.value.written < 99
-    monkeypatch.setattr(os, "write", write)
+    disk.room = 10**9
     queue.append([item(100)])
     assert numbers(queue) == [*range(e.value.written + 1), 100]
 

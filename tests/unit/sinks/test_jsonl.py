@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import errno
 import json
 import os
 from pathlib import Path
@@ -13,6 +12,7 @@ import pytest
 from edgeagent.sinks import jsonl
 from edgeagent.sinks.jsonl import JsonlSink
 from edgeagent.sinks.port import SinkError
+from tests.support.full_disk import DiskWith
 from tests.support.sinks import record, records
 
 
@@ -26,21 +26,13 @@ def test_a_disk_that_fills_up_is_left_alone_for_a_while(
     """The records that are not there are counted; later it goes on, with whole lines."""
     path = tmp_path / "deep" / "out.jsonl"
     sink = JsonlSink(path, 10**6, 3)
-    room, write = [5 * len(record(0).to_json()) // 2], os.write
-
-    def nearly_full(fd: int, data: bytes) -> int:
-        if not room[0]:
-            raise OSError(errno.ENOSPC, "No space left on device")
-        n = write(fd, data[: room[0]])
-        room[0] -= n
-        return n
-
-    monkeypatch.setattr(os, "write", nearly_full)
+    disk = DiskWith(room=5 * len(record(0).to_json()) // 2)
+    monkeypatch.setattr(os, "write", disk)
     with pytest.raises(SinkError, match="No space left") as e:
         sink.write(records(0, 5))
     assert e.value.lost == 3
     assert _seqs(path) == [0, 1]
-    room[0] = 10**6
+    disk.room = 10**6
     monkeypatch.setattr(jsonl.time, "monotonic", lambda: 0.0)
     with pytest.raises(SinkError, match="No space left") as e:
         sink.write(records(5, 2))

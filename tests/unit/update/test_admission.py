@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
 from pathlib import Path
 from types import SimpleNamespace
 from typing import cast
@@ -22,6 +21,7 @@ from edgeagent.update import admission
 from edgeagent.update.admission import Admission
 from edgeagent.update.trial_runner import PrepareSettings
 from edgeagent.update.update_queue import UpdateQueue
+from tests.support.on_loop import on_loop
 from tests.support.published import publish_bytes
 
 ROLLOUT = "/models/yolo/rollout@r1"
@@ -68,16 +68,6 @@ async def settle() -> None:
     """Let all that can go on do so."""
     for _ in range(5):
         await asyncio.sleep(0)
-
-
-def on_loop(test: Callable[[Path], Coroutine[None, None, None]]) -> Callable[[Path], None]:
-    """Run a test as a coroutine."""
-
-    def run(tmp_path: Path) -> None:
-        asyncio.run(test(tmp_path))
-
-    run.__doc__, run.__name__ = test.__doc__, test.__name__
-    return run
 
 
 @on_loop

@@ -5,32 +5,18 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from edgeagent.util.rotating import NotWrittenError, RotatingFile
+from tests.support.full_disk import DiskWith
 
 FULL = OSError(errno.ENOSPC, "No space left on device")
 
 
 def _lines(*numbers: int) -> list[bytes]:
     return [b"line %03d\n" % n for n in numbers]
-
-
-def _disk_with(room: int) -> Callable[[int, bytes], int]:
-    """An `os.write` that takes so many bytes, and then no more."""
-    left, write = [room], os.write
-
-    def limited(fd: int, data: bytes) -> int:
-        if not left[0]:
-            raise FULL
-        done = write(fd, data[: left[0]])
-        left[0] -= done
-        return done
-
-    return limited
 
 
 @pytest.mark.parametrize("keep", [0, 1, 3])
@@ -89,7 +75,7 @@ def test_a_disk_that_fills_up_leaves_whole_lines(
     file = RotatingFile(path, 1000, 1, durable=durable)
     file.append(_lines(0))
     with monkeypatch.context() as patch:
-        patch.setattr(os, "write", _disk_with(room=22))
+        patch.setattr(os, "write", DiskWith(room=22))
         with pytest.raises(NotWrittenError, match="No space left") as e:
             file.append(_lines(1, 2, 3))
         assert e.value.written == stay
@@ -112,7 +98,7 @@ def test_what_can_t_be_taken_back_is_ended_as_a_torn_line(
         raise OSError(errno.EROFS, "Read-only file system")
 
     with monkeypatch.context() as patch:
-        patch.setattr(os, "write", _disk_with(room=4))
+        patch.setattr(os, "write", DiskWith(room=4))
         patch.setattr(os, "ftruncate", read_only)
         with pytest.raises(NotWrittenError) as e:
             file.append(_lines(0))
