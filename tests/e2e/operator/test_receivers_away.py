@@ -86,7 +86,11 @@ def test_receivers_that_go_away_and_come_back_miss_nothing(
         assert (model["model"]["version"], model["model"]["state"]) == ("v1", "STABLE")
         events = [json.loads(payload) for payload in listener.payloads("/events")]
         assert {e["kind"]: e[e["kind"]].get("result") for e in events} == {"alarm": None, "update": "swapped"}
-        assert {path.parent.name for path in (tmp_path / "pictures").rglob("*.jpg")} == {"images", "drawn"}
+
+        def pictures() -> set[str]:
+            return {path.parent.name for path in (tmp_path / "pictures").rglob("*.jpg")}
+
+        wait_for(lambda: pictures() == {"images", "drawn"}, "pictures, from a worker of the lowest priority")
         harness.stop()
         (rows,) = tmp_path.glob("rows-*.csv")
         assert len(rows.read_text().splitlines()) == 1 + len(harness.records())
