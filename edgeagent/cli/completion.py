@@ -17,6 +17,9 @@ from urllib.parse import quote, unquote, urlsplit
 
 import typer
 
+from edgeagent.errors import UsageError
+from edgeagent.util.secret import read_secret
+
 DEFAULT_URL = "http://127.0.0.1:8080"
 """Of a node on this machine."""
 _PATIENCE_S = 0.5
@@ -69,12 +72,12 @@ def _asked(context: typer.Context, path: str) -> dict[str, Any]:
     token_file = context.params.get("token_file") or os.environ.get("EDGEAGENT_TOKEN_FILE")
     try:
         if token_file:
-            headers["Authorization"] = f"Bearer {Path(str(token_file)).read_text().strip()}"
+            headers["Authorization"] = f"Bearer {read_secret(Path(str(token_file)))}"
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         request = urllib.request.Request(url.rstrip("/") + path, headers=headers)
         with opener.open(request, timeout=_PATIENCE_S) as answer:
             doc = json.loads(answer.read(_MOST))
-    except (OSError, ValueError):
+    except (UsageError, OSError, ValueError):
         return {}
     return doc if isinstance(doc, dict) else {}
 

@@ -3,14 +3,13 @@
 
 from __future__ import annotations
 
-import os
-import stat
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from edgeagent.errors import UsageError
+from edgeagent.util.plain_file import open_plain_file
 
 MAX_TEXT_BYTES = 1 << 20
 """Of a label file, a data.yaml, a list of pictures."""
@@ -21,14 +20,7 @@ _MAX_DEPTH = 16
 def read_bytes(path: Path, limit: int) -> bytes:
     """The content of a regular file of at most `limit` bytes; a link is followed. Raises UsageError."""
     try:
-        # Without blocking: opening a FIFO would wait for a writer.
-        fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-        with os.fdopen(fd, "rb") as stream:
-            found = os.fstat(fd)
-            if not stat.S_ISREG(found.st_mode):
-                raise UsageError(
-                    f"file {path}", f"is {_kind(found.st_mode)}, not a file", "put the file itself there"
-                )
+        with open_plain_file(path) as stream:
             data = stream.read(limit + 1)
     except OSError as e:
         raise UsageError(f"file {path}", e.strerror or str(e), "name a file that can be read") from e
@@ -76,8 +68,3 @@ def check_inside(path: Path, root: Path) -> None:
         ) from e
     if leads_out:
         raise UsageError(f"file {path}", f"is a link that leads out of {root}", "put the file itself there")
-
-
-def _kind(mode: int) -> str:
-    kinds = {stat.S_ISDIR: "a folder", stat.S_ISFIFO: "a FIFO", stat.S_ISSOCK: "a socket"}
-    return next((name for test, name in kinds.items() if test(mode)), "a device")

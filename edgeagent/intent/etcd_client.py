@@ -10,12 +10,14 @@ import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import grpc  # type: ignore[import-untyped]
 
 from edgeagent.errors import UnavailableError, UsageError
 from edgeagent.intent.port import Access, Tls
+from edgeagent.util.plain_file import open_plain_file
 from edgeagent.util.proxy import environment_proxy
 
 # The generated code of etcd3 0.12 works only with protobuf's implementation in Python, which is chosen when
@@ -220,11 +222,14 @@ def _credentials(tls: Tls) -> grpc.ChannelCredentials:
 
 def _pems(tls: Tls) -> tuple[bytes | None, ...]:
     try:
-        return tuple(
-            path.read_bytes() if path else None for path in (tls.ca_file, tls.key_file, tls.cert_file)
-        )
+        return tuple(_pem(path) if path else None for path in (tls.ca_file, tls.key_file, tls.cert_file))
     except OSError as e:
         raise UnavailableError("config store", f"can't read {e.filename}: {e.strerror}") from e
+
+
+def _pem(path: Path) -> bytes:
+    with open_plain_file(path) as file:
+        return file.read()
 
 
 def _names(tls: Tls) -> str:

@@ -38,6 +38,7 @@ from edgeagent.intent.url import Address
 from edgeagent.intent.watching import WatchThread
 from edgeagent.util.backoff import Backoff
 from edgeagent.util.durable import make_folder, write_durably
+from edgeagent.util.plain_file import open_plain_file
 
 log = structlog.get_logger(__name__)
 
@@ -310,17 +311,10 @@ def _read(folder: Path, key: str) -> Entry:
 
 def _read_once(path: Path) -> tuple[str, bytes, str]:
     """What the file was before reading, its bytes, and what it was afterwards."""
-    # Without O_NONBLOCK a named pipe would block for ever.
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-    try:
-        about = os.fstat(descriptor)
-        if not stat.S_ISREG(about.st_mode):
-            raise UnavailableError(f"file {path}", f"{path} is not a plain file", "put a file there")
-        with open(descriptor, "rb", closefd=False) as file:
-            value = file.read(MAX_VALUE_BYTES + 1)
-        return _fingerprint(about), value, _fingerprint(os.fstat(descriptor))
-    finally:
-        os.close(descriptor)
+    with open_plain_file(path) as file:
+        about = os.fstat(file.fileno())
+        value = file.read(MAX_VALUE_BYTES + 1)
+        return _fingerprint(about), value, _fingerprint(os.fstat(file.fileno()))
 
 
 def _fingerprint(about: os.stat_result) -> str:

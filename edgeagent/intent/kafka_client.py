@@ -6,7 +6,6 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import Future, wait
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import confluent_kafka as kafka
@@ -107,7 +106,7 @@ class Client:
         }
         if self._access.username and self._access.password_file:
             config["sasl.username"] = self._access.username
-            config["sasl.password"] = _read_password(self._access.password_file)
+            config["sasl.password"] = self._access.password()
         return config | self._options
 
     def consumer(self, on_error: Callable[[KafkaError], None]) -> kafka.Consumer:
@@ -187,13 +186,6 @@ class Inspector:
         if self._topic_id not in ("", topic_id):
             raise WatchEnded("the topic was deleted and made again")
         self._topic_id = topic_id
-
-
-def _read_password(path: Path) -> str:
-    try:
-        return path.read_text("utf-8").rstrip("\r\n")
-    except (OSError, UnicodeDecodeError) as e:
-        raise UnavailableError("config store", f"can't read {path}: {e}") from e
 
 
 @contextmanager

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 from edgeagent.errors import UnavailableError, UsageError
+from edgeagent.util.plain_file import open_plain_file
 
 ABSENT = "absent"
 """Revision of a key that doesn't exist."""
@@ -191,6 +192,7 @@ class Access:
         """What the file says now. Raises UnavailableError."""
         assert self.password_file is not None
         try:
-            return self.password_file.read_text("utf-8").rstrip("\r\n")
+            with open_plain_file(self.password_file) as file:
+                return file.read().decode("utf-8").rstrip("\r\n")
         except (OSError, UnicodeDecodeError) as e:
             raise UnavailableError("config store", f"can't read {self.password_file}: {e}") from e

@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 
 from edgeagent.errors import UsageError
+from edgeagent.util.plain_file import open_plain_file
 
 
 def read_secret(path: Path) -> str:
@@ -16,7 +17,7 @@ def read_secret(path: Path) -> str:
     """
     what = f"secret file {path}"
     try:
-        with path.open("rb") as f:
+        with open_plain_file(path) as f:
             mode = os.fstat(f.fileno()).st_mode
             data = f.read(4097)
     except OSError as e:

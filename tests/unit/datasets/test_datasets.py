@@ -216,7 +216,7 @@ def _binary_description(folder: Path) -> Path:
         ),
         (lambda folder: golden_set(folder, 1, text="0 0.5 2 1 1"), "label file .*0000.txt: line 1"),
         (lambda folder: golden_set(folder, 0), "names 'images', which is not in"),
-        (_fifo, "0001.txt: is a FIFO, not a file"),
+        (_fifo, "0001.txt: it is a FIFO, not a file"),
         (_link_out, "0000.txt: is a link that leads out of"),
         (_linked_folder, "images/more: is a link that leads out of"),
         (_huge_label_file, "0000.txt: is larger than"),
