@@ -15,10 +15,12 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from edgeagent.config.schema import Config, clashes
+from edgeagent.config.yaml_loader import AliasError, Loader
 from edgeagent.errors import UsageError
 from edgeagent.notify.config import NotifyConfig, kind_of
 from edgeagent.sinks.port import SinkConfig
 from edgeagent.sinks.registry import sink_type
+from edgeagent.util.plain_file import open_plain_file
 
 MAX_CONFIG_BYTES = 1 << 20
 ENV_PREFIX = "EDGEAGENT_"
@@ -53,15 +55,17 @@ def load_config(path: Path, environ: Mapping[str, str] | None = None) -> Config:
 def read_yaml(path: Path) -> tuple[bytes, Any, list[str]]:
     """What a file holds, as bytes and as plain values, and what is given twice in it. Raises ConfigError."""
     try:
-        with path.open("rb") as f:
+        with open_plain_file(path) as f:
             data = f.read(MAX_CONFIG_BYTES + 1)
     except OSError as e:
         raise ConfigError(str(path), [f"can't be read ({e.strerror})"]) from e
     if len(data) > MAX_CONFIG_BYTES:
         raise ConfigError(str(path), [f"is larger than {MAX_CONFIG_BYTES} bytes"])
     try:
-        loader = _Loader(data.decode("utf-8"))
+        loader = Loader(data.decode("utf-8"))
         return data, loader.get_single_data(), loader.duplicates
+    except AliasError as e:
+        raise ConfigError(str(path), [str(e)]) from e
     except UnicodeDecodeError as e:
         raise ConfigError(str(path), [f"is not UTF-8 (byte {e.start})"]) from e
     except yaml.MarkedYAMLError as e:
@@ -98,25 +102,6 @@ def parse_config(
     return config
 
 
-class _Loader(yaml.SafeLoader):
-    """SafeLoader that notices a key given twice in one mapping, where YAML's own takes the last silently."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__(text)
-        self.duplicates: list[str] = []
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen: set[str] = set()
-        for key, _ in node.value:
-            if isinstance(key, yaml.ScalarNode):
-                if key.value in seen:
-                    self.duplicates.append(
-                        f"line {key.start_mark.line + 1}: {key.value} is given twice; allowed: once"
-                    )
-                seen.add(key.value)
-        return super().construct_mapping(node, deep)
-
-
 def _override(doc: dict[Any, Any], environ: Mapping[str, str]) -> list[str]:
     """Put the variables into `doc`; returns what is wrong with them."""
     problems = []
@@ -136,7 +121,7 @@ def _override(doc: dict[Any, Any], environ: Mapping[str, str]) -> list[str]:
 
 
 def _value(text: str) -> Any:
-    return yaml.safe_load(text) if text.lstrip().startswith(("[", "{")) else text
+    return Loader(text).get_single_data() if text.lstrip().startswith(("[", "{")) else text
 
 
 def _set(doc: Any, path: list[str], value: Any) -> None:

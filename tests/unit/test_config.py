@@ -227,6 +227,7 @@ def test_variables_override() -> None:
         ("EDGEAGENT_API__PORT__X", "1", "EDGEAGENT_API__PORT__X: api.port is a single value"),
         ("EDGEAGENT_PIPELINES__7__NAME", "x", "EDGEAGENT_PIPELINES__7__NAME: no element 7; allowed: 0 to 1"),
         ("EDGEAGENT_NODE__LABELS", "{a", "EDGEAGENT_NODE__LABELS: "),
+        ("EDGEAGENT_NODE__LABELS", "{a: &a [*a]}", "EDGEAGENT_NODE__LABELS: line 1: *a stands within"),
         ("EDGEAGENT_API__PORT", "many", "api.port: 'many' is wrong; allowed: valid integer"),
     ],
 )
@@ -234,6 +235,13 @@ def test_a_wrong_variable_is_named(variable: str, value: str, start: str) -> Non
     """A variable that can't be used is a mistake like any other."""
     (found,) = problems({"api": {"port": 1}, "pipelines": [LINE]}, {variable: value})
     assert found.startswith(start)
+
+
+def _bomb() -> bytes:
+    """Ten lines of aliases, which stand for 10^11 values."""
+    lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x, x]"]
+    lines += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]" for n in range(1, 10)]
+    return "\n".join(lines).encode()
 
 
 @pytest.mark.parametrize(
@@ -248,6 +256,9 @@ def test_a_wrong_variable_is_named(variable: str, value: str, start: str) -> Non
         (b"node: {}\nnode: {}\n", "line 2: node is given twice; allowed: once"),
         (b"#" * (1 << 21), "is larger than"),
         (b"api: 2026-99-99\n", "broken YAML"),
+        (_bomb(), "line 4: *a2 and the aliases before it stand for more than 10000 values; allowed: "),
+        (b"node: &a {labels: *a}\n", "line 1: *a stands within what it stands for; allowed: "),
+        (b"node: *a\n", "line 1: broken YAML"),
     ],
 )
 def test_a_broken_file_is_one_clear_problem(tmp_path: Path, data: bytes, expected: str) -> None:
@@ -258,6 +269,29 @@ def test_a_broken_file_is_one_clear_problem(tmp_path: Path, data: bytes, expecte
         load_config(path, {})
     assert caught.value.problems[0].startswith(expected)
     assert "\n" not in str(caught.value)
+
+
+def test_what_repeats_may_be_an_alias(tmp_path: Path) -> None:
+    """As in any YAML, also merged into a mapping."""
+    path = tmp_path / "c.yaml"
+    path.write_text("""
+pipelines:
+  - &line {name: line-1, model: yolo, source: {url: /dev/video0}, sinks: &sinks [{type: log}]}
+  - {<<: *line, name: line-2, source: {url: /dev/video1}}
+  - {name: line-3, model: yolo, source: {url: /dev/video2}, sinks: *sinks}
+""")
+    lines = load_config(path, {}).pipelines
+    assert [line.name for line in lines] == ["line-1", "line-2", "line-3"]
+    assert all(line.sinks == [LogSinkConfig()] for line in lines)
+
+
+def test_nobody_waits_for_a_pipe_to_say_something(tmp_path: Path) -> None:
+    """As a configuration, and as a secret."""
+    path = tmp_path / "c.yaml"
+    os.mkfifo(path, 0o600)
+    for read in (lambda: load_config(path, {}), lambda: read_secret(path)):
+        with pytest.raises(UsageError, match=r"can't be read \(it is a FIFO, not a file\)"):
+            read()
 
 
 def test_a_missing_file_is_a_usage_error(tmp_path: Path) -> None:
