@@ -28,6 +28,7 @@ from edgeagent.cli import (
 )
 from edgeagent.cli.options import FAILED, WRONG, ConfigOption
 from edgeagent.cli.tables import printable, use_plain_characters
+from edgeagent.core.text import redact
 from edgeagent.errors import EdgeAgentError, UsageError
 
 _INTERRUPTED = 130  # what typer makes of Ctrl-C
@@ -77,7 +78,7 @@ def main(argv: list[str] | None = None) -> int:
 def _fail(error: EdgeAgentError, code: int, debug: bool) -> int:
     if debug:
         traceback.print_exc()
-    typer.echo(f"error: {printable(error)}", err=True)
+    typer.echo(f"error: {printable(redact(str(error)))}", err=True)
     return code
 
 

@@ -18,12 +18,19 @@ FREE = "free text"
 FreeText = Annotated[str, FREE]
 """What a worker says in words: `util.codec` gives it through `clean`. Names, digests and paths are plain `str`."""
 
-_NAMES = "token|secret|signature|passw|pwd|credential|key"
+_NAMES = "token|secret|sig|pas|pwd|credential|key|auth"
 _SECRETS = (
     (("://",), re.compile(r"://(?<=\w://)[^/\s\"'@]*+@(?:[^/?\s\"'@]*+@)*+"), "://***@"),
     (
         ("?", "&"),
         re.compile(rf"(?i)([?&](?:(?!{_NAMES})[\w.-])*+(?:{_NAMES})[\w.-]*+=)(?:\\.|[^&\s\"'\\])++"),
+        r"\1***",
+    ),
+    (  # as cameras have it that were built on XMEye: /user=admin_password=PASSWORD_channel=1_stream=0.sdp
+        ("pass", "pwd"),
+        re.compile(
+            r"(?i)([/_;](?:password|passwd|pass|pwd)=)(?:(?!_(?:channel|stream|user)=)(?:\\.|[^&\s\"'\\]))++"
+        ),
         r"\1***",
     ),
     (("bearer ",), re.compile(r"(?i)(\bbearer )[\w.~+/=-]++"), r"\1***"),
@@ -32,7 +39,7 @@ _SECRETS = (
 
 
 def redact(text: str) -> str:
-    """`text` without the user and password of URLs, signed query values and bearer tokens.
+    """`text` without the user and password of URLs, secrets in their query or path, and bearer tokens.
 
     JSON stays JSON: an escaped character, such as a quote, goes as a whole or stays.
     """

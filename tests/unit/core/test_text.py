@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import time
+from itertools import product
 
 import pytest
 from hypothesis import given
@@ -21,6 +22,13 @@ from edgeagent.core.text import redact
         ("rtsp://u:p@ss@w@cam/1", "rtsp://***@cam/1"),  # the host begins after the last one
         ("rtsp://u:p@cam?a=b@c", "rtsp://***@cam?a=b@c"),
         ("rtsp://cam/?user=a&pwd=b&passwd=c", "rtsp://cam/?user=a&pwd=***&passwd=***"),
+        (
+            "rtsp://cam/live?username=a&password=b&channel=1",
+            "rtsp://cam/live?username=a&password=***&channel=1",
+        ),
+        ("http://cam/v.cgi?loginuse=a&loginpas=b", "http://cam/v.cgi?loginuse=a&loginpas=***"),
+        ("http://cam/v.flv?pass=b&auth=YTpi", "http://cam/v.flv?pass=***&auth=***"),
+        ("https://a/x?sv=2024&sig=ab%2F", "https://a/x?sv=2024&sig=***"),
         ("https://b/x?X-Amz-Signature=abc&v=2", "https://b/x?X-Amz-Signature=***&v=2"),
         ("https://b/x?a=1&My-API_key.2=ab%3D\\u0041c&v=2", "https://b/x?a=1&My-API_key.2=***&v=2"),
         ("https://b/x?next=/y?token=abc", "https://b/x?next=/y?token=***"),
@@ -38,9 +46,29 @@ def test_redact(text: str, safe: str) -> None:
     assert redact(text) == safe
 
 
+@pytest.mark.parametrize("password", ["pa55", "", "P_A=5_5", "p?5", "p@5", "p%26/5", "***"])
+@pytest.mark.parametrize(
+    "rest", ["", "_channel=1_stream=0.sdp?real_stream", "_channel=2_stream=1&onvif=0.sdp?real_stream"]
+)
+def test_redact_in_a_path(password: str, rest: str) -> None:
+    """As cameras built on XMEye have it: the password goes, and which camera, user and channel it is can be told."""
+    forms = (
+        "rtsp://cam{}",
+        "rtsp://cam:554{}",
+        "'rtsp://cam{}'",
+        '{{"url": "RTSP://cam{}", "n": 1}}',
+        "no {} here",
+    )
+    for form, name in product(forms, ("password", "Passwd", "pwd", "pass")):
+        url = form.format(f"/user=admin_{name}=%s{rest}")
+        assert redact(url % password) == url % ("***" if password else "")
+
+
 @given(
     st.lists(
-        st.sampled_from(["https://", "a:b@", "?token=", "&key=", "Bearer ", '"', "'", "\\", "x", "\n", " "])
+        st.sampled_from(
+            ["https://", "a:b@", "?token=", "&key=", "/pwd=", "Bearer ", '"', "'", "\\", "x", "\n", " "]
+        )
     )
 )
 def test_redacted_json_is_json(parts: list[str]) -> None:
@@ -60,6 +88,8 @@ def test_redacted_json_is_json(parts: list[str]) -> None:
         "a://",
         "a://b",
         "a@",
+        "/password=",
+        "_pass=x_channel",
         "bearer ",
         "Bearer x",
         "x",
