@@ -60,10 +60,11 @@ from edgeagent.web.config_routes import add_config
 from edgeagent.web.disagreement_routes import add_disagreements
 from edgeagent.web.fleet_routes import add_fleet
 from edgeagent.web.hooks import Hooks
+from edgeagent.web.listen import listen
 from edgeagent.web.live import Live
 from edgeagent.web.live_routes import add_live
 from edgeagent.web.preview_routes import add_previews
-from edgeagent.web.server import ApiServer, listen
+from edgeagent.web.server import ApiServer
 from edgeagent.web.service import ApiService
 from edgeagent.web.tls import ServerTls
 from edgeagent.web.version_routes import add_versions

@@ -100,7 +100,7 @@ class Guard:
                 rest = [(k, v) for k, v in scope["headers"] if k.lower() != b"content-type"]
                 scope = {**scope, "headers": [*rest, (b"content-type", b"application/json")]}
         except _Refused as refused:
-            await _answer(refused, send_with_headers)
+            await _answer(refused, scope, send_with_headers)
             return
         await self._app_within_limits(is_hook, scope, receive, send_with_headers)
 
@@ -108,7 +108,7 @@ class Guard:
         """Requests that wait, such as for a disk, are few; deliveries don't stand in the operator's way."""
         if self._at_work[is_hook] >= MAX_AT_WORK and scope["path"] not in _AT_ONCE:
             why = f"{MAX_AT_WORK} requests before it are not done yet"
-            await _answer(_Refused(503, why, "ask again in a while"), send)
+            await _answer(_Refused(503, why, "ask again in a while"), scope, send)
             return
         self._at_work[is_hook] += 1
         with ExitStack() as work:
@@ -205,7 +205,7 @@ def host_name(host: str) -> str:
 
 
 async def _read_body(headers: dict[str, str], receive: Receive, limit: int) -> bytes:
-    too_large = _Refused(413, f"its body has more than {limit} bytes")
+    too_large = _Refused(413, f"its body has more than {limit} bytes", "send a smaller one")
     length = headers.get("content-length", "0")
     if not length.isdecimal() or len(length) > 12 or int(length) > limit:
         raise too_large
@@ -236,7 +236,7 @@ def _replay(body: bytes, receive: Receive) -> Receive:
     return replayed
 
 
-async def _answer(refused: _Refused, send: Send) -> None:
+async def _answer(refused: _Refused, scope: Scope, send: Send) -> None:
     headers = [(b"content-type", b"application/json"), (b"content-length", str(len(refused.body)).encode())]
     if refused.status == 401:
         headers.append((b"www-authenticate", b'Bearer realm="edgeagent"'))
@@ -246,5 +246,9 @@ async def _answer(refused: _Refused, send: Send) -> None:
         headers.append((b"location", refused.location.encode()))
     if refused.status in (408, 413):
         headers.append((b"connection", b"close"))
+    connection = scope.get("state", {}).get("connection") if refused.status == 413 else None
     await send({"type": "http.response.start", "status": refused.status, "headers": headers})
-    await send({"type": "http.response.body", "body": refused.body})
+    await send({"type": "http.response.body", "body": refused.body, "more_body": connection is not None})
+    if connection is not None:
+        await connection.drop_rest()  # whoever reads no answer until all is sent shall have it, too
+        await send({"type": "http.response.body"})

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
 import resource
 import socket
 import time
@@ -18,25 +17,20 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.server import ServerState
 
 from edgeagent.config import is_loopback
-from edgeagent.errors import UnavailableError, UsageError
+from edgeagent.errors import UnavailableError
 from edgeagent.web.connections import ConnectionLimits, NoRoomError, who_gives_way
 from edgeagent.web.hello import hello_has_come
+from edgeagent.web.listen import listen
+from edgeagent.web.rest_of_body import RestOfBody
 from edgeagent.web.tls import ServerTls
 from edgeagent.web.turns import Turns
 
 STOP_SECONDS = 2
 REQUEST_SECONDS = 15.0
 """Until the head of a request is whole; a client that keeps a connection alive is let go sooner."""
-UNREAD_SECONDS = 30
-"""What was sent to a client that is gone, or doesn't read, may wait for so long until its connection is cut."""
-SILENT_SECONDS = 60
-"""After so long without a word it is asked whether the client's machine is still there."""
 MAX_HEAD_BYTES = 8 * 1024
 PIECE_BYTES = 2 * 1024
 """What a connection may have parsed in one turn: a body in chunks of a byte each costs 20 µs a chunk."""
-RECEIVE_BYTES = 64 * 1024
-WAITING_CONNECTIONS = 1024
-"""Connections that the kernel holds until they are accepted."""
 HELLO_ROUNDS = 5
 """Of the loop, until asyncio has answered a TLS hello that is there: task, transport, handshake, data, one to spare."""
 ACCEPT_AGAIN_S = 1.0
@@ -89,6 +83,7 @@ class _Connection(H11Protocol):
         self._unread = bytearray()
         self._queued = False
         self._patience: asyncio.TimerHandle | None = None
+        self._rest: RestOfBody | None = None
 
     @property
     def waits(self) -> bool:
@@ -114,6 +109,14 @@ class _Connection(H11Protocol):
             self.transport.abort()
         elif self._arrival:
             self._arrival.cancel()
+
+    async def drop_rest(self) -> None:
+        """What its client still sends is dropped, within bounds, until the client goes."""
+        self._rest = RestOfBody()
+        self._unread.clear()
+        self.flow.resume_reading()
+        self.transport.resume_reading()
+        await self._rest.wait()
 
     async def _arrive(self, sock: socket.socket) -> None:
         tls = self.config.ssl
@@ -150,6 +153,9 @@ class _Connection(H11Protocol):
         self._await_request()
 
     def data_received(self, data: bytes) -> None:
+        if self._rest:
+            self._rest.take(len(data))
+            return
         self._unset_keepalive_if_required()
         self._unread += data
         self.handle_events()
@@ -171,7 +177,14 @@ class _Connection(H11Protocol):
         else:
             self._await_request()
 
+    def shutdown(self) -> None:
+        super().shutdown()
+        if self._rest:
+            self._rest.end()
+
     def connection_lost(self, exc: Exception | None) -> None:
+        if self._rest:
+            self._rest.end()
         if self._patience:
             self._patience.cancel()
         self._server.held.discard(self)
@@ -179,7 +192,7 @@ class _Connection(H11Protocol):
 
     def _take_turn(self) -> None:
         self._queued = False
-        if self.transport.is_closing():
+        if self._rest or self.transport.is_closing():
             return
         if self._unread:
             self.conn.receive_data(bytes(self._unread[:PIECE_BYTES]))
@@ -349,40 +362,3 @@ def _limits() -> ConnectionLimits:
     descriptors, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     total = max(16, min(ConnectionLimits.total, descriptors // 4))
     return ConnectionLimits(total, total // 4, total // 4)
-
-
-def listen(host: str, port: int) -> socket.socket:
-    """A socket that listens on the address. Raises what `ApiServer.start` says."""
-    what = f"api at {host} port {port}"
-    try:
-        family, kind, proto, _, address = socket.getaddrinfo(
-            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )[0]
-    except (socket.gaierror, UnicodeError) as e:
-        raise UsageError(
-            what, f"the host is not known ({e})", "set api.host to an address of this machine"
-        ) from e
-    sock = socket.socket(family, kind, proto)
-    try:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        # While a camera is away, nothing is sent that would show that a viewer's machine has lost its power.
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, SILENT_SECONDS)
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, SILENT_SECONDS // 6)
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, UNREAD_SECONDS * 1000)
-        sock.bind(address)
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BYTES)
-        sock.setblocking(False)
-        sock.listen(WAITING_CONNECTIONS)
-    except OSError as e:
-        sock.close()
-        if e.errno == errno.EADDRNOTAVAIL:
-            raise UsageError(
-                what, "no such address here", "set api.host to an address of this machine"
-            ) from e
-        todo = "stop what listens there, or set another api.port"
-        why = "the port is taken" if e.errno == errno.EADDRINUSE else str(e.strerror)
-        raise UnavailableError(
-            what, why, todo if e.errno == errno.EADDRINUSE else "set another api.port"
-        ) from e
-    return sock

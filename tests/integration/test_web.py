@@ -12,7 +12,7 @@ import threading
 import time
 import urllib.request
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
 
@@ -297,6 +297,20 @@ def test_a_connection_that_is_in_use_is_kept(monkeypatch: pytest.MonkeyPatch) ->
         return statuses
 
     assert set(served(work)) == {200}
+
+
+@pytest.mark.parametrize("chunks", [1, 10])
+def test_a_body_that_is_too_large_is_answered(chunks: int) -> None:
+    """Also to a client that reads nothing before it has sent all, as most do; in chunks the length isn't told."""
+    body = b"x" * (10_000_000 // chunks)
+
+    def work(url: str) -> tuple[int, str, str | None]:
+        with closing(http.client.HTTPConnection(url.removeprefix("http://"), timeout=30)) as connection:
+            connection.request("PUT", "/api/pipelines/line-1", body if chunks == 1 else iter([body] * chunks))
+            answer = connection.getresponse()
+            return answer.status, json.loads(answer.read())["error"]["why"], answer.getheader("connection")
+
+    assert served(work) == (413, "its body has more than 65536 bytes", "close")
 
 
 def test_half_a_request_does_nothing() -> None:

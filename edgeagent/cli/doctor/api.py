@@ -9,7 +9,7 @@ from edgeagent.cli.doctor import reach
 from edgeagent.cli.doctor.examination import Examination
 from edgeagent.cli.doctor.finding import OK, Finding, attempt
 from edgeagent.errors import UnavailableError, UsageError
-from edgeagent.web.server import listen
+from edgeagent.web.listen import listen
 from edgeagent.web.tls import ServerTls
 
 
