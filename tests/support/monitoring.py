@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -38,3 +39,26 @@ def expressions() -> Iterator[tuple[str, str]]:
     for variable in DASHBOARD["templating"]["list"]:
         if variable["type"] == "query":
             yield variable["name"], variable["query"]["query"]
+
+
+def shown() -> Iterator[tuple[str, str, set[str]]]:
+    """Who shows what it asked for, the question, and the labels that the text beside it names."""
+    for rule in RULES:
+        yield rule["alert"], rule["expr"], _named("".join(rule["annotations"].values()))
+    for panel in panels():
+        for target in panel.get("targets", ()):
+            yield panel["title"], target["expr"], _named(target["legendFormat"])
+    for annotation in DASHBOARD["annotations"]["list"]:
+        if "expr" in annotation:
+            tags = set(filter(None, annotation["tagKeys"].split(",")))
+            text = annotation["titleFormat"] + annotation["textFormat"]
+            yield annotation["name"], annotation["expr"], tags | _named(text)
+    for variable in DASHBOARD["templating"]["list"]:
+        if variable["type"] == "query":
+            asked, _, label = variable["query"]["query"].removeprefix("label_values(").rpartition(",")
+            yield variable["name"], asked, {label.strip(" )")}
+
+
+def _named(text: str) -> set[str]:
+    """Labels in a text of Grafana, `{{model}}`, or of Prometheus, `{{ $labels.model }}`."""
+    return set(re.findall(r"\{\{\s*(?:\$labels\.)?([a-z_]+)", text))

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests.support.metric_names import series
-from tests.support.monitoring import DASHBOARD, ROOT, RULES, expressions, panels
+from tests.support.monitoring import DASHBOARD, ROOT, RULES, expressions, panels, shown
 
 OF_PROMETHEUS = {"up": (), "ALERTS": ("alertname", "alertstate", "severity")}
 OF_THE_NODE_PROCESS = {"process_cpu_seconds_total": (), "process_resident_memory_bytes": ()}
@@ -31,6 +31,21 @@ def test_what_is_asked_for_is_there(who: str, asked: str) -> None:
         assert labels <= {*known[name], *EVERYWHERE}, name
     for labels in re.findall(r"\b(?:by|on|without|ignoring)\s*\(([^)]*)\)", without_texts):
         assert set(re.split(r",\s*", labels)) <= allowed
+
+
+@pytest.mark.parametrize(("who", "asked", "named"), list(shown()))
+def test_what_is_shown_of_an_answer_is_in_it(who: str, asked: str, named: set[str]) -> None:
+    """An empty name in a legend or an alert tells nobody which line it is."""
+    without_texts = re.sub(r'"[^"]*"', '""', asked)
+    if kept := re.findall(r"\bby\s*\(([^)]*)\)", without_texts):
+        there = set.intersection(*(set(re.split(r",\s*", labels)) for labels in kept))
+    elif re.match(r"(?:sum|count|max|min|avg)\s*\(", without_texts):
+        there = set()
+    else:
+        known = {**series(), **OF_PROMETHEUS, **OF_THE_NODE_PROCESS}
+        asked_for = [set(known[word]) for word in re.findall(r"\w+", without_texts) if word in known]
+        there = EVERYWHERE.union(set.intersection(*asked_for))
+    assert named <= there, who
 
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule["alert"])
