@@ -56,7 +56,10 @@ class PlanOptions:
     ] = 0
     min_objects: Annotated[int, typer.Option(metavar="N", help="The same of objects that were judged.")] = 0
     max_failures: Annotated[
-        int, typer.Option(metavar="N", help="Nodes that may go back from it, after the first wave.")
+        int,
+        typer.Option(
+            metavar="N", help="Nodes that may go back from it or vanish with it, after the first wave."
+        ),
     ] = 0
     max_refused: Annotated[
         float, typer.Option(metavar="SHARE", help="Of the nodes, 0 to 1, that may refuse it.")
