@@ -1,15 +1,10 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """What holds for every test."""
 
-import os
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
-
-# etcd3's generated code needs the pure-Python protobuf (see edgeagent/intent/etcd_client.py). Here other tests import
-# protobuf first, through onnx; in the node nothing does.
-os.environ.setdefault("PROTOCOL_BUFFERS_PYTHON_IMPLEMENTATION", "python")
 
 # How long an example takes says how busy the machine is, and nothing about the code.
 settings.register_profile("honest", deadline=None, suppress_health_check=[HealthCheck.too_slow])

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """Config store in etcd.
 
-Of the etcd3 client only the messages and stubs are used; the watch is one of our own (etcd_watch.py).
+Messages and methods are made in etcd_messages.py; the watch is in etcd_watch.py.
 """
 
 from __future__ import annotations
@@ -16,8 +16,9 @@ from weakref import WeakSet
 import grpc  # type: ignore[import-untyped]
 
 from edgeagent.errors import UnavailableError, UsageError
-from edgeagent.intent.etcd_client import TRY_ANOTHER, Client, Link, rpc, translated
+from edgeagent.intent.etcd_client import TRY_ANOTHER, Client, Link, translated
 from edgeagent.intent.etcd_health import Health, ask_health, compaction_advice, room_advice
+from edgeagent.intent.etcd_messages import rpc
 from edgeagent.intent.etcd_watch import MESSAGE_BYTES, EtcdWatch, entry_of, found_entry
 from edgeagent.intent.port import (
     ABSENT,

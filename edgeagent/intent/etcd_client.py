@@ -3,11 +3,9 @@
 
 from __future__ import annotations
 
-import os
 import ssl
 import threading
 import time
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,28 +14,10 @@ from typing import Any
 import grpc  # type: ignore[import-untyped]
 
 from edgeagent.errors import UnavailableError, UsageError
+from edgeagent.intent.etcd_messages import rpc, stub
 from edgeagent.intent.port import Access, Tls
 from edgeagent.util.plain_file import open_plain_file
 from edgeagent.util.proxy import environment_proxy
-
-# The generated code of etcd3 0.12 works only with protobuf's implementation in Python, which is chosen when
-# protobuf is first imported. Put back afterwards: child processes that convert models need the fast one.
-_CHOICE = "PROTOCOL_BUFFERS_PYTHON_IMPLEMENTATION"
-_chosen = os.environ.get(_CHOICE)
-os.environ[_CHOICE] = "python"
-try:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # hundreds, about how that code was generated
-        import etcd3.etcdrpc
-except TypeError as e:
-    raise ImportError("protobuf was imported before edgeagent.intent.etcd_client, which must be first") from e
-finally:
-    os.environ.pop(_CHOICE)
-    if _chosen is not None:
-        os.environ[_CHOICE] = _chosen
-
-rpc = etcd3.etcdrpc
-"""The messages and stubs."""
 
 NO_LEADER = ("hasleader", "true")  # without it a member cut off from the others leaves a watch silent
 TRY_ANOTHER = (
@@ -70,11 +50,11 @@ class Link:
             self.channel = grpc.insecure_channel(endpoint, options)
         else:
             self.channel = grpc.secure_channel(endpoint, _credentials(tls), options)
-        self.kv = rpc.KVStub(self.channel)
-        self.watch = rpc.WatchStub(self.channel)
-        self.lease = rpc.LeaseStub(self.channel)
-        self.auth = rpc.AuthStub(self.channel)
-        self.maintenance = rpc.MaintenanceStub(self.channel)
+        self.kv = stub(self.channel, "KV")
+        self.watch = stub(self.channel, "Watch")
+        self.lease = stub(self.channel, "Lease")
+        self.auth = stub(self.channel, "Auth")
+        self.maintenance = stub(self.channel, "Maintenance")
 
 
 Method = Callable[[Link], Callable[..., Any]]

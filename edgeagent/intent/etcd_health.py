@@ -7,14 +7,13 @@ from dataclasses import dataclass
 from operator import attrgetter
 
 import grpc  # type: ignore[import-untyped]
-from google.protobuf.unknown_fields import UnknownFieldSet  # type: ignore[import-untyped]
 
 from edgeagent.errors import EdgeAgentError
-from edgeagent.intent.etcd_client import FULL, FULL_TODO, Client, rpc
+from edgeagent.intent.etcd_client import FULL, FULL_TODO, Client
+from edgeagent.intent.etcd_messages import rpc
 
 _STATUS = attrgetter("maintenance.Status")
 _LARGE = 200_000_000  # bytes; the quota is 2 GB unless told otherwise
-_ERRORS, _IN_USE = 8, 9  # fields of its answer that the generated code of etcd3 0.12 doesn't know
 
 
 @dataclass(frozen=True)
@@ -43,12 +42,11 @@ def ask_health(client: Client) -> Health | None:
         answer = client.call_once(_STATUS, rpc.StatusRequest())
     except (grpc.RpcError, EdgeAgentError):
         return None
-    unknown = [(field.field_number, field.data) for field in UnknownFieldSet(answer)]
     return Health(
-        tuple(data.decode(errors="replace")[:200] for number, data in unknown if number == _ERRORS),
+        tuple(error.decode(errors="replace")[:200] for error in answer.errors),
         answer.raftIndex,
         answer.dbSize,
-        next((data for number, data in unknown if number == _IN_USE), answer.dbSize),
+        answer.dbSizeInUse or answer.dbSize,  # 0: etcd before 3.4 doesn't tell
     )
 
 

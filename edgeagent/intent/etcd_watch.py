@@ -22,8 +22,9 @@ from typing import Any
 import grpc  # type: ignore[import-untyped]
 
 from edgeagent.errors import UsageError
-from edgeagent.intent.etcd_client import NO_LEADER, Client, rpc, translated, why_of
+from edgeagent.intent.etcd_client import NO_LEADER, Client, translated, why_of
 from edgeagent.intent.etcd_health import Health, ask_health
+from edgeagent.intent.etcd_messages import rpc
 from edgeagent.intent.port import ABSENT, Connection, Entry, OnConnection, OnEntry
 from edgeagent.intent.watching import ASK_S, WatchEnded, WatchThread
 from edgeagent.util.backoff import Backoff

@@ -15,7 +15,7 @@ HEAVY = (
     "onnx",
     "cv2",
     "numpy",
-    "etcd3",
+    "google.protobuf",
     "grpc",
     "fastapi",
     "edgeagent.status.schema",

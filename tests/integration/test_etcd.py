@@ -528,20 +528,16 @@ def test_wrong_or_missing_credentials_are_said(
         later.get(KEY)
 
 
-def test_importing_the_adapter_leaves_the_environment_alone() -> None:
-    """Children of the node must get protobuf's fast implementation; and numpy stays out of the parent by this path."""
-    variable = "PROTOCOL_BUFFERS_PYTHON_IMPLEMENTATION"
+def test_importing_the_adapter_is_light() -> None:
+    """Numpy stays out of the parent by this path."""
     program = (
-        "import os, sys, edgeagent.intent.etcd, edgeagent.intent.folder\n"
-        f"print(os.environ.get('{variable}'))\n"
+        "import sys, edgeagent.intent.etcd, edgeagent.intent.folder\n"
         "print([m for m in ('numpy', 'torch', 'onnxruntime', 'cv2', 'pydantic') if m in sys.modules])\n"
     )
-    for before in (None, "upb"):
-        env = {k: v for k, v in os.environ.items() if k != variable} | ({variable: before} if before else {})
-        done = subprocess.run(
-            [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, env=env, check=True
-        )
-        assert done.stdout.split("\n")[:2] == [str(before), "[]"]
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True
+    )
+    assert done.stdout.strip() == "[]"
 
 
 def test_a_large_fleet_is_listed_whole(server: EtcdServer, opened: list[EtcdConfigStore]) -> None:

@@ -22,7 +22,8 @@ from edgeagent.core.fleet_report import REPORTS, Phase, decode_report, node_and_
 from edgeagent.core.rollout import COORDINATOR_KEY, Rollout, Status, is_in, rollout_key
 from edgeagent.core.rollout_document import decode_rollout
 from edgeagent.errors import UnavailableError
-from edgeagent.intent.etcd import EtcdConfigStore
+from edgeagent.intent.etcd import _RANGE, EtcdConfigStore
+from edgeagent.intent.etcd_messages import rpc
 from edgeagent.intent.port import Expected, KeyValueStore, Lease, Outcome
 from tests.support.etcd import EtcdServer
 from tests.support.pretended_nodes import PretendedNodes
@@ -129,9 +130,6 @@ class EtcdHistory:
         self._server = server
 
     def __enter__(self) -> EtcdHistory:
-        from edgeagent.intent import etcd
-
-        self._etcd = etcd
         self._store = EtcdConfigStore([self._server.endpoint])
         return self
 
@@ -159,8 +157,8 @@ class EtcdHistory:
                 )
 
     def _range(self, key: str, revision: int, end: str = "") -> Any:
-        request = self._etcd.rpc.RangeRequest(key=key.encode(), range_end=end.encode(), revision=revision)
-        return self._store._client.call(self._etcd._RANGE, request)
+        request = rpc.RangeRequest(key=key.encode(), range_end=end.encode(), revision=revision)
+        return self._store._client.call(_RANGE, request)
 
 
 def _dying(store: KeyValueStore, side: str, number: int) -> KeyValueStore:

@@ -3,9 +3,14 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+from typing import cast
+
 import pytest
 
-from edgeagent.intent.etcd_health import Health, compaction_advice, room_advice
+from edgeagent.intent.etcd_client import Client
+from edgeagent.intent.etcd_health import Health, ask_health, compaction_advice, room_advice
+from edgeagent.intent.etcd_messages import rpc
 
 MB = 1_000_000
 
@@ -29,3 +34,19 @@ def test_a_file_that_stays_large(database: int, in_use: int, says: str) -> None:
 def test_a_history_that_is_never_compacted() -> None:
     """How to start etcd."""
     assert "--auto-compaction-retention=1h" in compaction_advice(5000, Health(database=30 * MB))
+
+
+@pytest.mark.parametrize(
+    ("answer", "health"),
+    [
+        (
+            rpc.StatusResponse(dbSize=9, dbSizeInUse=4, raftIndex=60, errors=[b"alarm:NOSPACE ", b"\xff"]),
+            Health(("alarm:NOSPACE ", "\ufffd"), 60, 9, 4),
+        ),
+        (rpc.StatusResponse(dbSize=9, raftIndex=60), Health((), 60, 9, 9)),
+    ],
+)
+def test_what_a_server_says_of_itself(answer: object, health: Health) -> None:
+    """Before etcd 3.4 it tells neither alarms nor what is in use; text that is none costs nothing else."""
+    client = SimpleNamespace(call_once=lambda method, request: answer)
+    assert ask_health(cast("Client", client)) == health
