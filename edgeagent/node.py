@@ -54,6 +54,7 @@ from edgeagent.update.kept_pictures import KeptPictures
 from edgeagent.update.state_dir import StateDir
 from edgeagent.update.updater import Updater
 from edgeagent.update.withdrawal_watch import WithdrawalWatch
+from edgeagent.web.access import cookie_name
 from edgeagent.web.alarms_routes import add_alarms
 from edgeagent.web.app import create_app
 from edgeagent.web.config_routes import add_config
@@ -249,7 +250,10 @@ class Node:
             hooks = Hooks(
                 api.hooks, operations, self._state_dir.path / "hooks.json", self.metrics.hook_delivery
             )
-        app = create_app(operations, self.metrics, token=token, hooks=hooks, prefix=api.path_prefix)
+        cookie = cookie_name(self.config.node.id, listening.getsockname()[1])
+        app = create_app(
+            operations, self.metrics, token=token, hooks=hooks, prefix=api.path_prefix, cookie=cookie
+        )
         add_previews(app, self.previews)
         add_disagreements(app, KeptDisagreements(self.pictures.disagreements_root, self.updaters))
         if self.alarms:

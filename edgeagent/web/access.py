@@ -21,11 +21,19 @@ from edgeagent.errors import RateLimitError, UnauthorizedError
 COOKIE = "edgeagent_session"
 SESSION_S = 12 * 3600
 MAX_COOKIES = 8
-"""Of our name in one request: there may be some of other path prefixes."""
+"""Of our name in one request: one for each path below which the node was seen."""
 MAX_REVOKED = 10_000
 MAX_WRONG = 10
 WRONG_S = 60.0
 MAX_PEERS = 1000
+
+
+def cookie_name(node: str, port: int) -> str:
+    """For the sessions of this node alone. A browser keeps a cookie for a host and a path, whatever the port: if all
+    nodes called theirs the same, a login at one would end that at another. The port tells two nodes of one machine
+    apart, the id two machines behind one proxy.
+    """
+    return f"{COOKIE}_{node}_{port}"
 
 
 class Session:
@@ -49,10 +57,12 @@ class Session:
 
 
 class Access:
-    """The one token, and the sessions of those who have shown it. On the event loop's thread. clock: monotonic."""
+    """The one token, and the sessions of those who have shown it. On the event loop's thread. clock: monotonic;
+    cookie: the name under which a browser keeps them."""
 
-    def __init__(self, token: str, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, token: str, clock: Callable[[], float] = time.monotonic, cookie: str = COOKIE) -> None:
         """Sessions of another process, or of another token, don't count."""
+        self.cookie = cookie
         self._token = token.encode()
         self._key = hmac.digest(secrets.token_bytes(32), self._token, hashlib.sha256)
         self._clock = clock
@@ -84,7 +94,7 @@ class Access:
     def session(self, cookies: str) -> Session | None:
         """The session of a request, by its header Cookie; None when it has none that counts."""
         pairs = (pair.strip().partition("=") for pair in cookies.split(";"))
-        values = [value for name, _, value in pairs if name == COOKIE]
+        values = [value for name, _, value in pairs if name == self.cookie]
         for value in values[:MAX_COOKIES]:
             told, _, signature = value.rpartition(".")
             if hmac.compare_digest(signature.encode("utf-8", "replace"), self._signature(told).encode()):

@@ -19,7 +19,7 @@ from edgeagent.core.events import ApproveRequested, RefuseRequested
 from edgeagent.core.text import MAX_BY, clean
 from edgeagent.observe.metrics import Metrics
 from edgeagent.status.schema import History, HistoryCheck, Outcome, Readiness, Status
-from edgeagent.web.access import Access
+from edgeagent.web.access import COOKIE, Access
 from edgeagent.web.answers import add_error_answers, errors, json_answer
 from edgeagent.web.asked import Body, ModelName, Text, who
 from edgeagent.web.guard import Guard
@@ -75,13 +75,14 @@ def create_app(
     token: str | None = None,
     hooks: Hooks | None = None,
     prefix: str = "",
+    cookie: str = COOKIE,
 ) -> FastAPI:
     """The API over a node.
 
     token: asked for everywhere but at /healthz, the page's files and the hooks; None serves this machine only. hooks:
-    None for none. prefix: path below which a proxy shows the API, "" for none.
+    None for none. prefix: path below which a proxy shows the API, "" for none. cookie: the name of that of a login.
     """
-    access = None if token is None else Access(token)
+    access = None if token is None else Access(token, cookie=cookie)
     app = FastAPI(
         title="edgeagent",
         version=__version__,

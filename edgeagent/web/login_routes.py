@@ -10,7 +10,7 @@ from urllib.parse import parse_qs
 from fastapi import FastAPI, Request, Response
 
 from edgeagent.errors import RateLimitError, UnauthorizedError, UsageError
-from edgeagent.web.access import COOKIE, SESSION_S, Access, Session
+from edgeagent.web.access import SESSION_S, Access, Session
 from edgeagent.web.answers import errors
 from edgeagent.web.guard import SESSION
 from edgeagent.web.page_routes import PageFiles, answer_file
@@ -50,15 +50,19 @@ def add_login(app: FastAPI, access: Access | None, files: PageFiles, prefix: str
                 return _go("login#wrong")
             raise
         answer = _go("./") if is_form else Response(status_code=204)
-        answer.headers["set-cookie"] = _cookie(request, access.begin_session(), SESSION_S, prefix)
+        answer.headers["set-cookie"] = _cookie(
+            request, access.cookie, access.begin_session(), SESSION_S, prefix
+        )
         return answer
 
     @app.post("/logout", summary="Log out: the session ends", status_code=204, responses=errors(503))
     async def logout(request: Request) -> Response:
-        session = session_of(request)
-        if access and session:
+        if access is None:
+            return Response(status_code=204)
+        if session := session_of(request):
             access.end_session(session)
-        return Response(status_code=204, headers={"set-cookie": _cookie(request, "", 0, prefix)})
+        gone = _cookie(request, access.cookie, "", 0, prefix)
+        return Response(status_code=204, headers={"set-cookie": gone})
 
 
 _BODY: dict[str, Any] = {
@@ -92,12 +96,12 @@ def _token(body: bytes) -> str:
     return token.strip()
 
 
-def _cookie(request: Request, value: str, max_age: int, prefix: str) -> str:
+def _cookie(request: Request, name: str, value: str, max_age: int, prefix: str) -> str:
     # Behind a proxy with TLS we see http; the browser itself says what its page came by.
     origin = request.headers.get("origin", "")
     secure = "; Secure" if request.url.scheme == "https" or origin.startswith("https://") else ""
     path = prefix or "/"
-    return f"{COOKIE}={value}; Max-Age={max_age}; Path={path}; HttpOnly; SameSite=Strict{secure}"
+    return f"{name}={value}; Max-Age={max_age}; Path={path}; HttpOnly; SameSite=Strict{secure}"
 
 
 def _go(where: str) -> Response:

@@ -159,6 +159,8 @@ def test_a_login_below_a_path(guarded: NodeRunner, tmp_path: Path, front: str) -
         status, headers = ask(url, "POST", f"{PREFIX}/login", login, origin=url)
         cookie, _, attributes = headers["set-cookie"].partition("; ")
         assert (status, attributes) == (204, "Max-Age=43200; Path=/line7; HttpOnly; SameSite=Strict")
+        port = guarded.url.rpartition(":")[2]  # the node's own, whatever the proxy listens on
+        assert cookie.startswith(f"edgeagent_session_node-under-test_{port}=")
         assert ask(url, "GET", f"{PREFIX}/", cookie=cookie)[0] == 200
 
         events = Events(url, f"{PREFIX}/api/events", cookie=cookie)

@@ -11,6 +11,7 @@ import httpx
 import pytest
 
 from edgeagent.observe.metrics import Metrics
+from edgeagent.web.access import cookie_name
 from edgeagent.web.app import create_app
 from tests.support.statuses import a_status
 
@@ -201,3 +202,22 @@ def test_below_a_path() -> None:
         assert (await client.get("/line7/healthz")).text == "ok\n"
 
     run(work, prefix="/line7")
+
+
+def test_two_nodes_of_one_machine_in_one_browser() -> None:
+    """It keeps cookies by host, whatever the port: a login or logout at one ends no session at the other."""
+
+    def node(port: int) -> httpx.ASGITransport:
+        app = create_app(FakeNode(), Metrics(), token=TOKEN, cookie=cookie_name("press-07", port))  # type: ignore[arg-type]
+        return httpx.ASGITransport(app)
+
+    async def within() -> None:
+        nodes = {f"http://n.plant:{port}": node(port) for port in (8080, 8081)}
+        async with httpx.AsyncClient(mounts=nodes) as client:
+            for url in nodes:
+                assert (await client.post(f"{url}/login", json={"token": TOKEN})).status_code == 204
+            assert [(await client.get(f"{url}/api/status")).status_code for url in nodes] == [200, 200]
+            assert (await client.post("http://n.plant:8080/logout")).status_code == 204
+            assert [(await client.get(f"{url}/api/status")).status_code for url in nodes] == [401, 200]
+
+    asyncio.run(within())
