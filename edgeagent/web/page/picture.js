@@ -10,7 +10,7 @@ import { t } from "./i18n.js";
 const MOST_LIVE = 3;
 const STILL_MS = 3000;
 const CROWDED_MS = 60000;
-const RETRY_MS = [2000, 4000, 8000, 15000];
+const RETRY_MS = [1000, 2000, 4000, 8000];
 const NOTHING = "data:image/gif;base64,R0lGODlhAQABAAAAACH5BAEKAAEALAAAAAABAAEAAAICTAEAOw==";
 
 const live = new Set();
@@ -61,6 +61,7 @@ export function Picture({ name, width = 640, over, overKind = "warn", generation
   const [failed, setFailed] = useState(null);
   const [tries, setTries] = useState(0);
   const [shown, setShown] = useState(false);
+  const failures = useRef(0); // since the last picture
   const crowded = useRef(0); // until when the node has no live picture for us, by performance.now()
 
   useEffect(() => {
@@ -73,13 +74,14 @@ export function Picture({ name, width = 640, over, overKind = "warn", generation
     const element = image.current;
     const ask = () => (element.src = address(`${where}?width=${width}${isLive ? "&fps=5" : `&t=${Date.now()}`}`));
     element.onload = () => {
+      failures.current = 0;
       setShown(true);
       setFailed(null);
       if (!isLive) timer = setTimeout(ask, STILL_MS);
     };
     element.onerror = async () => {
       live.delete(own);
-      const wait = RETRY_MS[Math.min(tries, RETRY_MS.length - 1)];
+      const wait = RETRY_MS[Math.min(failures.current++, RETRY_MS.length - 1)];
       timer = setTimeout(() => setTries(tries + 1), wait);
       const reason = await reasonFor(`${where}?width=${width}`);
       if (!timer) return; // nobody looks any more

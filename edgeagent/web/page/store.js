@@ -7,6 +7,8 @@ import { addFigures, emptySeries, fromAnswer } from "./series.js";
 
 const SILENCE_MS = 8000; // figures come each second: silence means that the line is dead
 const POLL_MS = 3000;
+const FIRST_WAIT_MS = 500;
+const MOST_WAIT_MS = 2000; // who has just started the node looks at this page, and asking costs little
 const HIDDEN_MS = 20000; // nobody looks: no stream, no pictures
 const DRIFT_S = 5;
 const HISTORY_MOST = 300;
@@ -249,7 +251,7 @@ function open() {
 /** The stream ended, or there is none: ask why, in plain HTTP, then try again. */
 async function again(error) {
   close();
-  const wait = Math.min(10000, 500 * 2 ** tries) * (0.7 + 0.6 * Math.random());
+  const wait = Math.min(MOST_WAIT_MS, FIRST_WAIT_MS * 2 ** tries) * (0.7 + 0.6 * Math.random());
   tries += 1;
   retry = setTimeout(open, wait);
   try {
