@@ -34,7 +34,15 @@ from edgeagent.workers.system_calls import anonymous_memory
 from edgeagent.workers.tasks.preview import EncodePreview, MakePreviews, PreviewEncoded, PreviewForm
 
 _log = structlog.get_logger(__name__)
-PROGRAM = WorkerProgram("preview", "edgeagent.workers.preview", low_priority=True)
+PROGRAM = WorkerProgram(
+    "preview",
+    "edgeagent.workers.preview",
+    libraries=("edgeagent.workers.overlay",),  # with OpenCV and Pillow: needed by the first picture
+    low_priority=True,
+    start_nice=10,
+)
+"""Somebody waits for the first picture: its start may take a tenth of a busy processor, and goes before what is
+prepared beside the line. Then it lowers itself."""
 LIMITS = WorkerLimits(memory_bytes=1 << 30, silence_s=20.0, start_s=60.0)
 IDLE_S = 10.0
 SNAPSHOT_S, ENCODE_S = 5.0, 30.0
@@ -188,6 +196,8 @@ class Previews:
         if line.tap not in self._subscriptions:
             self._subscribe(line.tap)
         self._viewers.add(viewer)
+        if self._encoder.idle:
+            self._encoder.start()  # it will have started when the first frame comes
         return viewer
 
     async def snapshot(self, pipeline: str, *, width: int | None, boxes: bool) -> PreviewPicture:

@@ -20,7 +20,7 @@ _PR_SET_PDEATHSIG = 1
 _IOPRIO_SET = {"x86_64": 251, "aarch64": 30}
 _IOPRIO_WHO_PROCESS = 1
 _IOPRIO_IDLE = 3 << 13
-_LEAST_NICE = 19
+LEAST_NICE = 19
 
 
 def worker_main(serve: Callable[[WorkerChannel, Any], None], *tasks: type) -> None:
@@ -51,20 +51,21 @@ def worker_main(serve: Callable[[WorkerChannel, Any], None], *tasks: type) -> No
     os._exit(0)
 
 
-def lower_priority(pid: int) -> None:
-    """Least CPU and I/O priority, for a process of one thread and all that this starts. Needs no privilege.
+def lower_priority(pid: int, nice: int = LEAST_NICE) -> None:
+    """CPU priority `nice`, unless it is lower already, and the least I/O priority, for a process of one thread and all
+    that this starts. Needs no privilege.
 
     Raises ProcessLookupError; OSError where the system denies it.
     """
-    os.setpriority(os.PRIO_PROCESS, pid, _LEAST_NICE)
+    os.setpriority(os.PRIO_PROCESS, pid, max(nice, os.getpriority(os.PRIO_PROCESS, pid)))
     number = _IOPRIO_SET.get(os.uname().machine)
     if number is not None:
         ctypes.CDLL(None, use_errno=True).syscall(number, _IOPRIO_WHO_PROCESS, pid, _IOPRIO_IDLE)
 
 
 def lower_priority_of_all(pid: int) -> None:
-    """The same for a process with all threads that it has; see `raise_priority` for the way back. Raises OSError when
-    it is gone."""
+    """The least of both for a process with all threads that it has; see `raise_priority` for the way back. Raises
+    OSError when it is gone."""
     for task in os.listdir(f"/proc/{pid}/task"):
         with suppress(ProcessLookupError):  # the thread has ended
             lower_priority(int(task))

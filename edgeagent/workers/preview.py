@@ -3,16 +3,17 @@
 
 Its task is MakePreviews. Each EncodePreview comes after the ring in which the frame stands and the boxes that were
 found on it, with a file for the pictures, and is answered with PreviewEncoded when the frame isn't needed any more. It
-ends when nobody has looked for a while: its memory is that of OpenCV, which is imported for the first picture.
+ends when nobody has looked for a while: its memory is that of OpenCV.
 """
 
 from __future__ import annotations
 
 import os
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from edgeagent.workers.bootstrap import worker_main
+from edgeagent.workers.bootstrap import lower_priority_of_all, worker_main
 from edgeagent.workers.channel import WorkerChannel
 from edgeagent.workers.messages import Detected, Heartbeat, Ring
 from edgeagent.workers.ring import RingView
@@ -22,18 +23,22 @@ if TYPE_CHECKING:
     from edgeagent.runtimes.port import Image
 
 _HEARTBEAT_S = 1.0
+FIRST_S = 60.0
+"""How long the first order is waited for: somebody looks at a line whose model is still being loaded."""
 
 
 def serve(channel: WorkerChannel, task: MakePreviews) -> None:
     """Make what is asked for, until the node is gone or there is nothing to do."""
+    with suppress(OSError):  # denied, as the node has been told
+        lower_priority_of_all(os.getpid())
     view: RingView | None = None
-    boxes, turn, asked_at = b"", 0, time.monotonic()
+    boxes, turn, ends_at = b"", 0, time.monotonic() + max(FIRST_S, task.idle_s)
     channel.send(Heartbeat(turn))
     while True:
         message = channel.receive(_HEARTBEAT_S)
         match message:
             case None:
-                if time.monotonic() - asked_at > task.idle_s:
+                if time.monotonic() > ends_at:
                     return
                 turn += 1
                 channel.send(Heartbeat(turn))
@@ -44,7 +49,7 @@ def serve(channel: WorkerChannel, task: MakePreviews) -> None:
             case EncodePreview() if view:
                 answer = _encode(message, view, boxes, channel.fds.popleft())
                 view.close()
-                view, asked_at = None, time.monotonic()
+                view, ends_at = None, time.monotonic() + task.idle_s
                 channel.send(answer)
             case _:
                 raise SystemExit(f"a worker that makes previews has no use for {message!r}")

@@ -19,7 +19,7 @@ import structlog
 from edgeagent.core.text import clean, cut
 from edgeagent.util.liveness import liveness_clock
 from edgeagent.util.process_use import ProcessUse
-from edgeagent.workers.bootstrap import lower_priority
+from edgeagent.workers.bootstrap import LEAST_NICE, lower_priority
 from edgeagent.workers.channel import channel_pair
 from edgeagent.workers.environment import worker_environment
 from edgeagent.workers.limits import WATCH_S, WorkerLimits, WorkerUsage
@@ -72,7 +72,8 @@ class WorkerProgram:
     """What a worker runs. kind: as the status shows it; module: its entry point; libraries: names of modules that it
     imports before its task is known; environment: what is set for it; variables: names of those that it gets from the
     node's own environment, beside what any process needs; low_priority: from its first instant, for starting Python and
-    importing would cost the line frames, too."""
+    importing would cost the line frames, too; start_nice: how low at first, for one that lowers itself once it has
+    started."""
 
     kind: str
     module: str
@@ -80,6 +81,7 @@ class WorkerProgram:
     environment: Mapping[str, str] = field(default_factory=dict)
     variables: Sequence[str] = ()
     low_priority: bool = False
+    start_nice: int = LEAST_NICE
 
 
 class WorkerProcess:
@@ -140,7 +142,7 @@ class WorkerProcess:
             undo.callback(self._process.kill)
             self.pid = self._process.pid
             if program.low_priority:
-                self._lower_priority()
+                self._lower_priority(program.start_nice)
             assert self._process.stderr is not None
             undo.callback(self._process.stderr.close)
             self._stderr_fd = self._process.stderr.fileno()
@@ -212,9 +214,9 @@ class WorkerProcess:
         """Processor time that it has had; 0 when it is gone."""
         return self._use.cpu_seconds()
 
-    def _lower_priority(self) -> None:
+    def _lower_priority(self, nice: int) -> None:
         try:
-            lower_priority(self.pid)
+            lower_priority(self.pid, nice)
         except ProcessLookupError:  # killed already
             pass
         except OSError as e:

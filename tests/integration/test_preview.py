@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import http.client
 import json
+import os
 import socket
 import time
 from collections.abc import Awaitable, Callable
@@ -26,6 +27,7 @@ from edgeagent.web import preview_routes
 from edgeagent.web.app import create_app
 from edgeagent.web.preview_routes import add_previews
 from edgeagent.web.server import ApiServer
+from edgeagent.workers.bootstrap import LEAST_NICE
 from edgeagent.workers.colours import colour_of
 from tests.support.ring_camera import Camera, until
 from tests.support.sinks import record
@@ -149,6 +151,9 @@ def test_a_stream_shows_frames_with_their_boxes() -> None:
                 assert abs(int(picture[60, 85].mean()) - 100) < 8, "the ground as it was"
                 assert picture[-3:].mean() < 75, "the line below"
             assert seqs == sorted(set(seqs))
+            worker = served.previews.worker
+            assert worker
+            assert os.getpriority(os.PRIO_PROCESS, worker.pid) == LEAST_NICE, "once it has started"
             connection.close()
 
         await asyncio.to_thread(look)

@@ -28,6 +28,7 @@ class PaperEncoder:
     process = None
 
     def __init__(self) -> None:
+        self.started = 0
         self.orders: list[EncodePreview] = []
         self.boxes: list[bytes] = []
         self._job: tuple[Frame, Callable[[PreviewEncoded | None], None], int] | None = None
@@ -67,6 +68,11 @@ class PaperEncoder:
         (frame, on_done, _), self._job = self._job, None
         frame.release()
         on_done(None)
+
+    def start(self) -> bool:
+        """Somebody looks."""
+        self.started += 1
+        return True
 
     async def close(self) -> None:
         """Nothing to end."""
@@ -240,3 +246,18 @@ def test_nothing_is_offered_when_nobody_looks() -> None:
         stage.a.tap.subscribe(lambda frame, record: frame.release(), fps=1.0, frames=TAP_FRAMES)
 
     play(test)
+
+
+def test_the_worker_starts_with_the_viewer() -> None:
+    """Not with the first frame, for which a model may have to be loaded; nor for who may not look."""
+
+    async def test(stage: Stage) -> None:
+        stage.after(1.0, stage.a)
+        assert stage.encoder.started == 0
+        stage.previews.watch("a", width=640, fps=10.0)
+        assert (stage.encoder.started, stage.encoder.orders) == (1, [])
+        with pytest.raises(UnavailableError, match="1 look already"):
+            stage.previews.watch("b", width=640, fps=10.0)
+        assert stage.encoder.started == 1
+
+    play(test, max_viewers=1)

@@ -54,3 +54,14 @@ def test_a_file_that_cannot_be_written_is_said(capsys: pytest.CaptureFixture[str
     """A kernel without the knob is a line on stderr, not the worker's end."""
     child._write("/proc/no/such/knob", "1")
     assert "cannot write /proc/no/such/knob" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("own", "then"), [(0, 10), (15, 15)])
+def test_a_priority_is_lowered_and_never_raised(monkeypatch: pytest.MonkeyPatch, own: int, then: int) -> None:
+    """A node that runs at a low one itself has workers that are no better off, and needs no privilege for them."""
+    monkeypatch.setattr(child, "_IOPRIO_SET", {})
+    monkeypatch.setattr(os, "getpriority", lambda which, who: own)
+    seen: list[tuple[int, int]] = []
+    monkeypatch.setattr(os, "setpriority", lambda which, who, nice: seen.append((who, nice)))
+    child.lower_priority(4711, 10)
+    assert seen == [(4711, then)]
