@@ -1,58 +1,32 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
-"""Headless Chromium for the tests of the page: the distribution's, driven by Playwright."""
+"""Headless Chromium for the tests of the page, and what is looked at on each."""
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import pytest
 
-NAMES = ("chromium", "chromium-browser", "google-chrome")
-ARGUMENTS = (
-    "--no-sandbox",  # the tests may run as root in a container, and open only what they serve themselves
-    "--disable-gpu",
-    "--disable-quic",
-    "--disable-dev-shm-usage",  # a container's may be small
-    "--no-first-run",
-    "--no-proxy-server",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--force-prefers-reduced-motion",  # what moves makes screenshots differ
-)
+from bench import browser
+from bench.browser import DESKTOP as DESKTOP
+
 PHONE = {"width": 390, "height": 844}
-DESKTOP = {"width": 1440, "height": 900}
 PATIENCE_MS = 60_000
 """How long something on the page is waited for; it bounds a hang."""
 SERIOUS = ("serious", "critical")
 
 
-def chromium_path() -> str:
-    """Where Chromium is. Skips the test where there is none."""
-    for name in NAMES:
-        if path := shutil.which(name):
-            return path
-    pytest.skip("no Chromium on this machine: `make browser` installs it")
-
-
 @contextmanager
 def headless_chromium() -> Iterator[Any]:
-    """A browser (playwright.sync_api.Browser), which is closed at the end.
-
-    Playwright keeps an event loop in this thread as long as it lives: leave this before anything that wants its own.
-    """
-    path = chromium_path()
+    """As `bench.browser` has it. Skips the test where there is none."""
+    if browser.find_chromium() is None:
+        pytest.skip("no Chromium on this machine: `make browser` installs it")
     playwright = pytest.importorskip("playwright.sync_api", reason="Playwright is in the extra `dev`")
     playwright.expect.set_options(timeout=PATIENCE_MS)
-    with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=path, args=list(ARGUMENTS))
-        try:
-            yield browser
-        finally:
-            browser.close()
+    with browser.headless_chromium() as made:
+        yield made
 
 
 class Faults:

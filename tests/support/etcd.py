@@ -4,8 +4,6 @@
 from __future__ import annotations
 
 import os
-import random
-import socket
 import subprocess
 import urllib.error
 import urllib.request
@@ -13,23 +11,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from bench.etcd_server import free_port as free_port
 from tests.support.server_process import ServerProcess
-
-
-def free_port() -> int:
-    """A free TCP port below the ephemeral range.
-
-    A client that keeps dialling a closed port of the ephemeral range may end up connected to itself.
-    """
-    for _ in range(200):
-        port = random.randint(20000, 32000)
-        with socket.socket() as s:
-            try:
-                s.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-            return port
-    raise RuntimeError("no free port")
 
 
 class EtcdServer(ServerProcess):
