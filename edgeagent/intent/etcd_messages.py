@@ -95,7 +95,9 @@ def _add_field(message: Any, text: str) -> None:
     field = message.field.add(name=name, number=int(number))
     field.label = _Field.LABEL_REPEATED if "repeated" in prefix else _Field.LABEL_OPTIONAL
     if type_name[0].isupper():
-        field.type_name = type_name  # protobuf finds what it is
+        is_enum = type_name in _ENUMS.get(message.name, {})
+        field.type = _Field.TYPE_ENUM if is_enum else _Field.TYPE_MESSAGE
+        field.type_name = type_name
     else:
         field.type = getattr(_Field, f"TYPE_{type_name.upper()}")
     if "oneof" in prefix:
