@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from edgeagent.core.alarms.alarm import Condition, Key
+from edgeagent.core.alarms.in_view import ObjectsInView, Seen
 from edgeagent.core.alarms.rules import FrameSeen, Rule, condition, missing_classes, unusable
 from edgeagent.core.alarms.watch import RuleWatch
 from edgeagent.sinks.port import Record
@@ -70,6 +71,7 @@ class RuleSet:
 
     on_change: Callable[[WatchedRule], None]
     _rules: dict[str, list[WatchedRule]] = field(default_factory=dict)  # by pipeline
+    _in_view: dict[str, ObjectsInView] = field(default_factory=dict)  # likewise, where rules count
 
     def __iter__(self) -> Iterator[WatchedRule]:
         return (rule for rules in self._rules.values() for rule in rules)
@@ -98,6 +100,11 @@ class RuleSet:
         anew, in the state in which its alarm is. active: of the alarms whose condition holds, what was said."""
         before = {(rule.key, rule.rule): rule for rule in self}
         self._rules = {}
+        self._in_view = {
+            pipeline: self._in_view.get(pipeline) or ObjectsInView()
+            for pipeline, p in wanted.items()
+            if any(rule.when == "count" for rule in p.rules)
+        }
         for pipeline, p in wanted.items():
             for rule in p.rules:
                 key = Key(rule.name, pipeline, p.model)
@@ -113,11 +120,19 @@ class RuleSet:
         if not rules:
             return
         frame = FrameSeen(record.boxes, record.names, record.width, record.height, mono, record.version)
+        objects = self._objects(frame, [rule for rule in rules if rule.judged and rule.rule.when == "count"])
         for rule in rules:
-            if rule.judged and rule.watch.observe(frame):
+            if rule.judged and rule.watch.observe(frame, objects):
                 rule.at = record.ts
                 rule.said = rule.says() if rule.watch.active else None
                 self.on_change(rule)
+
+    def _objects(self, frame: FrameSeen, counting: list[WatchedRule]) -> Sequence[Seen]:
+        """What is in view, for those rules of a pipeline that count."""
+        if not counting:
+            return ()
+        in_view = self._in_view[counting[0].pipeline]
+        return in_view.observe(frame, [rule.watch for rule in counting])
 
 
 def _said_by(rule: Rule, before: Condition | None) -> Condition | None:

@@ -17,7 +17,8 @@ from math import ceil, inf, log, log10
 from edgeagent.core.boxes import Box, are_numbers, without_split
 from edgeagent.core.differences import Counts, Differences, Finding, PairLimits, total
 from edgeagent.core.quantiles import quantile
-from edgeagent.core.tracks import Follower, Track, sightings
+from edgeagent.core.sightings import PairTrack, sightings
+from edgeagent.core.tracks import Follower
 
 __all__ = ["ClassPairs", "FramePair", "Latency", "PairLimits", "PairSummary", "PairTally"]
 
@@ -117,12 +118,12 @@ class PairTally:
         self._left_out = frozenset(cls for cls, name in enumerate(names) if name not in known)
         self._differences = Differences(limits, names)
         self._finding = Finding()
-        self._followers: dict[str, Follower] = {}
+        self._followers: dict[str, Follower[PairTrack]] = {}
         self._frames = self._with_objects = self._unanswered = self._incumbent_unanswered = self._split = 0
         self._shifts: dict[int, tuple[int, float]] = {}  # by class: objects, sum of the differences of scores
         self._answers: deque[bool] = deque(maxlen=limits.window)
         self._floods: deque[bool] = deque(maxlen=limits.window)
-        self._blind: dict[int, Track] = {}  # objects that it was blind to, in a row, by identity
+        self._blind: dict[int, PairTrack] = {}  # objects that it was blind to, in a row, by identity
         self._blind_frames = 0
         self._times: tuple[deque[float], deque[float]] = (deque(maxlen=_TIMES), deque(maxlen=_TIMES))
         self._breach = ""
@@ -211,8 +212,12 @@ class PairTally:
             limits.min_iou,
             max(pair.width, pair.height),
         )
-        follower = self._followers.setdefault(pair.pipeline, Follower())
-        gone = follower.observe(seen, pair.mono, pair.width, pair.height)
+        follower = self._followers.setdefault(pair.pipeline, Follower(PairTrack))
+        boxes = [sighting.box for sighting in seen]
+        tracks, gone = follower.observe(boxes, pair.mono, pair.width, pair.height)
+        for sighting, track in zip(seen, tracks, strict=True):
+            if track:
+                track.add(sighting)
         due = [t for t in follower.tracks if t.frames >= limits.judge_frames]
         judged = [track for track in (*gone, *due) if not track.judged]
         for track in judged:
@@ -221,7 +226,7 @@ class PairTally:
         if judged:
             self._weigh()
 
-    def _judge(self, track: Track) -> None:
+    def _judge(self, track: PairTrack) -> None:
         """Count an object, once."""
         track.judged = True
         limits = self._limits
@@ -259,7 +264,7 @@ class PairTally:
             )
 
     def _watch_blindness(
-        self, incumbent: Sequence[Box], candidate: Sequence[Box], follower: Follower
+        self, incumbent: Sequence[Box], candidate: Sequence[Box], follower: Follower[PairTrack]
     ) -> None:
         if candidate:
             self._blind.clear()
@@ -295,7 +300,7 @@ class PairTally:
         return 10_000
 
 
-def _is_missed(track: Track) -> bool:
+def _is_missed(track: PairTrack) -> bool:
     """Whether the incumbent saw it all the time, and the candidate never."""
     few = _MISSED_SHARE * track.frames
     return track.frames >= _MISSED_FRAMES and track.candidate <= few and track.incumbent >= track.frames - few

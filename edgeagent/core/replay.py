@@ -18,7 +18,7 @@ from edgeagent.core.differences import Counts, Differences, PairLimits, total
 from edgeagent.core.evidence import log_evidence
 from edgeagent.core.gating import Figure
 from edgeagent.core.pictures import FrameDifference
-from edgeagent.core.tracks import Sighting, sightings
+from edgeagent.core.sightings import Sighting, sightings
 
 _SHOWN_CLASSES = 20
 _MANY = 2500

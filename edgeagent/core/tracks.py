@@ -1,77 +1,43 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """Objects, followed from frame to frame: a part that is in view for four seconds counts once, not sixty times.
 
-What is followed is what either of two versions saw, so that neither is preferred: an object is judged by the share of
-its frames on which each of them found it.
+It runs on the path of frames, so what it costs grows with the objects, not with their square, and has a bound.
 """
 
 from __future__ import annotations
 
-from bisect import bisect_left, bisect_right
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from math import hypot
+from math import hypot, inf
+from typing import Generic, TypeVar
 
-from edgeagent.core.boxes import Box, centre, diagonal, match, match_any_class, match_nearby
+from edgeagent.core.boxes import diagonal
 
-NEARBY = 0.05
-"""How far from its place, in lengths of the frame's longer side, the other version may see an object, and it is still
-the same."""
 REACH = 0.1
-"""How far from where it is expected an object may be on the next frame, in the same lengths. Rather too far: two that
-are taken for one count too seldom; one that is taken for two would count too often."""
+"""How far from where it is expected an object may be on the next frame, in lengths of the frame's longer side. Rather
+too far: two that are taken for one count too seldom; one that is taken for two would count too often."""
 FORGET_S, FORGET_FRAMES = 1.0, 3
 """An object that was seen on none of so many frames, and not for so long (seconds), is gone."""
+MOST_TRACKS = 600
+"""That are followed at a time. Of what comes beyond, nothing is known until others are gone."""
+_STEPS = (1 / 16, 1 / 4, inf)
+"""Shares of the reach: what is near is looked for first, for most objects are where they are expected, and what has
+found its place needs no comparison with what is further away."""
+_MOST_COMPARISONS = 5_000
+"""In each step. Hundreds of objects in one place need more: then the last boxes are taken for new objects."""
+
+Point = tuple[float, float, float]
+"""The class of a box, and its middle, x and y, pixels."""
+Guess = tuple[int, float, float, float, float]
+"""The number of a track, its class, where it may be by now, x and y, and how far from there, pixels."""
 
 
-@dataclass(frozen=True, slots=True)
-class Sighting:
-    """What two versions say of one object on one frame. At least one of them found it.
-
-    cls: its class, as the incumbent calls it where it found it; box: where it is, likewise. incumbent, candidate: their
-    scores, None: not found. overlap: IoU of their boxes. renamed: they call it by two classes.
-    """
-
-    cls: int
-    box: Box
-    incumbent: float | None
-    candidate: float | None
-    overlap: float = 0.0
-    renamed: bool = False
-
-
-def sightings(
-    incumbent: Sequence[Box], candidate: Sequence[Box], min_iou: float, longer_side: int
-) -> list[Sighting]:
-    """Which boxes of the two mean the same object: same class and overlap of `min_iou`; else the same place under
-    another class; else the same class nearby. longer_side: of the frame, pixels."""
-    found: list[Sighting] = []
-    ours, theirs = list(incumbent), list(candidate)
-    for step in range(3):
-        if step == 0:
-            m = match(ours, theirs, min_iou)
-        elif step == 1:
-            m = match_any_class(ours, theirs, min_iou)
-        else:
-            m = match_nearby(ours, theirs, NEARBY * longer_side)
-        for i, j, overlap in m.pairs:
-            a, b = ours[i], theirs[j]
-            overlap = overlap if step < 2 else min(overlap, min_iou)
-            found.append(Sighting(a[5], a, a[4], b[4], overlap, a[5] != b[5]))
-        ours, theirs = [ours[i] for i in m.first], [theirs[j] for j in m.second]
-    found += (Sighting(a[5], a, a[4], None) for a in ours)
-    found += (Sighting(b[5], b, None, b[4]) for b in theirs)
-    return found
-
-
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Track:
     """One object, while it is in view.
 
     cls: its class; at: its centre when it was last seen, pixels, at `mono` seconds; size: the diagonal of its box;
-    velocity: pixels a second, None after one sight. frames: on which either version found it; incumbent, candidate: on
-    which that one did; both: on which both did, and of these: renamed, the sum of overlaps and of the scores of each.
-    missed: frames since it was last seen. judged: it was counted.
+    velocity: pixels a second, None after one sight. missed: frames since it was last seen.
     """
 
     cls: int
@@ -79,111 +45,124 @@ class Track:
     mono: float
     size: float
     velocity: tuple[float, float] | None = None
-    frames: int = 0
-    incumbent: int = 0
-    candidate: int = 0
-    both: int = 0
-    renamed: int = 0
-    overlap: float = 0.0
-    incumbent_score: float = 0.0
-    candidate_score: float = 0.0
     missed: int = 0
-    judged: bool = False
-
-    def add(self, seen: Sighting) -> None:
-        """It was seen on one more frame."""
-        self.frames += 1
-        self.missed = 0
-        self.incumbent += seen.incumbent is not None
-        self.candidate += seen.candidate is not None
-        if seen.incumbent is not None and seen.candidate is not None:
-            self.both += 1
-            self.renamed += seen.renamed
-            self.overlap += seen.overlap
-            self.incumbent_score += seen.incumbent
-            self.candidate_score += seen.candidate
 
 
-class Follower:
+T = TypeVar("T", bound=Track)
+
+
+class Follower(Generic[T]):
     """Follows the objects of one pipeline."""
 
-    def __init__(self) -> None:
-        self._tracks: list[Track] = []
+    def __init__(self, begin: Callable[[int, tuple[float, float], float, float], T]) -> None:
+        """begin: makes the track of a new object: of its class, centre, time and size."""
+        self._begin = begin
+        self._tracks: list[T] = []
         self._drift: tuple[float, float] = (0.0, 0.0)  # pixels a second: a belt moves all alike
 
     @property
-    def tracks(self) -> tuple[Track, ...]:
+    def tracks(self) -> tuple[T, ...]:
         """What is in view."""
         return tuple(self._tracks)
 
-    def observe(self, seen: Sequence[Sighting], mono: float, width: int, height: int) -> list[Track]:
-        """One more frame. mono: when it was captured, seconds; width, height: pixels. Returns what is gone by now."""
-        reach = REACH * max(width, height)
-        taken = self._assign(seen, mono, reach)
-        for place, sighting in enumerate(seen):
-            track = taken.get(place)
-            if track is None:
-                track = Track(sighting.cls, centre(sighting.box), mono, diagonal(sighting.box))
+    def observe(
+        self, boxes: Sequence[Sequence[float]], mono: float, width: int, height: int
+    ) -> tuple[list[T | None], list[T]]:
+        """One more frame. boxes: x1, y1, x2, y2 in pixels, score, class; mono: when it was captured, seconds; width,
+        height: pixels. Returns of each box its track, None where too many are followed, and what is gone by now."""
+        points = [(box[5], (box[0] + box[2]) / 2, (box[1] + box[3]) / 2) for box in boxes]
+        seen = self._assign(points, mono, REACH * max(width, height, 1))
+        for place, box in enumerate(boxes):
+            track, (cls, x, y) = seen[place], points[place]
+            if track:
+                self._move(track, x, y, mono)
+                track.size = diagonal(box)
+            elif len(self._tracks) < MOST_TRACKS:
+                track = seen[place] = self._begin(int(cls), (x, y), mono, diagonal(box))
                 self._tracks.append(track)
-            else:
-                self._move(track, sighting, mono)
-            track.add(sighting)
-        gone: list[Track] = []
+        gone: list[T] = []
         for track in self._tracks:
             if track.mono < mono:
                 track.missed += 1
                 if self._is_gone(track, mono, width, height):
                     gone.append(track)
-        self._tracks = [track for track in self._tracks if not any(track is other for other in gone)]
-        return gone
+        if gone:
+            left = set(gone)
+            self._tracks = [track for track in self._tracks if track not in left]
+        return seen, gone
 
-    def _assign(self, seen: Sequence[Sighting], mono: float, reach: float) -> dict[int, Track]:
-        """By place in `seen`, the track that each belongs to: the nearest first."""
-        # In a crowded picture most are far away: who is too far to the side is not looked at.
-        order = sorted((*centre(sighting.box), place) for place, sighting in enumerate(seen))
-        lefts = [x for x, _, _ in order]
-        distances: list[tuple[float, int, int]] = []
+    def _assign(self, points: Sequence[Point], mono: float, reach: float) -> list[T | None]:
+        """Of each box the track that it belongs to: the nearest first."""
+        seen: list[T | None] = [None] * len(points)
+        guesses = self._guesses(mono, reach)
+        waiting = set(range(len(self._tracks)))
+        for step in _STEPS:
+            free = [place for place, track in enumerate(seen) if track is None]
+            if not free or not guesses:
+                break
+            for _, number, place in sorted(_near(points, free, guesses, step * reach)):
+                if number in waiting and seen[place] is None:
+                    waiting.remove(number)
+                    seen[place] = self._tracks[number]
+            guesses = [guess for guess in guesses if guess[0] in waiting]
+        return seen
+
+    def _guesses(self, mono: float, reach: float) -> list[Guess]:
+        """Where each track may be by now. One that was seen once moves as the others do, or not at all."""
+        guesses: list[Guess] = []
         for number, track in enumerate(self._tracks):
-            within = reach + track.size / 2
-            guesses = [track.velocity] if track.velocity else [self._drift, (0.0, 0.0)]
-            expected = [self._expected(track, guess, mono) for guess in guesses]
-            begin = bisect_left(lefts, min(x for x, _ in expected) - within)
-            end = bisect_right(lefts, max(x for x, _ in expected) + within)
-            for x, y, place in order[begin:end]:
-                if seen[place].cls != track.cls:
-                    continue
-                distance = min(hypot(x - px, y - py) for px, py in expected)
-                if distance <= within:
-                    distances.append((distance, number, place))
-        distances.sort()
-        taken: dict[int, Track] = {}
-        used: set[int] = set()
-        for _, number, place in distances:
-            if number not in used and place not in taken:
-                used.add(number)
-                taken[place] = self._tracks[number]
-        return taken
+            (x, y), dt, within = track.at, mono - track.mono, reach + track.size / 2
+            vx, vy = track.velocity or self._drift
+            guesses.append((number, track.cls, x + vx * dt, y + vy * dt, within))
+            if not track.velocity and (vx or vy):
+                guesses.append((number, track.cls, x, y, within))
+        return guesses
 
-    @staticmethod
-    def _expected(track: Track, velocity: tuple[float, float], mono: float) -> tuple[float, float]:
+    def _move(self, track: T, x: float, y: float, mono: float) -> None:
         dt = mono - track.mono
-        return track.at[0] + velocity[0] * dt, track.at[1] + velocity[1] * dt
-
-    def _move(self, track: Track, sighting: Sighting, mono: float) -> None:
-        at, dt = centre(sighting.box), mono - track.mono
         if dt > 0:
-            now = (at[0] - track.at[0]) / dt, (at[1] - track.at[1]) / dt
-            before = track.velocity or now
-            track.velocity = _between(before, now, 0.5)
-            self._drift = _between(self._drift, track.velocity, 0.2)
-        track.at, track.mono, track.size = at, mono, diagonal(sighting.box)
+            vx, vy = (x - track.at[0]) / dt, (y - track.at[1]) / dt
+            if track.velocity:
+                before_x, before_y = track.velocity
+                vx, vy = before_x + 0.5 * (vx - before_x), before_y + 0.5 * (vy - before_y)
+            track.velocity = vx, vy
+            drift_x, drift_y = self._drift
+            self._drift = drift_x + 0.2 * (vx - drift_x), drift_y + 0.2 * (vy - drift_y)
+        track.at, track.mono, track.missed = (x, y), mono, 0
 
-    def _is_gone(self, track: Track, mono: float, width: int, height: int) -> bool:
-        if track.missed >= FORGET_FRAMES and mono - track.mono >= FORGET_S:
+    def _is_gone(self, track: T, mono: float, width: int, height: int) -> bool:
+        dt = mono - track.mono
+        if track.missed >= FORGET_FRAMES and dt >= FORGET_S:
             return True
-        x, y = self._expected(track, track.velocity or self._drift, mono)
-        return not (0 <= x <= width and 0 <= y <= height)
+        (x, y), (vx, vy) = track.at, track.velocity or self._drift
+        return not (0 <= x + vx * dt <= width and 0 <= y + vy * dt <= height)
 
 
-def _between(a: tuple[float, float], b: tuple[float, float], share: float) -> tuple[float, float]:
-    return a[0] + share * (b[0] - a[0]), a[1] + share * (b[1] - a[1])
+def _near(
+    points: Sequence[Point], free: Iterable[int], guesses: Sequence[Guess], most: float
+) -> list[tuple[float, int, int]]:
+    """How far a guess is from a point, the guess's track, the point's place: where that is `most` pixels or less, and
+    within the guess's own. The picture is divided into cells, so large that a point reaches into four at most."""
+    most = min(most, max(within for *_, within in guesses))
+    side = 3 * most
+    cells: dict[tuple[float, float, float], list[Guess]] = {}
+    for guess in guesses:
+        _, cls, x, y, _ = guess
+        cells.setdefault((cls, x // side, y // side), []).append(guess)
+    pairs: list[tuple[float, int, int]] = []
+    compared = 0
+    for place in free:
+        cls, x, y = points[place]
+        left, right = (x - most) // side, (x + most) // side
+        top, bottom = (y - most) // side, (y + most) // side
+        for column in (left, right) if left != right else (left,):
+            for row in (top, bottom) if top != bottom else (top,):
+                cell = cells.get((cls, column, row), ())
+                compared += len(cell)
+                for number, _, px, py, within in cell:
+                    distance = hypot(x - px, y - py)
+                    if distance <= most and distance <= within:
+                        pairs.append((distance, number, place))
+        if compared >= _MOST_COMPARISONS:
+            break
+    return pairs

@@ -10,8 +10,8 @@ from collections import deque
 from collections.abc import Sequence
 
 from edgeagent.core.alarms.delay import Delayed
+from edgeagent.core.alarms.in_view import Seen
 from edgeagent.core.alarms.rules import Box, FrameSeen, Rule, class_ids, found, is_inside, meets
-from edgeagent.core.tracks import Follower, Sighting
 
 MAX_COUNTED = 10_000
 """Objects that a rule remembers; of more within its time it is known that they are too many."""
@@ -32,7 +32,6 @@ class RuleWatch:
         self._ids: frozenset[int] | None = None
         self._known: tuple[str, ...] | None = None  # the names that `_ids` were made of
         self._seen_on: deque[bool] = deque(maxlen=rule.confirmed.of)
-        self._follower = Follower()
         self._counted: deque[float] = deque(maxlen=MAX_COUNTED)  # when, monotonic seconds
         self._last: float | None = None  # when the last frame was captured, since the last pause
         self._unseen_s = 0.0
@@ -42,15 +41,16 @@ class RuleWatch:
         """Whether the condition holds, delays included."""
         return self._delayed.active
 
-    def observe(self, frame: FrameSeen) -> bool:
-        """One more frame, in their order. Returns whether `active` has changed."""
+    def observe(self, frame: FrameSeen, objects: Sequence[Seen] = ()) -> bool:
+        """One more frame, in their order. objects: that are in view, for a rule that counts. Returns whether `active`
+        has changed."""
         if frame.names is not self._known:
-            self._known, self._ids = frame.names, class_ids(self.rule, frame.names)
+            self._learn(frame)
         match self.rule.when:
             case "present":
                 holds = self._present(frame)
             case "count":
-                holds = self._count(frame)
+                holds = self._count(frame, objects)
             case _:
                 holds = self._absent(frame)
         self._last = frame.mono
@@ -60,11 +60,21 @@ class RuleWatch:
             self.figures["version"] = frame.version
         return before != self.active
 
+    def is_about(self, box: Box, frame: FrameSeen) -> bool:
+        """Whether the rule is about this box of a frame, wherever it lies."""
+        if frame.names is not self._known:
+            self._learn(frame)
+        return meets(self.rule, box, self._ids, frame)
+
     def pause(self) -> None:
         """No frames come for now: what time passes until the next is not held against anybody."""
         self._last = None
         self._seen_on.clear()
         self._delayed = self._delayed.hold()
+
+    def _learn(self, frame: FrameSeen) -> None:
+        """Which ids the classes have by now."""
+        self._known, self._ids = frame.names, class_ids(self.rule, frame.names)
 
     def _confirm(self, seen: bool) -> bool:
         self._seen_on.append(seen)
@@ -85,15 +95,15 @@ class RuleWatch:
         self.figures = {"seconds": round(self._unseen_s, 1)}
         return self._unseen_s >= self.rule.absent_s
 
-    def _count(self, frame: FrameSeen) -> bool:
+    def _count(self, frame: FrameSeen, objects: Sequence[Seen]) -> bool:
         rule = self.rule
-        boxes = [box for box in frame.boxes if meets(rule, box, self._ids, frame)]
-        seen = [Sighting(int(b[5]), (*b[:5], int(b[5])), b[4], None) for b in boxes]
-        self._follower.observe(seen, frame.mono, frame.width, frame.height)
-        for track in self._follower.tracks:
-            counts = track.mono == frame.mono and track.frames >= rule.confirmed.at_least
-            if counts and not track.judged and is_inside(rule, track.at, frame.width, frame.height):
-                track.judged = True
+        for box, track in objects:
+            frames = track.frames.get(self, 0)
+            if frames is None or not self.is_about(box, frame):
+                continue
+            track.frames[self] = frames + 1
+            if frames + 1 >= rule.confirmed.at_least and is_inside(rule, track.at, frame.width, frame.height):
+                track.frames[self] = None
                 self._counted.append(frame.mono)
                 self._name([track.cls], frame)
         while self._counted and frame.mono - self._counted[0] > rule.within_s:

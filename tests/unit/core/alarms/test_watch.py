@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from edgeagent.core.alarms.in_view import MOST_BOXES, ObjectsInView
 from edgeagent.core.alarms.rules import Confirmed, FrameSeen, Rule, condition, unusable
 from edgeagent.core.alarms.watch import RuleWatch
 from edgeagent.core.regions import parse_region
@@ -83,19 +84,39 @@ def test_which_boxes_count(fields: dict[str, Any], boxes: list[tuple[float, ...]
     assert watch.active is holds
 
 
+class Counting:
+    """Rules of one pipeline that count."""
+
+    def __init__(self, *rules: Rule) -> None:
+        self.watches = [RuleWatch(rule) for rule in rules]
+        self.objects = ObjectsInView()
+
+    def observe(self, mono: float, *boxes: tuple[float, ...]) -> bool:
+        """A frame. Returns whether one of them has changed."""
+        seen = frame(mono, *boxes)
+        objects = self.objects.observe(seen, self.watches)
+        changed = [watch.observe(seen, objects) for watch in self.watches]
+        return any(changed)
+
+    @property
+    def counted(self) -> list[float | str]:
+        """By each."""
+        return [watch.figures["objects"] for watch in self.watches]
+
+
 def test_objects_are_counted_and_not_frames() -> None:
     """Three cartons cross the picture, one after the other, in view for twenty frames each: that is three."""
-    watch = RuleWatch(Rule("r", "count", ("carton",), objects=3, within_s=60.0, confirmed=Confirmed(2, 2)))
+    c = Counting(Rule("r", "count", ("carton",), objects=3, within_s=60.0, confirmed=Confirmed(2, 2)))
     changes = []
     for n in range(120):
         at = [(n - start) * 30.0 for start in (0, 30, 60)]
         boxes = [box(cls=0, x=x) for x in at if 0 < x < WIDTH]
-        if watch.observe(frame(n / 10, *boxes)):
+        if c.observe(n / 10, *boxes):
             changes.append(n)
     assert changes == [62]  # the third, on the second of its frames
-    assert watch.figures["objects"] == 3
+    assert c.counted == [3]
     for n in range(120, 900):
-        if watch.observe(frame(n / 10)):
+        if c.observe(n / 10):
             changes.append(n)
     assert changes[1] == pytest.approx(
         602 + 20 + 1, abs=2
@@ -104,21 +125,42 @@ def test_objects_are_counted_and_not_frames() -> None:
 
 def test_a_flicker_is_no_object() -> None:
     """What is seen on one frame only isn't counted where two are asked for."""
-    watch = RuleWatch(Rule("r", "count", objects=1, confirmed=Confirmed(2, 2)))
+    c = Counting(Rule("r", "count", objects=1, confirmed=Confirmed(2, 2)))
     for n in range(30):
-        watch.observe(frame(n / 10, *([box()] if n == 10 else [])))
-    assert watch.figures["objects"] == 0
+        c.observe(n / 10, *([box()] if n == 10 else []))
+    assert c.counted == [0]
 
 
 def test_an_object_counts_where_the_region_is() -> None:
     """Once it has come into it."""
-    watch = RuleWatch(Rule("r", "count", objects=1, region=LEFT_HALF))
+    c = Counting(Rule("r", "count", objects=1, region=LEFT_HALF))
     seen = []
     for n in range(20):
-        watch.observe(frame(n / 10, box(x=600 - 30 * n)))
-        seen.append(watch.figures["objects"])
+        c.observe(n / 10, box(x=600 - 30 * n))
+        seen += c.counted
     assert seen.index(1) == 10
     assert seen[-1] == 1
+
+
+def test_rules_count_each_for_itself_what_is_followed_once() -> None:
+    """An object counts by the frames on which it meets the rule; a rule that is new begins with what is in view."""
+    sure = Rule("sure", "count", confidence=0.8, confirmed=Confirmed(2, 2))
+    c = Counting(Rule("any", "count"), sure, Rule("cartons", "count", ("carton",)))
+    for n, conf in enumerate((0.5, 0.9, 0.5)):
+        c.observe(n / 10, box(conf=conf), box(cls=0, x=500, conf=0.6))
+    assert c.counted == [2, 0, 1]
+    c.observe(0.3, box(conf=0.9), box(cls=0, x=500, conf=0.6))
+    assert c.counted == [2, 1, 1]
+    c.watches.append(RuleWatch(Rule("new", "count")))
+    c.observe(0.4, box(conf=0.9), box(cls=0, x=500, conf=0.6))
+    assert c.counted == [2, 1, 1, 2]
+
+
+def test_of_a_flood_the_surest_are_followed() -> None:
+    """A frame with thousands of boxes holds up none that come after it."""
+    objects, rule = ObjectsInView(), RuleWatch(Rule("r", "count"))
+    flood = frame(0.0, *(box(conf=1 - n / 5000) for n in range(5000)))
+    assert [seen for seen, _ in objects.observe(flood, [rule])] == list(flood.boxes[:MOST_BOXES])
 
 
 def test_classes_that_change_their_place() -> None:
