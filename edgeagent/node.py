@@ -228,8 +228,10 @@ class Node:
         )
         facts = NodeFacts(self.pipelines, self.updaters, around, self.bus)
         state_dir, registry = self._state_dir.path, self.metrics.registry
-        alarms = self.alarms = Alarms(state_dir, facts, self.bus, registry, journal.record)
-        alarms.start(self.config.alarms, self.config.pipelines, self._taps())
+        alarms = self.alarms = Alarms(
+            state_dir, self.config.alarms, facts, self.bus, registry, journal.record
+        )
+        alarms.configure(self.config.alarms, self.config.pipelines, self._taps())
         self._live_config.follow(lambda c: alarms.configure(c.alarms, c.pipelines, self._taps()))
         self._node_status.clips = alarms.clips
         return alarms

@@ -40,6 +40,8 @@ _ALL_FRAMES = 1000.0
 """Frames a second: which of them are kept is decided here, so that one that finds the worker busy makes way for the
 next."""
 _MARGIN_S = 1.0
+_LATE_S, _MAKING_S = 30.0, 120.0
+"""So long after its end a clip is given up of which nothing was heard; no clip takes longer than that altogether."""
 _NAME_CHARS = 64
 SUFFIXES: Mapping[What, tuple[str, ...]] = {"picture": (".jpg",), "clip": (".mp4", ".webm")}
 TYPES = {".jpg": "image/jpeg", ".mp4": "video/mp4", ".webm": "video/webm"}
@@ -72,6 +74,7 @@ class ClipRecorder:
         self._due: dict[str, float] = {}  # by pipeline, monotonic seconds
         self._subscriptions: dict[Tap, Subscription] = {}
         self._begun: list[BeginClip] = []  # before the worker was there
+        self._making: dict[str, float] = {}  # until when at most, by id, Unix seconds
         self._ending: set[asyncio.Task[None]] = set()
         self._trouble = ""
 
@@ -97,14 +100,18 @@ class ClipRecorder:
             except ValueError as e:  # whoever made a tap with fewer frames than TAP_FRAMES
                 self._say(str(e))
 
-    def begin(self, id: str, pipeline: str, at: float, clip: Clip) -> None:
-        """An alarm was raised by the frame of `at`, Unix seconds, which is about to be offered."""
-        if pipeline not in self._needs:
-            return
+    def begin(self, id: str, pipeline: str, at: float, clip: Clip) -> bool:
+        """An alarm was raised by the frame of `at`, Unix seconds, which is about to be offered. Returns whether a
+        picture and a clip of this are begun: not while those of the time before aren't whole."""
+        self._making = {of: until for of, until in self._making.items() if 0 < until - at <= _MAKING_S}
+        if pipeline not in self._needs or id in self._making:
+            return False
+        self._making[id] = at + clip.after_s + _LATE_S
         order = BeginClip(id, pipeline, at, clip.before_s, clip.after_s)
         if not self._worker.tell(order):
             self._begun = [*self._begun[-7:], order]
         self._due.pop(pipeline, None)
+        return True
 
     async def close(self) -> None:
         """Return when the worker is gone. Idempotent."""
@@ -168,6 +175,8 @@ class ClipRecorder:
     def _heard(self, message: Message) -> bool:
         if not isinstance(message, ClipNews):
             return False
+        if message.what == "clip":
+            self._making.pop(message.id, None)
         if message.name:
             self._on_news(message.id, message.what)
         else:

@@ -12,7 +12,6 @@ import secrets
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import structlog
@@ -78,22 +77,23 @@ class Alarms:
     def __init__(
         self,
         state_dir: Path,
+        config: AlarmsConfig,
         facts: NodeFacts,
         bus: Bus,
         registry: CollectorRegistry,
         record: Callable[[str, AppendAudit], None],
         clocks: Clocks | None = None,
     ) -> None:
-        """record: into the audit log, of a model."""
-        self.book = AlarmBook()
+        """Remembers the alarms of before: reads the disk. record: into the audit log, of a model."""
         self._facts, self._bus, self._record = facts, bus, record
         self._clocks = clocks or Clocks()
         self._metrics = AlarmMetrics(registry)
-        self._config = AlarmsConfig()
+        self._config = config
         self._state_dir = state_dir
-        self._keeper = AlarmKeeper(state_dir / FILE, self._config.keep)
+        self._keeper = AlarmKeeper(state_dir / FILE, config.keep)
+        self.book: AlarmBook = self._keeper.load()
         self._rules = RuleSet(self._rule_changed)
-        self._system = SystemWatch(self._config.limits())
+        self._system = SystemWatch(config.limits(), self._active())
         self._causes: frozenset[Key] = frozenset()
         self._told: set[Key] = set()  # a consequence of something that has an alarm; until it holds no more
         self._taps: dict[str, tuple[Tap, Callable[[], None]]] = {}  # by model, and what ends listening
@@ -104,13 +104,6 @@ class Alarms:
         bus.subscribe(Swapped, lambda event: self._rules.check(event.model, facts.classes(event.model)))
 
     # -- what runs -----------------------------------------------------------------------------------
-
-    def start(self, config: AlarmsConfig, pipelines: list[PipelineConfig], taps: Mapping[str, Tap]) -> None:
-        """Remember the alarms of before, and begin to listen. To be called once, before frames come."""
-        self._keeper = AlarmKeeper(self._state_dir / FILE, config.keep)
-        self.book = self._keeper.load()
-        self._config, self._system = config, SystemWatch(config.limits(), self._active())
-        self.configure(config, pipelines, taps)
 
     def configure(
         self, config: AlarmsConfig, pipelines: list[PipelineConfig], taps: Mapping[str, Tap]
@@ -277,13 +270,18 @@ class Alarms:
     def _rule_changed(self, rule: WatchedRule) -> None:
         if rule.watch.active and rule.said:
             is_new, clip = self._hold(rule.said, rule.rule.cool_down_s), rule.rule.clip
-            if is_new and clip and not (alarm := self.book.open[rule.key]).picture:
-                now = (
-                    self._clocks.unix()
-                )  # it may have begun to hold long ago, as a consequence of something else
-                self.clips.begin(alarm.id, rule.pipeline, rule.at if now - rule.at < FRESH_S else now, clip)
+            if is_new and clip:
+                self._begin_clip(rule, clip)
         elif not rule.watch.active:
             self._clear(rule.key)
+
+    def _begin_clip(self, rule: WatchedRule, clip: Clip) -> None:
+        """In the place of what shows the time before, if it comes again."""
+        id, now = self.book.open[rule.key].id, self._clocks.unix()
+        # It may have begun to hold long ago, as a consequence of something else.
+        at = rule.at if now - rule.at < FRESH_S else now
+        if self.clips.begin(id, rule.pipeline, at, clip):
+            self._step(show(self.book, id, None, None, now))
 
     # -- what it listens to --------------------------------------------------------------------------
 
@@ -303,6 +301,9 @@ class Alarms:
         alarm = find(self.book, id)
         if alarm:
             url = f"api/alarms/{id}/" + ("picture.jpg" if what == "picture" else "clip.mp4")
+            url += (
+                f"?{alarm.count}" if alarm.count > 1 else ""
+            )  # else a browser shows what it has of the time before
             picture, clip = (url, alarm.clip) if what == "picture" else (alarm.picture, url)
             self._step(show(self.book, id, picture, clip, self._clocks.unix()))
 
@@ -320,14 +321,12 @@ class Alarms:
 
         async def ask() -> None:
             try:
-                gone = await asyncio.to_thread(self.clips.sweep) if sweeps else set()
-                self._free = await asyncio.to_thread(partial(free_bytes, self._state_dir))
+                for id in await asyncio.to_thread(self.clips.sweep) if sweeps else ():
+                    self._step(show(self.book, id, None, None, self._clocks.unix()))
+                self._free = await asyncio.to_thread(free_bytes, self._state_dir)
             except OSError as e:
                 _log.warning("clips.not_removed", why=str(e))
-                return
             finally:
                 self._asking = None
-            for id in gone:
-                self._step(show(self.book, id, None, None, self._clocks.unix()))
 
         self._asking = asyncio.create_task(ask())

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from prometheus_client import CollectorRegistry
 
+from edgeagent.alarms import service
 from edgeagent.alarms.rule_set import Classes
 from edgeagent.alarms.service import Alarms, Clocks
 from edgeagent.config.alarms import AlarmsConfig
@@ -22,6 +23,7 @@ from edgeagent.errors import ConflictError, NotFoundError, NotKeptError, UsageEr
 from edgeagent.observe.bus import AlarmChanged, Bus, Swapped
 from edgeagent.serving.tap import Tap
 from edgeagent.sinks.port import Record
+from edgeagent.workers.tasks.clips import ClipNews, What
 
 NAMES = ("carton", "person")
 PERSON = (10.0, 10.0, 60.0, 60.0, 0.9, 1.0)
@@ -62,13 +64,14 @@ class Scene:
         clocks = Clocks(lambda: self.now, lambda: self.now)
         self.alarms = Alarms(
             folder,
+            AlarmsConfig(**config),
             self.facts,
             self.bus,
             self.registry,
             lambda model, record: self.audit.append(record),
             clocks,
         )  # type: ignore[arg-type]
-        self.alarms.start(AlarmsConfig(**config), self.pipelines(*rules), {"yolo": self.tap})
+        self.alarms.configure(AlarmsConfig(**config), self.pipelines(*rules), {"yolo": self.tap})
 
     @staticmethod
     def pipelines(*rules: dict[str, Any]) -> list[PipelineConfig]:
@@ -84,7 +87,7 @@ class Scene:
             self.now += 0.5
             record = Record("line-1", n, self.now, "yolo", "v1", "d", 1, 0.0, NAMES, boxes, 640, 360)  # type: ignore[arg-type]
             for listener in self.tap._listeners:
-                listener(record)
+                listener.hear(record, self.now)
             if n % 2:
                 self.alarms.look()
 
@@ -249,3 +252,59 @@ def test_a_file_of_another_release(folder: Path) -> None:
     assert '"clip": null, ' in text
     path.write_text(text.replace('"clip": null, ', '"colour": "red", '))
     assert Scene(folder, PRESENT).seen() == {"person": "RAISED"}
+
+
+WITH_CLIP = {**PRESENT, "clip": {}}
+
+
+def shown(s: Scene, *news: What) -> list[str | None]:
+    """Where picture and clip of the one alarm are, when the worker has said that these are there."""
+    (alarm,) = s.alarms.book.open.values()
+    for what in news:
+        s.alarms.clips._heard(ClipNews(alarm.id, what, "a file"))
+    (alarm,) = s.alarms.book.open.values()
+    return [where and where.rpartition("/")[2] for where in (alarm.picture, alarm.clip)]
+
+
+def test_an_alarm_that_comes_again_has_a_picture_and_a_clip_of_its_own(folder: Path) -> None:
+    """At another address, so that no browser shows the time before. While a clip isn't whole, no other is begun."""
+    s = Scene(folder, WITH_CLIP)
+    s.frames(1, PERSON)
+    assert shown(s, "picture") == ["picture.jpg", None]
+    s.frames(3)
+    s.frames(1, PERSON)
+    assert shown(s) == ["picture.jpg", None]
+    assert shown(s, "clip") == ["picture.jpg", "clip.mp4?2"]
+    s.frames(3)
+    s.frames(1, PERSON)
+    assert shown(s) == [None, None]
+    assert shown(s, "picture", "clip") == ["picture.jpg?3", "clip.mp4?3"]
+    s.frames(3)
+    s.frames(1, PERSON)
+    s.frames(200)  # the worker died of the next one, and nothing came of it
+    s.frames(1, PERSON)
+    assert len(s.alarms.clips._making) == 1
+    assert len(s.alarms.clips._begun) == 4
+
+
+def test_a_disk_that_says_nothing_hides_no_clip_that_is_gone(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """How much is free is another question."""
+
+    def fails(path: Path) -> int:
+        raise OSError("it hangs")
+
+    s = Scene(folder, WITH_CLIP)
+    s.frames(1, PERSON)
+    assert shown(s, "picture", "clip") == ["picture.jpg", "clip.mp4"]
+    monkeypatch.setattr(service, "free_bytes", fails)
+    monkeypatch.setattr(s.alarms.clips, "sweep", lambda: {s.heard[0].id})
+
+    async def ask() -> None:
+        s.alarms._ask_disk()
+        while s.alarms._asking:
+            await asyncio.sleep(0)
+
+    asyncio.run(ask())
+    assert shown(s) == [None, None]
