@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from math import inf
 
 import structlog
 
@@ -16,7 +17,8 @@ from edgeagent.serving.frame import Frame
 from edgeagent.sinks.port import Record
 
 _log = structlog.get_logger(__name__)
-
+SAY_AGAIN_S = 60.0
+"""How often it is said of a listener that it fails."""
 TAP_FRAMES = 8
 """How many frames of each pipeline all subscribers of a tap may hold together: a camera's ring has slots for these, of
 0.7 MB each at 640x360, 6.2 MB at 1920x1080, which take memory once they are used: the slot that came back last is the
@@ -86,6 +88,27 @@ class Subscription:
             self._closed(self)
 
 
+@dataclass(eq=False)
+class _Listener:
+    """Who gets every record. say_at: when it may next be said that it fails, monotonic seconds."""
+
+    on_record: Callable[[Record], None]
+    say_at: float = -inf
+
+    def hear(self, record: Record, now: float) -> None:
+        """Whatever happens to it, the line goes on, and so do its next records. now: monotonic seconds."""
+        try:
+            self.on_record(record)
+        except Exception:  # noqa: BLE001
+            if now >= self.say_at:
+                self.say_at = now + SAY_AGAIN_S
+                _log.exception(
+                    "tap.listener_failed",
+                    pipeline=record.pipeline,
+                    note="it gets the next record all the same",
+                )
+
+
 class Tap:
     """Where the frames of a model's pipelines can be looked at. On the event loop's thread.
 
@@ -95,7 +118,7 @@ class Tap:
     def __init__(self, frames: int = TAP_FRAMES) -> None:
         self._free = frames
         self._subscriptions: list[Subscription] = []
-        self._listeners: list[Callable[[Record], None]] = []
+        self._listeners: list[_Listener] = []
 
     def subscribe(
         self,
@@ -117,25 +140,21 @@ class Tap:
         return subscription
 
     def listen(self, on_record: Callable[[Record], None]) -> Callable[[], None]:
-        """Begin to get every record, without its frame, which takes no slot; it must not block. Returns what ends it;
-        idempotent."""
-        self._listeners.append(on_record)
+        """Begin to get every record, without its frame, which takes no slot; it must not block. Of one that fails this
+        is said once a minute, and it is called with the next record again. Returns what ends it; idempotent."""
+        listener = _Listener(on_record)
+        self._listeners.append(listener)
 
         def end() -> None:
-            if on_record in self._listeners:
-                self._listeners.remove(on_record)
+            if listener in self._listeners:
+                self._listeners.remove(listener)
 
         return end
 
     def offer(self, frame: Frame, record: Record, now: float) -> None:
         """A frame has its result. now: monotonic seconds."""
         for listener in tuple(self._listeners):
-            try:
-                listener(record)
-            except Exception:  # noqa: BLE001  (whatever happens to an onlooker, the line goes on)
-                _log.exception("tap.listener_failed", pipeline=frame.pipeline)
-                if listener in self._listeners:
-                    self._listeners.remove(listener)
+            listener.hear(record, now)
         for subscription in tuple(self._subscriptions):
             subscription.offer(frame, record, now)
 
