@@ -20,17 +20,28 @@ from edgeagent.sinks.mqtt_client import Message, MqttConnection, check_client, t
 
 
 class Retained:
-    """What is retained at a broker, by topic; of each the last value counts, whatever was before. Thread-safe."""
+    """What is retained at a broker, by topic; of each the last value counts, whatever was before. Thread-safe.
+
+    What is over before a broker has heard of it is forgotten, so that one that is away for weeks costs no memory.
+    """
 
     def __init__(self) -> None:
         self._values: dict[str, bytes] = {}
         self._changed: set[str] = set()
+        self._there: set[str] = set()  # of these the broker may have something
         self._lock = threading.Lock()
 
-    def set(self, topic: str, payload: bytes) -> bool:
-        """What is so from now on; b"": nothing any more. Returns whether that is new."""
+    def set(self, topic: str, payload: bytes, from_before: bool = False) -> bool:
+        """What is so from now on; b"": nothing any more. from_before: an earlier run may have published it. Returns
+        whether there is something to publish."""
         with self._lock:
+            if from_before:
+                self._there.add(topic)
             if self._values.get(topic) == payload:
+                return False
+            if not payload and topic not in self._there:
+                self._values.pop(topic, None)
+                self._changed.discard(topic)
                 return False
             self._values[topic] = payload
             self._changed.add(topic)
@@ -42,6 +53,7 @@ class Retained:
             topics = sorted(self._values if all_of_them else self._changed)
             messages = [Message(topic, self._values[topic], retain=True) for topic in topics]
             self._changed.clear()
+            self._there.update(topics)
         try:
             if messages:
                 connection.publish(messages)
@@ -53,6 +65,8 @@ class Retained:
             for message in messages:
                 if not message.payload and not self._values.get(message.topic):
                     self._values.pop(message.topic, None)
+                    self._there.discard(message.topic)
+                    self._changed.discard(message.topic)
 
 
 class StateTransport(MqttTransport):
@@ -114,9 +128,10 @@ class Receiver:
         least = self.config.alarms
         return least != "off" and SEVERITIES.index(alarm.severity) >= SEVERITIES.index(least)
 
-    def retain(self, topic: str, payload: bytes) -> None:
-        """What is so from now on, at a topic below its root; b"": nothing any more."""
-        if self.retained and self.retained.set(f"{self.root}/{topic}", payload):
+    def retain(self, topic: str, payload: bytes, from_before: bool = False) -> None:
+        """What is so from now on, at a topic below its root; b"": nothing any more. from_before: an earlier run may
+        have published it."""
+        if self.retained and self.retained.set(f"{self.root}/{topic}", payload, from_before):
             self.courier.wake()
 
     def status(self) -> dict[str, Any]:

@@ -73,7 +73,7 @@ class Notifier:
         for receiver in self._receivers:
             receiver.courier.start()
         for alarm in alarms:
-            self._retain(alarm)
+            self._retain(alarm, from_before=True)
         self._look()
 
     async def close(self) -> None:
@@ -109,11 +109,11 @@ class Notifier:
                 self._put(receiver, payload)
         self._retain(alarm)
 
-    def _retain(self, alarm: Alarm) -> None:
+    def _retain(self, alarm: Alarm, from_before: bool = False) -> None:
         payload = alarm_message(self._node, alarm) if alarm.closed_at is None else b""
         for receiver in self._receivers:
             if receiver.wants(alarm):
-                receiver.retain(f"alarms/{alarm.id}", payload)
+                receiver.retain(f"alarms/{alarm.id}", payload, from_before)
 
     def _audited(self, event: AuditAppended) -> None:
         self._look_soon()
