@@ -140,11 +140,14 @@ class PictureRequest:
 @runtime_checkable
 class PictureSink(StoringSink, Protocol):
     """A sink that wants pictures of frames, of which it sees each record first. It is given no records to write. Its
-    three methods are called on the event loop's thread and must not wait."""
+    methods are called on the event loop's thread and must not wait."""
 
     def picture(self, record: Record) -> PictureRequest | None:
         """What is to be made of the frame of this record; None: nothing. At most one picture is written at a time, so
         that what is asked for need not come about."""
+
+    def folder(self) -> tuple[Path, PictureQuota]:
+        """Where its pictures are, and how much may be there."""
 
     def begun(self) -> None:
         """The picture that was asked for last is being written."""

@@ -72,6 +72,10 @@ class SnapshotSink:
             self._about(record),
         )  # fmt: skip
 
+    def folder(self) -> tuple[Path, PictureQuota]:
+        """Where its pictures are, and how much may be there."""
+        return self._config.path.absolute(), self._config.quota
+
     def begun(self) -> None:
         """A picture that was asked for is being written."""
         self._due = self._clock() + self._config.every_seconds

@@ -25,8 +25,8 @@ PROGRAM = WorkerProgram("pictures", "edgeagent.workers.picture_writer", low_prio
 LIMITS = WorkerLimits(memory_bytes=2 << 30, silence_s=20.0, start_s=60.0)
 """A frame of 256 MB, a copy to draw on and its JPEG fit; a disk may take some seconds over a picture."""
 _IDLE_S = 60.0
-_SWEEP_S = 300.0
-"""How often the archives are looked at while no picture comes, by a worker that is started for that."""
+SWEEP_S = 300.0
+"""How often archives are looked at while no picture comes, by a worker that is started for that."""
 
 
 def _nobody(done: PictureDone) -> None:
@@ -48,7 +48,7 @@ class PictureWriter:
     ) -> None:
         """backoff_s: first and longest pause after a worker that died; idle_s: after so long without a picture it
         ends, and is started again with the next one."""
-        self._archives = archives
+        self._archives, self._idle_s = archives, idle_s
         plan = WorkerPlan(PROGRAM, KeepPictures(archives, idle_s), PictureDone, limits, backoff_s)
         self._worker = FrameWorker(plan, self._say)
         self._trouble = ""
@@ -64,12 +64,17 @@ class PictureWriter:
         """Whether a picture that is offered now would be taken."""
         return self._worker.idle
 
-    def start(self, sweep_s: float = _SWEEP_S) -> None:
+    def start(self, sweep_s: float = SWEEP_S) -> None:
         """Have a worker look at the archives that are there, now and every `sweep_s` seconds, so that nothing outstays
         its time while no picture comes."""
         self._timer = asyncio.get_running_loop().call_later(sweep_s, self.start, sweep_s)
         if self.worker is None and self.idle and any(access.root.exists() for access in self._archives):
             self._worker.start()
+
+    def sweep(self, archives: tuple[ArchiveAccess, ...]) -> None:
+        """Have a worker keep these folders within their quotas, too, until it ends for want of pictures."""
+        if self.worker or (self.idle and self._worker.start()):
+            self._worker.tell(KeepPictures(archives, self._idle_s))
 
     def offer(
         self, frame: Frame, order: PictureOrder, on_done: Callable[[PictureDone], None] = _nobody

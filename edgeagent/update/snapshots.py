@@ -14,9 +14,9 @@ from edgeagent.serving.frame import Frame
 from edgeagent.serving.pipeline import Pipeline
 from edgeagent.serving.tap import Subscription, Tap
 from edgeagent.sinks.port import PictureRequest, PictureSink, Record
-from edgeagent.update.picture_writer import PictureWriter
+from edgeagent.update.picture_writer import SWEEP_S, PictureWriter
 from edgeagent.workers.process import WorkerProcess
-from edgeagent.workers.tasks.pictures import PictureDone, PictureFindings, PictureOrder
+from edgeagent.workers.tasks.pictures import ArchiveAccess, PictureDone, PictureFindings, PictureOrder
 
 _log = structlog.get_logger(__name__)
 AGAIN_S = 5.0
@@ -43,6 +43,7 @@ class Snapshots:
         self._writer: PictureWriter | None = None
         self._subscriptions: dict[str, tuple[Tap, Subscription]] = {}  # by model
         self._again: asyncio.TimerHandle | None = None
+        self._sweep: asyncio.TimerHandle | None = None
 
     @property
     def worker(self) -> WorkerProcess | None:
@@ -68,10 +69,14 @@ class Snapshots:
                 self._again = asyncio.get_running_loop().call_later(AGAIN_S, self.follow, taps)
             else:
                 self._subscriptions[model] = tap, subscription
+        if self._writer and not self._sweep:
+            self._sweep_later(self._writer)
 
     async def close(self) -> None:
         """Return when the worker is gone, and its frame given back. Idempotent."""
         self._forget_again()
+        if self._sweep:
+            self._sweep.cancel()
         for _, subscription in self._subscriptions.values():
             subscription.close()
         self._subscriptions.clear()
@@ -82,6 +87,17 @@ class Snapshots:
         if self._again:
             self._again.cancel()
             self._again = None
+
+    def _sweep_later(self, writer: PictureWriter) -> None:
+        """Again and again, so that nothing outstays its time while no picture comes."""
+
+        def sweep() -> None:
+            folders = [sink.folder() for p in self._pipelines.values() for sink in p.sinks.picturing]
+            if folders:
+                writer.sweep(tuple(ArchiveAccess(root, quota) for root, quota in folders))
+            self._sweep_later(writer)
+
+        self._sweep = asyncio.get_running_loop().call_later(SWEEP_S, sweep)
 
     def _offer(self, frame: Frame, record: Record) -> None:
         pipeline = self._pipelines.get(frame.pipeline)

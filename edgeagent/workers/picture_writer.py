@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """The worker that writes pictures: frames of the line as JPEG, whole or not at all, into folders that it keeps small.
 
-Its task is KeepPictures. Each WritePicture comes after the ring in which the frame stands, and is answered with
-PictureDone when the frame isn't needed any more. It ends when it has had nothing to write for a while: its memory is
-that of OpenCV, which is imported for the first picture.
+Its task is KeepPictures; another one adds folders. Each WritePicture comes after the ring in which the frame stands,
+and is answered with PictureDone when the frame isn't needed any more. It ends when it has had nothing to write for a
+while: its memory is that of OpenCV, which is imported for the first picture.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from edgeagent.core.pictures import Picture, least_score, outdone_by, read_picture
+from edgeagent.core.pictures import Picture, PictureQuota, least_score, outdone_by, read_picture
 from edgeagent.workers.bootstrap import worker_main
 from edgeagent.workers.channel import WorkerChannel
 from edgeagent.workers.jpeg import encode_jpeg, with_comment
@@ -61,6 +61,10 @@ def serve(channel: WorkerChannel, task: KeepPictures) -> None:
                 channel.send(Heartbeat(turn))
             case Ring(_, slots, slot_bytes):
                 view = RingView(channel.fds.popleft(), slots, slot_bytes)
+            case KeepPictures(accesses):
+                for access in accesses:
+                    _keep_within(archives, access.root, access.quota)
+                swept_at = -_SWEEP_S
             case WritePicture(ticket, slot, height, width, order) if view and _knows(archives, order):
                 archive = archives[order.root]
                 outcome, why = _write(archive, view.image(slot, height, width), order)
@@ -77,8 +81,12 @@ def serve(channel: WorkerChannel, task: KeepPictures) -> None:
 def _knows(archives: dict[Path, Archive], order: PictureOrder) -> bool:
     """Whether somebody has said how much the folder may hold, be it with this order."""
     if order.quota:
-        archives.setdefault(order.root, Archive(order.root, order.quota)).quota = order.quota
+        _keep_within(archives, order.root, order.quota)
     return order.root in archives
+
+
+def _keep_within(archives: dict[Path, Archive], root: Path, quota: PictureQuota) -> None:
+    archives.setdefault(root, Archive(root, quota)).quota = quota
 
 
 def _write(archive: Archive, image: Image, order: PictureOrder) -> tuple[Outcome, str]:
