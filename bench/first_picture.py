@@ -3,7 +3,7 @@
 
 The node has one line and a version that is published and promoted, and no state: nothing was ever loaded or tuned.
 Beside it a headless Chromium, at the priority of everything else. Each run starts the node twice, from no state both
-times: once the page is opened at that moment, and loaded again four times a second until the node answers; once it was
+times: once the page is opened at that moment, and loaded again twice a second until the node answers; once it was
 left open while the node was away, and comes back by itself. Files that were read before are in the memory of the
 machine.
 
@@ -46,7 +46,7 @@ _FPS = 10
 _MODEL, _VERSION = "yolo", "v1"
 _AWAY_S = 20.0
 """How long a page is left without its node, which is as long as its waiting grows."""
-_RELOAD_S, _LOOK_S, _PATIENCE_S = 0.25, 0.1, 180.0
+_RELOAD_S, _LOOK_S, _PATIENCE_S = 0.5, 0.1, 180.0
 _NEAR = 20
 """By how much each of red, green and blue may differ from a colour: what JPEG costs within a label."""
 _LEAST = 0.001
