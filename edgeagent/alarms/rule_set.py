@@ -139,5 +139,12 @@ def _said_by(rule: Rule, before: Condition | None) -> Condition | None:
     """What an alarm says whose rule was changed while it holds."""
     if before is None:
         return None
-    text, todo = rule.text or before.text, rule.todo or before.todo
-    return replace(before, kind=rule.when, severity=rule.severity, text=text, todo=todo)
+    return replace(
+        before,
+        kind=rule.when,
+        severity=rule.severity,
+        text=rule.text or before.text,
+        todo=rule.todo or before.todo,
+        own_text=bool(rule.text) or before.own_text,
+        own_todo=bool(rule.todo) or before.own_todo,
+    )

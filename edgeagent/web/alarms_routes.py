@@ -83,6 +83,10 @@ class AlarmView(AlarmTrail):
     changed_at: float
     change: int
     """Grows by one with each change."""
+    own_text: bool = False
+    """`text` is that of whoever wrote the rule; else it is the node's, and `kind` and `figures` say the same."""
+    own_todo: bool = False
+    """Likewise `todo`."""
 
 
 class AlarmsAnswer(StatusPart):

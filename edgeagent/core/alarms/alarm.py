@@ -32,7 +32,8 @@ class Condition:
     """What is wrong, and what to do about it. Texts are without secrets, and cut.
 
     rule: its name; kind: of a rule `present`, `count` or `absent`, of those of the system the rule's name. figures:
-    numbers and texts by name.
+    numbers and texts by name, of which the sentence can be made in another language; `why`: what a part of the node, or
+    of another system, says. own_text, own_todo: these words are those of whoever wrote the rule.
     """
 
     rule: str
@@ -43,6 +44,8 @@ class Condition:
     pipeline: str | None = None
     model: str | None = None
     figures: Figures = field(default_factory=dict)
+    own_text: bool = False
+    own_todo: bool = False
 
     @property
     def key(self) -> Key:
@@ -118,6 +121,8 @@ class Alarm:
             "count": self.count,
             "text": w.text,
             "todo": w.todo,
+            "own_text": w.own_text,
+            "own_todo": w.own_todo,
             "figures": dict(w.figures),
             "raised_at": self.raised_at,
             "cleared_at": self.cleared_at,

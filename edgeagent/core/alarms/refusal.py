@@ -29,4 +29,4 @@ def _refused(state: State, rejection: Rejection | None) -> Refused | None:
         return None
     if state.active and state.active.version == rejection.version:
         return None
-    return Refused(rejection.version, rejection.why, rejection.stage in _SERVED)
+    return Refused(rejection.version, rejection.why, rejection.stage in _SERVED, rejection.stage)

@@ -125,7 +125,8 @@ def unusable(rule: Rule, known: Sequence[str], version: str) -> str:
 
 def condition(rule: Rule, pipeline: str, model: str, names: Sequence[str], figures: Figures) -> Condition:
     """What is wrong, for the rule's alarm. names: of the classes that were found, () for those of the rule."""
-    what = listed(names or rule.classes) or "anything"
+    classes = names or rule.classes
+    what = listed(classes) or "anything"
     match rule.when:
         case "present":
             text = f"{pipeline}: {what} seen"
@@ -146,8 +147,28 @@ def condition(rule: Rule, pipeline: str, model: str, names: Sequence[str], figur
         rule.todo or todo,
         pipeline,
         model,
-        figures,
+        {**_named(classes), **figures},
+        own_text=bool(rule.text),
+        own_todo=bool(rule.todo),
     )
+
+
+def figures_of(rule: Rule) -> Figures:
+    """What a rule is about, as figures: its sentence can be made of them."""
+    figures: dict[str, float | str] = {**_named(rule.classes), "objects": rule.objects}
+    if rule.when != "present":
+        figures["seconds"] = rule.within_s if rule.when == "count" else rule.absent_s
+    elif rule.confirmed.of > 1:
+        figures |= {"at_least": rule.confirmed.at_least, "of": rule.confirmed.of}
+    if rule.region:
+        figures["corners"] = len(rule.region.points)
+    return figures
+
+
+def _named(names: Sequence[str]) -> dict[str, str]:
+    """The names of classes as a figure that needs no translation; none for any class."""
+    words = [word(name) for name in names[:_A_FEW]] + (["…"] if len(names) > _A_FEW else [])
+    return {"classes": ", ".join(words)} if words else {}
 
 
 def listed(names: Sequence[str]) -> str:

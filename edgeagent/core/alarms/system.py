@@ -86,11 +86,12 @@ class PipelineFacts:
 
 @dataclass(frozen=True)
 class Refused:
-    """A version that was asked for and doesn't serve. rolled_back: it had served before."""
+    """A version that was asked for and doesn't serve. rolled_back: it had served before; stage: of its refusal."""
 
     version: str
     why: str
     rolled_back: bool
+    stage: str = ""
 
 
 @dataclass(frozen=True)
@@ -131,10 +132,12 @@ def camera(p: PipelineFacts, limits: SystemLimits) -> Iterator[Finding]:
     why = f": {clean(p.why, 300)}" if p.why else ""
     lost = f"{p.name}: the camera is {p.state}{why}" if p.state in LOST else ""
     todo = "look at the camera, its cable and its power; frames come back by themselves"
-    yield finding("camera_lost", limits, lost, todo, pipeline=p.name, figures={"state": p.state})
+    yield finding(
+        "camera_lost", limits, lost, todo, pipeline=p.name, figures={"state": p.state, **_said(p.why)}
+    )
     frozen = f"{p.name}: the camera always gives the same picture{why}" if p.state == "frozen" else ""
     todo = "start the camera again; what it shows isn't what is there"
-    yield finding("camera_frozen", limits, frozen, todo, pipeline=p.name)
+    yield finding("camera_frozen", limits, frozen, todo, pipeline=p.name, figures=_said(p.why))
 
 
 def rules(p: PipelineFacts, limits: SystemLimits) -> Iterator[Finding]:
@@ -142,16 +145,20 @@ def rules(p: PipelineFacts, limits: SystemLimits) -> Iterator[Finding]:
     said = "; ".join(f"{name}: {why}" for name, why in p.unusable.items())
     text = f"{p.name}: not watched: {clean(said, 600)}" if said else ""
     todo = "correct the rule's classes, or serve a version that has them; the rule is looked at anew with the next swap"
-    yield finding(
-        "rule_unusable", limits, text, todo, pipeline=p.name, figures={"rules": ", ".join(p.unusable)}
-    )
+    figures: Figures = {"rules": ", ".join(p.unusable), **_said(said, 600)}
+    yield finding("rule_unusable", limits, text, todo, pipeline=p.name, figures=figures)
 
 
 def model(m: ModelFacts, limits: SystemLimits) -> Iterator[Finding]:
     """What became of the version that was asked for, and of the roll-out that asks for it."""
     r = m.refused
     serves = f"{m.serves} serves" if m.serves else "nothing serves"
-    figures: Figures = {"version": r.version if r else "", "serves": m.serves or ""}
+    figures: Figures = {
+        "version": r.version if r else "",
+        "serves": m.serves or "",
+        "stage": r.stage if r else "",
+        **_said(r.why if r else "", 600),
+    }
     for rule, back, words, todo in _REFUSALS:
         holds = r is not None and r.rolled_back == back
         text = f"{m.name}: {r.version} {words}: {clean(r.why, 600)}; {serves}" if holds and r else ""
@@ -182,18 +189,25 @@ def surroundings(facts: SystemFacts, limits: SystemLimits) -> Iterator[Finding]:
     """The disk, the config store, the API."""
     free = facts.free_bytes
     said = [clean(facts.disk_error, 300)] if facts.disk_error else []
+    figures: dict[str, float | str] = {**_said(facts.disk_error)}
+    if free is not None:
+        figures["free_mb"] = round(free / 1e6, 1)
     if free is not None and free < limits.min_free_bytes:
-        said.append(
-            f"less than {limits.min_free_bytes / 1e6:.0f} MB are free on the disk of the state folder"
-        )
+        figures["least_mb"] = round(limits.min_free_bytes / 1e6)
+        said.append(f"less than {figures['least_mb']} MB are free on the disk of the state folder")
     todo = "free some space, or replace the disk; what waits is written as soon as the disk takes it"
-    figures: Figures = {} if free is None else {"free_mb": round(free / 1e6, 1)}
     yield finding("disk", limits, "; ".join(said), todo, figures=figures)
     text = facts.config_store and f"the config store can't be reached: {clean(facts.config_store, 300)}"
     todo = "look at its server and the network; what serves goes on, and intents come in when it is back"
-    yield finding("config_store", limits, text, todo)
+    yield finding("config_store", limits, text, todo, figures=_said(facts.config_store))
     text = facts.api and f"the API isn't offered: {clean(facts.api, 300)}"
-    yield finding("api", limits, text, "correct what it says; it is tried again every few seconds")
+    todo = "correct what it says; it is tried again every few seconds"
+    yield finding("api", limits, text, todo, figures=_said(facts.api))
+
+
+def _said(why: str, most: int = 300) -> dict[str, str]:
+    """As a figure, what another part or system says of it."""
+    return {"why": clean(why, most)} if why else {}
 
 
 def finding(

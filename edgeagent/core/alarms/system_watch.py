@@ -160,7 +160,7 @@ class SystemWatch:
         names = listed([s.name for s in losing])
         text = f"{p.name}: records are lost to {names}" + (f": {why[:300]}" if why else "") if losing else ""
         todo = "look at what takes them: a disk, a broker, a server; frames aren't held up by it"
-        figures: Figures = {"lost": lost, "sinks": names}
+        figures: Figures = {"lost": lost, "sinks": names, **({"why": why[:300]} if why else {})}
         return finding("sink", self.limits, text, todo, pipeline=p.name, figures=figures)
 
 

@@ -3,16 +3,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from edgeagent.core.alarms.alarm import Severity
-from edgeagent.core.alarms.rules import Rule, listed
+from edgeagent.core.alarms.alarm import Figures, Severity
+from edgeagent.core.alarms.rules import Rule, figures_of, listed
 from edgeagent.core.alarms.system import SystemLimits
 
 
 @dataclass(frozen=True)
 class RuleView:
-    """A rule as the API shows it. pipeline: None for one of the system; error: why it can't be judged now."""
+    """A rule as the API shows it. pipeline: None for one of the system; error: why it can't be judged now; figures: of
+    which its sentence can be made in another language; own_text: `text` is that of whoever wrote it."""
 
     name: str
     pipeline: str | None
@@ -20,6 +21,8 @@ class RuleView:
     severity: Severity
     text: str
     error: str | None = None
+    figures: Figures = field(default_factory=dict)
+    own_text: bool = False
 
 
 _SYSTEM = {
@@ -53,11 +56,22 @@ def rule_view(rule: Rule, pipeline: str, error: str) -> RuleView:
             text = f"no {what} for {rule.absent_s:g} s"
     if rule.region:
         text += ", in its region"
-    return RuleView(rule.name, pipeline, rule.when, rule.severity, rule.text or text, error or None)
+    own = bool(rule.text)
+    return RuleView(
+        rule.name,
+        pipeline,
+        rule.when,
+        rule.severity,
+        rule.text or text,
+        error or None,
+        figures_of(rule),
+        own,
+    )
 
 
 def system_view(name: str, limits: SystemLimits) -> RuleView:
     """One of the system."""
     rule = limits.rule(name)
     after = f" for {rule.after_s:g} s" if rule.after_s else ""
-    return RuleView(name, None, name, rule.severity, _SYSTEM[name] + after)
+    figures: Figures = {"seconds": rule.after_s} if rule.after_s else {}
+    return RuleView(name, None, name, rule.severity, _SYSTEM[name] + after, figures=figures)

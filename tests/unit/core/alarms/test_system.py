@@ -209,11 +209,14 @@ def rejected(stage: Stage, intent: str = "key@7") -> Rejection:
     [
         (State("yolo"), None),
         (State("yolo", ASKED, active=V1), None),  # on its way
-        (State("yolo", ASKED, active=V1, rejections=(rejected(Stage.GATING),)), Refused("v2", "why", False)),
-        (State("yolo", ASKED, rejections=(rejected(Stage.WARMING),)), Refused("v2", "why", False)),
+        (
+            State("yolo", ASKED, active=V1, rejections=(rejected(Stage.GATING),)),
+            Refused("v2", "why", False, "GATING"),
+        ),
+        (State("yolo", ASKED, rejections=(rejected(Stage.WARMING),)), Refused("v2", "why", False, "WARMING")),
         (
             State("yolo", ASKED, active=V1, rejections=(rejected(Stage.PROBATION),)),
-            Refused("v2", "why", True),
+            Refused("v2", "why", True, "PROBATION"),
         ),
         (
             State("yolo", ASKED, active=V1, rejections=(rejected(Stage.GATING, "key@6"),)),
@@ -238,7 +241,7 @@ def rejected(stage: Stage, intent: str = "key@7") -> Rejection:
                 active=V1,
                 rejections=(rejected(Stage.STABLE, "key@5"),),
             ),
-            Refused("v2", "why", True),  # it kept failing
+            Refused("v2", "why", True, "STABLE"),  # it kept failing
         ),
     ],
 )
