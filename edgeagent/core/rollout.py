@@ -58,6 +58,31 @@ GOES_BACK = frozenset({Status.ABORTING, Status.ABORTED})
 ENDED = frozenset({Status.ABORTED, Status.DONE, Status.SUPERSEDED})
 
 
+class Cause(StrEnum):
+    """Why a roll-out has the status that it has, where that isn't how it goes by itself.
+
+    ASKED: somebody said so. LEADERLESS: no coordinator led it for too long. FAILED: nodes went back from the version,
+    or vanished with it. WORSE: all nodes together speak against it. REFUSED: too many nodes refused it. UNPREPARED,
+    LATE: nodes have not made it ready, have not acted in time. UNSEEN: nodes have seen too little with it. NOBODY,
+    NO_CANARY: no such node is there. UNSERVED: it serves on no node. ADVANCE: it waits until somebody opens the next
+    wave. OVERTAKEN: somebody wrote `current`.
+    """
+
+    ASKED = "asked"
+    LEADERLESS = "leaderless"
+    FAILED = "failed"
+    WORSE = "worse"
+    REFUSED = "refused"
+    UNPREPARED = "unprepared"
+    LATE = "late"
+    UNSEEN = "unseen"
+    NOBODY = "nobody"
+    NO_CANARY = "no_canary"
+    UNSERVED = "unserved"
+    ADVANCE = "advance"
+    OVERTAKEN = "overtaken"
+
+
 @dataclass(frozen=True)
 class Plan:
     """What is to come, to whom, in which order.
@@ -111,7 +136,8 @@ class Limits:
 class Rollout:
     """A plan, and how far it has come.
 
-    wave: index of the one that is open, -1: none is yet; open_below: places below it are in. why: of the status.
+    wave: index of the one that is open, -1: none is yet; open_below: places below it are in. cause, why: of the status;
+    the first is a `Cause`, another of a newer coordinator, or "".
     forgiven, forgiven_refused, forgiven_evidence: the nodes that had failed, how many had refused and the evidence that
     there was when somebody resumed it. advance: the next wave is to open as it stands.
     """
@@ -122,6 +148,7 @@ class Rollout:
     status: Status = Status.PLANNED
     wave: int = -1
     open_below: int = 0
+    cause: str = ""
     why: str = ""
     forgiven: tuple[str, ...] = ()
     forgiven_refused: int = 0

@@ -216,6 +216,7 @@ _PARSERS: Mapping[str, Callable[[object], Any]] = {
     "status": _status,
     "wave": whole(-1, MAX_WAVES),
     "open_below": whole(0, PLACES),
+    "cause": text,
     "why": text,
     "forgiven": _names(MAX_FORGIVEN),
     "forgiven_refused": _COUNT,

@@ -29,6 +29,7 @@ class Progress:
     version up, or did; stable: on how many of them it is through; serving: on how many it serves. pending: that have
     not acted yet, or not gone back yet. away: that are in and not there. refused, failed, excused: with the reason of
     each. evidence: that the version is worse, as a power of ten. notes: what else should be known, a sentence each.
+    overtaken: somebody wrote `current` since it began, which counts instead.
     """
 
     rollout: Rollout
@@ -45,6 +46,7 @@ class Progress:
     excused: Mapping[str, str]
     evidence: float
     notes: tuple[str, ...] = ()
+    overtaken: bool = False
 
 
 def progress_of(rollout: Rollout, fleet: Fleet, has_leader: bool) -> Progress:
@@ -70,6 +72,7 @@ def progress_of(rollout: Rollout, fleet: Fleet, has_leader: bool) -> Progress:
         {n: m.report.why for n, m in sorted(view.inside.items()) if m.report.phase is Phase.EXCUSED},
         view.evidence,
         tuple(_notes(rollout, fleet, has_leader)),
+        _is_overtaken(rollout, fleet),
     )
 
 
@@ -81,13 +84,17 @@ def waves_of(rollout: Rollout, fleet: Fleet) -> tuple[Wave, ...]:
     return tuple(Wave(wave, sizes[n], n <= rollout.wave) for n, wave in enumerate(rollout.plan.waves))
 
 
+def _is_overtaken(rollout: Rollout, fleet: Fleet) -> bool:
+    return rollout.status not in ENDED and fleet.current_revision != rollout.plan.based_on
+
+
 def _notes(rollout: Rollout, fleet: Fleet, has_leader: bool) -> list[str]:
     found: list[str] = []
     if rollout.status in ENDED:
         return found
     if not has_leader:
         found.append("no coordinator leads: nothing moves until one does (edgeagent coordinate)")
-    if fleet.current_revision != rollout.plan.based_on:
+    if _is_overtaken(rollout, fleet):
         found.append(
             "somebody wrote `current` since it began: it is superseded, or stands still if that can't be read"
         )

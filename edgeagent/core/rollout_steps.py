@@ -9,6 +9,7 @@ and deadline start again, which is late and never early. No clock of another mac
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from edgeagent.core.fleet_report import Phase
 from edgeagent.core.rollout import (
@@ -18,6 +19,7 @@ from edgeagent.core.rollout import (
     EVERYBODY,
     FOLLOWED,
     MAX_FORGIVEN,
+    Cause,
     Rollout,
     Status,
 )
@@ -31,6 +33,13 @@ EVIDENCE_LIMIT = 3.0
 RETURN_S = 120.0
 """Nodes that had begun, and were away already when this coordinator first looked, are awaited for so many seconds:
 after a power cut in a plant they come back one by one."""
+
+
+class Because(NamedTuple):
+    """Why a roll-out comes to a status: which kind of cause, and what it was in this case."""
+
+    cause: str
+    why: str
 
 
 @dataclass(frozen=True)
@@ -70,7 +79,8 @@ def decide(rollout: Rollout, fleet: Fleet, watch: Watch, now: float) -> Step:
     if rollout.status in ENDED:
         return Step(None, watch)
     if fleet.current_revision != rollout.plan.based_on:
-        return _step(rollout, watch, Status.SUPERSEDED, "somebody wrote `current`, which counts from now on")
+        because = Because(Cause.OVERTAKEN, "somebody wrote `current`, which counts from now on")
+        return _step(rollout, watch, Status.SUPERSEDED, because)
     if rollout.status is Status.ABORTING:
         return _abort(view, watch, now)
     if rollout.status in FOLLOWED and (harm := _harm(view)):
@@ -93,16 +103,16 @@ def adopted(rollout: Rollout, leaderless_s: float | None, longest_s: float) -> R
     if leaderless_s is not None and leaderless_s <= longest_s:
         return None
     how_long = "it isn't known for how long" if leaderless_s is None else f"for {leaderless_s:.0f} s"
-    return paused(rollout, f"no coordinator led it, {how_long}; resume it")
+    return paused(rollout, f"no coordinator led it, {how_long}; resume it", Cause.LEADERLESS)
 
 
 # -- on somebody's word ------------------------------------------------------------------------------
 
 
-def paused(rollout: Rollout, why: str) -> Rollout:
+def paused(rollout: Rollout, why: str, cause: Cause = Cause.ASKED) -> Rollout:
     """No further wave opens. Raises ConflictError."""
     _check_status(rollout, "pause", Status.PLANNED, Status.ROLLING, Status.BAKING)
-    return replace(rollout, status=Status.PAUSED, why=why, advance=False)
+    return replace(rollout, status=Status.PAUSED, cause=cause, why=why, advance=False)
 
 
 def resumed(rollout: Rollout, fleet: Fleet) -> Rollout:
@@ -111,7 +121,8 @@ def resumed(rollout: Rollout, fleet: Fleet) -> Rollout:
     _check_status(rollout, "resume", Status.PAUSED)
     view = View(rollout, fleet)
     status = Status.ROLLING if rollout.wave >= 0 else Status.PLANNED
-    going = replace(rollout, status=status, why="", advance=False, forgiven_refused=len(view.refused))
+    going = replace(rollout, status=status, cause="", why="", advance=False)
+    going = replace(going, forgiven_refused=len(view.refused))
     if rollout.limits.on_failure == "rollback":
         return going
     if len(view.failed) > MAX_FORGIVEN:
@@ -128,13 +139,13 @@ def advanced(rollout: Rollout, fleet: Fleet) -> Rollout:
     to roll back. Raises ConflictError."""
     _check_status(rollout, "advance", Status.PLANNED, Status.ROLLING, Status.BAKING, Status.PAUSED)
     going = resumed(rollout, fleet) if rollout.status is Status.PAUSED else rollout
-    return replace(going, advance=True, why="")
+    return replace(going, advance=True, cause="", why="")
 
 
 def aborted(rollout: Rollout, why: str) -> Rollout:
     """All nodes go back. Raises ConflictError."""
     _check_status(rollout, "abort", Status.PLANNED, Status.ROLLING, Status.BAKING, Status.PAUSED)
-    return replace(rollout, status=Status.ABORTING, why=why, advance=False)
+    return replace(rollout, status=Status.ABORTING, cause=Cause.ASKED, why=why, advance=False)
 
 
 def _check_status(rollout: Rollout, verb: str, *allowed: Status) -> None:
@@ -164,34 +175,37 @@ def _seen(rollout: Rollout, fleet: Fleet, watch: Watch, now: float) -> Watch:
     return Watch(watch.id, watch.first, awaited, stretch, frozenset(there | begun), since=now)
 
 
-def _step(rollout: Rollout, watch: Watch, status: Status, why: str = "") -> Step:
+def _step(rollout: Rollout, watch: Watch, status: Status, because: Because | None = None) -> Step:
     """What was seen of the stretch is forgotten unless it goes on: by the next look somebody may have resumed it."""
     watch = watch if status in BEGINS else replace(watch, stretch=None)
-    return Step(replace(rollout, status=status, why=why, advance=False), watch)
+    cause, why = because or ("", "")
+    return Step(replace(rollout, status=status, cause=cause, why=why, advance=False), watch)
 
 
-def _harm(view: View) -> str:
-    """Why the version does harm, "" while it doesn't."""
+def _harm(view: View) -> Because | None:
+    """Why the version does harm; None while it doesn't."""
     r = view.rollout
     failed = [n for n in view.failed if n not in r.forgiven]
     if len(failed) > (r.limits.max_failures if r.wave > 0 else 0):
         members = view.fleet.members
         reasons = {members[n].report.why for n in failed if n not in view.vanished} - {""}
         why = f": {sorted(reasons)[0]}" if reasons else ""
-        return f"{named(failed)} went back from it or vanished with it{why}"
+        return Because(Cause.FAILED, f"{named(failed)} went back from it or vanished with it{why}")
     if (evidence := view.evidence) - r.forgiven_evidence >= EVIDENCE_LIMIT:
-        return f"what the nodes saw, taken together, says that it is worse (evidence 10^{evidence:.1f})"
-    return ""
+        why = f"what the nodes saw, taken together, says that it is worse (evidence 10^{evidence:.1f})"
+        return Because(Cause.WORSE, why)
+    return None
 
 
-def _refused(view: View, of: int) -> str:
-    """Why it goes no further when more than the share of so many nodes have refused the version, else ""."""
+def _refused(view: View, of: int) -> Because | None:
+    """Why it goes no further when more than the share of so many nodes have refused the version, else None."""
     r, refused = view.rollout, view.refused
     more = len(refused) - r.forgiven_refused
     if more <= 0 or more / max(of, 1) <= r.limits.max_refused:
-        return ""
+        return None
     report = view.fleet.members[min(refused)].report
-    return f"{named(refused)} refused it: {report.preload_refused if r.wave < 0 else report.why}"
+    why = report.preload_refused if r.wave < 0 else report.why
+    return Because(Cause.REFUSED, f"{named(refused)} refused it: {why}")
 
 
 def _begin(view: View, watch: Watch, now: float) -> Step:
@@ -206,7 +220,7 @@ def _begin(view: View, watch: Watch, now: float) -> Step:
             return Step(None, watch)
         if waits:
             why = f"inconclusive: {named(waits)} have not prepared it in time"
-            return _step(r, watch, Status.PAUSED, why)
+            return _step(r, watch, Status.PAUSED, Because(Cause.UNPREPARED, why))
     return _open_next(view, watch)
 
 
@@ -219,10 +233,11 @@ def _open_next(view: View, watch: Watch) -> Step:
         r = replace(r, plan=replace(r.plan, mode="waves", waves=(*r.plan.waves, EVERYBODY)))
     if not eligible(view.fleet):
         why = "no node is there that uses the model and follows the fleet"
-        return _step(view.rollout, watch, Status.PAUSED, why)
+        return _step(view.rollout, watch, Status.PAUSED, Because(Cause.NOBODY, why))
     coming = openings(r, view.fleet)
     if r.plan.waves[coming[0].index] == CANARIES and not coming[0].nodes:
-        return _step(r, watch, Status.PAUSED, "no node that is there and follows the fleet is a canary")
+        why = "no node that is there and follows the fleet is a canary"
+        return _step(r, watch, Status.PAUSED, Because(Cause.NO_CANARY, why))
     opening = next((o for o in coming if o.brings), coming[-1])
     return _step(replace(r, wave=opening.index, open_below=opening.below), watch, Status.ROLLING)
 
@@ -236,18 +251,18 @@ def _go_on(view: View, watch: Watch, now: float) -> Step:
     if refused := _refused(view, len(view.taking)):
         return _step(r, watch, Status.PAUSED, refused)
     if watch.acted is None and view.pending:
-        return _wait(view, watch, now, f"{named(view.pending)} have not acted in time")
+        return _wait(view, watch, now, Cause.LATE, f"{named(view.pending)} have not acted in time")
     watch = watch if watch.acted is not None else replace(watch, acted=now)
     if r.status is not Status.BAKING:
         return _step(r, watch, Status.BAKING)
     return _bake(view, watch, now)
 
 
-def _wait(view: View, watch: Watch, now: float, why: str) -> Step:
+def _wait(view: View, watch: Watch, now: float, cause: Cause, why: str) -> Step:
     """For what is missing, until the deadline."""
     if now - watch.since < view.rollout.limits.deadline_seconds:
         return Step(None, watch)
-    return _step(view.rollout, watch, Status.PAUSED, f"inconclusive: {why}")
+    return _step(view.rollout, watch, Status.PAUSED, Because(cause, f"inconclusive: {why}"))
 
 
 def _bake(view: View, watch: Watch, now: float) -> Step:
@@ -257,17 +272,19 @@ def _bake(view: View, watch: Watch, now: float) -> Step:
     if now - watch.acted < r.limits.bake_seconds:
         return Step(None, replace(watch, since=now))
     if view.pending:
-        return _wait(view, watch, now, f"{named(view.pending)} have not acted in time")
+        return _wait(view, watch, now, Cause.LATE, f"{named(view.pending)} have not acted in time")
     if view.unseen:
         seen = f"fewer than {r.limits.min_frames} frames or {r.limits.min_objects} objects"
-        return _wait(view, watch, now, f"{named(view.unseen)} have seen {seen} with it")
+        return _wait(view, watch, now, Cause.UNSEEN, f"{named(view.unseen)} have seen {seen} with it")
     if not view.stable:
         why = "inconclusive: it serves on no node of the open waves; `rollout advance` opens the next one"
-        return _step(r, watch, Status.PAUSED, why)
+        return _step(r, watch, Status.PAUSED, Because(Cause.UNSERVED, why))
     watch = replace(watch, since=now)
     if r.plan.approval == "manual" or (r.plan.mode == "ab" and r.is_last_wave):
         why = "waits for `edgeagent rollout advance`"
-        return Step(None, watch) if r.why == why else _step(r, watch, Status.BAKING, why)
+        return (
+            Step(None, watch) if r.why == why else _step(r, watch, Status.BAKING, Because(Cause.ADVANCE, why))
+        )
     return _open_next(view, watch)
 
 
@@ -277,4 +294,4 @@ def _abort(view: View, watch: Watch, now: float) -> Step:
     if serving and now - watch.since < r.limits.deadline_seconds:
         return Step(None, watch)
     left = f"; {named(serving)} serve it still" if serving else ""
-    return _step(r, watch, Status.ABORTED, f"{r.why}{left}")
+    return _step(r, watch, Status.ABORTED, Because(r.cause, f"{r.why}{left}"))

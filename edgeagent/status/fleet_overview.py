@@ -82,6 +82,8 @@ class FleetRollout(StatusPart):
     evidence: float
     """That the version is worse, as a power of ten."""
     notes: list[str]
+    overtaken: bool = False
+    """Somebody wrote `current` since it began, which counts instead."""
 
 
 class FleetAnswer(StatusPart):

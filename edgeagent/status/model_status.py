@@ -100,6 +100,7 @@ def _rollout(seen: RolloutView) -> RolloutStatus:
         why=seen.why or None,
         leader=seen.led,
         orphaned=seen.orphaned,
+        cause=rollout.cause,
     )
 
 

@@ -29,3 +29,5 @@ class RolloutStatus(StatusPart):
     """Whether a coordinator leads it; null while that isn't known."""
     orphaned: bool
     """It should go on, and for 30 s nobody has led it."""
+    cause: str = ""
+    """Of the status, where that isn't how it goes by itself: see `core.rollout.Cause`."""

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from edgeagent.core.fleet_report import Phase, Report
-from edgeagent.core.rollout import CANARIES, ENDED, PLACES, Status
+from edgeagent.core.rollout import CANARIES, ENDED, PLACES, Cause, Status
 from edgeagent.core.rollout_steps import EVIDENCE_LIMIT, RETURN_S, Watch, decide
 from edgeagent.core.rollout_view import Member
 from tests.support.rollouts import Led, a_rollout, node
@@ -69,6 +69,7 @@ def test_a_node_that_has_not_acted_holds_its_wave(phase: Phase) -> None:
     assert run.look(DEADLINE_S / 2) is Status.ROLLING
     assert run.look(DEADLINE_S / 2 + 1) is Status.PAUSED
     assert run.rollout.why == f"inconclusive: {run.inside[0]} have not acted in time"
+    assert run.rollout.cause == Cause.LATE
 
 
 def test_what_a_node_did_in_another_roll_out_is_no_act_of_this_one() -> None:
@@ -117,6 +118,7 @@ def test_a_fleet_without_nodes() -> None:
     run = led(0)
     assert run.look() is Status.PAUSED
     assert "no node is there" in run.rollout.why
+    assert run.rollout.cause == Cause.NOBODY
     run.comes("press-1")
     run.rollout = replace(run.rollout, status=Status.PLANNED)
     assert run.look() is Status.ROLLING
@@ -188,6 +190,7 @@ def test_who_comes_late_and_fails_has_failed_all_the_same() -> None:
     run.tell(node(3), Phase.ROLLED_BACK, why="it finds fewer dents")
     assert run.look() is Status.ABORTING
     assert run.rollout.why == "node-3 went back from it or vanished with it: it finds fewer dents"
+    assert run.rollout.cause == Cause.FAILED
 
 
 def test_a_node_that_vanishes_before_it_began_is_no_failure() -> None:
@@ -297,6 +300,7 @@ def test_what_waits_for_a_person_goes_on_being_judged(waits: dict[str, Any]) -> 
     run.look()
     assert run.look(BAKE_S + 1) is Status.BAKING
     assert run.rollout.why == "waits for `edgeagent rollout advance`"
+    assert run.rollout.cause == Cause.ADVANCE
     assert run.look(100 * DEADLINE_S) is Status.BAKING
     run.tell(run.inside[0], Phase.ROLLED_BACK)
     assert run.look() is Status.ABORTING
@@ -342,6 +346,7 @@ def test_the_nodes_evidence_together_ends_it() -> None:
     run.all_stable(evidence=1.0, objects=64)
     assert run.look() is Status.ABORTING
     assert "taken together" in run.rollout.why
+    assert run.rollout.cause == Cause.WORSE
 
 
 def test_evidence_about_the_version_before_is_none_about_this_one() -> None:
@@ -391,6 +396,7 @@ def test_a_version_that_serves_nowhere_is_inconclusive() -> None:
     run.look()
     assert run.look(BAKE_S) is Status.PAUSED
     assert run.rollout.why.startswith("inconclusive: it serves on no node of the open waves; ")
+    assert run.rollout.cause == Cause.UNSERVED
 
 
 def test_nodes_that_are_all_excused_prove_nothing() -> None:
@@ -411,6 +417,7 @@ def test_canaries_that_nobody_is() -> None:
     run = led(waves=(CANARIES, "100%"), selector={"line": "z"})
     assert run.look() is Status.PAUSED
     assert run.rollout.why == "no node that is there and follows the fleet is a canary"
+    assert run.rollout.cause == Cause.NO_CANARY
     assert run.rollout.wave == -1
 
 
@@ -427,6 +434,7 @@ def test_enough_has_to_be_seen(least: dict[str, int]) -> None:
     assert run.look(DEADLINE_S - 1) is Status.BAKING
     assert run.look() is Status.PAUSED
     assert "have seen fewer than" in run.rollout.why
+    assert run.rollout.cause == Cause.UNSEEN
     run = at_wave(0, **least)
     run.all_stable(frames=100, objects=20)
     run.look()
@@ -455,6 +463,7 @@ def test_what_can_t_be_prepared_in_time_is_inconclusive() -> None:
     run.look()
     assert run.look(DEADLINE_S) is Status.PAUSED
     assert "have not prepared it in time" in run.rollout.why
+    assert run.rollout.cause == Cause.UNPREPARED
 
 
 def test_more_than_a_share_that_can_t_prepare_it_pause() -> None:
@@ -468,6 +477,7 @@ def test_more_than_a_share_that_can_t_prepare_it_pause() -> None:
     run.members |= {node(n): full for n in range(3)}
     assert run.look() is Status.PAUSED
     assert run.rollout.why == "node-0, node-1, node-2 refused it: no room"
+    assert run.rollout.cause == Cause.REFUSED
 
 
 def test_what_was_refused_before_is_no_reason_to_pause() -> None:
@@ -542,6 +552,7 @@ def test_current_written_by_hand_wins(status: Status) -> None:
     run.current = "42"
     assert run.look() is Status.SUPERSEDED
     assert "somebody wrote `current`" in run.rollout.why
+    assert run.rollout.cause == Cause.OVERTAKEN
 
 
 @pytest.mark.parametrize("status", ENDED)

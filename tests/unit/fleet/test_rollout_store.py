@@ -48,7 +48,7 @@ def test_who_writes_in_between_is_heeded(store: MemoryStore) -> None:
         changed.append(rollout)
         return paused(rollout, "by anna")
 
-    assert change_rollout(store, "yolo", change) == replace(opened, status=Status.PAUSED, why="by anna")
+    assert change_rollout(store, "yolo", change) == paused(opened, "by anna")
     assert changed == [ROLLING, opened]
 
 
