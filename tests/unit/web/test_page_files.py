@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -16,6 +16,7 @@ SCRIPTS = sorted(path for path in FOLDER.rglob("*.js") if "vendor" not in path.p
 PAGES = sorted(FOLDER.glob("*.html"))
 STYLES = sorted(FOLDER.rglob("*.css"))
 _IMPORT = re.compile(r"""(?:from|import|import\()\s*["']([^"']+)["']""")
+_AT_ONCE = re.compile(r"""from\s*["']([^"']+)["']""")
 
 
 class Elements(HTMLParser):
@@ -39,11 +40,23 @@ class Elements(HTMLParser):
             self.inline.append(data)
 
 
-def imported(path: Path) -> Iterator[Path]:
+def imported(path: Path, names: re.Pattern[str] = _IMPORT) -> Iterator[Path]:
     """The modules that a script names."""
-    for name in _IMPORT.findall(path.read_text("utf-8")):
+    for name in names.findall(path.read_text("utf-8")):
         assert name.startswith(("./", "../")), (path.name, name)
         yield (path.parent / name).resolve()
+
+
+def reached(roots: Iterable[Path], names: re.Pattern[str] = _IMPORT) -> set[Path]:
+    """Scripts, all that they name, and so on."""
+    seen: set[Path] = set()
+    ahead = [path.resolve() for path in roots]
+    while ahead:
+        path = ahead.pop()
+        if path not in seen:
+            seen.add(path)
+            ahead += imported(path, names) if "vendor" not in path.parts else ()
+    return seen
 
 
 def test_every_module_that_is_named_is_there() -> None:
@@ -60,14 +73,19 @@ def test_no_module_is_left_over() -> None:
         for tag, attributes in Elements(page.read_text("utf-8")).tags
         if tag == "script"
     ]
-    seen: set[Path] = set()
-    ahead = [path.resolve() for path in roots]
-    while ahead:
-        path = ahead.pop()
-        if path not in seen:
-            seen.add(path)
-            ahead += imported(path) if "vendor" not in path.parts else ()
-    assert {path.resolve() for path in FOLDER.rglob("*.js")} == seen
+    assert {path.resolve() for path in FOLDER.rglob("*.js")} == reached(roots)
+
+
+def test_first_view_is_small_and_comes_at_once() -> None:
+    """Its scripts, as they lie there, are below 125 kB, and asked for at once, not one after the other; all of them
+    together are below 210 kB."""
+    first = reached([FOLDER / "app.js", FOLDER / "panels" / "lines.js"], _AT_ONCE)
+    assert 50_000 < sum(path.stat().st_size for path in first) < 125_000
+    assert sum(path.stat().st_size for path in FOLDER.rglob("*.js")) < 210_000
+    links = Elements((FOLDER / "index.html").read_text("utf-8")).tags
+    asked = [str(a["href"]) for tag, a in links if tag == "link" and a.get("rel") == "modulepreload"]
+    asked += [str(a["src"]) for tag, a in links if tag == "script"]
+    assert {(FOLDER / name.removeprefix("page/")).resolve() for name in asked} == first
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda path: path.name)
