@@ -79,29 +79,32 @@ def alarm(id: str, **changes: Any) -> dict[str, Any]:
         "state": "raised", "active": True, "raised_at": NOW - 130, "cleared_at": None, "acknowledged_by": None,
         "acknowledged_at": None, "shelved_until": None, "shelved_by": None, "shelved_reason": None,
         "closed_at": None, "closed_why": None, "count": 3, "text": f"5 times scratch within 60 s {EVIL}",
-        "todo": "Look at the roller after station 3; clean it.", "figures": {"objects": 5},
+        "todo": "Look at the roller after station 3; clean it.", "own_text": True, "own_todo": True,
+        "figures": {"objects": 5},
         "picture": f"api/alarms/{id}/picture.jpg", "clip": None, "changed_at": NOW, "change": 2, **changes,
     }  # fmt: skip
 
 
 def alarms() -> dict[str, Any]:
     """`/api/alarms`."""
-    without = {"figures": {}, "picture": None}
+    without = {"figures": {}, "picture": None, "own_text": False, "own_todo": False}
+    gone = {"figures": {"state": "lost", "why": f"no picture for 10 s {EVIL}"}}
     lost = {"rule": "camera_lost", "kind": "camera_lost", "severity": "critical", "pipeline": "line-2"}
     disk = {"rule": "disk", "kind": "disk", "severity": "critical", "pipeline": None}
     rule = {"name": "scratches", "pipeline": "line-1", "kind": "count", "severity": "warning", "error": None}
+    counts = {"classes": "scratch", "objects": 5, "seconds": 60.0, "corners": 4}
     return {
         "alarms": [
             alarm("a1"),
-            alarm("a2", **lost, **without, text="line-2 gives no pictures", count=1, raised_at=NOW - 30),
+            alarm("a2", **lost, **without | gone, text="line-2 gives no pictures", count=1, raised_at=NOW - 30),
             alarm("a3", **disk, **without, state="acknowledged", acknowledged_by="Anna", acknowledged_at=NOW - 50),
             alarm("a4", severity="info", state="shelved", shelved_until=NOW + 1800, shelved_by=EVIL,
                   shelved_reason="the light is being changed"),
             alarm("a5", state="cleared", active=False, cleared_at=NOW - 40, raised_at=NOW - 5000),
         ],
         "rules": [
-            {**rule, "text": "5 times scratch within 60 s"},
-            {**rule, "name": "dents", "text": EVIL, "error": "v2 has no class dent; its classes are scratch, label"},
+            {**rule, "text": "5 or more of scratch within 60 s", "figures": counts, "own_text": False},
+            {**rule, "name": "dents", "text": EVIL, "own_text": True, "error": "v2 has no class dent; it has scratch"},
         ],
     }  # fmt: skip
 
@@ -123,7 +126,7 @@ def fleet() -> dict[str, Any]:
     progress = {
         "model": "yolo", "summary": "wave 2 of 3 bakes: 412 s of 600 s", "fleet": 14, "nodes": 4, "stable": 3,
         "rollout": {"id": "r1", "version": "v2", "from": "v1", "status": "baking", "wave": 1, "by": "anna",
-                    "reason": EVIL},
+                    "cause": "advance", "why": f"waits {EVIL}", "reason": EVIL},
         "waves": [{"wave": wave, "nodes": nodes, "is_open": is_open} for wave, nodes, is_open in waves],
         "serving": 4, "pending": ["press-05"], "away": ["press-12"], "refused": {"press-13": "recall 0.41 < 0.6"},
         "failed": {}, "excused": {"press-14": "held: rollback to v1"}, "evidence": 0.3, "notes": [],

@@ -1,13 +1,12 @@
 // SPDX-License-Identifier: AGPL-3.0-or-later
 // Every text of the page, by key, from lang/<language>.json; numbers and times by the rules of the language.
-// What comes from the node in words (reasons) is shown as it is.
+// What comes from the node in words (reasons) is shown as it is, beneath a text of this page's.
 
 export const LANGUAGES = { en: "English", zh: "中文" };
 const STORED = "edgeagent.language";
 
 let language = "en";
 let texts = {};
-let fallback = {};
 
 /** Read something that was kept on this device; null where the browser keeps nothing. */
 export function kept(name) {
@@ -34,20 +33,22 @@ function wanted() {
   return asked.find((tag) => LANGUAGES[tag]) || "en";
 }
 
+/** The texts of a language; null where they can't be had. */
 async function read(name) {
   try {
     const response = await fetch(new URL(`lang/${name}.json`, import.meta.url).href);
-    return response.ok ? await response.json() : {};
+    return response.ok ? await response.json() : null;
   } catch (e) {
-    return {};
+    return null;
   }
 }
 
-/** Read the texts of the language that was chosen, or that the browser asks for. */
+/** Read the texts of the language that was chosen, or that the browser asks for. Where they can't be had, the page keeps
+ *  those that it has. */
 export async function loadLanguage(name = wanted()) {
-  const [english, other] = await Promise.all([read("en"), name === "en" ? {} : read(name)]);
-  fallback = english;
-  texts = name === "en" ? english : other;
+  const found = await read(name);
+  if (!found) return;
+  texts = found;
   language = name;
   document.documentElement.lang = name === "zh" ? "zh-CN" : name;
   formats.clear();
@@ -62,15 +63,15 @@ export async function chooseLanguage(name) {
 export const currentLanguage = () => language;
 
 /** Whether there is a text under this key. */
-export const has = (key) => key in texts || key in fallback;
+export const has = (key) => key in texts;
 
 /** The text under a key, with {names} replaced. With a number `n` in params, key.one or key.other where they exist.
  *  A key without a text gives the key: nothing that is missing may cost more than its words. */
 export function t(key, params = {}) {
-  let found = lookUp(key);
+  let found = texts[key];
   if (found === undefined && typeof params.n === "number") {
-    found = lookUp(`${key}.${plural(params.n)}`);
-    if (found === undefined) found = lookUp(`${key}.other`);
+    found = texts[`${key}.${plural(params.n)}`];
+    if (found === undefined) found = texts[`${key}.other`];
   }
   if (found === undefined) return key;
   return found.replace(/\{(\w+)\}/g, (all, name) => {
@@ -80,6 +81,13 @@ export function t(key, params = {}) {
   });
 }
 
+/** The text under a key; "" where there is none, or where it names a value that isn't known. */
+export function phrase(key, params = {}) {
+  const names = has(key) ? [...texts[key].matchAll(/\{(\w+)\}/g)].map((found) => found[1]) : null;
+  const isKnown = (name) => params[name] !== undefined && params[name] !== null && params[name] !== "";
+  return names && names.every(isKnown) ? t(key, params) : "";
+}
+
 /** The text for a word of the node's (a state, a stage), or the word itself where this page doesn't know it. */
 export function word(prefix, value, missing = "") {
   if (value === null || value === undefined || value === "") return missing;
@@ -87,7 +95,6 @@ export function word(prefix, value, missing = "") {
   return has(key) ? t(key) : String(value);
 }
 
-const lookUp = (key) => (texts[key] !== undefined ? texts[key] : fallback[key]);
 const plural = (n) => formatter("plural", () => new Intl.PluralRules(language)).select(n);
 
 const formats = new Map();

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: AGPL-3.0-or-later
 // An audit record in one sentence, with its symbol and what to do about it. Pure.
 
-import { has, t } from "./i18n.js";
+import { has, phrase, t } from "./i18n.js";
 
 const KIND = {
   swapped: "ok",
@@ -53,18 +53,11 @@ function failedGate(record) {
   return named ? named[1] : "";
 }
 
-/** Why it was refused, in one sentence of this page's; "" where only the node's own reason tells. */
-export function refusal(record) {
-  const key = `refusal.gate.${failedGate(record)}`;
-  return isRefusal(record) && has(key) ? t(key) : "";
-}
+/** Why it was refused, in one sentence of this page's, by the gate or the stage; "" where only the node's own reason tells. */
+export const refusal = (record) => (isRefusal(record) ? phrase(`refusal.gate.${failedGate(record)}`) || phrase(`refusal.stage.${record.stage}`) : "");
 
 /** What to do about a refusal, by the gate that failed or by its kind. "" where there is nothing. */
 export function advice(record) {
   if (!isRefusal(record)) return "";
-  const gate = `advice.gate.${failedGate(record)}`;
-  if (has(gate)) return t(gate);
-  const result = `advice.${record.event}.${record.result}`;
-  if (has(result)) return t(result);
-  return has(`advice.${record.result}`) ? t(`advice.${record.result}`) : "";
+  return phrase(`advice.gate.${failedGate(record)}`) || phrase(`advice.${record.event}.${record.result}`) || phrase(`advice.${record.result}`);
 }

@@ -2,6 +2,7 @@
 // What just happened, at the lower edge and aloud: a swap, a refusal, an alarm, a node that is back.
 
 import { Icon, html, say, useEffect, useState } from "./ui.js";
+import { textOf, titleOf } from "./alarm_words.js";
 import { t } from "./i18n.js";
 import { listen } from "./store.js";
 import { sentence } from "./records.js";
@@ -26,7 +27,7 @@ function message(kind, data) {
   if (kind === "alarm" && data.state === "raised" && data.active) {
     if (told.get(data.id) === data.count || TOLD_BY_HISTORY.includes(data.kind)) return null;
     told.set(data.id, data.count);
-    return { kind: data.severity === "critical" ? "bad" : "warn", text: data.text, atOnce: true, href: "#/alarms" };
+    return { kind: data.severity === "critical" ? "bad" : "warn", text: t("alarm.told", { title: titleOf(data), text: textOf(data) }), atOnce: true, href: "#/alarms" };
   }
   if (kind === "restarted") return { kind: "info", text: t("toast.restarted") };
   if (kind === "lost") return { kind: "bad", text: t("link.lost"), atOnce: true, onlySaid: true };

@@ -2,7 +2,7 @@
 // The pieces that every panel is made of.
 
 import { Component, html, render, useEffect, useLayoutEffect, useRef, useState } from "./vendor/preact-htm.js";
-import { ago, clock, kept, keep, t } from "./i18n.js";
+import { ago, clock, kept, keep, phrase, t } from "./i18n.js";
 import { nodeNow } from "./store.js";
 
 export { Component, html, useEffect, useLayoutEffect, useRef, useState };
@@ -146,11 +146,16 @@ export function Field({ label, hint, value, onInput, rows = 0, error, ...rest })
   </div>`;
 }
 
-/** An error as the node says it: what, why and what to do. */
+/** What the node says in its own words, beneath a sentence of this page's. */
+export const Said = ({ why }) => (why ? html`<p class="quiet small" dir="auto">${why}</p>` : null);
+
+/** An error: what its status means, and what the node says: what, why and what to do. */
 export function Failure({ error }) {
   if (!error) return null;
   const why = error.why || error.message || String(error);
-  return html`<div role="alert"><${Note} kind="bad" title=${error.what ? `${error.what}: ${why}` : why}>${error.todo}</${Note}></div>`;
+  const said = error.what ? `${error.what}: ${why}` : why;
+  const title = phrase(`error.${error.status}`);
+  return html`<div role="alert"><${Note} kind="bad" title=${title || said}>${title && html`<p dir="auto">${said}</p>`}${error.todo && html`<p dir="auto">${error.todo}</p>`}</${Note}></div>`;
 }
 
 // ---- dialogs

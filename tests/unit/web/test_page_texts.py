@@ -3,13 +3,28 @@
 
 from __future__ import annotations
 
-import gzip
 import json
 import re
+from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from edgeagent.core.alarms.system import (
+    SYSTEM_RULES,
+    ModelFacts,
+    PipelineFacts,
+    Refused,
+    SinkFacts,
+    SystemFacts,
+    SystemLimits,
+)
+from edgeagent.core.alarms.system_watch import SystemWatch
+from edgeagent.core.fleet_report import Phase
+from edgeagent.core.lifecycle import Stage
+from edgeagent.core.rollout import Cause, Status
+from edgeagent.gates import GATES
 from edgeagent.web.page_routes import FOLDER
 
 LANGUAGES = sorted(path.stem for path in (FOLDER / "lang").glob("*.json"))
@@ -68,7 +83,53 @@ def test_nothing_shown_is_html_of_others() -> None:
         assert not found, (path.name, found)
 
 
-def test_scripts_are_small() -> None:
-    """All of them together, those of others too, packed as they are sent: under 100 kB."""
-    total = sum(len(gzip.compress(path.read_bytes())) for path in FOLDER.rglob("*.js"))
-    assert total < 100_000, total
+@pytest.mark.parametrize(
+    ("prefix", "values"),
+    [
+        ("alarm.kind", SYSTEM_RULES),
+        ("alarm.do", SYSTEM_RULES),
+        ("gate", (gate.name for gate in GATES)),
+        ("refusal.gate", (gate.name for gate in GATES)),
+        ("stage", Stage),
+        ("rollout.status", Status),
+        ("rollout.cause", Cause),
+        ("rollout.phase", (phase for phase in Phase if phase)),
+    ],
+)
+def test_what_the_node_names_has_a_text(prefix: str, values: Iterable[str]) -> None:
+    """Its kinds, stages, states and causes."""
+    assert {f"{prefix}.{value}" for value in values} - texts("en").keys() == set()
+
+
+def troubled(frames: int) -> SystemFacts:
+    """A node on which nothing is well."""
+    lines = (
+        PipelineFacts(
+            "a", "m", "lost", "no frame", frames, {"busy": frames}, (SinkFacts("s", "mqtt", frames),)
+        ),
+        PipelineFacts("b", "m", "frozen", unusable={"r": "v1 has no class x"}),
+    )
+    models = (
+        ModelFacts("m", "v1", refused=Refused("v2", "too slow", False, "GATING"), orphaned="nobody leads"),
+        ModelFacts("n", "v1", refused=Refused("v2", "too slow", True, "PROBATION")),
+    )
+    return SystemFacts(lines, models, "full", 1000, "away", "taken")
+
+
+def test_alarms_of_the_system_have_the_figures_of_their_sentences() -> None:
+    """So that the page can say in its language what the node says in English."""
+    watch = SystemWatch(
+        SystemLimits({name: replace(rule, after_s=0.0) for name, rule in SYSTEM_RULES.items()})
+    )
+    watch.observe(troubled(0), 0.0)
+    raised = {what.kind: what.figures for what in watch.observe(troubled(1000), 60.0).active.values()}
+    assert raised.keys() == SYSTEM_RULES.keys()
+    english = texts("en")
+    made = {
+        "camera_lost": {"state": "state"},
+        "frames_dropped": {"why": "reason"},
+    }  # of a figure, on the page
+    for kind, figures in raised.items():
+        named = set(re.findall(r"\{(\w+)\}", english[f"alarm.says.{kind}"]))
+        assert {made.get(kind, {}).get(name, name) for name in named} <= figures.keys(), kind
+    assert raised["disk"]["least_mb"] == 200

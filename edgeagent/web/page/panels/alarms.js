@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: AGPL-3.0-or-later
 // Alarms: what is wrong, since when, what to do; acknowledged, put aside for a while, or over.
 
-import { titleOf, worstFirst } from "../alarm_words.js";
+import { closedWhy, detailOf, textOf, titleOf, todoOf, worstFirst } from "../alarm_words.js";
 import { path, placed, post } from "../api.js";
-import { kept, number, t, word } from "../i18n.js";
+import { kept, number, seconds, t, word } from "../i18n.js";
 import { rereadAlarms } from "../store.js";
-import { Badge, Button, Card, Confirm, Details, Dialog, Failure, Field, Icon, Note, Time, html, useState } from "../ui.js";
+import { Badge, Button, Card, Confirm, Details, Dialog, Failure, Field, Icon, Note, Said, Time, html, useState } from "../ui.js";
 
 const KIND_OF = { info: "info", warning: "warn", critical: "bad" };
 const SHELVE_MINUTES = [15, 60, 480, 1440];
@@ -104,29 +104,41 @@ function Trail({ alarm }) {
     parts.push(html`<span>${t("alarm.shelved_by", { name: alarm.shelved_by || t("alarm.somebody") })} <${Time} at=${alarm.shelved_until} plain /></span>`);
   }
   if (alarm.state === "shelved" && alarm.shelved_reason) parts.push(html`<span dir="auto">${alarm.shelved_reason}</span>`);
-  if (alarm.state === "cleared" && alarm.closed_why && alarm.closed_why !== "cleared") parts.push(html`<span dir="auto">${alarm.closed_why}</span>`);
+  if (alarm.state === "cleared" && alarm.closed_why && alarm.closed_why !== "cleared") parts.push(html`<span dir="auto">${closedWhy(alarm.closed_why)}</span>`);
   if (alarm.cleared_at) parts.push(html`<span>${t("alarm.over_since")} <${Time} at=${alarm.cleared_at} /></span>`);
   return html`<p class="trail">${parts}</p>`;
 }
 
-function Figures({ figures }) {
-  const entries = Object.entries(figures || {});
-  if (!entries.length) return null;
-  return html`<dl class="pairs-list">${entries.map(
-    ([name, value]) => html`<div><dt>${word("alarm.figure", name)}</dt><dd>${typeof value === "number" ? number(value, 3) : String(value)}</dd></div>`,
+/** Words of the node's among the figures, by where this page's are. */
+const WORDS = { reason: "drop", stage: "stage", state: "pipeline.state" };
+
+/** Those that can be shown as a row: a reason in words stands with the alarm. */
+const rowsOf = (alarm) => Object.entries(alarm.figures || {}).filter(([name, value]) => name !== "why" && value !== "");
+
+function shown(name, value) {
+  if (typeof value === "number") return number(value, 3);
+  if (name === "frames") return value.replace(" of ", " / "); // on which it was seen, of how many
+  return WORDS[name] ? word(WORDS[name], value) : value;
+}
+
+function Figures({ rows }) {
+  return html`<dl class="pairs-list">${rows.map(
+    ([name, value]) => html`<div><dt>${word("alarm.figure", name)}</dt><dd>${shown(name, value)}</dd></div>`,
   )}</dl>`;
 }
 
 function Alarm({ alarm }) {
   const kind = alarm.state === "cleared" ? "off" : KIND_OF[alarm.severity] || "info";
+  const [rows, todo] = [rowsOf(alarm), todoOf(alarm)];
   return html`<li class=${`alarm is-${kind}`} data-alarm=${alarm.id} data-state=${alarm.state}>
     <div class="alarm-main">
       <header><${Badge} kind=${kind}>${word("alarm.severity", alarm.severity)}</${Badge}>
         <h3 dir="auto">${titleOf(alarm)}</h3></header>
-      <p class="alarm-text" dir="auto">${alarm.text}</p>
-      ${alarm.todo && html`<p class="alarm-todo"><strong>${t("alarm.todo")}</strong> <span dir="auto">${alarm.todo}</span></p>`}
+      <p class="alarm-text" dir="auto">${textOf(alarm)}</p>
+      <${Said} why=${detailOf(alarm)} />
+      ${todo && html`<p class="alarm-todo"><strong>${t("alarm.todo")}</strong> <span dir="auto">${todo}</span></p>`}
       <${Trail} alarm=${alarm} />
-      ${Object.keys(alarm.figures || {}).length > 0 && html`<${Details} title=${t("alarm.figures")}><${Figures} figures=${alarm.figures} /></${Details}>`}
+      ${rows.length > 0 && html`<${Details} title=${t("alarm.figures")}><${Figures} rows=${rows} /></${Details}>`}
       <${Actions} alarm=${alarm} />
     </div>
     <${Evidence} alarm=${alarm} />
@@ -140,13 +152,21 @@ function Group({ title, alarms, id }) {
   </${Card}>`;
 }
 
+/** What it is about: of one of the system its name says that. */
+function aboutRule({ figures = {}, ...rule }) {
+  const { at_least: frames, of, corners, seconds: after } = figures;
+  if (!rule.pipeline) return after ? t("alarms.after", { time: seconds(after) }) : "";
+  if (rule.own_text) return rule.text;
+  return [textOf({ figures, ...rule }), of && t("rule.frames", { frames, of }), corners && t("rule.in_region")].filter(Boolean).join(" ");
+}
+
 function Rules({ rules }) {
   if (!rules.length) return html`<p class="quiet">${t("alarms.no_rules")}</p>`;
   return html`<ul class="rule-list">${rules.map(
     (rule) => html`<li>
       <${Badge} kind=${rule.error ? "warn" : KIND_OF[rule.severity] || "info"}>${word("alarm.severity", rule.severity)}</${Badge}>
-      <div><strong dir="auto">${rule.pipeline ? `${rule.pipeline} · ${rule.name}` : rule.name}</strong>
-        <p dir="auto">${rule.text || word("alarm.kind", rule.kind)}</p>
+      <div><strong dir="auto">${rule.pipeline ? `${rule.pipeline} · ${rule.name}` : word("alarm.kind", rule.kind)}</strong>
+        <p dir="auto">${aboutRule(rule)}</p>
         ${rule.error && html`<${Note} kind="warn" title=${t("alarms.rule_fault")}>${rule.error}</${Note}>`}</div>
     </li>`,
   )}</ul>`;

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: AGPL-3.0-or-later
 // The fleet: each roll-out with its waves, what every node serves, and which nodes are silent.
 
-import { fixed, number, percent, t, word } from "../i18n.js";
-import { Badge, Card, Details, Failure, Field, Icon, Note, Time, Version, html, useState } from "../ui.js";
+import { fixed, number, percent, phrase, t, word } from "../i18n.js";
+import { Badge, Card, Details, Failure, Field, Icon, Note, Said, Time, Version, html, useState } from "../ui.js";
 import { usePolled } from "./polled.js";
 
 const POLL_MS = 5000;
@@ -61,6 +61,22 @@ function Names({ title, kind, names }) {
   return html`<${Note} kind=${kind} title=${`${title}: ${number(names.length)}`}><p dir="auto">${names.slice(0, SHOWN).join(", ")}</p><//>`;
 }
 
+const ENDED = ["done", "aborted", "superseded"];
+
+/** How far it is, in a sentence. */
+function summaryOf({ rollout, waves, nodes, stable, serving }) {
+  const params = { number: rollout.wave + 1, of: waves.length, stable, nodes, serving };
+  if (ENDED.includes(rollout.status)) return t("fleet.ended", params);
+  if (rollout.wave < 0) return t("fleet.not_begun", params);
+  return t(rollout.status === "aborting" ? "fleet.going_back" : "fleet.under_way", params);
+}
+
+/** What else is to be known of it; that nobody leads stands above all of them. */
+function notesOf({ rollout, overtaken }) {
+  const found = { "fleet.overtaken": overtaken, "fleet.paused": rollout.status === "paused", "fleet.advances": rollout.advance };
+  return Object.keys(found).filter((key) => found[key]).map((key) => t(key));
+}
+
 function Rollout({ progress }) {
   const plan = progress.rollout || {};
   const parts = [
@@ -71,10 +87,12 @@ function Rollout({ progress }) {
   ];
   const status = plan.status || "";
   const title = html`<span dir="auto">${progress.model}</span>: <${Version} name=${plan.from} quiet /> → <${Version} name=${plan.version} />`;
-  return html`<${Card} id=${`rollout-${progress.model}`} title=${title} aside=${html`<${Badge} kind=${STATUS_KIND[status] || "info"}>${word("fleet.status", status, "–")}<//>`}>
-    <p class="lead" dir="auto">${progress.summary}</p>
+  return html`<${Card} id=${`rollout-${progress.model}`} title=${title} aside=${html`<${Badge} kind=${STATUS_KIND[status] || "info"}>${word("rollout.status", status, "–")}<//>`}>
+    <p class="lead">${summaryOf(progress)}</p>
+    ${plan.cause && html`<p>${phrase(`rollout.cause.${plan.cause}`)}</p>`}
+    <${Said} why=${plan.why} />
     ${plan.reason && html`<p class="quiet" dir="auto">${t("fleet.because", { reason: plan.reason, by: plan.by || "–" })}</p>`}
-    ${progress.notes.map((note) => html`<${Note} kind="warn">${note}<//>`)}
+    ${notesOf(progress).map((note) => html`<${Note} kind="warn" title=${note} />`)}
     <${Bar} parts=${parts} of=${Math.max(progress.nodes, 1)} label=${t("fleet.progress", { stable: progress.stable, of: progress.nodes })} />
     <${Waves} progress=${progress} />
     <${Reasons} title=${t("fleet.failed")} kind="bad" reasons=${progress.failed} />
@@ -141,7 +159,7 @@ function Nodes({ answer }) {
 }
 
 function Leader({ answer }) {
-  const ended = answer.rollouts.every((r) => ["done", "aborted", "superseded"].includes((r.rollout || {}).status));
+  const ended = answer.rollouts.every((r) => ENDED.includes((r.rollout || {}).status));
   if (answer.leader) {
     return html`<p class="lead">${answer.coordinating ? t("fleet.we_lead") : t("fleet.leader", { name: answer.leader })}</p>`;
   }

@@ -2,7 +2,7 @@
 // What the gates found, each figure with what it is held against.
 
 import { Details, Icon, html } from "../ui.js";
-import { number, t, word } from "../i18n.js";
+import { number, phrase, t, word } from "../i18n.js";
 
 /** A figure as it came: a number by the language's rules, anything else as text. */
 const shown = (value) => (typeof value === "number" ? number(value, Math.abs(value) < 1 ? 4 : 2) : value === null || value === undefined ? "" : String(value));
@@ -33,7 +33,8 @@ export function Gates({ gates }) {
     ${gates.map(
       (gate) => html`<li key=${gate.name} data-gate=${gate.name} data-passed=${String(gate.passed)}>
         <${Details} open=${gate.passed === false} title=${html`<span class="gate-name"><${Icon} name=${gate.passed ? "ok" : "bad"} size=${22} /> ${word("gate", gate.name)} <span class=${gate.passed ? "unseen" : "quiet small"}>${t(gate.passed ? "gate.passed" : "gate.failed")}</span></span>`}>
-          ${(gate.reasons || []).map((reason) => html`<p class="gate-reason">${reason}</p>`)}
+          ${gate.passed === false && html`<p class="gate-reason">${phrase(`refusal.gate.${gate.name}`)}</p>`}
+          ${(gate.reasons || []).map((reason) => html`<p class="quiet small">${reason}</p>`)}
           <${Figures} gate=${gate} />
         <//>
       </li>`,

@@ -2,10 +2,10 @@
 // The first thing that is seen: each line with its picture, its figures and the version that serves, and beside the
 // lines of a model that model.
 
-import { Badge, Boundary, Figure, Icon, Note, Version, html, useMemo } from "../ui.js";
+import { Badge, Boundary, Figure, Icon, Note, Said, Version, html, useMemo } from "../ui.js";
 import { Chart } from "../charts.js";
 import { Picture } from "../picture.js";
-import { fixed, number, t, word } from "../i18n.js";
+import { fixed, number, phrase, t, word } from "../i18n.js";
 import { Model } from "./model.js";
 import { hasPicture, pipelineVerdict } from "../verdict.js";
 
@@ -34,13 +34,13 @@ function Figures({ pipeline, now, series, swaps, why }) {
   const p95 = now && now.p95_ms;
   const charts = s.t.length > 1;
   return html`<div class="tiles">
-    <${Tile} chart=${charts && html`<${Chart} label=${t("line.fps_long")} times=${s.t} swaps=${swaps} lines=${[{ label: "fps", values: s.fps }]} />`}>
+    <${Tile} chart=${charts && html`<${Chart} label=${t("line.fps_long")} times=${s.t} swaps=${swaps} lines=${[{ values: s.fps }]} />`}>
       <${Figure} label=${t("line.fps")} value=${fixed(fps, 1)} hint=${pipeline.width ? `${pipeline.width} × ${pipeline.height}` : null} />
     <//>
-    <${Tile} chart=${charts && html`<${Chart} label=${t("line.latency_long")} times=${s.t} swaps=${swaps} lines=${[{ label: "p50", values: s.p50_ms }, { label: "p95", values: s.p95_ms, dashed: true }]} />`}>
+    <${Tile} chart=${charts && html`<${Chart} label=${t("line.latency_long")} times=${s.t} swaps=${swaps} lines=${[{ values: s.p50_ms }, { values: s.p95_ms, dashed: true }]} />`}>
       <${Figure} label=${t("line.latency")} value=${fixed(p50, p50 >= 100 ? 0 : 1)} unit="ms" hint=${typeof p95 === "number" ? t("line.p95", { ms: number(p95, 0) }) : null} />
     <//>
-    <${Tile} chart=${charts && html`<${Chart} label=${t("line.lost_long")} times=${s.t} swaps=${swaps} lines=${[{ label: "dropped", values: s.dropped, bars: true }]} />`}>
+    <${Tile} chart=${charts && html`<${Chart} label=${t("line.lost_long")} times=${s.t} swaps=${swaps} lines=${[{ values: s.dropped, bars: true }]} />`}>
       <${Figure} label=${t("line.lost")} kind=${lost ? "warn" : ""} value=${number(lost === null ? pipeline.dropped : lost)}
         hint=${lost ? why && why.length ? t("line.lost_lately", { why: why.map((reason) => word("drop", reason)).join(", ") }) : t("line.lost_minute") : pipeline.dropped ? t("line.lost_since", { n: pipeline.dropped }) : t("line.none_since")} />
     <//>
@@ -73,7 +73,7 @@ function Line({ name, pipeline, model, state, single }) {
       <${Boundary} name=${t("line.figures")} again=${state.status}><${Figures} pipeline=${pipeline} now=${now} series=${series} swaps=${swaps} why=${state.lostWhy[name]} /><//>
     </div>
     ${verdict.kind === "bad" &&
-    html`<${Note} kind="bad" title=${pipeline.why || verdict.text}>${t(`pipeline.todo.${pipeline.state}`)}<//>`}
+    html`<${Note} kind="bad" title=${verdict.text}><p>${phrase(`pipeline.todo.${pipeline.state}`)}</p><${Said} why=${pipeline.why} /><//>`}
     ${troubled.map(([sink, why]) => html`<${Note} kind="warn" title=${t("line.sink_failed", { sink, why })}>${t("line.sink_failed_todo")}<//>`)}
   </article>`;
 }

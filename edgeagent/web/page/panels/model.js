@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: AGPL-3.0-or-later
 // One model: what serves, what it would go back to, an update on its way, and what a person can do about it.
 
-import { Badge, Details, Icon, Note, Time, Version, html } from "../ui.js";
-import { day, has, number, seconds, t, word } from "../i18n.js";
+import { Badge, Details, Icon, Note, Said, Time, Version, html } from "../ui.js";
+import { day, has, number, phrase, seconds, t, word } from "../i18n.js";
 import { Actions } from "./actions.js";
 import { Gates } from "./gates.js";
 import { Pairs } from "./pairs.js";
@@ -47,6 +47,15 @@ function Serving({ name, model, state }) {
   </div>`;
 }
 
+/** The roll-out in force: how it stands, and what this node has done in it. */
+function RolloutNote({ rollout }) {
+  const { version, wave, status, phase, cause, orphaned } = rollout;
+  const title = t("model.rollout", { version, wave: (wave || 0) + 1, status: word("rollout.status", status) });
+  return html`<${Note} kind=${orphaned ? "warn" : "info"} title=${title}>
+    <p>${phrase(`rollout.phase.${phase}`)} ${phrase(`rollout.cause.${cause}`)} ${orphaned && t("alarm.says.rollout_orphaned")}</p>
+    <${Said} why=${rollout.why} /><a href="#/fleet">${t("model.to_fleet")}</a><//>`;
+}
+
 /** What a person has to know of this model now, the worst first. */
 function ModelNotes({ model, state, name }) {
   const { held, active } = model;
@@ -56,12 +65,11 @@ function ModelNotes({ model, state, name }) {
     ${model.failing && html`<${Note} kind="bad" title=${t("model.failing")}>${model.failing}<//>`}
     ${active && active.withdrawn && html`<${Note} kind="warn" title=${t("model.withdrawn", { version: active.version })}>${active.withdrawn}<//>`}
     ${model.candidate ? null : refused.map((r) => html`<${Note} key=${r.digest} kind="warn" title=${t("model.refused", { version: r.version })}>
-      <${Refusal} record=${{ result: "rejected", ...last, why: r.why }} /><//>`)}
+      <${Refusal} record=${{ result: "rejected", ...last, stage: r.stage, why: r.why }} /><//>`)}
     ${!refused.length && model.last_error && html`<${Note} kind="warn" title=${t("model.last_error")}>${model.last_error}<//>`}
     ${held && html`<${Note} kind="info" title=${t(has(`model.held.${held.kind}`) ? `model.held.${held.kind}` : "model.held", { version: held.version, by: held.by || "–" })}>${held.reason && held.reason !== DEFAULT_REASON && html`<p>${held.reason}</p>`}<p>${t("model.held_until")}</p><//>`}
     ${model.sentinel && model.sentinel.why && html`<${Note} kind="warn" title=${t("model.sentinel")}>${model.sentinel.why}<//>`}
-    ${model.rollout && html`<${Note} kind=${model.rollout.orphaned ? "warn" : "info"} title=${t("model.rollout", { version: model.rollout.version, wave: (model.rollout.wave || 0) + 1, status: word("rollout.status", model.rollout.status) })}>
-      ${model.rollout.why} <a href="#/fleet">${t("model.to_fleet")}</a><//>`}
+    ${model.rollout && html`<${RolloutNote} rollout=${model.rollout} />`}
     ${model.preload && html`<${Note} kind=${model.preload.ready ? "ok" : "info"} title=${t(model.preload.ready ? "model.preload_ready" : "model.preload", { version: model.preload.version, stage: word("stage", model.preload.stage) })}>${model.preload.why}<//>`}
   `;
 }
@@ -110,7 +118,7 @@ function Update({ model }) {
     <p class="serving-version"><${Version} name=${version} quiet />
       ${candidate && candidate.attempt > 1 && html`<span class="quiet small">${t("update.attempt", { n: candidate.attempt })}</span>`}</p>
     <${Stages} candidate=${candidate} probation=${probation} />
-    ${candidate && candidate.error && html`<${Note} kind="warn" title=${candidate.error}>${candidate.retry_in_seconds !== null && t("update.retry", { time: seconds(candidate.retry_in_seconds) })}<//>`}
+    ${candidate && candidate.error && html`<${Note} kind="warn" title=${t("update.failed")}>${candidate.retry_in_seconds !== null && html`<p>${t("update.retry", { time: seconds(candidate.retry_in_seconds) })}</p>`}<${Said} why=${candidate.error} /><//>`}
     ${candidate && (candidate.gates || []).length > 0 && html`<${Gates} gates=${candidate.gates} />`}
     ${shadow && html`<${Pairs} watch=${shadow} version=${version} />`}
     ${!candidate && probation && html`<${Pairs} watch=${probation} version=${version} />`}

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: AGPL-3.0-or-later
 // Two versions on the same frames: what each found, side by side, and how much speaks against the new one.
 
-import { Details, Note, Version, html } from "../ui.js";
+import { Details, Note, Said, Version, html } from "../ui.js";
 import { number, t } from "../i18n.js";
 
 const KINDS = ["agreed", "lost", "gained", "moved", "renamed", "weaker"];
@@ -37,12 +37,12 @@ export function Pairs({ watch, version }) {
   const { pairs, against, breach, shortfall } = watch;
   return html`<div class="pairs">
     ${breach && html`<${Note} kind="warn" title=${t("pairs.breach")}>${breach}<//>`}
-    ${!pairs && html`<p class="quiet">${shortfall || t("pairs.none_yet")}</p>`}
+    ${!pairs && html`<p class="quiet">${t("pairs.none_yet")}</p>`}
     ${pairs &&
     html`<div class="row versus"><${Version} name=${version} quiet /> <span class="quiet">${t("pairs.beside")}</span> <${Version} name=${against || "–"} quiet />
         <span class="quiet small">${t("pairs.seen", { frames: number(pairs.frames), objects: number(pairs.objects) })}</span></div>
       <${Evidence} pairs=${pairs} />
-      ${shortfall && html`<p class="quiet small">${shortfall}</p>`}
+      ${shortfall && html`<p>${t("pairs.shortfall")}</p><${Said} why=${shortfall} />`}
       ${(pairs.classes || []).length > 0 && html`<${Details} title=${t("pairs.by_class")}><${Classes} classes=${pairs.classes} />
         ${pairs.candidate && html`<p class="quiet small">${t("pairs.times", { new: number(pairs.candidate.p50_ms, 1), old: number(pairs.incumbent.p50_ms, 1) })}</p>`}<//>`}`}
   </div>`;

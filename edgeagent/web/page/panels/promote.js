@@ -4,6 +4,7 @@
 import { Confirm, Failure, Field, Icon, Time, Version, html, useEffect, useState } from "../ui.js";
 import { get, path } from "../api.js";
 import { number, t, word } from "../i18n.js";
+import { refusal } from "../records.js";
 
 const MOST_FIGURES = 4;
 
@@ -28,7 +29,7 @@ function Release({ release, model, chosen, onChoose }) {
       ${release.note && html`<span dir="auto">${release.note}</span>`}
       ${metrics.length > 0 && html`<span class="release-figures">${metrics.map(([name, value]) => html`<span><span class="quiet">${word("figure", name)}</span> <strong>${typeof value === "number" ? number(value, 3) : String(value)}</strong></span>`)}</span>`}
       ${off && html`<span class="release-why"><${Icon} name=${release.error ? "bad" : "info"} size=${18} /> ${off}</span>`}
-      ${!off && refused && html`<span class="release-why"><${Icon} name="warn" size=${18} /> ${t("promote.refused_before", { why: refused.why })}</span>`}
+      ${!off && refused && html`<span class="release-why"><${Icon} name="warn" size=${18} /> ${t("promote.refused_before", { why: refusal({ ...refused, result: "rejected" }) || refused.why })}</span>`}
     </span>
   </label>`;
 }

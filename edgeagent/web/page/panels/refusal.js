@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: AGPL-3.0-or-later
 // Why something was refused, in one sentence, what to do about it, and the node's own words.
 
-import { html } from "../ui.js";
+import { Said, html } from "../ui.js";
 import { t } from "../i18n.js";
 import { advice, refusal } from "../records.js";
 
@@ -13,6 +13,6 @@ export function Refusal({ record }) {
     ${why && html`<p>${why}</p>`}
     ${!why && record.why && html`<p>${record.why}</p>`}
     ${todo && html`<p class="todo"><strong class="inline">${t("model.todo")}</strong> ${todo}</p>`}
-    ${why && record.why && html`<p class="quiet small">${record.why}</p>`}
+    <${Said} why=${why && record.why} />
   </div>`;
 }

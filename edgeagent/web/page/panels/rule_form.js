@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: AGPL-3.0-or-later
 // One alarm rule of a pipeline: what must be seen, where, how long, and what is said then.
 
+import { ruleSays } from "../alarm_words.js";
 import { t } from "../i18n.js";
 import { Button, Details, Field, html } from "../ui.js";
 import { CheckField, NumberField, SelectField, WordsField, mistakeAt, valueAt, withValue } from "./form_pieces.js";
@@ -25,11 +26,11 @@ function withWhen(rule, when) {
 
 /** A rule in one sentence. */
 export function ruleInWords(rule) {
-  const what = rule.classes && rule.classes.length ? rule.classes.join(", ") : t("rule.anything");
+  const classes = (rule.classes || []).join(", ");
   const when = rule.when || "present";
   const { at_least: frames = 1, of = 1 } = rule.frames || {};
   const seconds = when === "count" ? rule.within_seconds : rule.absent_seconds;
-  const words = t(`rule.words_${when}`, { what, n: Number(rule.objects) || 1, seconds });
+  const words = ruleSays(when, { classes, objects: Number(rule.objects) || 1, seconds });
   return of > 1 ? `${words} ${t("rule.frames", { frames, of })}` : words;
 }
 

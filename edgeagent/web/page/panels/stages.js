@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: AGPL-3.0-or-later
 // The way of a version: what is behind it, where it is, what lies ahead.
 
-import { Icon, html } from "../ui.js";
-import { bytes, has, number, seconds, t, word } from "../i18n.js";
+import { Icon, Said, html } from "../ui.js";
+import { bytes, has, number, phrase, seconds, t, word } from "../i18n.js";
 
 /** In the order in which they are gone through. SHADOW only where it is asked for; READY is but a moment. */
 const WAY = ["ASPIRED", "FETCHING", "VERIFYING", "PREPARING", "GATING", "WARMING", "SHADOW", "PROBATION", "STABLE"];
@@ -16,7 +16,7 @@ function Progress({ done, of, label }) {
 function Within({ candidate, probation }) {
   if (!candidate) {
     const left = probation.seconds_left;
-    return html`<p>${probation.longer ? t("stage.longer", { why: probation.shortfall || "" }) : t("stage.seconds_left", { time: seconds(left) })}</p>`;
+    return html`<p>${probation.longer ? t("stage.longer") : t("stage.seconds_left", { time: seconds(left) })}</p><${Said} why=${probation.longer && probation.shortfall} />`;
   }
   const { stage, fetch, gate, gate_progress: pictures, trial, waits, shadow } = candidate;
   if (stage === "FETCHING" && fetch) {
@@ -27,12 +27,11 @@ function Within({ candidate, probation }) {
       ${pictures && html`<${Progress} done=${pictures.done} of=${pictures.of} label=${word("gate", gate)} />`}`;
   }
   if (stage === "PREPARING" && trial) return html`<p class="small">${t("stage.trial", { trial })}</p>`;
-  if (stage === "ASPIRED" && waits) return html`<p>${t("stage.waits", { what: waits })}</p>`;
+  if (stage === "ASPIRED" && waits) return html`<p>${t("stage.waits")}</p><${Said} why=${waits} />`;
   if (stage === "SHADOW" && shadow) {
-    const key = `stage.shadow.${shadow.waits_for}`;
-    return html`<p>${has(key) ? t(key, { why: shadow.shortfall || "", at: word("moment", shadow.at) }) : ""}${
+    return html`<p>${phrase(`stage.shadow.${shadow.waits_for}`, { at: word("moment", shadow.at) })}${
       typeof shadow.seconds_left === "number" && shadow.waits_for === "frames" ? ` ${t("stage.seconds_left", { time: seconds(shadow.seconds_left) })}` : ""
-    }</p>`;
+    }</p><${Said} why=${shadow.waits_for === "frames" && shadow.shortfall} />`;
   }
   return has(`stage.note.${stage}`) ? html`<p class="small">${t(`stage.note.${stage}`)}</p>` : null;
 }
