@@ -101,7 +101,7 @@ def test_what_the_node_names_has_a_text(prefix: str, values: Iterable[str]) -> N
     assert {f"{prefix}.{value}" for value in values} - texts("en").keys() == set()
 
 
-def troubled(frames: int) -> SystemFacts:
+def in_trouble(frames: int) -> SystemFacts:
     """A node on which nothing is well."""
     lines = (
         PipelineFacts(
@@ -121,8 +121,8 @@ def test_alarms_of_the_system_have_the_figures_of_their_sentences() -> None:
     watch = SystemWatch(
         SystemLimits({name: replace(rule, after_s=0.0) for name, rule in SYSTEM_RULES.items()})
     )
-    watch.observe(troubled(0), 0.0)
-    raised = {what.kind: what.figures for what in watch.observe(troubled(1000), 60.0).active.values()}
+    watch.observe(in_trouble(0), 0.0)
+    raised = {what.kind: what.figures for what in watch.observe(in_trouble(1000), 60.0).active.values()}
     assert raised.keys() == SYSTEM_RULES.keys()
     english = texts("en")
     made = {
