@@ -7,7 +7,7 @@ Messages and methods are made in etcd_messages.py; the watch is in etcd_watch.py
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from operator import attrgetter
 from typing import Any
@@ -16,7 +16,7 @@ from weakref import WeakSet
 import grpc  # type: ignore[import-untyped]
 
 from edgeagent.errors import UnavailableError, UsageError
-from edgeagent.intent.etcd_client import TRY_ANOTHER, Client, Link, translated
+from edgeagent.intent.etcd_client import TRY_ANOTHER, Client, translated
 from edgeagent.intent.etcd_health import Health, ask_health, compaction_advice, room_advice
 from edgeagent.intent.etcd_messages import rpc
 from edgeagent.intent.etcd_watch import MESSAGE_BYTES, EtcdWatch, entry_of, found_entry
@@ -41,6 +41,7 @@ _PUT = attrgetter("kv.Put")
 _TXN = attrgetter("kv.Txn")
 _GRANT = attrgetter("lease.LeaseGrant")
 _REVOKE = attrgetter("lease.LeaseRevoke")
+_KEEP_ALIVE = attrgetter("lease.LeaseKeepAlive")
 _WATCH_DEADLINE_S = 2.0  # longest wait of a watch for an answer: so long it doesn't notice that it is deaf
 _MANY_REVISIONS = 1000
 PAGE_KEYS = 500  # in one answer, which gRPC limits to 4 MiB
@@ -104,7 +105,7 @@ class EtcdConfigStore:
 
     def put(self, key: str, value: bytes, lease: Lease | None = None) -> None:
         """Write one key. Raises UnavailableError; UsageError if etcd refuses the user or the size of the value."""
-        self.get(key)  # finds an endpoint that works and a valid token, so that the writing is sent only once
+        self._prepare_writing(key)
         with translated(f"writing {key} to {self.url}", "read the key: it may have been written even so"):
             self._client.call_once(_PUT, _put(key, value, lease))
 
@@ -144,7 +145,7 @@ class EtcdConfigStore:
         if not writes:
             return self._check(expected, compare)
         success = [_operation(key, value, lease) for key, value in writes.items()]
-        self.get(next(iter(writes)))  # finds an endpoint that works: the transaction is sent only once
+        self._prepare_writing(next(iter(writes)))
         with translated(f"writing {', '.join(writes)} to {self.url}"):
             try:
                 answer = self._client.call_once(_TXN, rpc.TxnRequest(compare=compare, success=success))
@@ -153,6 +154,11 @@ class EtcdConfigStore:
                     return Outcome.UNKNOWN
                 raise
         return Outcome.WRITTEN if answer.succeeded else Outcome.REFUSED
+
+    def _prepare_writing(self, key: str) -> None:
+        """Have an endpoint that works and a valid token: a writing is sent only once."""
+        if not self._client.has_just_answered():
+            self.get(key)
 
     def _check(self, expected: Sequence[Expected], compare: Sequence[Any]) -> Outcome:
         # A transaction of comparisons alone is answered by any member from what it knows, be it out of date: etcd waits
@@ -221,7 +227,7 @@ class _EtcdLease:
     def keep_alive(self) -> bool:
         """See Lease.keep_alive."""
         with translated(f"renewing a lease of {self._url}"):
-            return bool(self._client.call(_keep_alive, rpc.LeaseKeepAliveRequest(ID=self.id)).TTL)
+            return bool(self._client.call(_KEEP_ALIVE, rpc.LeaseKeepAliveRequest(ID=self.id)).TTL)
 
     def revoke(self) -> None:
         """See Lease.revoke."""
@@ -254,10 +260,3 @@ def _compares(expected: Expected) -> Iterator[Any]:
     if expected.created is not None:
         create = int(expected.created or 0)
         yield rpc.Compare(key=key, target=rpc.Compare.CREATE, result=equal, create_revision=create)
-
-
-def _keep_alive(link: Link) -> Callable[..., Any]:
-    def once(request: Any, **options: Any) -> Any:
-        return next(link.lease.LeaseKeepAlive(iter((request,)), **options), rpc.LeaseKeepAliveResponse())
-
-    return once

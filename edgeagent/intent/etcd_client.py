@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,7 @@ _SEE = "see whether etcd runs there and has a leader"
 _SEE_TLS = "see tls: who signed the certificates of both sides, their names and their dates"
 FULL = "etcd's database is full (alarm NOSPACE): it takes no writing, so nothing can be promoted or rolled back by key"
 FULL_TODO = "compact and defragment it, then etcdctl alarm disarm; nodes go on serving, and can be changed by their API"
+_JUST_S = 1.0
 _MAX_LOGIN_S = 30.0  # etcd hashes a password for 70 ms of a core: a plant's come one after the other
 _STALE_TOKEN = ("invalid auth token", "user name is empty", "revision in header is old", "auth store is old")
 
@@ -84,6 +86,7 @@ class Client:
         self._next = 0
         self._link: Link | None = None
         self._login_s = deadline_s
+        self._answered_at = -inf  # monotonic seconds, on the connection in use
         self.token: tuple[tuple[str, str], ...] = ()
         """Metadata that says who we are, of every member; () before the first log-in."""
         self.closed = False
@@ -101,9 +104,13 @@ class Client:
         """Give up a connection that failed; the next one goes to the next endpoint."""
         with self._lock:
             if link is self._link:
-                self._link = None
+                self._link, self._answered_at = None, -inf
                 self._next = (self._next + 1) % len(self._endpoints)
         link.channel.close()
+
+    def has_just_answered(self) -> bool:
+        """Whether the endpoint in use took a request, and who we are, a moment ago."""
+        return time.monotonic() - self._answered_at < _JUST_S
 
     def close(self) -> None:
         """Cancel the calls under way and refuse new ones. Idempotent."""
@@ -149,11 +156,13 @@ class Client:
         link = self.link()
         try:
             try:
-                return self._send(link, method, request, new_token=False)
+                answer = self._send(link, method, request, new_token=False)
             except grpc.RpcError as e:
                 if not self._access.username or not any(text in (e.details() or "") for text in _STALE_TOKEN):
                     raise
-            return self._send(link, method, request, new_token=True)
+                answer = self._send(link, method, request, new_token=True)
+            self._answered_at = time.monotonic()
+            return answer
         except grpc.RpcError as e:
             if e.code() in TRY_ANOTHER:
                 self.drop(link)

@@ -68,7 +68,10 @@ _METHODS = {
     "Maintenance": ("Status",),
 }
 """Of a service. XRequest is what a method X takes, XResponse what it answers."""
-_STREAMS = ("Watch", "LeaseKeepAlive")
+_STREAMS = ("Watch",)
+"""LeaseKeepAlive is one in etcd's file. With one request and one answer there is no difference on the wire, and gRPC
+starts a thread for each stream of requests.
+"""
 
 
 def _classes() -> dict[str, Any]:
