@@ -9,6 +9,7 @@ they ask before they begin, goes over one connection, for there is no difference
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import os
 import subprocess
@@ -18,6 +19,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
+from queue import SimpleQueue
 from typing import Any
 
 import grpc._common  # type: ignore[import-untyped]
@@ -34,14 +36,18 @@ _STARTED_A_SECOND = 100
 """Nodes of a process; together is meant, but one that waits for its neighbours' imports isn't the plant's."""
 
 # In a plant each node, etcd and the coordinator have machines of their own; here they share one.
-_GIVES_WAY = 5
+_GIVES_WAY = 10
 """How much nicer than etcd and the coordinator the nodes are."""
 _GRPC_LOOKS_S = 30.0
 """A thread that waits for gRPC wakes up ten times a second to see whether the process was sent a signal."""
 _SWITCH_S = 0.1
 """A thread that waits for the interpreter asks for it every 5 ms: hundreds of them do nothing else."""
-_LOOKS_S = 2.0
+_LOOKS_S = 4.0
 """A node looks every second whether it has something to say."""
+_PATIENCE_S = 30.0
+"""For an answer to what a process writes: a connection that is given up takes the calls of all its nodes with it."""
+_COLLECTS_AFTER = 100_000
+"""Garbage is looked for among what hundreds of nodes have, after so many new objects instead of 700."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +82,7 @@ def labels_of(name: str) -> dict[str, str]:
 async def live(crowd: Crowd, say: Callable[[Any], None]) -> None:
     """Until stdin ends."""
     asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(WRITERS))
-    written = EtcdConfigStore([crowd.endpoint])
+    written = EtcdConfigStore([crowd.endpoint], deadline_s=_PATIENCE_S)
     nodes: dict[str, PretendedNode] = {}
 
     def told(name: str, what: str, version: str) -> None:
@@ -111,14 +117,24 @@ def main() -> None:
     grpc._common.MAXIMUM_WAIT_TIMEOUT = _GRPC_LOOKS_S
     membership.LOOK_S = reports.LOOK_S = _LOOKS_S
     sys.setswitchinterval(_SWITCH_S)
+    gc.set_threshold(_COLLECTS_AFTER)
     install(crowd.times)
 
-    def say(value: Any) -> None:
-        sys.stdout.write(json.dumps(value) + "\n")
-        sys.stdout.flush()
-
-    asyncio.run(live(crowd, say))
+    said: SimpleQueue[Any] = SimpleQueue()
+    threading.Thread(target=_write, args=(said,), daemon=True).start()
+    asyncio.run(live(crowd, said.put))
     os._exit(0)  # thousands of threads, each at its own pace
+
+
+def _write(said: SimpleQueue[Any]) -> None:
+    """To stdout, for ever. Who writes gives the interpreter away, and hundreds have it before he gets it back: so not
+    from the thread of the nodes."""
+    while True:
+        lines = [json.dumps(said.get())]
+        while not said.empty():
+            lines.append(json.dumps(said.get()))
+        sys.stdout.write("\n".join((*lines, "")))
+        sys.stdout.flush()
 
 
 # -- from outside ------------------------------------------------------------------------------------
