@@ -117,7 +117,7 @@ class _Channel:
 
 
 def test_methods_have_the_paths_and_messages_of_etcd() -> None:
-    """A stream where etcd has one."""
+    """A stream where more than one request is sent."""
     services = ("KV", "Watch", "Lease", "Auth", "Maintenance")
     made = {path: kind for service in services for kind, path, _ in vars(stub(_Channel(), service)).values()}
     assert made == {
@@ -127,7 +127,7 @@ def test_methods_have_the_paths_and_messages_of_etcd() -> None:
         "/etcdserverpb.Watch/Watch": "stream",
         "/etcdserverpb.Lease/LeaseGrant": "one answer",
         "/etcdserverpb.Lease/LeaseRevoke": "one answer",
-        "/etcdserverpb.Lease/LeaseKeepAlive": "stream",
+        "/etcdserverpb.Lease/LeaseKeepAlive": "one answer",
         "/etcdserverpb.Auth/Authenticate": "one answer",
         "/etcdserverpb.Maintenance/Status": "one answer",
     }
