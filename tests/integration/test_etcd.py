@@ -583,7 +583,7 @@ def test_a_transaction_without_an_answer_is_unknown(
     opened.append(store)
     read = store.get(KEY)
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(store, "get", lambda key: server.freeze())  # what comes just before it is sent
+        patched.setattr(store, "_prepare_writing", lambda key: server.freeze())  # just before it is sent
         try:
             assert store.compare_and_set([Expected(KEY, read.revision)], {KEY: b"v1"}) is Outcome.UNKNOWN
         finally:
@@ -615,7 +615,7 @@ def test_a_successor_s_key_is_not_the_leader_s_own(server: EtcdServer, opened: l
     store.put("/leader", b"one")
     mine = Expected("/leader", created=store.get("/leader").created)
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(store, "get", lambda key: server.etcdctl("del", "/leader"))
+        patched.setattr(store, "_prepare_writing", lambda key: server.etcdctl("del", "/leader"))
         assert store.compare_and_set([mine], {KEY: b"v1"}) is Outcome.REFUSED
     assert store.get(KEY).value is None
 
