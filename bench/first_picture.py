@@ -194,7 +194,7 @@ def _look(page: Any, url: str) -> tuple[float, float]:
         time.sleep(_LOOK_S)
     boxes = time.monotonic()
     bare = float(page.evaluate(_BARE, f"api/pipelines/{PIPELINE}/snapshot.jpg?boxes=false"))
-    if bare > _LEAST / 2:
+    if bare >= _LEAST:  # it would have been taken for one with boxes
         raise SystemExit(f"without boxes {bare:.2%} of the picture has their colours: take another video")
     return picture or boxes, boxes
 
