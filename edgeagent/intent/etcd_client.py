@@ -161,7 +161,9 @@ class Client:
                 if not self._access.username or not any(text in (e.details() or "") for text in _STALE_TOKEN):
                     raise
                 answer = self._send(link, method, request, new_token=True)
-            self._answered_at = time.monotonic()
+            with self._lock:
+                if link is self._link:  # else another thread has given it up meanwhile
+                    self._answered_at = time.monotonic()
             return answer
         except grpc.RpcError as e:
             if e.code() in TRY_ANOTHER:

@@ -89,7 +89,7 @@ class _Connection(H11Protocol):
     def waits(self) -> bool:
         """For its client: it asks nothing, has not finished its request, or doesn't read its answer."""
         cycle = self.cycle
-        if cycle is None or cycle.response_complete or cycle.more_body:
+        if self._rest or cycle is None or cycle.response_complete or cycle.more_body:
             return not self._queued and time.monotonic() - self.since > GRACE_S
         return self.flow.write_paused
 
@@ -113,6 +113,8 @@ class _Connection(H11Protocol):
     async def drop_rest(self) -> None:
         """What its client still sends is dropped, within bounds, until the client goes."""
         self._rest = RestOfBody()
+        if self.transport.is_closing():  # it has gone: nobody would say so again
+            return
         self._unread.clear()
         self.flow.resume_reading()
         self.transport.resume_reading()

@@ -129,3 +129,27 @@ def test_a_token_outlives_its_connection(tmp_path: Path, monkeypatch: pytest.Mon
     etcd.failing = True
     assert client.call(etcd.ask, None) == "answer"
     assert etcd.tokens == ["token 1", "token 1"]
+
+
+def test_only_the_connection_in_use_has_just_answered(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A writing is sent once: never over a connection that was not asked before, whoever gave up the last one."""
+    etcd = _Etcd()
+    client = _client(etcd, tmp_path, monkeypatch)
+    assert not client.has_just_answered()
+    client.call_once(etcd.ask, None)
+    assert client.has_just_answered()
+    etcd.failing = True
+    with pytest.raises(grpc.RpcError):
+        client.call_once(etcd.ask, None)
+    assert not client.has_just_answered()
+
+    def given_up_meanwhile(link: Link) -> Any:
+        return lambda request, **options: client.drop(link)
+
+    client.call_once(given_up_meanwhile, None)
+    assert not client.has_just_answered()
+    client.call_once(etcd.ask, None)
+    monkeypatch.setattr(etcd_client, "_JUST_S", 0.0)
+    assert not client.has_just_answered()

@@ -66,8 +66,9 @@ const ENDED = ["done", "aborted", "superseded"];
 /** How far it is, in a sentence. */
 function summaryOf({ rollout, waves, nodes, stable, serving }) {
   const params = { number: rollout.wave + 1, of: waves.length, stable, nodes, serving };
-  if (ENDED.includes(rollout.status)) return t("fleet.ended", params);
-  if (rollout.wave < 0) return t("fleet.not_begun", params);
+  const ended = ENDED.includes(rollout.status);
+  if (rollout.wave < 0) return t(ended ? "fleet.never_begun" : "fleet.not_begun", params);
+  if (ended) return t("fleet.ended", params);
   return t(rollout.status === "aborting" ? "fleet.going_back" : "fleet.under_way", params);
 }
 
