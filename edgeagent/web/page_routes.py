@@ -51,7 +51,7 @@ class PageFiles:
         self._files: dict[str, PageFile] = {}
 
     def read(self, name: str) -> PageFile:
-        """The file of this name, such as `vendor/preact-htm.js`. Blocks. Raises NotFoundError, UnavailableError."""
+        """The file of this name, such as `vendor/uplot.js`. Blocks. Raises NotFoundError, UnavailableError."""
         path = self._paths.get(name)
         if path is None:
             raise NotFoundError("the page", "it has no file of this name", "open /")

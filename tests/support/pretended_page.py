@@ -25,12 +25,13 @@ class PretendedNode:
 
     answers: the JSON of a GET by path, such as `api/status`; a path that isn't there is 404. asked: the other requests,
     as `(method, path, body)`; each is answered with `on_ask`, 200 and {} unless it is replaced. is_logged_in: whether
-    the page's session counts.
+    the page's session counts. gone: files of the page that can't be had, such as `page/app.js`.
     """
 
     def __init__(self, answers: dict[str, Any]) -> None:
         self.answers = answers
         self.is_logged_in = True
+        self.gone: set[str] = set()
         self.events: list[tuple[str, Any]] = [("hello", {"instance": "a", "version": "1", "time": 1.8e9})]
         self.asked: list[tuple[str, str, Any]] = []
         self.on_ask: Answer = lambda _path, _query, _body: (200, {})
@@ -72,7 +73,7 @@ class PretendedNode:
     def _file(self, route: Any, path: str) -> None:
         names = {"": "index.html", "login": "login.html"}
         file = FOLDER / names.get(path, path.removeprefix("page/"))
-        if file.is_file() and (path in names or path.startswith("page/")):
+        if path not in self.gone and file.is_file() and (path in names or path.startswith("page/")):
             headers = {"content-type": TYPES[file.suffix], "content-security-policy": POLICY}
             route.fulfill(headers=headers, body=file.read_bytes())
         else:

@@ -185,7 +185,15 @@ def differences() -> dict[str, Any]:
 def make() -> PretendedNode:
     """A node that says all this."""
     history = [record("rejected", why=f"recall of scratch 0.41 < 0.6 {EVIL}")]
-    series = {"interval_s": 1, "start": NOW - 600, "end": NOW, "pipelines": {}, "swaps": []}
+    swaps = [{"t": NOW - 200, "model": "yolo", "to_version": EVIL}]
+    figures = {
+        "fps": [24.0, 25.0] * 300,
+        "p50_ms": [8.0] * 600,
+        "p95_ms": [11.0] * 600,
+        "dropped": [0] * 599 + [2],
+    }
+    lines = {"line-1": figures, "line-2": figures}
+    series = {"interval_s": 1, "start": NOW - 600, "end": NOW, "pipelines": lines, "swaps": swaps}
     return PretendedNode(
         {
             "api/status": status(),

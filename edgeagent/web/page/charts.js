@@ -1,81 +1,119 @@
 // SPDX-License-Identifier: AGPL-3.0-or-later
-// One figure over the last minutes, small, with the swaps on its time axis: an SVG, so that the browser has it follow
-// the size, the density and the colours of the screen. Across, everything is a share of what is shown, in per cent.
+// One figure over the last minutes, small, with the swaps on its time axis. uPlot draws it; it is loaded when the
+// first chart is shown.
 
-import { html } from "./ui.js";
+import { Button, html, useEffect, useLayoutEffect, useRef, useState } from "./ui.js";
 import { clock, number, t } from "./i18n.js";
+import { onTheme } from "./theme.js";
 
+const HEIGHT = 88;
 const LEAST_SPAN_S = 120;
-const STEPS_S = [60, 120, 180, 300, 600]; // between two labels of the time axis
-const MOST_TIMES = 4;
-const EDGE = 6; // per cent: a label so near to an edge would be cut
-const TOP = 6; // of the drawing, pixels; so are the next three
-const HIGH = 60;
-const LABEL_AT = 84;
-const SWAP_AT = 17;
-const WIDE = 1000; // of the drawing, in its own units, as is its height
-const TALL = 100;
-const LETTER = 2.6; // per cent of the width that a letter of a swap takes at most
-const MOST_LETTERS = 10;
-const ROUND = [1, 1.5, 2, 3, 4, 5, 6, 8, 10];
+const STEPS_S = [15, 30, 60, 120, 180, 300, 600]; // between two labels of the time axis
+const LABEL_PX = 11;
 
-/** The top of the scale: somewhat above `most`, and twice something round, which is written at its middle. */
-function topOf(most) {
-  const half = Math.max(most * 1.1, 1) / 2;
-  const ten = 10 ** Math.floor(Math.log10(half));
-  return 2 * ten * (ROUND.find((n) => n * ten >= half) || 10);
+let library = ""; // uPlot: loading, there or failed; one for all charts
+function become(state) {
+  library = state;
+  window.dispatchEvent(new Event("charts"));
 }
 
-/** From and to when it is shown, and where a time lies in that: 0 to 1. */
-function span(times) {
-  const to = times[times.length - 1];
-  const from = Math.min(times[0], to - LEAST_SPAN_S);
-  return { from, to, at: (time) => (time - from) / (to - from) };
+/** Ask for uPlot, unless it is there or was asked for. By an element, not by import(): where that failed once, many
+ *  browsers give the same failure until the page is loaded anew. */
+function load() {
+  if (library === "loading" || library === "there") return;
+  become("loading");
+  const script = document.createElement("script");
+  script.src = new URL("./vendor/uplot.js", import.meta.url).href;
+  const done = () => {
+    script.remove();
+    become(window.uPlot ? "there" : "failed");
+  };
+  script.onload = done;
+  script.onerror = done;
+  document.head.appendChild(script);
 }
 
-const round = (value) => Math.round(value * 10) / 10;
-
-/** A line over what is known, with a gap where nothing is; or a bar for each that is more than nothing. */
-function pathOf({ values, bars }, times, at, top) {
-  let pen = "M";
-  return values.reduce((path, value, i) => {
-    if (value === null || (bars && !value)) {
-      pen = "M";
-      return path;
-    }
-    const [x, y] = [round(WIDE * at(times[i])), round(TALL * (1 - value / top))];
-    const next = bars ? `M${x} ${TALL}V${y}` : `${pen}${x} ${y}`;
-    pen = "L";
-    return path + next;
-  }, "");
+function useLibrary() {
+  const [state, setState] = useState(library);
+  useEffect(() => {
+    const look = () => setState(library);
+    window.addEventListener("charts", look);
+    load();
+    look();
+    return () => window.removeEventListener("charts", look);
+  }, []);
+  return state;
 }
 
-function Times({ from, to, at }) {
-  const step = STEPS_S.find((s) => (to - from) / s <= MOST_TIMES) || STEPS_S[STEPS_S.length - 1];
-  const first = Math.ceil(from / step) * step;
-  const shown = Array.from({ length: Math.max(0, Math.floor((to - first) / step) + 1) }, (_, i) => first + i * step);
-  return shown
-    .map((time) => [time, 100 * at(time)])
-    .filter(([, x]) => x >= EDGE && x <= 100 - EDGE)
-    .map(([time, x]) => html`<text class="chart-label" x=${`${round(x)}%`} y=${LABEL_AT} text-anchor="middle">${clock(time, false)}</text>`);
+const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+
+/** Swaps as dashed lines with the name of the version that came in, within what is shown. */
+function drawSwaps(u, swaps) {
+  const { ctx } = u;
+  const ratio = window.devicePixelRatio || 1;
+  const { left, top, width, height } = u.bbox;
+  ctx.save();
+  ctx.strokeStyle = colour("--text");
+  ctx.fillStyle = colour("--text");
+  ctx.textAlign = "left";
+  ctx.textBaseline = "alphabetic";
+  ctx.font = `600 ${LABEL_PX * ratio}px ${colour("--mono")}`;
+  let free = left + width;
+  [...swaps].reverse().forEach((swap) => {
+    const x = Math.round(u.valToPos(swap.t, "x", true));
+    if (x < left || x > left + width) return;
+    ctx.setLineDash([4 * ratio, 3 * ratio]);
+    ctx.lineWidth = 1.5 * ratio;
+    ctx.beginPath();
+    ctx.moveTo(x, top);
+    ctx.lineTo(x, top + height);
+    ctx.stroke();
+    const label = String(swap.to_version || "").slice(0, 10);
+    const wide = ctx.measureText(label).width;
+    const at = x + 4 * ratio + wide < free ? x + 4 * ratio : x - 4 * ratio - wide;
+    if (at < left) return;
+    ctx.fillText(label, at, top + LABEL_PX * ratio);
+    free = Math.min(x, at);
+  });
+  ctx.restore();
 }
 
-/** Swaps as dashed lines with the version that came in beside them, where it has room. */
-function Swaps({ swaps, from, to, at }) {
-  let free = 100; // per cent: right of this a later swap stands
-  return [...swaps]
-    .reverse()
-    .filter((swap) => swap.t >= from && swap.t <= to)
-    .map((swap) => {
-      const x = round(100 * at(swap.t));
-      const label = String(swap.to_version || "").slice(0, MOST_LETTERS);
-      const wide = label.length * LETTER + 2;
-      const isRight = x + wide < free;
-      const fits = isRight || x - wide > 0;
-      free = isRight ? x : x - wide;
-      return html`<line class="chart-swap" x1=${`${x}%`} x2=${`${x}%`} y1=${TOP} y2=${TOP + HIGH} />
-        ${fits && html`<text class="chart-version" x=${`${x}%`} dx=${isRight ? 4 : -4} y=${SWAP_AT} text-anchor=${isRight ? "start" : "end"}>${label}</text>`}`;
-    });
+function axes() {
+  const font = `12px ${colour("--sans")}`;
+  const shared = { stroke: colour("--soft"), font, ticks: { show: false } };
+  const grid = { stroke: colour("--line"), width: 1 };
+  return [
+    { ...shared, grid: { show: false }, size: 22, space: 80, incrs: STEPS_S, values: (u, splits) => splits.map((at) => clock(at, false)) },
+    { ...shared, grid, size: 40, space: 30, gap: 5, values: (u, splits) => splits.map((value) => number(value, 1)) },
+  ];
+}
+
+/** As many as there are lines: [{values, dashed, bars}]. */
+function options(lines, width, getSwaps) {
+  const top = (u, least, most) => [0, Math.max(1, (most || 0) * 1.2)];
+  return {
+    width,
+    height: HEIGHT,
+    padding: [6, 6, 0, 0],
+    legend: { show: false },
+    cursor: { show: false },
+    select: { show: false },
+    scales: { x: { time: true, range: (u, from, to) => [Math.min(from, to - LEAST_SPAN_S), to] }, y: { range: top } },
+    axes: axes(),
+    series: [
+      {},
+      ...lines.map((line, i) => ({
+        stroke: colour(line.bars ? "--warn" : i ? "--chart-2" : "--chart-1"),
+        fill: line.bars ? colour("--warn") : undefined,
+        width: 2,
+        dash: line.dashed ? [5, 4] : undefined,
+        points: { show: false },
+        spanGaps: false,
+        paths: line.bars ? window.uPlot.paths.bars({ size: [1, 8, 2] }) : undefined,
+      })),
+    ],
+    hooks: { draw: [(u) => drawSwaps(u, getSwaps())] },
+  };
 }
 
 /** What a chart shows, in words. */
@@ -92,20 +130,53 @@ function inWords(label, times, lines, swaps) {
   return [said, ...seen.map((swap) => t("chart.swap", { time: clock(swap.t), version: swap.to_version }))].join(" ");
 }
 
-/** times: Unix seconds; lines: [{values, dashed, bars}], null where nothing is known. */
+/** The drawing, as wide as there is room. */
+function Plot({ times, lines, swaps }) {
+  const box = useRef(null);
+  const plot = useRef(null);
+  const latest = useRef({});
+  latest.current = { times, lines, swaps };
+
+  function draw() {
+    if (plot.current) plot.current.destroy();
+    plot.current = null;
+    const width = box.current && box.current.clientWidth;
+    if (!width) return;
+    const { times: at, lines: shown } = latest.current;
+    const data = [at, ...shown.map((line) => line.values)];
+    plot.current = new window.uPlot(options(shown, width, () => latest.current.swaps), data, box.current);
+  }
+  useEffect(() => {
+    draw();
+    const ends = [onTheme(draw), () => plot.current && plot.current.destroy()];
+    const resized = () => {
+      const width = box.current && box.current.clientWidth;
+      if (!plot.current) draw();
+      else if (width && width !== plot.current.width) plot.current.setSize({ width, height: HEIGHT });
+    };
+    if (window.ResizeObserver) {
+      const observer = new ResizeObserver(resized);
+      observer.observe(box.current);
+      ends.push(() => observer.disconnect());
+    }
+    return () => ends.forEach((end) => end());
+  }, [lines.length]);
+  useLayoutEffect(() => {
+    if (plot.current) plot.current.setData([times, ...lines.map((line) => line.values)]);
+  }, [times, swaps]);
+  return html`<div class="chart-box" ref=${box}></div>`;
+}
+
+/** times: Unix seconds; lines: [{values, dashed, bars}], null where nothing is known. Of the same height before it is
+ *  drawn, and where it can't be. */
 export function Chart({ label, times, lines, swaps }) {
-  const shown = span(times);
-  const top = topOf(Math.max(0, ...lines.flatMap((line) => line.values)));
-  const kind = (line, i) => `chart-line ${line.bars ? "bars" : i ? "second" : ""} ${line.dashed ? "dashed" : ""}`;
-  return html`<div class="chart" role="img" aria-label=${inWords(label, times, lines, swaps)}>
-    <div class="chart-scale" aria-hidden="true">${[top, top / 2, 0].map((value) => html`<span>${number(value, 1)}</span>`)}</div>
-    <svg class="chart-plot" aria-hidden="true">
-      ${[0, 0.5, 1].map((part) => html`<line class="chart-grid" x1="0" x2="100%" y1=${TOP + part * HIGH} y2=${TOP + part * HIGH} />`)}
-      <svg y=${TOP} width="100%" height=${HIGH} viewBox=${`0 0 ${WIDE} ${TALL}`} preserveAspectRatio="none">
-        ${lines.map((line, i) => html`<path class=${kind(line, i)} d=${pathOf(line, times, shown.at, top)} />`)}
-      </svg>
-      <${Swaps} swaps=${swaps} ...${shown} />
-      <${Times} ...${shown} />
-    </svg>
+  const state = useLibrary();
+  const words = inWords(label, times, lines, swaps);
+  if (state === "failed") {
+    return html`<div class="chart failed"><p class="small">${t("chart.failed")}<span class="unseen"> ${words}</span></p>
+      <${Button} onClick=${load}>${t("app.try_again")}<//></div>`;
+  }
+  return html`<div class="chart" role="img" aria-label=${words}>
+    ${state === "there" && html`<${Plot} times=${times} lines=${lines} swaps=${swaps} />`}
   </div>`;
 }

@@ -13,6 +13,7 @@ export const currentTheme = () => (THEMES.includes(kept(STORED)) ? kept(STORED) 
 export function applyTheme(theme = currentTheme()) {
   document.getElementById("dark").media = { auto: BY_DEVICE, light: "not all", dark: "all" }[theme];
   document.documentElement.style.colorScheme = theme === "auto" ? "" : theme;
+  window.dispatchEvent(new Event("theme"));
 }
 
 /** The next of the three, kept on this device. */
@@ -21,4 +22,15 @@ export function nextTheme() {
   keep(STORED, next);
   applyTheme(next);
   return next;
+}
+
+/** Call `reader` when colours change. Returns what ends that. */
+export function onTheme(reader) {
+  const query = window.matchMedia(BY_DEVICE);
+  window.addEventListener("theme", reader);
+  if (query.addEventListener) query.addEventListener("change", reader);
+  return () => {
+    window.removeEventListener("theme", reader);
+    if (query.removeEventListener) query.removeEventListener("change", reader);
+  };
 }

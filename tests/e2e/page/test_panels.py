@@ -225,3 +225,22 @@ def test_event_counts_over_an_answer_that_is_older(
     page = open_view("alarms")
     expect(page.locator("[data-alarm=a1]")).to_be_visible()
     expect(page.locator("[data-alarm=a2]")).to_be_visible()
+
+
+def test_chart_keeps_its_place_and_can_be_tried_again(
+    node: PretendedNode, open_view: Callable[..., Any]
+) -> None:
+    """Where its library doesn't come: a sentence, all else as usual; one press draws all charts."""
+    node.gone.add("page/vendor/uplot.js")
+    page = open_view("")
+    failed = page.locator(".chart.failed")
+    expect(failed).to_have_count(6)
+    expect(failed.first).to_contain_text("The chart couldn't be loaded.")
+    heights = "charts => charts.map(chart => chart.offsetHeight)"
+    before = page.locator(".chart").evaluate_all(heights)
+    assert serious_axe_faults(page) == []
+    node.gone.clear()
+    failed.first.get_by_role("button", name="Try again").click()
+    expect(page.locator(".chart canvas")).to_have_count(6)
+    assert page.locator(".chart").evaluate_all(heights) == before
+    assert serious_axe_faults(page) == []
