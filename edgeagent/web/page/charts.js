@@ -9,6 +9,7 @@ import { onTheme } from "./theme.js";
 const HEIGHT = 88;
 const LEAST_SPAN_S = 120;
 const STEPS_S = [15, 30, 60, 120, 180, 300, 600]; // between two labels of the time axis
+const EDGE = 0.1; // of the time shown: a label so near to the right edge would be cut
 const LABEL_PX = 11;
 
 let library = ""; // uPlot: loading, there or failed; one for all charts
@@ -78,12 +79,18 @@ function drawSwaps(u, swaps) {
   ctx.restore();
 }
 
+/** Labels of the time axis. */
+function timesOf(u, splits) {
+  const { min, max } = u.scales.x;
+  return splits.map((at) => (at > max - EDGE * (max - min) ? "" : clock(at, false)));
+}
+
 function axes() {
   const font = `12px ${colour("--sans")}`;
   const shared = { stroke: colour("--soft"), font, ticks: { show: false } };
   const grid = { stroke: colour("--line"), width: 1 };
   return [
-    { ...shared, grid: { show: false }, size: 22, space: 80, incrs: STEPS_S, values: (u, splits) => splits.map((at) => clock(at, false)) },
+    { ...shared, grid: { show: false }, size: 22, space: 80, incrs: STEPS_S, values: timesOf },
     { ...shared, grid, size: 40, space: 30, gap: 5, values: (u, splits) => splits.map((value) => number(value, 1)) },
   ];
 }
