@@ -297,9 +297,11 @@ fetch.fetch_version(RemoteStore(sys.argv[1]), Cache(Path(sys.argv[2])), "yolo", 
 
 def test_kill_in_the_middle_of_a_download(server: HttpStore, cache: Cache) -> None:
     """Killed from outside, over HTTP, at several points: each start resumes, and the end is whole."""
-    server.chunk_pause_s = 0.02
+    server.hang_after = 400_000  # of each answer: what is to be killed gets no further
     starts = []
-    for kill_at in (300_000, 600_000, 1_200_000, None):
+    for is_killed in (True, True, True, False):
+        if not is_killed:
+            server.hang_after = None
         command = [sys.executable, "-c", _FETCHER, server.url, str(cache.root)]
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=REPOSITORY) as process:
             assert process.stdout is not None
@@ -307,14 +309,14 @@ def test_kill_in_the_middle_of_a_download(server: HttpStore, cache: Cache) -> No
                 resumed_from, done = map(int, line.split())
                 if n == 0:
                     starts.append(resumed_from)
-                if kill_at is not None and done >= kill_at:
+                if is_killed and done >= resumed_from + 300_000:
                     assert cache.lookup("yolo", "v1") is None
                     process.send_signal(signal.SIGKILL)
                     break
-        assert process.returncode == (0 if kill_at is None else -signal.SIGKILL)
+        assert process.returncode == (-signal.SIGKILL if is_killed else 0)
     assert starts == sorted(set(starts))
     assert starts[0] == 0
-    assert starts[-1] >= 1_200_000
+    assert starts[-1] >= 900_000
     cached = cache.lookup("yolo", "v1")
     assert cached is not None
     assert cached.weights.read_bytes() == WEIGHTS
@@ -325,7 +327,7 @@ def test_kill_between_any_two_lines(tmp_path: Path, what: str) -> None:
     """Killed at random lines of the store's code, many times over: never half, never stuck."""
     command = [sys.executable, "-m", "tests.support.killed", what, str(tmp_path), "7", "40"]
     done = subprocess.run(
-        command, cwd=REPOSITORY, capture_output=True, text=True, timeout=60, env=os.environ, check=False
+        command, cwd=REPOSITORY, capture_output=True, text=True, timeout=300, env=os.environ, check=False
     )
     assert done.returncode == 0, done.stderr
     assert 10 <= int(done.stdout) < 40

@@ -54,9 +54,12 @@ def test_a_node_that_is_scraped(tmp_path: Path) -> None:
             ]
             query = 'edgeagent_worker_cpu_seconds_total{kind="engine", version="v1"} > 0'
             assert wait_for(lambda: prometheus.values(query), "processor time")
-            assert prometheus.values("edgeagent_version_memory_bytes > 1e7")
-            assert prometheus.values('edgeagent_pipeline_state{state="running"} == 1')
-            assert prometheus.values("edgeagent_state_disk_free_bytes > 0")
+            for query in (
+                "edgeagent_version_memory_bytes > 1e7",
+                'edgeagent_pipeline_state{state="running"} == 1',
+                "edgeagent_state_disk_free_bytes > 0",
+            ):
+                wait_for(lambda: prometheus.values(query), query)  # noqa: B023
             for who, asked in expressions():
                 if not asked.startswith("label_values"):
                     prometheus.ask("query", query=filled_in(asked), who=who)

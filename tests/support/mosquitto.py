@@ -33,7 +33,8 @@ def program() -> str:
 class Mosquitto(ServerProcess):
     """One broker. lines: of its configuration, beside its port.
 
-    What it knew is gone when it is killed, retained messages too, unless `lines` say otherwise.
+    What it knew is gone when it is killed, retained messages too, unless `lines` say otherwise; but it hands a message
+    on before it acknowledges it, however many a listener has yet to acknowledge.
     """
 
     starts_s = 30.0
@@ -50,7 +51,8 @@ class Mosquitto(ServerProcess):
 
     def _command(self) -> list[str]:
         config = self._folder / "mosquitto.conf"
-        config.write_text("\n".join((f"listener {self.port} 127.0.0.1", "user root", *self._lines, "")))
+        lines = (f"listener {self.port} 127.0.0.1", "user root", "max_inflight_messages 0", *self._lines, "")
+        config.write_text("\n".join(lines))
         return [program(), "-c", str(config)]
 
     def _serves(self) -> bool:

@@ -109,7 +109,8 @@ class ReceiverProcess(ServerProcess):
 
     def records(self) -> list[Any]:
         """Of all batches that were taken, in order."""
-        lines = self.file.read_bytes().splitlines() if self.file.exists() else []
+        # A last line without its end is still being written.
+        lines = self.file.read_bytes().split(b"\n")[:-1] if self.file.exists() else []
         return [record for line in lines for record in json.loads(line)["records"]]
 
     def _command(self) -> Sequence[str]:
