@@ -183,7 +183,7 @@ def test_of_many_who_write_at_once_each_revision_has_one_winner(backend: Backend
 
 def test_a_key_under_a_lease_goes_with_it(leasing: Backend) -> None:
     """Kept alive it stays, unwritten; revoked it is gone, and said to be; the rest stays. Twice revoked is once."""
-    lease = leasing.store.lease(5)
+    lease = leasing.store.lease(30)
     leasing.store.put(NODE, b"{}", lease)
     leasing.store.put(KEY, b"v1")
     first = leasing.store.get(NODE)
@@ -198,7 +198,7 @@ def test_a_key_under_a_lease_goes_with_it(leasing: Backend) -> None:
 
 def test_a_key_can_be_written_again_under_another_lease(leasing: Backend) -> None:
     """As a node does that was started again before its old lease ended: the key goes with the new one."""
-    old, new = leasing.store.lease(5), leasing.another().lease(5)
+    old, new = leasing.store.lease(30), leasing.another().lease(30)
     leasing.store.put(NODE, b"old", old)
     leasing.store.put(NODE, b"new", new)
     old.revoke()
@@ -233,7 +233,7 @@ def test_one_leader_at_a_time(leasing: Backend) -> None:
     """The key is there or not; a leader whose lease has ended can't write, also when its successor has it now."""
     one, two = leasing.store, leasing.another()
     rollout = "/models/yolo/rollout"
-    first, second = one.lease(5), two.lease(5)
+    first, second = one.lease(30), two.lease(30)
     vacant = [Expected(LEADER, ABSENT)]
     assert one.compare_and_set(vacant, {LEADER: b"one"}, first) is Outcome.WRITTEN
     assert two.compare_and_set(vacant, {LEADER: b"two"}, second) is Outcome.REFUSED
@@ -253,4 +253,4 @@ def test_one_leader_at_a_time(leasing: Backend) -> None:
 def test_a_folder_says_that_it_has_no_leases(servers: Servers) -> None:
     """And what has."""
     with pytest.raises(UsageError, match="etcd or ZooKeeper"):
-        servers.backend("folder").store.lease(5)
+        servers.backend("folder").store.lease(30)
