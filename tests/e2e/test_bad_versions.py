@@ -19,6 +19,8 @@ from edgeagent.testing import children, wait_for
 from tests.support import weights
 from tests.support.line import CONVEYOR, NodeHarness, assert_seamless
 
+SLOW_S = 250.0  # to try a network that takes long for each frame, beside a line
+
 
 @contextmanager
 def undisturbed(line: NodeHarness) -> Iterator[None]:
@@ -262,11 +264,11 @@ def test_what_cannot_hold_the_camera_s_rate_is_refused(harness: NodeHarness) -> 
     node = harness.start("v1")
     harness.wait_more(5)
     harness.promote("slow")
-    harness.wait_state("REJECTED")
+    harness.wait_state("REJECTED", timeout_s=SLOW_S)
     assert "allow_slow" in node.model()["last_error"]
     assert node.active() == "v1"
     harness.promote('{"version": "slow", "allow_slow": true}')
-    node.wait_active("slow")
+    node.wait_active("slow", timeout_s=SLOW_S)
 
 
 def test_new_contract_on_the_operators_word(harness: NodeHarness) -> None:
@@ -277,9 +279,7 @@ def test_new_contract_on_the_operators_word(harness: NodeHarness) -> None:
     node = harness.start("v1")
     harness.wait_state("STABLE")
     harness.promote('{"version": "new-names", "allow_new_contract": true, "by": "Kim"}')
-    node.wait_active("new-names")
-    found = harness.wait_more(5)
+    found = harness.wait_served("new-names")
     assert found[-1]["detections"][0]["name"] == "torn"
     assert node.post("/rollback")[0] == 200
-    node.wait_active("v1")
-    assert harness.wait_more(5)[-1]["detections"][0]["name"] == "scratch"
+    assert harness.wait_served("v1")[-1]["detections"][0]["name"] == "scratch"

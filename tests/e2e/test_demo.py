@@ -71,7 +71,7 @@ def test_demo_shows_all_and_leaves_its_report(tmp_path: Path) -> None:
     assert (folder / "run.png").read_bytes().startswith(b"\x89PNG")
     assert "\x1b" not in done.stdout
     assert report["changes"][2]["why"] in done.stdout
-    assert demo_processes(folder) == []
+    wait_for(lambda: not demo_processes(folder), "no process left")
 
 
 @pytest.mark.soak

@@ -89,8 +89,11 @@ def test_signals(harness: NodeHarness) -> None:
     node.process.send_signal(signal.SIGHUP)
     harness.wait_records(lambda r: not r[-1]["detections"], "the higher threshold in force")
 
+    wait_for(
+        lambda: sorted(w["kind"] for w in node.status()["workers"]) == ["capture", "engine", "spare"],
+        "one worker of each kind",
+    )
     workers = children(node.pid)
-    assert sorted(w["kind"] for w in node.status()["workers"]) == ["capture", "engine", "spare"]
     assert len(workers) == 3
     assert node.stop() == 0
     assert not any(os.path.exists(f"/proc/{pid}") for pid in workers)

@@ -56,7 +56,7 @@ def test_what_two_versions_differ_on_is_kept(tmp_path: Path) -> None:
         node.promote(json.dumps({"version": "v2", "shadow": {"seconds": 600}}))
         folder = tmp_path / "state" / "disagreements" / "yolo" / "v2"
         wait_for(lambda: (folder / "data.yaml").exists(), "the first of them")
-        (first, *_) = sorted((folder / "images").iterdir())
+        (first, *_) = sorted((folder / "images").glob("*.jpg"))
         assert first.name.endswith(f"-{PIPELINE}-d2.jpg")
         assert (folder / "drawn" / first.name).exists()
         label = (folder / "labels" / f"{first.stem}.txt").read_text().split()

@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -162,11 +163,9 @@ def test_real_etcd(harness: NodeHarness, tmp_path: Path) -> None:
         harness.wait_more(10)
         assert node.model()["held"]
         etcd.etcdctl("put", "/models/yolo/current", "v2")
-        node.wait_active("v2")
-        harness.wait_more(3)  # each version has a frame, or its epoch would be missing in the records
+        harness.wait_served("v2")
         etcd.etcdctl("put", PIN, "v1")
-        node.wait_active("v1")
-        harness.wait_more(3)
+        harness.wait_served("v1")
         etcd.etcdctl("del", PIN)
         node.wait_active("v2")
         presence = json.loads(etcd.etcdctl("get", "--print-value-only", "/edgeagent/nodes/node-under-test"))
@@ -195,8 +194,12 @@ def test_superseded_candidate_never_serves(harness: NodeHarness) -> None:
         node = harness.start("v1")
         harness.promote("v2")
         wait_for(lambda: (node.model()["candidate"] or {}).get("fetch"), "v2 being fetched")
-        preparing = node.workers("prepare")  # one fetches, one waits to try it
-        assert [w["version"] for w in preparing] == ["v2", "v2"]
+
+        def one_fetches_and_one_waits_to_try_it() -> list[dict[str, Any]] | None:
+            found = node.workers("prepare")
+            return found if [w["version"] for w in found] == ["v2", "v2"] else None
+
+        preparing = wait_for(one_fetches_and_one_waits_to_try_it, "two workers of v2")
         harness.promote("v3")
         node.wait_active("v3")
         wait_for(lambda: not any(os.path.exists(f"/proc/{w['pid']}") for w in preparing), "v2's workers gone")

@@ -13,7 +13,7 @@ from bench import browser
 from bench.browser import DESKTOP as DESKTOP
 
 PHONE = {"width": 390, "height": 844}
-PATIENCE_MS = 60_000
+PATIENCE_MS = 120_000
 """How long something on the page is waited for; it bounds a hang."""
 SERIOUS = ("serious", "critical")
 

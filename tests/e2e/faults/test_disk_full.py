@@ -77,16 +77,14 @@ def test_a_read_only_disk(harness: NodeHarness) -> None:
 
     harness.prefix = read_only_prefix(state)
     node = harness.start("v2")
-    assert "Read-only" in node.status()["disk_error"]
+    wait_for(lambda: "Read-only" in (node.status()["disk_error"] or ""), "what the disk refuses said")
     first = harness.wait_more(3)
     code, answer = node.post("/rollback", {"by": "anna"})
     assert code == 507
     assert "it acts, but it isn't on disk" in answer["error"]["why"]
-    node.wait_active("v1")
-    harness.wait_more(3)
+    harness.wait_served("v1")
     harness.promote("v2")
-    node.wait_active("v2")
-    harness.wait_more(3)
+    harness.wait_served("v2")
     harness.promote("v3")
     wait_for(lambda: "Read-only" in (node.model()["last_error"] or ""), "v3 can't be fetched")
     found = harness.wait_more(3)

@@ -22,7 +22,11 @@ from tests.support.weights import never_ending_onnx
 
 def named_shared_memory(pid: int) -> list[str]:
     """Files in /dev/shm that this process maps: they would outlive it."""
-    return [line for line in Path(f"/proc/{pid}/maps").read_text().splitlines() if "/dev/shm/" in line]
+    try:
+        lines = Path(f"/proc/{pid}/maps").read_text().splitlines()
+    except OSError:
+        return []  # it has just ended
+    return [line for line in lines if "/dev/shm/" in line]
 
 
 def test_engine_worker_killed(harness: NodeHarness) -> None:
@@ -44,23 +48,23 @@ def test_engine_worker_killed(harness: NodeHarness) -> None:
 
 def test_capture_worker_killed(harness: NodeHarness) -> None:
     """Every frame of a film is served exactly once, although its reader was killed twice."""
-    film = films.video(harness.folder / "film.mkv", 60)
+    film = films.video(harness.folder / "film.mkv", 80)
     harness.config["pipelines"][0]["source"] = {"url": str(film), "fps": 20}
     harness.publish("v1", brightness_moves=20.0)
     harness.promote("v1")
     node = harness.start("v1")
-    for enough in (10, 30):
+    for enough in (5, 25):  # further apart than what the ring holds; and long before the end is read
         harness.wait_records(lambda r, n=enough: len(r) >= n, "film under way")  # type: ignore[misc]
         (worker,) = wait_for(lambda: node.workers("capture"), "a capture worker")
         os.kill(worker["pid"], signal.SIGKILL)
     wait_for(lambda: node.status()["pipelines"]["line-1"]["state"] == "ended", "the film at its end")
-    found = harness.wait_records(lambda r: len(r) >= 60, "all of it served")
+    found = harness.wait_records(lambda r: len(r) >= 80, "all of it served")
     assert_seamless(found)
-    assert len(found) == 60
+    assert len(found) == 80
     # The box moves with the brightness of the picture, and that with the digits of its number.
     left = [r["detections"][0]["xyxy"][0] for r in found]
     step = left[1] - left[0]
-    assert [round((x - left[0]) / step) for x in left] == [i // 10 + i % 10 for i in range(60)]
+    assert [round((x - left[0]) / step) for x in left] == [i // 10 + i % 10 for i in range(80)]
     assert node.status()["pipelines"]["line-1"]["dropped"] == 0
     harness.wait_metric('edgeagent_worker_restarts_total{kind="capture"}', 2)
 
@@ -99,8 +103,8 @@ def test_node_killed(harness: NodeHarness, stage: str) -> None:
             harness.wait_state(stage)
         if stage == "PROBATION":
             harness.wait_records(lambda r: [x["version"] for x in r].count("v2") > 10, "v2 serving")
-        workers = children(node.pid)
-        assert len(workers) >= 3 - (stage == "swap")
+        least = 3 - (stage == "swap")
+        workers = wait_for(lambda: len(found := children(node.pid)) >= least and found, "its workers")
         assert not [found for pid in (node.pid, *workers) for found in named_shared_memory(pid)]
         node.kill()
     assert_seamless(harness.records())

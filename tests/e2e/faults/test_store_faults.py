@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from edgeagent.testing import wait_for
@@ -75,12 +77,12 @@ def test_store_away_and_back(harness: NodeHarness) -> None:
         store.only, store.status = "/v2/", 503
         harness.promote("v2")
 
-        def waiting() -> bool:
-            candidate = node.model()["candidate"]
-            return bool(candidate and candidate["retry_in_seconds"] is not None)
+        def waiting() -> dict[str, Any] | None:
+            model = node.model()
+            candidate = model["candidate"]
+            return model if candidate and candidate["retry_in_seconds"] is not None else None
 
-        wait_for(waiting, "the candidate waits")
-        model = node.model()
+        model = wait_for(waiting, "the candidate waits")
         assert "503" in model["last_error"]
         assert "503" in model["candidate"]["error"]
         wait_for(lambda: (node.model()["candidate"] or {}).get("attempt", 0) >= 2, "tried again")

@@ -35,6 +35,11 @@ def reload(node: NodeHarness, change: Callable[[dict[str, Any]], None]) -> dict[
     return wait_for(taken_over, "the configuration taken over")
 
 
+def changes(node: NodeHarness) -> list[dict[str, Any]]:
+    """What the history says of the configuration. A thread writes it: it may be a moment behind."""
+    return [r for r in node.history() if r["event"] == "config"]
+
+
 def test_cameras_come_and_go_while_two_run(harness: NodeHarness) -> None:
     """A camera on the model that serves, and one on a new model: there, moved, gone again. Of the two that run not one
     frame is lost; what the other one's sink had is written out, and its model's memory is given back."""
@@ -73,7 +78,7 @@ def test_cameras_come_and_go_while_two_run(harness: NodeHarness) -> None:
     harness.wait_more(10, "other")
     assert len(harness.records("third")) == ended
 
-    history = [r for r in node.history() if r["event"] == "config"]
+    history = wait_for(lambda: changes(node)[2:] and changes(node), "three records")
     assert [r["result"] for r in history] == ["changed"] * 3
     assert "pipelines.fourth removed" in history[-1]["why"]
     assert {r["who"] for r in history} == {"SIGHUP"}
@@ -165,11 +170,7 @@ def test_a_camera_comes_and_goes_through_the_api(harness: NodeHarness) -> None:
     code, done = ask(node, "DELETE", f"/api/pipelines/extra?if_revision={done['revision']}&by=ben")
     assert (code, done["changed"]) == (200, ["pipelines.extra removed"])
     assert "extra" not in node.status()["pipelines"]
-    assert [r["who"].partition(" ")[0] for r in node.history() if r["event"] == "config"] == [
-        "anna",
-        "api",
-        "api",
-        "ben",
-    ]
+    history = wait_for(lambda: changes(node)[3:] and changes(node), "four records")
+    assert [r["who"].partition(" ")[0] for r in history] == ["anna", "api", "api", "ben"]
     seqs = [record["seq"] for record in harness.records()]
     assert seqs == list(range(len(seqs)))

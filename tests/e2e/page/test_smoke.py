@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from edgeagent.testing import wait_for
 from tests.support.browser import serious_axe_faults
 from tests.support.page_line import PageLine
 
@@ -27,7 +28,8 @@ def test_frames_are_seen_and_a_version_is_promoted_and_swapped_in(
         line = page.get_by_role("article", name="Line line-1")
         expect(line.get_by_text("Running")).to_be_visible()
         expect(line.locator("figure img.unshown")).to_have_count(0)
-        assert line.locator("figure img").evaluate("image => image.naturalWidth") >= 320
+        picture = line.locator("figure img")
+        wait_for(lambda: picture.evaluate("image => image.naturalWidth") >= 320, "a picture of the line")
         model = page.get_by_role("complementary", name="Model yolo")
         expect(model.locator(".serving-version").first).to_contain_text("v1")
         assert serious_axe_faults(page) == []

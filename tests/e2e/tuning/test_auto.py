@@ -73,7 +73,7 @@ def test_tried_proved_and_remembered(harness: NodeHarness) -> None:
     harness.promote("v1")
     node = harness.start("v1")
     harness.wait_more(5)
-    active = node.wait_tuned()["active"]
+    active = node.wait_tuned(timeout_s=CONVERSION_S)["active"]
     reference, *others = active["tried"]
     assert (reference["variant"], reference["why"], reference["parity"]) == ("onnxruntime-cpu", "", None)
     assert "openvino-cpu" in [t["variant"] for t in others]
