@@ -52,7 +52,7 @@ def server(tmp_path: Path) -> Iterator[EtcdServer]:
 @pytest.fixture
 def store(server: EtcdServer) -> Iterator[EtcdConfigStore]:
     """The operator's."""
-    store = EtcdConfigStore([server.endpoint], deadline_s=1.0)
+    store = EtcdConfigStore([server.endpoint])
     store.put(CURRENT, b"v1")
     yield store
     store.close()
@@ -190,8 +190,12 @@ def test_a_node_coordinates(tmp_path: Path, server: EtcdServer, store: EtcdConfi
         assert (rollout["model"], rollout["id"]) == (MODEL, "r1")
         assert node.status()["fleet"]["leader"] == "node-under-test"
         direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-        with direct.open(f"{node.url}/metrics", timeout=60) as answer:
-            assert b"edgeagent_coordinator_leads 1.0" in answer.read()
+
+        def metrics() -> bytes:
+            with direct.open(f"{node.url}/metrics", timeout=60) as answer:
+                return bytes(answer.read())
+
+        wait_for(lambda: b"edgeagent_coordinator_leads 1.0" in metrics(), "a metric of it")
         assert node.stop() == 0
 
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import socketserver
 import subprocess
@@ -21,7 +22,7 @@ from edgeagent.cli.doctor.finding import Finding
 from edgeagent.cli.doctor.reach import speaks_tls
 from edgeagent.cli.doctor.rtsp import Described
 from tests.support.certificates import Authority
-from tests.support.etcd import EtcdServer, free_port
+from tests.support.etcd import PATIENCE, EtcdServer, free_port
 from tests.support.examinations import an_examination, found
 
 SDP = (
@@ -98,6 +99,7 @@ def etcdctl(etcd: EtcdServer, *args: str, given: str = "") -> None:
         text=True,
         check=True,
         capture_output=True,
+        env={**os.environ, **PATIENCE},
     )
 
 

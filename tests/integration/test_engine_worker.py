@@ -43,7 +43,7 @@ BAD = 12  # a frame of this brightness is refused by the network
 SLOW = 200  # a frame of this brightness takes it as long as the test wants
 SLOT_BYTES = -(-SIDE * SIDE * 3 // mmap.PAGESIZE) * mmap.PAGESIZE
 SLOTS = 8
-PATIENCE_S = 20
+PATIENCE_S = 60
 
 
 class GatedRuntime:

@@ -32,7 +32,7 @@ WAITS_S = 60.0  # longer than anything takes that does not wait
 QUICK = (0.05, 0.5)
 
 
-def eventually(fulfilled: Callable[[], bool], deadline_s: float = 40.0) -> None:
+def eventually(fulfilled: Callable[[], bool], deadline_s: float = 120.0) -> None:
     """Wait for a condition."""
     give_up = time.monotonic() + deadline_s
     while not fulfilled():
@@ -579,9 +579,10 @@ def test_a_transaction_without_an_answer_is_unknown(
     server: EtcdServer, opened: list[EtcdConfigStore]
 ) -> None:
     """It may have been written: whoever asked must read before they act."""
+    patient = EtcdConfigStore([server.endpoint], deadline_s=WAITS_S)
     store = EtcdConfigStore([server.endpoint], deadline_s=1.0)
-    opened.append(store)
-    read = store.get(KEY)
+    opened += [patient, store]
+    read = patient.get(KEY)
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(store, "_prepare_writing", lambda key: server.freeze())  # just before it is sent
         try:
@@ -595,15 +596,16 @@ def test_a_check_is_not_answered_from_what_may_be_out_of_date(
 ) -> None:
     """By a member that no other one answers: it still has the keys as they were, and takes itself for informed."""
     with etcd_cluster(tmp_path / "cluster", 2) as (one, other):
-        store = EtcdConfigStore([one.endpoint], deadline_s=1.0)
-        opened.append(store)
+        store = EtcdConfigStore([one.endpoint], deadline_s=WAITS_S)
+        hasty = EtcdConfigStore([one.endpoint], deadline_s=1.0)
+        opened += [store, hasty]
         store.put(KEY, b"v1")
         as_read = [Expected(KEY, store.get(KEY).revision)]
         assert store.compare_and_set(as_read, {}) is Outcome.WRITTEN
         other.freeze()
         try:
             with pytest.raises(UnavailableError):
-                store.compare_and_set(as_read, {})
+                hasty.compare_and_set(as_read, {})
         finally:
             other.thaw()
 

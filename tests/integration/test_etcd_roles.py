@@ -20,7 +20,7 @@ from edgeagent.intent.etcd import EtcdConfigStore
 from edgeagent.intent.port import ABSENT, Access, Expected, KeyValueStore, Outcome, Tls
 from edgeagent.intent.url import open_store
 from tests.support.certificates import Authority
-from tests.support.etcd import EtcdServer, free_port
+from tests.support.etcd import PATIENCE, EtcdServer, free_port
 from tests.support.recorder import Recorder
 
 SCRIPT = Path(__file__).parents[2] / "deploy/etcd/roles.sh"
@@ -37,6 +37,7 @@ def roles(server: EtcdServer, passwords: Path, *args: str, **environment: str) -
         **os.environ,
         "ETCDCTL_ENDPOINTS": server.endpoint,
         "PASSWORDS": str(passwords),
+        **PATIENCE,
         **environment,
     }
     done = subprocess.run([SCRIPT, *args], env=env, check=True, capture_output=True, text=True, timeout=120)

@@ -112,12 +112,12 @@ def test_a_renewed_certificate_is_shown_without_a_restart(authority: Authority) 
         assert first.strip() in identity.cert.read_text()
         key = identity.key.read_text()
         identity.key.write_text("half a k")
-        wait_for(lambda: [line for line in logs if line["event"] == "certificate.not_renewed"], "a look", 30)
+        wait_for(lambda: [line for line in logs if line["event"] == "certificate.not_renewed"], "a look")
         assert shown(url) == first
         assert ask(url, "/api/status", tls=tls)
         identity.key.write_text(key)
         renewed = authority.identity("server").cert.read_text()
-        wait_for(lambda: shown(url) != first, "the new certificate", 30)
+        wait_for(lambda: shown(url) != first, "the new certificate")
         assert shown(url).strip() in renewed
         assert ask(url, "/api/status", tls=tls)
     told = [line["event"] for line in logs if line["event"].startswith("certificate.")]
@@ -132,7 +132,7 @@ def test_an_expired_certificate_is_refused_and_its_successor_taken(authority: Au
         with pytest.raises(UnavailableError, match="certificate has expired"):
             ask(url, "/api/status", tls=Tls(authority.cert))
         authority.identity("server")
-        wait_for(lambda: _answers(url, Tls(authority.cert)), "the new certificate", 30)
+        wait_for(lambda: _answers(url, Tls(authority.cert)), "the new certificate")
 
 
 def _answers(url: str, tls: Tls) -> bool:
@@ -165,7 +165,7 @@ def test_no_file_is_read_for_a_client(authority: Authority, monkeypatch: pytest.
     with served(settings_of(authority.identity("server"))) as url:
         monkeypatch.setattr(tls_module, "_stamp", noting)
         loops = {t.ident for t in threading.enumerate() if t.name == "loop"}
-        wait_for(lambda: shown(url) and readers, "a look", 30)
+        wait_for(lambda: shown(url) and readers, "a look")
     assert loops
     assert not readers & loops
 

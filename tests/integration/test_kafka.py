@@ -119,7 +119,7 @@ def test_nothing_is_absent_before_the_end_was_reached(server: KafkaServer, sourc
     server.up()
     seen.wait_value(KEY, b"v1")
     seen.wait_value(PIN, None)
-    assert seen.connections[-1] == Connection(True)
+    assert seen.wait_connected(True) == Connection(True)
 
 
 def test_a_broker_that_is_killed_and_comes_back(server: KafkaServer, source: KafkaIntentSource) -> None:

@@ -228,7 +228,7 @@ def test_who_asks_nothing_does_not_lock_the_others_out(monkeypatch: pytest.Monke
     def work(url: str) -> Any:
         address = ("127.0.0.1", int(url.rpartition(":")[2]))
         with ExitStack() as open_ones:
-            hoard = [open_ones.enter_context(socket.create_connection(address, 10)) for _ in range(300)]
+            hoard = [open_ones.enter_context(socket.create_connection(address, 60)) for _ in range(300)]
             hoard[-1].sendall(b"GET / HT")
             answers = [ask(url, "/api/status")["node"] for _ in range(5)]
             assert hoard[-1].recv(1000) == b""
@@ -239,7 +239,7 @@ def test_who_asks_nothing_does_not_lock_the_others_out(monkeypatch: pytest.Monke
 
 def test_a_crowd_at_work_does_not_lock_the_others_out() -> None:
     """Requests that wait are few; beside them health and status answer, and the others are told to come again."""
-    begun = threading.Barrier(33, timeout=20)
+    begun = threading.Barrier(33, timeout=60)
     go_on = threading.Event()
 
     class Node(FakeNode):
@@ -253,7 +253,7 @@ def test_a_crowd_at_work_does_not_lock_the_others_out() -> None:
         address = ("127.0.0.1", int(url.rpartition(":")[2]))
         with ExitStack() as open_ones:
             for _ in range(32):
-                client = open_ones.enter_context(socket.create_connection(address, 10))
+                client = open_ones.enter_context(socket.create_connection(address, 60))
                 body = b'{"version": "v2"}'
                 head = (
                     b"POST /api/models/yolo/promote HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n"
@@ -262,10 +262,10 @@ def test_a_crowd_at_work_does_not_lock_the_others_out() -> None:
             begun.wait()
             with pytest.raises(UnavailableError, match="32 requests before it are not done yet"):
                 ask(url, "/api/status")
-            with urllib.request.urlopen(f"{url}/healthz", timeout=10) as answer:
+            with urllib.request.urlopen(f"{url}/healthz", timeout=60) as answer:
                 health = answer.read()
             go_on.set()
-            return health, wait_for(lambda: _try_to_ask(url), "the API answers", 10)["node"]
+            return health, wait_for(lambda: _try_to_ask(url), "the API answers")["node"]
 
     assert served(work, node=Node()) == (b"ok\n", "n1")
 
@@ -282,7 +282,7 @@ def test_a_connection_that_is_in_use_is_kept(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(server_module, "REQUEST_SECONDS", 1.5)
 
     def work(url: str) -> list[int]:
-        connection = http.client.HTTPConnection(url.removeprefix("http://"), timeout=10)
+        connection = http.client.HTTPConnection(url.removeprefix("http://"), timeout=60)
         connection.connect()
         same, statuses = connection.sock, []
         end = time.monotonic() + 3.5

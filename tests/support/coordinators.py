@@ -82,7 +82,7 @@ class ActingNodes:
     """Pretended nodes that act all the time, on a thread; while the store is away they wait."""
 
     def __init__(self, url: str, model: str, names: Sequence[str]) -> None:
-        self._store = EtcdConfigStore(url.removeprefix("etcd://").split(","), deadline_s=1.0)
+        self._store = EtcdConfigStore(url.removeprefix("etcd://").split(","))
         self.nodes = PretendedNodes(self._store, model, names)
         self.nodes.act()
         self._over = threading.Event()

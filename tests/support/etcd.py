@@ -14,6 +14,9 @@ from pathlib import Path
 from bench.etcd_server import free_port as free_port
 from tests.support.server_process import ServerProcess
 
+PATIENCE = {"ETCDCTL_DIAL_TIMEOUT": "60s", "ETCDCTL_COMMAND_TIMEOUT": "60s"}
+"""Of etcdctl, which gives up after two and five seconds of its own accord."""
+
 
 class EtcdServer(ServerProcess):
     """One etcd process.
@@ -59,9 +62,9 @@ class EtcdServer(ServerProcess):
 
     def etcdctl(self, *args: str, stdin: bytes = b"") -> str:
         """The output of etcdctl, as an operator types it; fails if it fails."""
-        env = {**os.environ, "ETCDCTL_API": "3", "ETCDCTL_ENDPOINTS": self.endpoint}
+        env = {**os.environ, "ETCDCTL_API": "3", "ETCDCTL_ENDPOINTS": self.endpoint, **PATIENCE}
         done = subprocess.run(
-            ["etcdctl", *args], input=stdin, capture_output=True, env=env, timeout=60, check=False
+            ["etcdctl", *args], input=stdin, capture_output=True, env=env, timeout=180, check=False
         )
         if done.returncode:
             raise RuntimeError(f"etcdctl {' '.join(args)}: {done.stderr.decode(errors='replace')}")

@@ -32,7 +32,7 @@ class Recorder:
             self.threads.add(threading.get_ident())
             self._changed.notify_all()
 
-    def wait(self, fulfilled: Callable[[], bool], deadline_s: float = 40.0) -> None:
+    def wait(self, fulfilled: Callable[[], bool], deadline_s: float = 120.0) -> None:
         """Return when `fulfilled` is; fails after the deadline, showing what was reported."""
         with self._changed:
             assert self._changed.wait_for(fulfilled, deadline_s), (
@@ -43,14 +43,14 @@ class Recorder:
         """Wait until `count` entries were reported."""
         self.wait(lambda: len(self.entries) >= count)
 
-    def wait_value(self, key: str, value: bytes | None, deadline_s: float = 40.0) -> Entry:
+    def wait_value(self, key: str, value: bytes | None, deadline_s: float = 120.0) -> Entry:
         """Wait until the last thing said of `key` is `value`; returns that entry."""
         self.wait(lambda: self.last(key) is not None and self.last_value(key) == value, deadline_s)
         entry = self.last(key)
         assert entry is not None
         return entry
 
-    def wait_connected(self, connected: bool, deadline_s: float = 40.0) -> Connection:
+    def wait_connected(self, connected: bool, deadline_s: float = 120.0) -> Connection:
         """Wait until the last thing said of the connection is `connected`; returns it."""
         self.wait(lambda: bool(self.connections) and self.connections[-1].connected == connected, deadline_s)
         return self.connections[-1]
