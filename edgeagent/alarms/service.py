@@ -301,9 +301,8 @@ class Alarms:
         alarm = find(self.book, id)
         if alarm:
             url = f"api/alarms/{id}/" + ("picture.jpg" if what == "picture" else "clip.mp4")
-            url += (
-                f"?{alarm.count}" if alarm.count > 1 else ""
-            )  # else a browser shows what it has of the time before
+            if alarm.count > 1:  # else a browser shows what it has of the time before
+                url += f"?{alarm.count}"
             picture, clip = (url, alarm.clip) if what == "picture" else (alarm.picture, url)
             self._step(show(self.book, id, picture, clip, self._clocks.unix()))
 
