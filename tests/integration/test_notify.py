@@ -81,7 +81,8 @@ def test_an_alarm_is_retained_while_it_is_open(tmp_path: Path, broker: Mosquitto
             plant.alarm(_alarm("a2"))
             plant.alarm(_over(_alarm("a1")))
             await until(lambda: len(_events(first)) == 3 and first.payloads("alarms/a2"))
-            await until(lambda: first.payloads("alarms/a1")[-1:] == [b""])
+            # Taken back, if the broker was told of it at all: it may have been over before that.
+            await until(lambda: first.payloads("alarms/a1")[-1:] in ([], [b""]))
             with listening(broker.port, "edgeagent/+/alarms/+") as late:
                 await until(lambda: late.messages)
             ((topic, payload, retained),) = late.messages
