@@ -121,8 +121,8 @@ def resumed(rollout: Rollout, fleet: Fleet) -> Rollout:
     _check_status(rollout, "resume", Status.PAUSED)
     view = View(rollout, fleet)
     status = Status.ROLLING if rollout.wave >= 0 else Status.PLANNED
-    going = replace(rollout, status=status, cause="", why="", advance=False)
-    going = replace(going, forgiven_refused=len(view.refused))
+    refused = len(view.refused)
+    going = replace(rollout, status=status, cause="", why="", advance=False, forgiven_refused=refused)
     if rollout.limits.on_failure == "rollback":
         return going
     if len(view.failed) > MAX_FORGIVEN:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from math import hypot, inf
 from typing import Generic, TypeVar
 
-from edgeagent.core.boxes import diagonal
+from edgeagent.core.boxes import centre, diagonal
 
 REACH = 0.1
 """How far from where it is expected an object may be on the next frame, in lengths of the frame's longer side. Rather
@@ -70,7 +70,7 @@ class Follower(Generic[T]):
     ) -> tuple[list[T | None], list[T]]:
         """One more frame. boxes: x1, y1, x2, y2 in pixels, score, class; mono: when it was captured, seconds; width,
         height: pixels. Returns of each box its track, None where too many are followed, and what is gone by now."""
-        points = [(box[5], (box[0] + box[2]) / 2, (box[1] + box[3]) / 2) for box in boxes]
+        points = [(box[5], *centre(box)) for box in boxes]
         seen = self._assign(points, mono, REACH * max(width, height, 1))
         for place, box in enumerate(boxes):
             track, (cls, x, y) = seen[place], points[place]

@@ -92,10 +92,10 @@ class Snapshots:
         """Again and again, so that nothing outstays its time while no picture comes."""
 
         def sweep() -> None:
+            self._sweep_later(writer)
             folders = [sink.folder() for p in self._pipelines.values() for sink in p.sinks.picturing]
             if folders:
                 writer.sweep(tuple(ArchiveAccess(root, quota) for root, quota in folders))
-            self._sweep_later(writer)
 
         self._sweep = asyncio.get_running_loop().call_later(SWEEP_S, sweep)
 

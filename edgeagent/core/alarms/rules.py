@@ -167,14 +167,16 @@ def figures_of(rule: Rule) -> Figures:
 
 def _named(names: Sequence[str]) -> dict[str, str]:
     """The names of classes as a figure that needs no translation; none for any class."""
-    words = [word(name) for name in names[:_A_FEW]] + (["…"] if len(names) > _A_FEW else [])
-    return {"classes": ", ".join(words)} if words else {}
+    return {"classes": _first(names) + (", …" if len(names) > _A_FEW else "")} if names else {}
 
 
 def listed(names: Sequence[str]) -> str:
     """Names of classes as one reads them in a text, the first of them; each is cut, and printable."""
-    words = [word(name) for name in names[:_A_FEW]]
-    return ", ".join(words) + (f" and {len(names) - _A_FEW} more" if len(names) > _A_FEW else "")
+    return _first(names) + (f" and {len(names) - _A_FEW} more" if len(names) > _A_FEW else "")
+
+
+def _first(names: Sequence[str]) -> str:
+    return ", ".join(word(name) for name in names[:_A_FEW])
 
 
 def word(name: str) -> str:

@@ -156,11 +156,11 @@ class SystemWatch:
                 losing.append(sink)
                 lost += more
         self._lost[p.name] = {sink.name: sink.lost for sink in p.sinks}
-        why = "; ".join(dict.fromkeys(s.error for s in losing if s.error))
+        why = "; ".join(dict.fromkeys(s.error for s in losing if s.error))[:300]
         names = listed([s.name for s in losing])
-        text = f"{p.name}: records are lost to {names}" + (f": {why[:300]}" if why else "") if losing else ""
+        text = f"{p.name}: records are lost to {names}" + (f": {why}" if why else "") if losing else ""
         todo = "look at what takes them: a disk, a broker, a server; frames aren't held up by it"
-        figures: Figures = {"lost": lost, "sinks": names, **({"why": why[:300]} if why else {})}
+        figures: Figures = {"lost": lost, "sinks": names, **({"why": why} if why else {})}
         return finding("sink", self.limits, text, todo, pipeline=p.name, figures=figures)
 
 
