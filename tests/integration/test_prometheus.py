@@ -6,6 +6,7 @@ from __future__ import annotations
 import re
 import subprocess
 import urllib.request
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -59,7 +60,7 @@ def test_a_node_that_is_scraped(tmp_path: Path) -> None:
                 'edgeagent_pipeline_state{state="running"} == 1',
                 "edgeagent_state_disk_free_bytes > 0",
             ):
-                wait_for(lambda: prometheus.values(query), query)  # noqa: B023
+                wait_for(partial(prometheus.values, query), query)
             for who, asked in expressions():
                 if not asked.startswith("label_values"):
                     prometheus.ask("query", query=filled_in(asked), who=who)

@@ -54,13 +54,14 @@ def test_capture_worker_killed(harness: NodeHarness) -> None:
     harness.promote("v1")
     node = harness.start("v1")
     killed = 0
+
+    def another_reader() -> int:
+        return next((int(w["pid"]) for w in node.workers("capture") if w["pid"] != killed), 0)
+
     for enough in (5, 25):  # long before the end is read
         harness.wait_records(lambda r, n=enough: len(r) >= n, "film under way")  # type: ignore[misc]
         # What the ring holds may be served before the first one's end is known.
-        pids = [killed]
-        while pids == [killed]:
-            pids = [w["pid"] for w in wait_for(lambda: node.workers("capture"), "a capture worker")]
-        (killed,) = pids
+        killed = wait_for(another_reader, "another capture worker")
         os.kill(killed, signal.SIGKILL)
     wait_for(lambda: node.status()["pipelines"]["line-1"]["state"] == "ended", "the film at its end")
     found = harness.wait_records(lambda r: len(r) >= 80, "all of it served")

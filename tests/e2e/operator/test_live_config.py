@@ -35,9 +35,15 @@ def reload(node: NodeHarness, change: Callable[[dict[str, Any]], None]) -> dict[
     return wait_for(taken_over, "the configuration taken over")
 
 
-def changes(node: NodeHarness) -> list[dict[str, Any]]:
-    """What the history says of the configuration. A thread writes it: it may be a moment behind."""
-    return [r for r in node.history() if r["event"] == "config"]
+def changes(node: NodeHarness, count: int) -> list[dict[str, Any]]:
+    """What the history says of the configuration, once there are so many. A thread writes it: it may be a moment
+    behind."""
+
+    def look() -> list[dict[str, Any]] | None:
+        found = [r for r in node.history() if r["event"] == "config"]
+        return found if len(found) >= count else None
+
+    return wait_for(look, f"{count} records of changes")
 
 
 def test_cameras_come_and_go_while_two_run(harness: NodeHarness) -> None:
@@ -78,7 +84,7 @@ def test_cameras_come_and_go_while_two_run(harness: NodeHarness) -> None:
     harness.wait_more(10, "other")
     assert len(harness.records("third")) == ended
 
-    history = wait_for(lambda: changes(node)[2:] and changes(node), "three records")
+    history = changes(node, 3)
     assert [r["result"] for r in history] == ["changed"] * 3
     assert "pipelines.fourth removed" in history[-1]["why"]
     assert {r["who"] for r in history} == {"SIGHUP"}
@@ -170,7 +176,7 @@ def test_a_camera_comes_and_goes_through_the_api(harness: NodeHarness) -> None:
     code, done = ask(node, "DELETE", f"/api/pipelines/extra?if_revision={done['revision']}&by=ben")
     assert (code, done["changed"]) == (200, ["pipelines.extra removed"])
     assert "extra" not in node.status()["pipelines"]
-    history = wait_for(lambda: changes(node)[3:] and changes(node), "four records")
+    history = changes(node, 4)
     assert [r["who"].partition(" ")[0] for r in history] == ["anna", "api", "api", "ben"]
     seqs = [record["seq"] for record in harness.records()]
     assert seqs == list(range(len(seqs)))
