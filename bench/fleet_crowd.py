@@ -2,8 +2,8 @@
 """Many pretended nodes in a process: `python -m bench.fleet_crowd CROWD`, which says what happens and does what it is
 told, a JSON value a line.
 
-Each node has a watch of its own on a connection of its own, as a real one. What the nodes of a process write, and what
-they ask before they begin, goes over one connection, for there is no difference to etcd but their number.
+Each node has two connections of its own, as a real one: for its watch, and for what it writes and asks before it begins
+(bench/fleet_channel.py).
 """
 
 from __future__ import annotations
@@ -22,11 +22,9 @@ from dataclasses import asdict, dataclass, field
 from queue import SimpleQueue
 from typing import Any
 
-import grpc._common  # type: ignore[import-untyped]
-
+from bench import fleet_channel
 from bench.fleet_engine import Times, install
 from bench.fleet_node import PretendedNode, node_config
-from edgeagent.fleet import membership, reports
 from edgeagent.intent.etcd import EtcdConfigStore
 from edgeagent.observe.logs import setup_logging
 
@@ -38,14 +36,6 @@ _STARTED_A_SECOND = 100
 # In a plant each node, etcd and the coordinator have machines of their own; here they share one.
 _GIVES_WAY = 10
 """How much nicer than etcd and the coordinator the nodes are."""
-_GRPC_LOOKS_S = 30.0
-"""A thread that waits for gRPC wakes up ten times a second to see whether the process was sent a signal."""
-_SWITCH_S = 0.1
-"""A thread that waits for the interpreter asks for it every 5 ms: hundreds of them do nothing else."""
-_LOOKS_S = 4.0
-"""A node looks every second whether it has something to say."""
-_PATIENCE_S = 30.0
-"""For an answer to what a process writes: a connection that is given up takes the calls of all its nodes with it."""
 _COLLECTS_AFTER = 100_000
 """Garbage is looked for among what hundreds of nodes have, after so many new objects instead of 700."""
 
@@ -81,8 +71,9 @@ def labels_of(name: str) -> dict[str, str]:
 
 async def live(crowd: Crowd, say: Callable[[Any], None]) -> None:
     """Until stdin ends."""
-    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(WRITERS))
-    written = EtcdConfigStore([crowd.endpoint], deadline_s=_PATIENCE_S)
+    loop = asyncio.get_running_loop()
+    loop.set_default_executor(ThreadPoolExecutor(WRITERS))
+    fleet_channel.install(loop)
     nodes: dict[str, PretendedNode] = {}
 
     def told(name: str, what: str, version: str) -> None:
@@ -90,6 +81,7 @@ async def live(crowd: Crowd, say: Callable[[Any], None]) -> None:
 
     def start(name: str) -> None:
         watched = EtcdConfigStore([crowd.endpoint], read_every_s=crowd.read_every_s)
+        written = EtcdConfigStore([crowd.endpoint])
         config = node_config(name, labels_of(name), watched.url, crowd.times.probation)
         nodes[name] = PretendedNode(config, watched, written, crowd.times, told)
         nodes[name].start()
@@ -114,9 +106,6 @@ def main() -> None:
     crowd = Crowd(**{**given, "times": Times(**given["times"]), "read_every_s": tuple(given["read_every_s"])})
     setup_logging("error", "json")
     os.nice(_GIVES_WAY)
-    grpc._common.MAXIMUM_WAIT_TIMEOUT = _GRPC_LOOKS_S
-    membership.LOOK_S = reports.LOOK_S = _LOOKS_S
-    sys.setswitchinterval(_SWITCH_S)
     gc.set_threshold(_COLLECTS_AFTER)
     install(crowd.times)
 

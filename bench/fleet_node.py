@@ -65,8 +65,7 @@ class PaperJournal:
 class PretendedNode:
     """A node on one model. On the event loop's thread.
 
-    watched: the store that its watch is on, its own, which it closes; written: the one that it writes to, which may be
-    another's, too.
+    watched: the store that its watch is on; written: the one that it writes to. It closes both.
     """
 
     def __init__(
@@ -75,6 +74,7 @@ class PretendedNode:
         self.name = config.node.id
         self._config = config
         self._told = told
+        self._written = written
         self._times = times
         self._bus = Bus()
         self._bus.subscribe(Swapped, self._swapped)
@@ -118,6 +118,7 @@ class PretendedNode:
         await self._membership.follower.close()
         await self._watcher.stop()
         await self._updater.close()
+        await asyncio.to_thread(self._written.close)
 
     async def _say_connection(self) -> None:
         while True:

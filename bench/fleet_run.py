@@ -18,7 +18,7 @@ from bench.fleet_crowd import Crowd, CrowdProcess, Happened, labels_of, node_nam
 from bench.fleet_engine import Times
 from bench.fleet_node import MODEL
 from edgeagent.core.directive import current_key
-from edgeagent.core.fleet_report import REPORTS
+from edgeagent.core.fleet_report import REPORTS, Report, decode_report, report_key
 from edgeagent.core.rollout import COORDINATOR_KEY, ENDED, Rollout, Status, archive_key, is_in, rollout_key
 from edgeagent.core.rollout_document import decode_rollout
 from edgeagent.errors import RolloutError
@@ -119,6 +119,12 @@ class PretendedFleet:
     def reported(self) -> int:
         """How many nodes have said what they serve."""
         return self._count(REPORTS)
+
+    def report(self, name: str) -> Report:
+        """What a node has said that it serves. Raises UnavailableError, RolloutError."""
+        key = report_key(name, MODEL)
+        value = self.store.get(key).value
+        return decode_report(key, value) if value else Report()
 
     def connected(self) -> int:
         """How many nodes can read the config store, as far as they know."""

@@ -132,6 +132,8 @@ def node_dies(fleet: PretendedFleet, version: str, results: Results) -> Rollout:
     began = time.monotonic()
     start_rollout(fleet, version, bake_s=3600)
     served = wait_for(lambda: fleet.first(began, "serves", version=version), "the canary serves")
+    (canary,) = served  # what it hasn't said that it did, it hasn't done
+    wait_for(lambda: fleet.report(canary).version == version, "the canary has said so")
     fleet.vanish(list(served))
     end = fleet.wait_halted(began, version)
     results.check(end.status is Status.ABORTED, f"the canary vanished, and the roll-out is {end.status}")
