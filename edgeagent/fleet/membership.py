@@ -80,11 +80,10 @@ class Membership:
         self._figures[model] = LineFigures(self._lines.updaters[model], pipelines)
 
     async def remove(self, model: str) -> None:
-        """The node has it no more; its updater is not among the lines any more."""
+        """The node has it no more; its updater leaves the lines next."""
         self._figures.pop(model, None)
         self._pairs.pop(model, None)
         await self.follower.forget(model)
-        self._reports.withdraw(model)
 
     def _swapped(self, event: Swapped) -> None:
         if event.model in self._figures:

@@ -14,10 +14,10 @@ from structlog.testing import capture_logs
 
 from edgeagent.core.fleet_report import Phase, Report, decode_report, encode_report, report_key
 from edgeagent.core.write_pace import BURST
-from edgeagent.errors import UnavailableError
+from edgeagent.errors import UnavailableError, UsageError
 from edgeagent.fleet import reports
 from edgeagent.fleet.reports import Reports
-from edgeagent.intent.port import ABSENT, Entry
+from edgeagent.intent.port import ABSENT, Entry, Outcome
 
 KEY = report_key("n1", "yolo")
 PATIENCE_S = 30.0
@@ -50,6 +50,47 @@ class PaperStore:
             raise UnavailableError("config store", "away", "wait")
 
 
+class ManyKeys:
+    """A store, of which the test says what happens in it. refused: a key that can't be used; meanwhile: happens once,
+    while the key of the model is written."""
+
+    def __init__(self) -> None:
+        self.values: dict[str, bytes] = {}
+        self.refused = ""
+        self.meanwhile: Callable[[], None] | None = None
+
+    def get(self, key: str) -> Entry:
+        self._check(key)
+        return Entry(key, self.values.get(key), "1" if key in self.values else ABSENT)
+
+    def put(self, key: str, value: bytes) -> None:
+        self._check(key)
+        happens, self.meanwhile = (self.meanwhile, None) if key == KEY else (None, self.meanwhile)
+        if happens:
+            happens()
+        self.values[key] = value
+
+    def compare_and_set(self, expected: Any, writes: Any) -> Outcome:
+        for key in writes:
+            self._check(key)
+            del self.values[key]
+        return Outcome.WRITTEN
+
+    def says(self, key: str, phase: Phase) -> bool:
+        """Whether the report under the key is of this phase."""
+        return decode_report(key, self.values[key]).phase is phase
+
+    def _check(self, key: str) -> None:
+        if key == self.refused:
+            raise UsageError("config store", "permission denied")
+
+
+async def until(fulfilled: Callable[[], bool]) -> None:
+    """Wait for a condition."""
+    while not fulfilled():
+        await asyncio.sleep(0.001)
+
+
 class Scene:
     """A node with one model, of which the test says what there is to report."""
 
@@ -74,14 +115,10 @@ class Scene:
         """Whether the last that was written is of this phase."""
         return self.store.written[-1].phase is phase
 
-    async def until(self, fulfilled: Callable[[], bool]) -> None:
-        while not fulfilled():
-            await asyncio.sleep(0.001)
-
     async def has_looked(self) -> None:
         """Until it has had the chance to write what it found."""
         looks = self.looks + 3
-        await self.until(lambda: self.looks >= looks)
+        await until(lambda: self.looks >= looks)
 
 
 def run(scene: Scene, scenario: Callable[[], Awaitable[None]]) -> None:
@@ -115,14 +152,14 @@ def test_whether_the_fleet_is_told() -> None:
         async with asyncio.timeout(PATIENCE_S):
             assert not telling.are_told("yolo")
             task = asyncio.create_task(telling.run(lambda: scene.may_write))
-            await scene.until(lambda: telling.are_told("yolo"))
+            await until(lambda: telling.are_told("yolo"))
             scene.store.failures = 10**9
             scene.says(phase=Phase.WAITING)
-            await scene.until(lambda: not telling.are_told("yolo"))
+            await until(lambda: not telling.are_told("yolo"))
             scene.store.failures = 0
-            await scene.until(lambda: telling.are_told("yolo"))
+            await until(lambda: telling.are_told("yolo"))
             scene.may_write = False
-            await scene.until(lambda: not telling.are_told("yolo"))
+            await until(lambda: not telling.are_told("yolo"))
             task.cancel()
 
     asyncio.run(main())
@@ -133,11 +170,11 @@ def test_it_writes_what_has_changed() -> None:
     scene = Scene()
 
     async def scenario() -> None:
-        await scene.until(lambda: len(scene.store.written) == 1)
+        await until(lambda: len(scene.store.written) == 1)
         await scene.has_looked()
         assert len(scene.store.written) == 1
         scene.says(version="v2", digest="d2")
-        await scene.until(lambda: len(scene.store.written) == 2)
+        await until(lambda: len(scene.store.written) == 2)
         assert [r.version for r in scene.store.written] == ["v1", "v2"]
 
     run(scene, scenario)
@@ -154,7 +191,7 @@ def test_a_phase_is_written_at_once_and_the_rest_is_paced() -> None:
         assert len(scene.store.written) <= BURST
         for n, phase in enumerate((Phase.WAITING, Phase.BEGUN, Phase.SWAPPED, Phase.STABLE)):
             scene.says(rollout="r1", phase=phase)
-            await scene.until(partial(scene.has_said, phase))
+            await until(partial(scene.has_said, phase))
             assert len(scene.store.written) <= BURST + n + 1
 
     run(scene, scenario)
@@ -172,7 +209,7 @@ def test_nothing_is_written_before_the_node_is_there() -> None:
         await scene.has_looked()
         assert (scene.store.read, scene.store.written) == (0, [])
         scene.report = Report(version="v1")
-        await scene.until(lambda: bool(scene.store.written))
+        await until(lambda: bool(scene.store.written))
 
     run(scene, scenario)
 
@@ -186,11 +223,11 @@ def test_after_an_outage_it_looks_what_stands_there() -> None:
         await asyncio.sleep(0.02)
         read = scene.store.read
         scene.may_write = True
-        await scene.until(lambda: scene.store.read > read)
+        await until(lambda: scene.store.read > read)
         await scene.has_looked()
 
     async def scenario() -> None:
-        await scene.until(lambda: bool(scene.store.written))
+        await until(lambda: bool(scene.store.written))
         await outage()
         assert len(scene.store.written) == 1
         scene.store.value = None
@@ -206,7 +243,7 @@ def test_whatever_stands_there_is_no_hindrance(value: bytes) -> None:
     scene = Scene(value)
 
     async def scenario() -> None:
-        await scene.until(lambda: bool(scene.store.written))
+        await until(lambda: bool(scene.store.written))
         assert scene.store.written[-1].version == "v1"
 
     run(scene, scenario)
@@ -218,12 +255,12 @@ def test_a_restart_goes_on_with_what_was_said_of_the_version() -> None:
 
     async def scenario() -> None:
         scene.says(frames=600)
-        await scene.until(lambda: bool(scene.store.written))
+        await until(lambda: bool(scene.store.written))
         assert (scene.store.written[-1].frames, scene.store.written[-1].objects) == (1536, 64)
         scene.says(version="v2", digest="d2", frames=8)
-        await scene.until(lambda: scene.store.written[-1].version == "v2")
+        await until(lambda: scene.store.written[-1].version == "v2")
         scene.says(version="v1", digest="d1", frames=8)
-        await scene.until(lambda: scene.store.written[-1].version == "v1")
+        await until(lambda: scene.store.written[-1].version == "v1")
         assert (scene.store.written[-1].frames, scene.store.written[-1].objects) == (8, 0)
 
     run(scene, scenario)
@@ -236,36 +273,67 @@ def test_a_store_that_fails_is_tried_again_and_said_once() -> None:
 
     async def scenario() -> None:
         with capture_logs() as logs:
-            await scene.until(lambda: bool(scene.store.written))
+            await until(lambda: bool(scene.store.written))
         assert [line["event"] for line in logs] == ["report.failed"]
 
     run(scene, scenario)
 
 
-def test_what_is_said_of_a_model_that_is_gone_is_taken_back() -> None:
-    """Else a roll-out waited for this node; when the store can't be asked, later."""
-    scene, models = Scene(), ["yolo"]
-    telling = Reports(cast("Any", scene.store), "n1", models, scene.describe)
-    removed: list[str] = []
-
-    def compare_and_set(expected: Any, writes: Any) -> None:
-        if scene.store.failures:
-            scene.store.failures -= 1
-            raise UnavailableError("the store", "away")
-        removed.extend(key for key, value in writes.items() if value is None)
-
-    cast("Any", scene.store).compare_and_set = compare_and_set
+def test_a_model_that_cannot_be_written_holds_up_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Such as one whose key the node's user has no right to: what another one comes to is written at the next look."""
+    monkeypatch.setattr(reports, "AGAIN_S", (3600.0, 3600.0))
+    store = ManyKeys()
+    said = {"refused": Report(version="v1"), "yolo": Report(version="v1")}
+    store.refused = report_key("n1", "refused")
+    telling = Reports(cast("Any", store), "n1", ["refused", "yolo"], said.__getitem__)
 
     async def main() -> None:
         async with asyncio.timeout(PATIENCE_S):
-            task = asyncio.create_task(telling.run(lambda: scene.may_write))
-            await scene.until(lambda: telling.are_told("yolo"))
-            scene.store.failures = 2
-            models.clear()
-            telling.withdraw("yolo")
-            await scene.until(lambda: bool(removed))
+            task = asyncio.create_task(telling.run(lambda: True))
+            await until(lambda: KEY in store.values)
+            for phase in (Phase.BEGUN, Phase.SWAPPED, Phase.STABLE):
+                said["yolo"] = replace(said["yolo"], phase=phase)
+                await until(partial(store.says, KEY, phase))
+            assert not telling.are_told("refused")
             task.cancel()
 
     asyncio.run(main())
-    assert removed == ["/edgeagent/reports/n1/yolo"]
-    assert not telling.are_told("yolo")
+
+
+def test_what_is_said_of_a_model_that_is_gone_is_taken_back() -> None:
+    """Else a roll-out waited for this node; when the store can't be asked, later."""
+    store, models = ManyKeys(), ["yolo"]
+    telling = Reports(cast("Any", store), "n1", models, lambda model: Report(version="v1"))
+
+    async def main() -> None:
+        async with asyncio.timeout(PATIENCE_S):
+            task = asyncio.create_task(telling.run(lambda: True))
+            await until(lambda: telling.are_told("yolo"))
+            store.refused = KEY
+            models.clear()
+            await until(lambda: not telling.are_told("yolo"))
+            assert KEY in store.values
+            store.refused = ""
+            await until(lambda: KEY not in store.values)
+            task.cancel()
+
+    asyncio.run(main())
+
+
+def test_a_model_may_go_while_it_is_written_and_come_back() -> None:
+    """At any moment: what there is to say of it then is written, and that of the others goes on."""
+    store, models = ManyKeys(), ["yolo", "other"]
+    telling = Reports(cast("Any", store), "n1", models, lambda model: Report(version="v1"))
+
+    async def main() -> None:
+        async with asyncio.timeout(PATIENCE_S):
+            task = asyncio.create_task(telling.run(lambda: True))
+            store.meanwhile = lambda: models.remove("yolo")
+            await until(lambda: "yolo" not in models and KEY not in store.values)
+            models.append("yolo")
+            await until(lambda: telling.are_told("yolo") and telling.are_told("other"))
+            assert store.says(KEY, Phase.NONE)
+            assert not task.done()
+            task.cancel()
+
+    asyncio.run(main())
