@@ -47,9 +47,9 @@ class Watch:
     """What a coordinator has seen of a roll-out. All times are monotonic seconds.
 
     id: of the roll-out; first: when it was first looked at; awaited: see RETURN_S. The rest is of a stretch of it, a
-    wave and whether it rolls, is paused or aborts. counted: the nodes of the open waves that were there when it began,
-    or had begun before. acted: when all of them had acted for the first time, None while they haven't. since: when the
-    stretch began, or when last nothing was waited for: the deadline counts from then.
+    wave and the status last seen, where rolling and then baking is one. counted: the nodes of the open waves that were
+    there when it began, or had begun before. acted: when all of them had acted for the first time, None while they
+    haven't. since: when the stretch began, or when last nothing was waited for: the deadline counts from then.
     """
 
     id: str = ""
@@ -60,10 +60,15 @@ class Watch:
     acted: float | None = None
     since: float = 0.0
 
+    def anew(self) -> Watch:
+        """To be gone on with where the stretch may have ended: the next look begins another one."""
+        return replace(self, stretch=None)
+
 
 @dataclass(frozen=True)
 class Step:
-    """The document to write, None when there is nothing to do, and what to remember."""
+    """The document to write, None when there is nothing to do, and what to remember: `anew` where that couldn't be
+    written, for somebody else has written then, who may have paused and resumed it."""
 
     rollout: Rollout | None
     watch: Watch
@@ -166,9 +171,11 @@ def _seen(rollout: Rollout, fleet: Fleet, watch: Watch, now: float) -> Watch:
         watch = Watch(rollout.id, now, frozenset(View(rollout, fleet).vanished))
     away = (n for n in watch.awaited if n in fleet.members and not fleet.members[n].present)
     awaited = frozenset(away) if now - watch.first < RETURN_S else frozenset()
-    stretch = rollout.wave, Status.ROLLING if rollout.status in BEGINS else rollout.status
-    if watch.stretch == stretch:
-        return replace(watch, awaited=awaited)
+    stretch = rollout.wave, rollout.status
+    # From baking nothing but a pause leads back to rolling, however short it was.
+    rolled = rollout.status is Status.BAKING and watch.stretch == (rollout.wave, Status.ROLLING)
+    if rolled or watch.stretch == stretch:
+        return replace(watch, awaited=awaited, stretch=stretch)
     view = View(rollout, fleet)
     begun = {n for n, m in view.own.items() if m.report.phase not in (Phase.NONE, Phase.WAITING)}
     there = {n for n, m in view.inside.items() if m.present}
@@ -177,7 +184,7 @@ def _seen(rollout: Rollout, fleet: Fleet, watch: Watch, now: float) -> Watch:
 
 def _step(rollout: Rollout, watch: Watch, status: Status, because: Because | None = None) -> Step:
     """What was seen of the stretch is forgotten unless it goes on: by the next look somebody may have resumed it."""
-    watch = watch if status in BEGINS else replace(watch, stretch=None)
+    watch = watch if status in BEGINS else watch.anew()
     cause, why = because or ("", "")
     return Step(replace(rollout, status=status, cause=cause, why=why, advance=False), watch)
 

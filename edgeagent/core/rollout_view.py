@@ -103,9 +103,11 @@ class View:
 
     @cached_property
     def unseen(self) -> list[str]:
-        """Those that were there when the wave opened, serve the version, and have not seen enough with it."""
+        """Those that were there when the wave opened, serve the version, and have not seen enough with it. Where it
+        serves on none of these, those that came later: on what they have seen it rests then."""
         limits = self.rollout.limits
-        reports = {n: self.own[n].report for n in self.stable if n in self.counted}
+        judged = [n for n in self.stable if n in self.counted] or self.stable
+        reports = {n: self.own[n].report for n in judged}
         return [
             n for n, r in reports.items() if r.frames < limits.min_frames or r.objects < limits.min_objects
         ]

@@ -248,10 +248,10 @@ class Coordinator:
             if adopting:
                 return True
         step = decide(found.rollout, fleet, self._watches[found.model], now)
-        # Whatever becomes of the step: what was seen is of the document as it was read.
-        self._watches[found.model] = step.watch
-        if step.rollout:
-            self._write(found, step.rollout, under)
+        # Before it is written: nobody knows what became of a writing that fails.
+        self._watches[found.model] = step.watch.anew() if step.rollout else step.watch
+        if step.rollout and self._write(found, step.rollout, under):
+            self._watches[found.model] = step.watch
         return step.rollout is not None
 
     def _adopted(self, found: _Found) -> Rollout | None:

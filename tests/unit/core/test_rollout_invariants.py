@@ -231,6 +231,8 @@ class Plant(RuleBasedStateMachine):
         read = (c.lead, in_hand.document, in_hand.current) if in_hand else None
         if in_hand and read == (self.leader, self.written, self.current_written):
             self.put(in_hand.rollout)
+        elif in_hand:
+            c.watch = c.watch.anew()
 
     def leader_steps(self) -> None:
         """Whoever leads looks and writes without being interrupted."""
@@ -281,8 +283,10 @@ class Plant(RuleBasedStateMachine):
         assert self.now - c.since[1] >= r.limits.bake_seconds, "it hasn't looked on for so long"
         assert self.acted_at is not None
         assert self.now - self.acted_at >= r.limits.bake_seconds, "it hasn't baked"
+        assert self.now - self.goes_on_since >= r.limits.bake_seconds, "it hasn't baked since it was resumed"
         own = [n for n in self.nodes.values() if n.report.rollout == r.id]
-        assert any(n.report.phase is Phase.STABLE for n in own), "no data is no pass"
+        seen = [n.report.frames for n in own if n.present and n.report.phase is Phase.STABLE]
+        assert max(seen, default=-1) >= r.limits.min_frames, "no data is no pass"
         for n in self.waited_for(r):
             assert n.report.phase is Phase.EXCUSED or n in own
             assert n.report.phase in ACTED

@@ -10,7 +10,7 @@ import pytest
 
 from edgeagent.core.fleet_report import Phase, Report
 from edgeagent.core.rollout import CANARIES, ENDED, PLACES, Cause, Status
-from edgeagent.core.rollout_steps import EVIDENCE_LIMIT, RETURN_S, Watch, decide
+from edgeagent.core.rollout_steps import EVIDENCE_LIMIT, RETURN_S, Watch, decide, paused, resumed
 from edgeagent.core.rollout_view import Member
 from tests.support.rollouts import Led, a_rollout, node
 
@@ -441,6 +441,21 @@ def test_enough_has_to_be_seen(least: dict[str, int]) -> None:
     assert run.look(BAKE_S) is Status.ROLLING
 
 
+def test_one_that_came_late_passes_a_wave_only_with_what_it_has_seen() -> None:
+    """Where it serves on none that was there: else the wave would pass on nothing."""
+    run = led(waves=(CANARIES, "100%"), selector={"line": "a"}, min_frames=100)
+    run.members[node(0)] = Member(True, Report("v1", labels={"line": "a"}))
+    run.to_wave(0)
+    run.tell(node(0), Phase.EXCUSED)
+    run.members[node(1)] = Member(True, Report("v1", labels={"line": "a"}))
+    run.tell(node(1), Phase.STABLE, frames=99)
+    run.look()
+    assert run.look(BAKE_S) is Status.BAKING
+    run.tell(node(1), Phase.STABLE, frames=100)
+    run.look()
+    assert run.rollout.wave == 1
+
+
 # -- preloading --------------------------------------------------------------------------------------
 
 
@@ -615,6 +630,20 @@ def test_another_coordinator_begins_to_bake_anew() -> None:
     run.look()
     assert run.look(BAKE_S - 1) is Status.BAKING
     assert run.look() is Status.ROLLING
+
+
+def test_resuming_begins_to_bake_anew_however_short_the_pause() -> None:
+    """A script pauses and resumes between two looks: all time counts anew, as after any pause."""
+    run = at_wave(1)
+    run.all_stable()
+    run.look()
+    run.look(BAKE_S - 1)
+    run.rollout = resumed(paused(run.rollout, "Ada says so"), run.fleet)
+    assert run.look() is Status.BAKING
+    assert run.look(BAKE_S - 1) is Status.BAKING
+    assert run.rollout.wave == 1
+    run.look()
+    assert run.rollout.wave == 2
 
 
 def test_deciding_again_without_anything_new_is_nothing_new() -> None:
