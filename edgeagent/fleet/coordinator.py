@@ -98,6 +98,7 @@ class Coordinator:
         self._watches: dict[str, Watch] = {}
         self._models: frozenset[str] = frozenset()
         self._models_due = 0.0
+        self._all_ended = False  # no roll-out was open at the last look, under this lead
         self._seen_until = 0.0  # by when the next look was meant to be
 
     @property
@@ -114,12 +115,12 @@ class Coordinator:
     async def stop(self) -> None:
         """Give up the lead and close the store, once no task runs any more; it takes two seconds at most.
 
-        While a roll-out is open the lead is left to end with its lease. Whoever takes over, be it this one started
-        again, sees by the key that somebody led until just now; without it the roll-out would be taken for an orphan.
+        While a roll-out is open, or may be, the lead is left to end with its lease. Whoever takes over, be it this one
+        started again, sees by the key that somebody led until just now; without it the roll-out would be taken for an
+        orphan.
         """
-        state = self.state
-        if state.leads and any(r.status not in ENDED for r in state.rollouts.values()):
-            log.info("lead.left", note="a roll-out is open: the lead ends with its lease")
+        if self.state.leads and not self._all_ended:
+            log.info("lead.left", note="a roll-out may be open: the lead ends with its lease")
             return  # with its connection open: in ZooKeeper, the lease ends with that
         with suppress(TimeoutError):
             await asyncio.wait_for(asyncio.to_thread(self._lead.resign), _RESIGN_S)
@@ -156,6 +157,7 @@ class Coordinator:
         is_open = [f for f in found if f.rollout.status not in ENDED]
         stepped = self._carry_on(is_open, under, now, broken)
         self._state = Coordination(rollouts={f.model: f.rollout for f in found}, broken=broken)
+        self._all_ended = not (is_open or broken)
         pause = _pause(stepped, bool(is_open), time.thread_time() - cost)
         self._seen_until = self._clock() + pause
         return pause
@@ -166,7 +168,7 @@ class Coordinator:
         under = self._lead.expected
         if under != self._under:
             self._to_adopt, self._models_due, self._seen_until = None, now, now
-            self._state = Coordination()
+            self._state, self._all_ended = Coordination(), False
         elif under and now - self._seen_until > _BLIND_S:
             log.warning("coordinator.was_blind", for_s=round(now - self._seen_until))
         else:

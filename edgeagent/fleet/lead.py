@@ -68,6 +68,7 @@ class Lead:
         self._me = Leader(secrets.token_hex(8), name or socket.gethostname(), os.getpid(), 0.0)
         self._lease: Lease | None = None
         self._held: _Held | None = None
+        self._created = ""  # of the key that this process had last
         self._led_at: float | None = None  # when it was last known that somebody led
         self._took_after_s: float | None = None
         self._resigned = False
@@ -83,7 +84,7 @@ class Lead:
 
     @property
     def leaderless_s(self) -> float | None:
-        """For how many seconds, at most, nobody led: until this process took the lead, else until now.
+        """For how many seconds, at most, no leader's key was there: until this process took the lead, else until now.
 
         None: this process has never seen a leader, so it doesn't know.
         """
@@ -172,11 +173,13 @@ class Lead:
         if self._resigned:
             return
         if self._held is None:
-            self._took_after_s = None if self._led_at is None else self._clock() - self._led_at
+            # Where the key outlived an outage of the store, this process led all the time, and couldn't know it.
+            unknown = None if self._led_at is None else self._clock() - self._led_at
+            self._took_after_s = 0.0 if held.created == self._created else unknown
             log.info(
                 "lead.taken", key=COORDINATOR_KEY, leaderless_s=self._took_after_s, **_about(self.leader)
             )
-        self._held = held
+        self._held, self._created = held, held.created
 
     def _lose(self, why: str) -> None:
         if self._held is not None:

@@ -485,9 +485,10 @@ def test_a_new_roll_out_is_not_taken_for_superseded(store: RecordingStore, nodes
 
 
 def test_what_nobody_saw_does_not_count(store: RecordingStore, nodes: PretendedNodes) -> None:
-    """The store was away for a while: the wave bakes anew, for nodes may have gone meanwhile."""
+    """The store was away for a while: the wave bakes anew, for nodes may have gone meanwhile. It isn't paused: the key
+    of the leader was there all the time."""
     begin(store)
-    process = Process(store, orphaned_s=None)
+    process = Process(store)
     run(store, nodes, process, lambda: store.history()[-1] == (Status.BAKING, 0))
     process.look()
     store.away = True
@@ -566,6 +567,26 @@ def test_who_ends_in_the_middle_of_a_roll_out_leaves_a_trace(
     assert not again.coordinator.state.leads
     store.now += TTL_S
     run(store, nodes, again, ended(store))
+    assert store.history() == GOOD
+
+
+def test_who_ends_before_it_has_looked_leaves_a_trace_too(
+    store: RecordingStore, nodes: PretendedNodes
+) -> None:
+    """It took over just now: what it doesn't know of may be open."""
+    begin(store)
+    first, second = Process(store), Process(store)
+    run(store, nodes, first, lambda: store.history()[-1] == (Status.BAKING, 0))
+    second.lead.look()
+    store.now += TTL_S
+    second.lead.look()
+    assert second.coordinator.state.leads
+    asyncio.run(second.coordinator.stop())
+    third = Process(store)
+    third.look()
+    assert not third.coordinator.state.leads
+    store.now += TTL_S
+    run(store, nodes, third, ended(store))
     assert store.history() == GOOD
 
 
