@@ -109,12 +109,13 @@ class LoopStream:
         self._listening.cancel()
 
     async def _listen(self, call: Callable[[], Any]) -> None:
-        end: BaseException = StopIteration()
+        end: BaseException = RuntimeError("a defect of LoopStream's")  # what the iteration ends with
         try:
             stream = call()
-            threading.Thread(target=self._ask, args=(stream,), daemon=True).start()
+            threading.Thread(target=self._ask, args=(stream,), name="stream-requests", daemon=True).start()
             async for answer in stream:
                 self._told.put(answer)
+            end = StopIteration()
         except grpc.RpcError as e:
             end = e
         except asyncio.CancelledError:

@@ -110,10 +110,12 @@ def taken_back(fleet: PretendedFleet, version: str, before: str, settled: bool, 
     return took
 
 
-def bad_version(fleet: PretendedFleet, version: str, ends: Status, results: Results) -> tuple[Rollout, int]:
+def bad_version(
+    fleet: PretendedFleet, version: str, waves: str, ends: Status, results: Results
+) -> tuple[Rollout, int]:
     """Nodes refuse it, or it fails on them: how the roll-out stands in the end, and on how many nodes it served."""
     began = time.monotonic()
-    start_rollout(fleet, version)
+    start_rollout(fleet, version, waves)
     end = fleet.wait_halted(began, version)
     results.check(end.status is ends, f"{version} ended {end.status} instead of {ends}: {end.why}")
     if end.status is Status.PAUSED:

@@ -66,14 +66,14 @@ def compare(rollout: Rollout, fleet: Fleet) -> Comparison:
     ]
     new = _serving(inside.values(), rollout.plan.version)
     old = _serving(outside, rollout.plan.came_from)
-    acted = sum(m.report.rollout == rollout.id and m.report.phase in _ACTED for m in inside.values())
+    tried = sum(m.report.rollout == rollout.id and m.report.phase in _TRIED for m in inside.values())
     return Comparison(
         _group(
             rollout.plan.version,
             len(inside),
             new,
-            _share(sum(n in inside for n in view.refused), acted),
-            _share(sum(n in inside for n in view.failed), acted),
+            _share(sum(n in inside for n in view.refused), tried),
+            _share(sum(n in inside for n in view.failed), tried),
         ),
         _group(rollout.plan.came_from, len(outside), old, Estimate(0), Estimate(0)),
         {name: difference_of(_values(new, of), _values(old, of)) for name, of in FIGURES.items()},
@@ -81,8 +81,8 @@ def compare(rollout: Rollout, fleet: Fleet) -> Comparison:
     )
 
 
-_ACTED = frozenset({Phase.BEGUN, Phase.SWAPPED, Phase.STABLE, Phase.REFUSED, Phase.ROLLED_BACK})
-"""What a node has done of which it can be said whether it went well."""
+_TRIED = frozenset({Phase.BEGUN, Phase.SWAPPED, Phase.STABLE, Phase.REFUSED, Phase.ROLLED_BACK})
+"""Nodes that have tried to take the version up: of so many a share refused it, or went back."""
 
 
 def _serving(members: Iterable[Member], version: str) -> list[Report]:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from edgeagent.core.directive import current_key
+from edgeagent.core.following import SeenRollout
 from edgeagent.core.rollout import COORDINATOR_KEY, Rollout, archive_key, rollout_key
 from edgeagent.core.rollout_document import decode_rollout, encode_rollout
 from edgeagent.core.rollout_view import Fleet
@@ -18,15 +19,7 @@ _TRIES = 10
 """Writings of others between reading and writing; a coordinator writes seldom."""
 
 
-@dataclass(frozen=True)
-class Stored:
-    """A roll-out, and the revision that it was read at."""
-
-    rollout: Rollout
-    revision: str
-
-
-def read_rollout(store: KeyValueStore, model: str) -> Stored | None:
+def read_rollout(store: KeyValueStore, model: str) -> SeenRollout | None:
     """The roll-out in force, or the last one; None where there is none.
 
     Raises RolloutError (the value can't be decoded), UnavailableError, UsageError (no right to read).
@@ -136,7 +129,7 @@ def _last(store: KeyValueStore, model: str) -> Rollout | None:
     return ended[-1] if ended else None
 
 
-def _stored(entry: Entry) -> Stored | None:
+def _stored(entry: Entry) -> SeenRollout | None:
     if entry.value is None:
         return None
-    return Stored(decode_rollout(entry.key, entry.value), entry.revision)
+    return SeenRollout(decode_rollout(entry.key, entry.value), entry.revision)
