@@ -72,7 +72,7 @@ def phase_of(state: State, followed: Followed, waits: str = "") -> tuple[Phase, 
     if seen is None or seen.rollout.status not in FOLLOWED | GOES_BACK:
         return Phase.NONE, ""
     if refused:
-        return (Phase.ROLLED_BACK if refused.stage in _AFTER_SWAP else Phase.REFUSED), refused.why
+        return (Phase.ROLLED_BACK if _has_served(state, refused) else Phase.REFUSED), refused.why
     if followed.part is Part.WAITS:
         return Phase.WAITING, waits
     if followed.part is not Part.FOLLOWS:
@@ -88,6 +88,18 @@ def _refused(state: State, rollout: Rollout) -> Rejection | None:
     intent_id, version = rollout_intent(state.model, rollout.id), rollout.plan.version
     found = (r for r in reversed(state.rejections) if (r.version, r.intent_id) == (version, intent_id))
     return next(found, None)
+
+
+def _has_served(state: State, refused: Rejection) -> bool:
+    """Whether the version served before it was refused: also where the node ended with it, and started without it."""
+    begun = state.begun_probations
+    return refused.stage in _AFTER_SWAP or (begun is not None and begun.intent_id == refused.intent_id)
+
+
+def _refused_intent(state: State) -> str:
+    """Why what is to serve was refused, "" where it wasn't."""
+    intent = state.directive.intent_id if state.directive else ""
+    return next((r.why for r in reversed(state.rejections) if r.intent_id == intent), "")
 
 
 def pairs_of(state: State, known: Mapping[VersionRef, PairSummary]) -> dict[VersionRef, PairSummary]:
@@ -112,6 +124,7 @@ def report_of(
     """What the node says of a model, but for its labels. ahead: the version that is made ready; waits: why it can't
     begin yet."""
     phase, why = phase_of(state, followed, waits)
+    why = why or (_refused_intent(state) if phase is Phase.NONE else "")
     active, before, rollout, c = state.active, rollback_target(state), followed.seen, state.candidate
     judged = c.ref if c and c.stage is Stage.SHADOW else active
     seen = pairs.get(judged) if judged else None

@@ -29,6 +29,7 @@ from edgeagent.core.following import Followed, Part, Standing, as_current, part_
 from edgeagent.core.lifecycle import Stage
 from edgeagent.core.preloaded import PreloadState
 from edgeagent.core.probation import MAX_STABLE_FAILURES, MIN_FAILING_S
+from edgeagent.core.probation_count import MAX_BEGUN
 from edgeagent.core.rollout import Plan, Status, rollout_directive
 from tests.support.playbook import POLICY, UNPROVEN, Playbook, intent, ref, summary
 from tests.support.rollout_seen import CURRENT, a_rollout, seen
@@ -98,6 +99,51 @@ def test_a_version_that_is_taken_back_on_probation() -> None:
     node.on(IntentChanged(as_current(CURRENT, aborted.part, aborted.seen, me)))
     assert node.phase(Status.ABORTED) is Phase.ROLLED_BACK
     assert phase_of(node.state, Followed(seen(id="r2"), Part.WAITS))[0] is Phase.WAITING
+
+
+def test_a_version_that_the_node_ends_with() -> None:
+    """It served, whatever the stage at which it isn't tried once more: that is harm, and no refusal before a swap."""
+    node = Member().begins()
+    for _ in range(MAX_BEGUN):
+        node.passes()
+        assert node.phase() is Phase.SWAPPED
+        node.restarts()
+        node.passes()
+        node.rereads()
+        assert node.phase() is Phase.BEGUN
+    node.reaches(Stage.VERIFYING)
+    phase, why = phase_of(node.state, node.followed())
+    assert phase is Phase.ROLLED_BACK
+    assert why.startswith(f"the node ended {MAX_BEGUN} times while it served")
+    node.restarts()
+    assert node.phase() is Phase.ROLLED_BACK
+
+
+def test_a_version_that_the_node_ended_with_once_and_is_refused_then() -> None:
+    """Such as one that was withdrawn meanwhile."""
+    node = Member().begins()
+    node.passes()
+    node.restarts()
+    node.passes()
+    node.rereads()
+    node.fails("it was withdrawn")
+    assert phase_of(node.state, node.followed()) == (Phase.ROLLED_BACK, "it was withdrawn")
+
+
+def test_why_current_is_refused_is_told_when_no_roll_out_is_in_force() -> None:
+    """Else only the node itself would know."""
+    node = Member()
+    node.on(intent("v2", 9))
+    node.reaches(*UNPROVEN[:3])
+    node.fails("gate golden: finds too little")
+    report = report_of(node.state, Followed(None, Part.OUT, leader=""), Figures(), {})
+    assert (report.phase, report.state, report.why) == (
+        Phase.NONE,
+        "REJECTED",
+        "gate golden: finds too little",
+    )
+    node.on(intent("v1", 10))
+    assert report_of(node.state, Followed(None, Part.OUT, leader=""), Figures(), {}).why == ""
 
 
 def test_a_stable_version_that_keeps_failing() -> None:
