@@ -23,19 +23,24 @@ _log = structlog.get_logger(__name__)
 LOOK_S = 1.0
 SPREAD_S = 5.0
 """Within so long a node begins to write once it may: the nodes of a plant come back together."""
+READ_EVERY_S = (15.0, 30.0)
+"""Limits of the time between two looks at what stands there: somebody may have deleted it, or the store lost it."""
 AGAIN_S = (1.0, 60.0)
 """Limits of the delay after the first and after many failures (seconds)."""
 
 
 @dataclass
 class _Told:
-    """What this node has said of a model. written: what stands in the store, None while that isn't known; earlier: what
-    the run before said, None before that was read; is_told: whether the store says what there was to say at the last
-    look; failure: why it doesn't; due: when that is tried again (monotonic seconds).
+    """What this node has said of a model.
+
+    written: what stands in the store, None while that isn't known; read_due: when that is looked at again; earlier:
+    what the run before said, None before that was read; is_told: whether the store says what there was to say at the
+    last look; failure: why it doesn't; due: when that is tried again. All times are monotonic seconds.
     """
 
     pace: WritePace
     written: Report | None = None
+    read_due: float = 0.0
     earlier: Report | None = None
     is_told: bool = False
     failure: str = ""
@@ -44,8 +49,9 @@ class _Told:
 
 
 class Reports:
-    """Writes what has changed; a phase at once, the rest so that it doesn't fill the store (core/write_pace.py). What
-    it said of a model that the node has no more it takes back: nobody is to wait for what the node does with it.
+    """Writes what has changed: a phase and another version at once, the rest so that it doesn't fill the store
+    (core/write_pace.py). What it said of a model that the node has no more it takes back: nobody is to wait for what
+    the node does with it.
 
     models: of the node, which may change. describe: what there is to say of a model, None while that isn't known.
     """
@@ -110,15 +116,17 @@ class Reports:
         report = self._describe(model)
         if report is None:
             return
-        if told.written is None:
+        if told.written is None or time.monotonic() >= told.read_due:
             told.written = await asyncio.to_thread(self._read, key)
+            told.read_due = time.monotonic() + random.uniform(*READ_EVERY_S)
         if told.earlier is None:
             told.earlier = told.written
         if report.version and report.version != told.earlier.version:
             told.earlier = Report()
         report, now = carried_on(report, told.earlier), time.monotonic()
-        at_once = (told.written.rollout, told.written.phase) != (report.rollout, report.phase)
-        if at_once or (is_news(told.written, report) and told.pace.is_due(True, now)):
+        if _matters_now(told.written) != _matters_now(report) or (
+            is_news(told.written, report) and told.pace.is_due(True, now)
+        ):
             await asyncio.to_thread(self._store.put, key, encode_report(report))
             told.written, told.pace = report, told.pace.after_writing(now)
         told.is_told = True
@@ -130,3 +138,8 @@ class Reports:
             return decode_report(key, value) if value else Report()
         except RolloutError:
             return Report()
+
+
+def _matters_now(report: Report) -> tuple[str, ...]:
+    """What roll-outs wait for."""
+    return report.rollout, report.phase, report.version, report.digest

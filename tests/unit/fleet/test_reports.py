@@ -279,6 +279,40 @@ def test_a_store_that_fails_is_tried_again_and_said_once() -> None:
     run(scene, scenario)
 
 
+def test_another_version_is_written_at_once() -> None:
+    """However much was written before: roll-outs wait for what serves, too."""
+    scene = Scene()
+
+    async def scenario() -> None:
+        for n in range(2 * BURST):
+            scene.says(boxes=float(n % 2 + 1))
+            await scene.has_looked()
+        paced = len(scene.store.written)
+        for n in range(2, 5):
+            scene.says(version=f"v{n}", digest=f"d{n}")
+            await until(lambda: scene.store.written[-1].version == scene.report.version)
+        assert len(scene.store.written) <= paced + 3 + 1
+
+    run(scene, scenario)
+
+
+def test_what_was_lost_is_written_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Somebody deleted the key, or the store lost its data: nothing that there is to say has changed."""
+    monkeypatch.setattr(reports, "READ_EVERY_S", (0.001, 0.001))
+    scene = Scene()
+
+    async def scenario() -> None:
+        await until(lambda: bool(scene.store.written))
+        scene.store.value = None
+        await until(lambda: scene.store.value is not None)
+        assert [r.version for r in scene.store.written] == ["v1", "v1"]
+        read = scene.store.read
+        await until(lambda: scene.store.read > read + 3)
+        assert len(scene.store.written) == 2
+
+    run(scene, scenario)
+
+
 def test_a_model_that_cannot_be_written_holds_up_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
     """Such as one whose key the node's user has no right to: what another one comes to is written at the next look."""
     monkeypatch.setattr(reports, "AGAIN_S", (3600.0, 3600.0))
