@@ -126,7 +126,7 @@ def _remarks(row: Node) -> str:
     found += [f"held: {row.held}"] if row.held else []
     found += [report.why] if report and report.why else []
     found += [f"can't prepare: {report.preload_refused}"] if report and report.preload_refused else []
-    found += ["no report: an earlier release?"] if report is None else []
+    found += ["no report that can be read: an earlier release?"] if report is None else []
     return "; ".join(found)
 
 

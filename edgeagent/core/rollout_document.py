@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, Field, fields
+from math import isfinite
 from typing import Any, TypeVar
 
 from edgeagent.core.directive import Directive, with_terms
@@ -41,6 +42,10 @@ def encode_rollout(rollout: Rollout) -> bytes:
     for part in (rollout.plan, rollout.limits, rollout):
         for f in fields(part):
             value = getattr(part, f.name)
+            if isinstance(value, float) and not isfinite(value):
+                raise UsageError(
+                    f"the roll-out's {_JSON_NAMES.get(f.name, f.name)}", f"{value} is no number", ""
+                )
             if f.name in _PARSERS and (f.name in _REQUIRED or value != _default(f)):
                 plain = dict(value) if isinstance(value, Mapping) else value
                 doc[_JSON_NAMES.get(f.name, f.name)] = list(plain) if isinstance(plain, tuple) else plain
@@ -63,7 +68,8 @@ def decode_rollout(key: str, value: bytes) -> Rollout:
     more. Raises RolloutError naming the key and what is wrong."""
 
     def bad(why: str) -> RolloutError:
-        return RolloutError(f"key {key}", why, "begin a roll-out with `edgeagent rollout start`")
+        todo = "a newer release may have written it; `edgeagent rollout start --replace-unreadable` writes over it"
+        return RolloutError(f"key {key}", why, todo)
 
     if len(value) > MAX_ROLLOUT_BYTES:
         raise bad(f"the value is {len(value)} bytes, more than {MAX_ROLLOUT_BYTES}")

@@ -7,8 +7,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from edgeagent.core.fleet_report import Phase
-from edgeagent.core.rollout import ENDED, FOLLOWED, Rollout, Status
+from edgeagent.core.rollout import COORDINATOR_KEY, ENDED, FOLLOWED, Rollout, Status
 from edgeagent.core.rollout_view import Fleet, View, eligible, in_words, openings
+
+HOW_TO_LEAD = f"edgeagent coordinate; nobody else may write {COORDINATOR_KEY}"
+"""What there is to do where no coordinator leads."""
 
 
 @dataclass(frozen=True)
@@ -93,14 +96,15 @@ def _notes(rollout: Rollout, fleet: Fleet, has_leader: bool) -> list[str]:
     if rollout.status in ENDED:
         return found
     if not has_leader:
-        found.append("no coordinator leads: nothing moves until one does (edgeagent coordinate)")
+        found.append(f"no coordinator leads: nothing moves until one does ({HOW_TO_LEAD})")
     if _is_overtaken(rollout, fleet):
         found.append(
             "somebody wrote `current` since it began: it is superseded, or stands still if that can't be read"
         )
     if rollout.status is Status.PAUSED:
+        advance = "has it become `current` all the same" if rollout.is_last_wave else "opens the next one"
         found.append(
-            "no further wave opens until somebody resumes it; `advance` opens the next one, `abort` takes all back"
+            f"no further wave opens until somebody resumes it; `advance` {advance}, `abort` takes all back"
         )
     if rollout.advance:
         found.append("the next wave opens as soon as a coordinator sees it")

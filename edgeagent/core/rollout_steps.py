@@ -284,7 +284,8 @@ def _bake(view: View, watch: Watch, now: float) -> Step:
         seen = f"fewer than {r.limits.min_frames} frames or {r.limits.min_objects} objects"
         return _wait(view, watch, now, Cause.UNSEEN, f"{named(view.unseen)} have seen {seen} with it")
     if not view.stable:
-        why = "inconclusive: it serves on no node of the open waves; `rollout advance` opens the next one"
+        then = "has it become `current` all the same" if r.is_last_wave else "opens the next one"
+        why = f"inconclusive: it serves on no node of the open waves; `rollout advance` {then}"
         return _step(r, watch, Status.PAUSED, Because(Cause.UNSERVED, why))
     watch = replace(watch, since=now)
     if r.plan.approval == "manual" or (r.plan.mode == "ab" and r.is_last_wave):

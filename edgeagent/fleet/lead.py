@@ -68,6 +68,7 @@ class Lead:
         self._me = Leader(secrets.token_hex(8), name or socket.gethostname(), os.getpid(), 0.0)
         self._lease: Lease | None = None
         self._held: _Held | None = None
+        self._unread = ""  # revision of a key that says nobody
         self._created = ""  # of the key that this process had last
         self._led_at: float | None = None  # when it was last known that somebody led
         self._took_after_s: float | None = None
@@ -165,8 +166,12 @@ class Lead:
         else:
             self._lose("another one has it")
             self._give_back()
-            if self.leader != before:
+            if self.leader is None and self._unread != entry.revision:
+                todo = f"if no newer release wrote it, delete it: etcdctl del {COORDINATOR_KEY}"
+                log.warning("lead.unreadable", key=COORDINATOR_KEY, todo=todo)
+            elif self.leader and self.leader != before:
                 log.info("lead.followed", key=COORDINATOR_KEY, **_about(self.leader))
+            self._unread = "" if self.leader else entry.revision
         self._led_at = self._clock()
 
     def _hold(self, held: _Held) -> None:

@@ -9,12 +9,13 @@ from dataclasses import dataclass
 from edgeagent.core.directive import Directive, current_key, decode_directive, encode_directive, pin_key
 from edgeagent.core.fleet_nodes import Nodes
 from edgeagent.core.restore import Return, returns_of
-from edgeagent.core.rollout import Limits, Plan
+from edgeagent.core.rollout import ENDED, Limits, Plan
 from edgeagent.core.snapshot import Served, Snapshot
 from edgeagent.core.state import VersionRef
 from edgeagent.core.store_documents import is_digest
 from edgeagent.errors import ConflictError
 from edgeagent.fleet.rollout_start import Start, prepare_rollout, read_pins
+from edgeagent.fleet.rollout_store import read_rollout, under_way
 from edgeagent.intent.port import KeyValueStore
 from edgeagent.store.remote import RemoteStore
 from edgeagent.store.tags import resolve
@@ -50,7 +51,7 @@ def prepare_restore(
     written.
 
     Raises NotFoundError or ConflictError (a version is not in the model store any more, was withdrawn, or is another
-    content now; a roll-out is under way), UsageError, DirectiveError, IntegrityError, UnavailableError.
+    content now; a roll-out is under way), UsageError, DirectiveError, RolloutError, IntegrityError, UnavailableError.
     """
     names = sorted({model for served in snapshot.nodes.values() for model in served})
     current = {model: version for model in names if (version := _current(store, model))}
@@ -59,6 +60,8 @@ def prepare_restore(
         for ref in {back.target, *(back.pins.values() if with_pins else ())}:
             _check_content(models, back.model, ref)
         is_there = current.get(back.model) == back.target.version
+        if is_there and (seen := read_rollout(store, back.model)) and seen.rollout.status not in ENDED:
+            raise under_way(back.model, seen.rollout)  # which may have nodes on something else than `current`
         start = None if is_there else prepare_rollout(store, back.model, plan_of(back.target.version), limits)
         found.append(ModelRestore(back, start))
     return found

@@ -12,7 +12,6 @@ from edgeagent.core.directive import Directive, current_key, decode_directive, p
 from edgeagent.core.fleet_nodes import only
 from edgeagent.core.fleet_report import Phase
 from edgeagent.core.rollout import (
-    COORDINATOR_KEY,
     ENDED,
     Limits,
     Plan,
@@ -22,13 +21,12 @@ from edgeagent.core.rollout import (
     rollout_key,
 )
 from edgeagent.core.rollout_document import decode_rollout, encode_rollout
+from edgeagent.core.rollout_progress import HOW_TO_LEAD
 from edgeagent.core.rollout_view import Fleet, eligible, named
 from edgeagent.errors import ConflictError, DirectiveError, RolloutError, UnavailableError, UsageError
 from edgeagent.fleet.members import MemberReader, Members
-from edgeagent.fleet.rollout_store import all_rollouts, find_rollout
+from edgeagent.fleet.rollout_store import all_rollouts, find_rollout, is_led, under_way
 from edgeagent.intent.port import Entry, Expected, KeyValueStore, Outcome
-
-_COMMANDS = "edgeagent rollout status, resume, advance or abort {model}"
 
 
 @dataclass(frozen=True)
@@ -153,12 +151,7 @@ def _ended(model: str, before: Entry, replace_unreadable: bool) -> tuple[dict[st
             raise ConflictError(e.what, e.why, todo) from e
         return {}, [f"{e.what}: {e.why}; it is written over"]
     if rollout.status not in ENDED:
-        raise ConflictError(
-            f"roll-out of {model}",
-            f"{rollout.id} to {rollout.plan.version} is under way, it is {rollout.status}"
-            + (f": {rollout.why}" if rollout.why else ""),
-            f"see {_COMMANDS.format(model=model)}",
-        )
+        raise under_way(model, rollout)
     return {archive_key(model, rollout.id): before.value}, []
 
 
@@ -225,8 +218,8 @@ def _warnings(store: KeyValueStore, model: str, fleet: Fleet, excused: Mapping[s
     found = []
     if not eligible(fleet):
         found.append(f"no node that is there uses {model} and follows the fleet")
-    if store.get(COORDINATOR_KEY).value is None:
-        found.append("no coordinator leads: it begins when one does (edgeagent coordinate)")
+    if not is_led(store):
+        found.append(f"no coordinator leads: it begins when one does ({HOW_TO_LEAD})")
     if excused:
         each = named(f"{node} ({why})" for node, why in excused.items())
         found.append(f"{len(excused)} of the nodes will not follow it: {each}")

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from edgeagent.core.directive import current_key
 from edgeagent.core.following import SeenRollout
+from edgeagent.core.leader import decode_leader
 from edgeagent.core.rollout import COORDINATOR_KEY, Rollout, archive_key, rollout_key
 from edgeagent.core.rollout_document import decode_rollout, encode_rollout
 from edgeagent.core.rollout_view import Fleet
@@ -29,14 +30,18 @@ def read_rollout(store: KeyValueStore, model: str) -> SeenRollout | None:
 
 def find_rollout(store: KeyValueStore, model: str, id: str) -> Rollout | None:
     """A roll-out by its id, in force or ended; None if there is no such. Raises as `read_rollout`."""
+    current, unreadable = None, None
     try:
         current = read_rollout(store, model)
-    except RolloutError:  # what stands there now says nothing of one that has ended
-        current = None
+    except RolloutError as e:
+        unreadable = e
     if current and current.rollout.id == id:
         return current.rollout
-    ended = _stored(store.get(archive_key(model, id)))
-    return ended.rollout if ended else None
+    if ended := _stored(store.get(archive_key(model, id))):
+        return ended.rollout
+    if unreadable:  # it may have been this one
+        raise unreadable
+    return None
 
 
 def all_rollouts(store: KeyValueStore, model: str) -> list[Rollout | RolloutError]:
@@ -111,14 +116,29 @@ class RolloutReader:
         if rollout is None:
             raise no_rollout(model, self._id)
         current = store.get(current_key(model))
-        has_leader = store.get(COORDINATOR_KEY).value is not None
-        return Seen(rollout, self._members.read().fleet(model, current.revision), has_leader)
+        return Seen(rollout, self._members.read().fleet(model, current.revision), is_led(store))
+
+
+def under_way(model: str, rollout: Rollout) -> ConflictError:
+    """Something has to wait until it has ended."""
+    return ConflictError(
+        f"roll-out of {model}",
+        f"{rollout.id} to {rollout.plan.version} is under way, it is {rollout.status}"
+        + (f": {rollout.why}" if rollout.why else ""),
+        f"see edgeagent rollout status, resume, advance or abort {model}",
+    )
 
 
 def no_rollout(model: str, id: str = "") -> NotFoundError:
     """There is none, or none of this id."""
     what = f"roll-out {id} of {model}" if id else f"roll-out of {model}"
     return NotFoundError(what, "there is none", f"see `edgeagent rollout list {model}`")
+
+
+def is_led(store: KeyValueStore) -> bool:
+    """Whether a coordinator leads. Raises UnavailableError, UsageError."""
+    value = store.get(COORDINATOR_KEY).value
+    return value is not None and decode_leader(value) is not None
 
 
 def _last(store: KeyValueStore, model: str) -> Rollout | None:

@@ -8,9 +8,12 @@ from dataclasses import replace
 from typing import Any
 
 from edgeagent.core.fleet_report import Phase, Report
+from edgeagent.core.leader import Leader, encode_leader
 from edgeagent.core.rollout import Limits, Plan, Rollout, Status
 from edgeagent.core.rollout_view import Fleet, Member
 
+LED = encode_leader(Leader("5eadbeef", "press-07", 12, 1.0))
+"""The value of the coordinator's key."""
 ID = "20261129-101500-ab12"
 
 

@@ -13,11 +13,13 @@ import pytest
 from edgeagent.cli import watching
 from edgeagent.cli.main import main
 from edgeagent.core.fleet_report import Phase, Report
-from edgeagent.core.rollout import COORDINATOR_KEY, rollout_key
+from edgeagent.core.rollout import COORDINATOR_KEY, Status, rollout_key
+from edgeagent.core.rollout_document import encode_rollout
 from edgeagent.core.store_documents import Withdrawal
 from edgeagent.store.remote import RemoteStore
 from edgeagent.store.withdrawals import withdraw
 from tests.support.fleet_keys import is_there, rollout_now, says
+from tests.support.fleets import LED, a_rollout
 from tests.support.memory_store import MemoryStore
 from tests.support.published import publish_bytes
 
@@ -45,7 +47,7 @@ def store(monkeypatch: pytest.MonkeyPatch, digests: dict[str, str]) -> MemorySto
     monkeypatch.setattr("edgeagent.intent.url.open_store", lambda url, access: store)
     store.put("/models/yolo/current", b"v1")
     store.put("/models/yolo/pins/n4", b"v2")
-    store.put(COORDINATOR_KEY, b"{}")
+    store.put(COORDINATOR_KEY, LED)
     is_there(store, "n1", "n2", "n4")
     for node in ("n1", "n2", "n3"):
         says(
@@ -215,6 +217,22 @@ def test_a_fleet_that_is_there_already(
     assert code == 0
     assert "yolo: `current` says v1 already, as most nodes did then" in out
     assert store.value(rollout_key("yolo")) is None
+
+
+def test_nothing_is_restored_while_a_roll_out_is_under_way(
+    store: MemoryStore, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Though `current` still says what most nodes had: it would go on, and put something else on all of them."""
+    assert run(capsys, "snapshot", *URL, "--store", models_url(tmp_path), "--name", "before")[0] == 0
+    store.put(rollout_key("yolo"), encode_rollout(a_rollout(Status.ROLLING, version="v3")))
+    code, _, err = run(capsys, *restore(tmp_path))
+    assert code == 1
+    assert (
+        "to v3 is under way, it is rolling; see edgeagent rollout status, resume, advance or abort yolo"
+        in err
+    )
+    store.put(rollout_key("yolo"), encode_rollout(a_rollout(Status.ABORTED, version="v3")))
+    assert run(capsys, *restore(tmp_path))[0] == 0
 
 
 def test_what_cant_be_restored(

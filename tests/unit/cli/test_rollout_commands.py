@@ -15,11 +15,13 @@ from edgeagent.cli.main import main
 from edgeagent.core.fleet_report import Phase, Report
 from edgeagent.core.rollout import COORDINATOR_KEY, Rollout, Status, archive_key, rollout_key
 from edgeagent.core.rollout_document import encode_rollout
+from edgeagent.core.rollout_progress import HOW_TO_LEAD
 from edgeagent.core.store_documents import Withdrawal
 from edgeagent.store.remote import RemoteStore
 from edgeagent.store.tags import put_tag
 from edgeagent.store.withdrawals import withdraw
 from tests.support.fleet_keys import is_there, moves, rollout_now, says
+from tests.support.fleets import LED
 from tests.support.memory_store import MemoryStore
 from tests.support.published import publish_bytes
 
@@ -35,7 +37,7 @@ def store(monkeypatch: pytest.MonkeyPatch) -> MemoryStore:
     store = MemoryStore()
     monkeypatch.setattr("edgeagent.intent.url.open_store", lambda url, access: store)
     store.put("/models/yolo/current", b"v1")
-    store.put(COORDINATOR_KEY, b"{}")
+    store.put(COORDINATOR_KEY, LED)
     is_there(store, *NODES)
     for node in NODES:
         says(store, node, Report(version="v1", state="STABLE", labels={"line": "a" if node < "n3" else "b"}))
@@ -129,7 +131,7 @@ def test_as_json(store: MemoryStore, capsys: pytest.CaptureFixture[str]) -> None
     said = json.loads(out)
     assert (code, said["model"]) == (0, "yolo")
     assert said["rollout"] == json.loads(encode_rollout(rollout_now(store)))
-    assert said["warnings"] == ["no coordinator leads: it begins when one does (edgeagent coordinate)"]
+    assert said["warnings"] == [f"no coordinator leads: it begins when one does ({HOW_TO_LEAD})"]
 
 
 @pytest.mark.parametrize(

@@ -292,3 +292,10 @@ def test_any_bytes(value: bytes) -> None:
     """Nothing but the error that callers know."""
     with suppress(RolloutError):
         decode_rollout(KEY, value)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_what_is_no_number_is_named(value: float) -> None:
+    """An option of a command takes it for one."""
+    with pytest.raises(UsageError, match=r"bake_seconds: (nan|inf) is no number"):
+        encode_rollout(a_rollout(bake_seconds=value))

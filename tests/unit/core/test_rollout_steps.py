@@ -399,6 +399,15 @@ def test_a_version_that_serves_nowhere_is_inconclusive() -> None:
     assert run.rollout.cause == Cause.UNSERVED
 
 
+def test_advancing_the_last_wave_is_called_what_it_is() -> None:
+    """There is no next wave: the version becomes `current`, though it serves nowhere."""
+    run = at_wave(2, max_refused=1.0)
+    run.tell(run.inside, Phase.REFUSED)
+    run.look()
+    assert run.look(BAKE_S) is Status.PAUSED
+    assert run.rollout.why.endswith("`rollout advance` has it become `current` all the same")
+
+
 def test_nodes_that_are_all_excused_prove_nothing() -> None:
     """After the wave was opened as before."""
     run = at_wave(0)

@@ -335,3 +335,14 @@ def test_it_goes_on_looking(store: PaperStore, lead: Lead, monkeypatch: pytest.M
     with capture_logs() as logs:
         asyncio.run(asyncio.wait_for(until_it_has_looked(), 30))
     assert [line["event"] for line in logs] == ["lead.failed"]
+
+
+def test_a_key_that_says_nobody_is_told_once(store: PaperStore, lead: Lead) -> None:
+    """As long as it stands there nobody leads; who sees to it has to know that, and what to do."""
+    with capture_logs() as logs:
+        for value in (b"x", b"{}"):
+            store.write(value)
+            lead.look()
+            lead.look()
+    said = [line["todo"] for line in logs if line["event"] == "lead.unreadable"]
+    assert said == [f"if no newer release wrote it, delete it: etcdctl del {KEY}"] * 2

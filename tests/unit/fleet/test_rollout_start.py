@@ -28,7 +28,7 @@ from edgeagent.errors import ConflictError, DirectiveError, EdgeAgentError, Unav
 from edgeagent.fleet.presence import presence_key
 from edgeagent.fleet.rollout_start import Start, begin_rollout, new_id, prepare_rollout
 from edgeagent.intent.port import Outcome
-from tests.support.fleets import ID, a_rollout
+from tests.support.fleets import ID, LED, a_rollout
 from tests.support.memory_store import MemoryStore
 
 KEY, CURRENT = rollout_key("yolo"), current_key("yolo")
@@ -39,7 +39,7 @@ def store() -> MemoryStore:
     """Three nodes with v1 and a coordinator; n3 is away."""
     store = MemoryStore()
     store.put(CURRENT, b"v1")
-    store.put(COORDINATOR_KEY, b"{}")
+    store.put(COORDINATOR_KEY, LED)
     for node in ("n1", "n2", "n3"):
         say(store, node, Report(version="v1", labels={"line": node}))
     for node in ("n1", "n2"):

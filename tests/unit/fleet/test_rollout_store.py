@@ -14,7 +14,7 @@ from edgeagent.core.rollout_view import Fleet
 from edgeagent.errors import ConflictError, NotFoundError, RolloutError, UnavailableError
 from edgeagent.fleet.rollout_store import RolloutReader, all_rollouts, change_rollout, find_rollout
 from edgeagent.intent.port import Entry, Outcome
-from tests.support.fleets import a_rollout
+from tests.support.fleets import LED, a_rollout
 from tests.support.memory_store import MemoryStore
 
 KEY = rollout_key("yolo")
@@ -135,10 +135,22 @@ def test_what_is_seen_of_it(store: MemoryStore) -> None:
     seen = reader.read()
     assert seen.fleet.current_revision == store.get("/models/yolo/current").revision
     assert not seen.has_leader
-    store.write({COORDINATOR_KEY: b"{}"})
+    store.write({COORDINATOR_KEY: LED})
     assert reader.read().has_leader
+    store.write({COORDINATOR_KEY: b"written by hand, which stops them all"})
+    assert not reader.read().has_leader
     with pytest.raises(NotFoundError, match="roll-out nope of yolo: there is none"):
         RolloutReader(store, "yolo", "nope").read()
+
+
+def test_one_that_cant_be_read_any_more_is_not_taken_for_none(store: MemoryStore) -> None:
+    """Somebody wrote into its key; what has ended is found all the same."""
+    store.put(KEY, b"{")
+    with pytest.raises(RolloutError, match="broken JSON"):
+        RolloutReader(store, "yolo", ROLLING.id).read()
+    ended = replace(ROLLING, status=Status.DONE)
+    store.put(archive_key("yolo", ended.id), encode_rollout(ended))
+    assert RolloutReader(store, "yolo", ended.id).read().rollout == ended
 
 
 def test_of_those_that_have_ended_the_last_is_seen(store: MemoryStore) -> None:
