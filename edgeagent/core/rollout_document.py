@@ -43,9 +43,7 @@ def encode_rollout(rollout: Rollout) -> bytes:
         for f in fields(part):
             value = getattr(part, f.name)
             if isinstance(value, float) and not isfinite(value):
-                raise UsageError(
-                    f"the roll-out's {_JSON_NAMES.get(f.name, f.name)}", f"{value} is no number", ""
-                )
+                raise UsageError("the roll-out", f"the field {f.name} is {value}", "give a number")
             if f.name in _PARSERS and (f.name in _REQUIRED or value != _default(f)):
                 plain = dict(value) if isinstance(value, Mapping) else value
                 doc[_JSON_NAMES.get(f.name, f.name)] = list(plain) if isinstance(plain, tuple) else plain

@@ -142,7 +142,7 @@ def test_as_json(store: MemoryStore, capsys: pytest.CaptureFixture[str]) -> None
         (["--waves", ""], 0, ""),
         (["--waves", "many"], 2, "error: the roll-out: the field waves"),
         (["--max-refused", "2"], 2, "error: the roll-out: the field max_refused is not a number from 0 to 1"),
-        (["--bake", "nan"], 2, "error: the roll-out: "),
+        (["--bake", "nan"], 2, "error: the roll-out: the field bake_seconds is nan"),
         (
             ["--on-failure", "explode"],
             2,
