@@ -33,14 +33,16 @@ AGAIN_S = (1.0, 60.0)
 class _Told:
     """What this node has said of a model.
 
-    written: what stands in the store, None while that isn't known; read_due: when that is looked at again; earlier:
-    what the run before said, None before that was read; is_told: whether the store says what there was to say at the
-    last look; failure: why it doesn't; due: when that is tried again. All times are monotonic seconds.
+    written: what stands in the store, None while that isn't known; read_due: when that is looked at again; said: what
+    was written since the store was there; earlier: what the run before said, None before that was read; is_told:
+    whether the store says what there was to say at the last look; failure: why it doesn't; due: when that is tried
+    again. All times are monotonic seconds.
     """
 
     pace: WritePace
     written: Report | None = None
     read_due: float = 0.0
+    said: Report | None = None
     earlier: Report | None = None
     is_told: bool = False
     failure: str = ""
@@ -80,7 +82,7 @@ class Reports:
             if not may_write():
                 comes_back = True
                 for told in self._told.values():  # the store may be restored meanwhile
-                    told.written, told.is_told, told.due = None, False, 0.0
+                    told.written, told.said, told.is_told, told.due = None, None, False, 0.0
             elif comes_back:
                 await asyncio.sleep(random.uniform(0, SPREAD_S))
                 comes_back = False
@@ -124,11 +126,12 @@ class Reports:
         if report.version and report.version != told.earlier.version:
             told.earlier = Report()
         report, now = carried_on(report, told.earlier), time.monotonic()
-        if _matters_now(told.written) != _matters_now(report) or (
-            is_news(told.written, report) and told.pace.is_due(True, now)
-        ):
+        # Not with what stands there by now: another process of the same name may write it, as often as it is read.
+        at_once = _matters_now(told.said or told.written) != _matters_now(report)
+        if at_once or (is_news(told.written, report) and told.pace.is_due(True, now)):
             await asyncio.to_thread(self._store.put, key, encode_report(report))
-            told.written, told.pace = report, told.pace.after_writing(now)
+            told.written = told.said = report
+            told.pace = told.pace.after_writing(now)
         told.is_told = True
 
     def _read(self, key: str) -> Report:

@@ -313,6 +313,23 @@ def test_what_was_lost_is_written_again(monkeypatch: pytest.MonkeyPatch) -> None
     run(scene, scenario)
 
 
+def test_two_processes_of_one_name_dont_write_against_each_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each finds what the other wrote, time and again: after a burst that goes into the store seldom."""
+    monkeypatch.setattr(reports, "READ_EVERY_S", (0.001, 0.001))
+    scene = Scene()
+    other = encode_report(Report(version="v9", digest="d9", state="STABLE"))
+
+    async def scenario() -> None:
+        await until(lambda: bool(scene.store.written))
+        for _ in range(3 * BURST):
+            scene.store.value = other
+            read = scene.store.read
+            await until(lambda: scene.store.read > read + 1)
+        assert len(scene.store.written) <= BURST
+
+    run(scene, scenario)
+
+
 def test_a_model_that_cannot_be_written_holds_up_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
     """Such as one whose key the node's user has no right to: what another one comes to is written at the next look."""
     monkeypatch.setattr(reports, "AGAIN_S", (3600.0, 3600.0))
