@@ -115,6 +115,11 @@ class Scene:
         """Whether the last that was written is of this phase."""
         return self.store.written[-1].phase is phase
 
+    async def has_read(self) -> None:
+        """Until it has looked what stands in the store."""
+        read = self.store.read + 2
+        await until(lambda: self.store.read >= read)
+
     async def has_looked(self) -> None:
         """Until it has had the chance to write what it found."""
         looks = self.looks + 3
@@ -323,8 +328,7 @@ def test_two_processes_of_one_name_dont_write_against_each_other(monkeypatch: py
         await until(lambda: bool(scene.store.written))
         for _ in range(3 * BURST):
             scene.store.value = other
-            read = scene.store.read
-            await until(lambda: scene.store.read > read + 1)
+            await scene.has_read()
         assert len(scene.store.written) <= BURST
 
     run(scene, scenario)
