@@ -121,6 +121,8 @@ class Lead:
             now = self._clock()
             if self._held and now >= self._held.until:
                 self._lose("its lease may have ended: no answer of the config store in time")
+            if self._lease:  # who can't read the key any more, or may not, is not to keep it from the others
+                self._store.get(COORDINATOR_KEY)
             if self._lease and not self._lease.keep_alive():
                 self._lose("its lease has ended")
                 self._lease = None

@@ -145,4 +145,5 @@ class Reports:
 
 def _matters_now(report: Report) -> tuple[str, ...]:
     """What roll-outs wait for."""
-    return report.rollout, report.phase, report.version, report.digest
+    ahead = report.preloaded, report.preload_refused
+    return report.rollout, report.phase, report.version, report.digest, *ahead

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from edgeagent.core.directive import current_key
 from edgeagent.core.following import SeenRollout
 from edgeagent.core.leader import decode_leader
-from edgeagent.core.rollout import COORDINATOR_KEY, Rollout, archive_key, rollout_key
+from edgeagent.core.rollout import COORDINATOR_KEY, Rollout, Status, archive_key, rollout_key
 from edgeagent.core.rollout_document import decode_rollout, encode_rollout
 from edgeagent.core.rollout_view import Fleet
 from edgeagent.errors import ConflictError, NotFoundError, RolloutError, UnavailableError
@@ -121,11 +121,16 @@ class RolloutReader:
 
 def under_way(model: str, rollout: Rollout) -> ConflictError:
     """Something has to wait until it has ended."""
+    why = f"{rollout.id} to {rollout.plan.version} is under way, it is {rollout.status}"
+    todo = (
+        "wait until its nodes are back"
+        if rollout.status is Status.ABORTING
+        else "resume, advance or abort it"
+    )
     return ConflictError(
         f"roll-out of {model}",
-        f"{rollout.id} to {rollout.plan.version} is under way, it is {rollout.status}"
-        + (f": {rollout.why}" if rollout.why else ""),
-        f"see edgeagent rollout status, resume, advance or abort {model}",
+        why + (f": {rollout.why}" if rollout.why else ""),
+        f"{todo}; see `edgeagent rollout status {model}`",
     )
 
 

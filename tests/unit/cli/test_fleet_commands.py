@@ -228,7 +228,7 @@ def test_nothing_is_restored_while_a_roll_out_is_under_way(
     code, _, err = run(capsys, *restore(tmp_path))
     assert code == 1
     assert (
-        "to v3 is under way, it is rolling; see edgeagent rollout status, resume, advance or abort yolo"
+        "to v3 is under way, it is rolling; resume, advance or abort it; see `edgeagent rollout status yolo`"
         in err
     )
     store.put(rollout_key("yolo"), encode_rollout(a_rollout(Status.ABORTED, version="v3")))

@@ -227,7 +227,7 @@ def test_two_at_once(store: MemoryStore, capsys: pytest.CaptureFixture[str]) -> 
     code, _, err = run(capsys, "rollout", "start", "yolo", "v3", *URL)
     assert code == 1
     assert (
-        f"error: roll-out of yolo: {first.id} to v2 is under way, it is paused: by eve; see edgeagent rollout"
+        f"error: roll-out of yolo: {first.id} to v2 is under way, it is paused: by eve; resume, advance or abort it;"
         in err
     )
     assert rollout_now(store) == first

@@ -12,7 +12,7 @@ from structlog.testing import capture_logs
 
 from edgeagent.core.leader import Leader, encode_leader
 from edgeagent.core.rollout import COORDINATOR_KEY as KEY
-from edgeagent.errors import UnavailableError
+from edgeagent.errors import UnavailableError, UsageError
 from edgeagent.fleet import lead as lead_module
 from edgeagent.fleet.lead import Lead
 from edgeagent.intent.port import ABSENT, Entry, Expected, Outcome
@@ -46,14 +46,15 @@ class PaperLease:
 
 
 class PaperStore:
-    """One key. away: nothing is answered. takes_s: an answer, after what was asked is done (seconds).
+    """One key. away: nothing is answered. refused: nobody may read it. takes_s: an answer, after what was asked is done
+    (seconds).
 
     loses: the answer of the next transaction gets lost; it does what becomes of it, and is given how to write it.
     """
 
     def __init__(self) -> None:
         self.now = 100.0
-        self.away = False
+        self.away = self.refused = False
         self.takes_s = 0.0
         self.loses: Callable[[Callable[[], None]], None] | None = None
         self.leases: list[PaperLease] = []
@@ -75,6 +76,8 @@ class PaperStore:
 
     def get(self, key: str) -> Entry:
         self.ask()
+        if self.refused:
+            raise UsageError("config store", "permission denied")
         if self._entry and (self._entry[1] is None or self._entry[1].lives):
             return self._entry[0]
         return Entry(key, None, ABSENT)
@@ -346,3 +349,15 @@ def test_a_key_that_says_nobody_is_told_once(store: PaperStore, lead: Lead) -> N
             lead.look()
     said = [line["todo"] for line in logs if line["event"] == "lead.unreadable"]
     assert said == [f"if no newer release wrote it, delete it: etcdctl del {KEY}"] * 2
+
+
+def test_who_may_not_read_the_key_any_more_leaves_it_to_others(store: PaperStore, lead: Lead) -> None:
+    """Such as when etcd got users: a lease is kept alive without any right, and nobody else could ever lead."""
+    lead.look()
+    store.refused = True
+    for _ in range(10):
+        store.now += TTL_S / 5
+        with pytest.raises(UsageError):
+            lead.look()
+    assert lead.expected is None
+    assert not store.leases[0].lives
