@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from edgeagent.cli.tables import show_json, show_line, show_table
-from edgeagent.core.rollout import Rollout, Status
+from edgeagent.core.rollout import ENDED, Rollout, Status
 from edgeagent.core.rollout_compare import Comparison
 from edgeagent.core.rollout_progress import Progress
 from edgeagent.core.rollout_view import eligible, openings
@@ -90,8 +90,9 @@ def show_progress(model: str, progress: Progress, as_json: bool, is_line: bool =
     show_line(progress.summary, _COLOURS.get(rollout.status, "yellow"))
     for note in progress.notes:
         show_line(note, "yellow")
+    is_open = "was open" if rollout.status in ENDED else "open"
     rows = [
-        (n + 1, wave.wave, wave.nodes, "open" if wave.is_open else "")
+        (n + 1, wave.wave, wave.nodes, is_open if wave.is_open else "")
         for n, wave in enumerate(progress.waves)
     ]
     show_table(("wave", "of the nodes", "nodes in it", "state"), rows)

@@ -20,7 +20,7 @@ _LIKENESSES = {"→": "->", "…": "...", "×": "x", "–": "-", "✓": "+", "�
 _PIPE_COLUMNS = 200
 _LEAST_COLUMNS = 40
 _WHEN_FOLDED = len("18:10:52.622Z")
-_ONE_WORD = ("event", "result", "state")
+_ONE_WORD = ("event", "result", "state", "roll-out")
 _COLOURED = ("state", "result")
 _GREEN = (
     "STABLE",
