@@ -255,8 +255,8 @@ def test_killed_at_any_writing(
 
 @pytest.mark.soak
 def test_a_cluster_loses_its_leader_and_its_quorum(tmp_path: Path) -> None:
-    """Without its leader, and for a while with one member of three: no wave opens twice or early. For longer than a
-    roll-out may be led by nobody it waits to be resumed, and ends then."""
+    """Without its leader, and for more than a minute with one member of three: no wave opens twice or early. The key of
+    who leads outlives that, so it goes on and ends by itself."""
     with etcd_cluster(tmp_path, 3) as members:
         url = "etcd://" + ",".join(member.endpoint for member in members)
         store = EtcdConfigStore([member.endpoint for member in members], deadline_s=1.0)
@@ -272,13 +272,10 @@ def test_a_cluster_loses_its_leader_and_its_quorum(tmp_path: Path) -> None:
             time.sleep(75)
             lost.start()
             other.start()
-            eventually(lambda: (rollout := stands(store)) and rollout.status is Status.PAUSED)
-            rollout = stands(store)
-            assert rollout
-            fleet = MemberReader(store).read().fleet(MODEL, store.get(CURRENT).revision)
-            store.put(KEY, encode_rollout(resumed(rollout, fleet)))
             eventually(lambda: stands(store) is None)
-            waves = [wave for status, wave in history(other, MODEL) if status is Status.ROLLING]
+            seen = history(other, MODEL)
+            assert Status.PAUSED not in [status for status, _ in seen]
+            waves = [wave for status, wave in seen if status is Status.ROLLING]
             assert [wave for wave, _ in groupby(waves)] == [0, 1, 2]
         store.close()
 
