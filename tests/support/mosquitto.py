@@ -4,8 +4,10 @@
 from __future__ import annotations
 
 import queue
+import secrets
 import shutil
 import socket
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -82,6 +84,15 @@ class Listener:
     def wait_until_subscribed(self) -> None:
         """After the beginning, and after each time that the broker came back."""
         self._subscribed.get(timeout=60)
+
+    def wait_until_it_hears(self, topic: str) -> None:
+        """Until what it publishes there itself comes back to it."""
+        give_up = time.monotonic() + 60
+        probe = secrets.token_bytes(8)
+        while probe not in self.payloads(topic):
+            assert time.monotonic() < give_up, "it hears nothing"
+            self._client.publish(topic, probe)
+            time.sleep(0.05)
 
     def _take(self, client: Client, userdata: Any, message: Any) -> None:
         self.messages.append((message.topic, message.payload, message.retain))

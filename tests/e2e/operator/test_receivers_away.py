@@ -78,7 +78,7 @@ def test_receivers_that_go_away_and_come_back_miss_nothing(
         os.kill(harness.pid, signal.SIGSTOP)
         try:
             broker.start()
-            listener.wait_until_subscribed()
+            listener.wait_until_it_hears("probe")
         finally:
             os.kill(harness.pid, signal.SIGCONT)
         receiver.start()
