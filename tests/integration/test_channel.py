@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import os
 import subprocess
 import sys
@@ -57,6 +58,7 @@ def test_a_worker_that_never_reads_is_given_up() -> None:
 
     async def steps() -> None:
         closed: list[str] = []
+        gc.collect()  # what tests before have left open goes now, and not in the middle
         before = len(os.listdir("/proc/self/fd"))
         ours, theirs = channel_pair()
         node = NodeChannel(ours, lambda message: None, closed.append)
@@ -65,7 +67,7 @@ def test_a_worker_that_never_reads_is_given_up() -> None:
                 node.send(Ring(n, 1, 1), [null.fileno()] if n % 100 == 0 else [])
         assert closed == ["the worker doesn't read its messages"]
         theirs.close()
-        assert len(os.listdir("/proc/self/fd")) == before
+        assert len(os.listdir("/proc/self/fd")) <= before
 
     asyncio.run(steps())
 

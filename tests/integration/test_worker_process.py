@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import signal
 import time
@@ -36,11 +37,12 @@ def test_a_worker_that_cannot_be_told_its_task_leaves_nothing_behind() -> None:
     """A task that fits no message: the process, its pipes and their readers are gone again."""
 
     async def run() -> None:
+        gc.collect()  # what tests before have left open goes now, and not in the middle
         before = len(os.listdir("/proc/self/fd"))
         task = CaptureSource("x" * (1 << 20), None, False, False, 5.0, 2.0, 0)
         with pytest.raises(ValueError, match="limit"):
             WorkerProcess(WorkerProgram("capture", MODULE), task, lambda message: None, lambda how: None)
-        assert len(os.listdir("/proc/self/fd")) == before
+        assert len(os.listdir("/proc/self/fd")) <= before
         assert not [p for p in psutil.Process().children() if MODULE in " ".join(p.cmdline())]
 
     asyncio.run(run())
