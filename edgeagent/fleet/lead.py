@@ -121,12 +121,11 @@ class Lead:
             now = self._clock()
             if self._held and now >= self._held.until:
                 self._lose("its lease may have ended: no answer of the config store in time")
-            if self._lease:  # who can't read the key any more, or may not, is not to keep it from the others
-                self._store.get(COORDINATOR_KEY)
+            entry = self._store.get(COORDINATOR_KEY)  # first: who can't read it is not to keep it from the others
             if self._lease and not self._lease.keep_alive():
                 self._lose("its lease has ended")
                 self._lease = None
-            entry = self._store.get(COORDINATOR_KEY)
+                entry = self._store.get(COORDINATOR_KEY)
             if entry.value is None:
                 self._lose("its key has vanished")
                 entry = self._try_to_take()
