@@ -554,6 +554,16 @@ def test_who_ends_leaves_the_lead_to_who_waits(store: RecordingStore) -> None:
     assert second.coordinator.state.leads
 
 
+def check_that_another_goes_on(store: RecordingStore, nodes: PretendedNodes) -> None:
+    """One that is started now finds the key, waits until it ends with its lease, and ends the roll-out as it should."""
+    another = Process(store)
+    another.look()
+    assert not another.coordinator.state.leads
+    store.now += TTL_S
+    run(store, nodes, another, ended(store))
+    assert store.history() == GOOD
+
+
 def test_who_ends_in_the_middle_of_a_roll_out_leaves_a_trace(
     store: RecordingStore, nodes: PretendedNodes
 ) -> None:
@@ -562,12 +572,7 @@ def test_who_ends_in_the_middle_of_a_roll_out_leaves_a_trace(
     first = Process(store)
     run(store, nodes, first, lambda: store.history()[-1] == (Status.BAKING, 0))
     asyncio.run(first.coordinator.stop())
-    again = Process(store)
-    again.look()
-    assert not again.coordinator.state.leads
-    store.now += TTL_S
-    run(store, nodes, again, ended(store))
-    assert store.history() == GOOD
+    check_that_another_goes_on(store, nodes)
 
 
 def test_who_ends_before_it_has_looked_leaves_a_trace_too(
@@ -582,12 +587,7 @@ def test_who_ends_before_it_has_looked_leaves_a_trace_too(
     second.lead.look()
     assert second.coordinator.state.leads
     asyncio.run(second.coordinator.stop())
-    third = Process(store)
-    third.look()
-    assert not third.coordinator.state.leads
-    store.now += TTL_S
-    run(store, nodes, third, ended(store))
-    assert store.history() == GOOD
+    check_that_another_goes_on(store, nodes)
 
 
 def test_it_goes_on_after_a_failure(store: RecordingStore) -> None:
