@@ -160,6 +160,11 @@ class Rollout:
         """Whether no wave comes after the one that is open."""
         return self.wave + 1 >= len(self.plan.waves)
 
+    @property
+    def ends_next(self) -> bool:
+        """Whether it is done when it goes on; after the last wave of a comparison, one of everybody opens."""
+        return self.is_last_wave and self.plan.mode == "waves"
+
 
 def rollout_key(model: str) -> str:
     """Key of the roll-out in force."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from edgeagent.core.fleet_report import Phase
 from edgeagent.core.rollout import COORDINATOR_KEY, ENDED, FOLLOWED, Rollout, Status
-from edgeagent.core.rollout_view import Fleet, View, eligible, in_words, openings
+from edgeagent.core.rollout_view import Fleet, View, advance_in_words, eligible, in_words, openings
 
 HOW_TO_LEAD = f"edgeagent coordinate; nobody else may write {COORDINATOR_KEY}"
 """What there is to do where no coordinator leads."""
@@ -102,10 +102,8 @@ def _notes(rollout: Rollout, fleet: Fleet, has_leader: bool) -> list[str]:
             "somebody wrote `current` since it began: it is superseded, or stands still if that can't be read"
         )
     if rollout.status is Status.PAUSED:
-        advance = "has it become `current` all the same" if rollout.is_last_wave else "opens the next one"
-        found.append(
-            f"no further wave opens until somebody resumes it; `advance` {advance}, `abort` takes all back"
-        )
+        advance = f"`advance` {advance_in_words(rollout)}"
+        found.append(f"no further wave opens until somebody resumes it; {advance}, `abort` takes all back")
     if rollout.advance:
         found.append("the next wave opens as soon as a coordinator sees it")
     return found

@@ -23,7 +23,16 @@ from edgeagent.core.rollout import (
     Rollout,
     Status,
 )
-from edgeagent.core.rollout_view import Fleet, View, cannot_prepare, eligible, has_prepared, named, openings
+from edgeagent.core.rollout_view import (
+    Fleet,
+    View,
+    advance_in_words,
+    cannot_prepare,
+    eligible,
+    has_prepared,
+    named,
+    openings,
+)
 from edgeagent.errors import ConflictError
 
 EVIDENCE_LIMIT = 3.0
@@ -234,7 +243,7 @@ def _begin(view: View, watch: Watch, now: float) -> Step:
 def _open_next(view: View, watch: Watch) -> Step:
     """The next wave that brings in a node, or the last; after the last it is done."""
     r = view.rollout
-    if r.is_last_wave and r.plan.mode == "waves":
+    if r.ends_next:
         return _step(r, watch, Status.DONE)
     if r.is_last_wave:
         r = replace(r, plan=replace(r.plan, mode="waves", waves=(*r.plan.waves, EVERYBODY)))
@@ -284,8 +293,7 @@ def _bake(view: View, watch: Watch, now: float) -> Step:
         seen = f"fewer than {r.limits.min_frames} frames or {r.limits.min_objects} objects"
         return _wait(view, watch, now, Cause.UNSEEN, f"{named(view.unseen)} have seen {seen} with it")
     if not view.stable:
-        then = "has it become `current` all the same" if r.is_last_wave else "opens the next one"
-        why = f"inconclusive: it serves on no node of the open waves; `rollout advance` {then}"
+        why = f"inconclusive: it serves on no node of the open waves; `rollout advance` {advance_in_words(r)}"
         return _step(r, watch, Status.PAUSED, Because(Cause.UNSERVED, why))
     watch = replace(watch, since=now)
     if r.plan.approval == "manual" or (r.plan.mode == "ab" and r.is_last_wave):

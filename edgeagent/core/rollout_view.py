@@ -203,6 +203,11 @@ def cannot_prepare(rollout: Rollout, member: Member) -> bool:
     return member.report.preloaded == rollout.plan.version and member.report.preload_refused != ""
 
 
+def advance_in_words(rollout: Rollout) -> str:
+    """What `rollout advance` does, whatever the open waves wait for."""
+    return "has it become `current` all the same" if rollout.ends_next else "opens the next one"
+
+
 def in_words(rollout: Rollout, fleet: Fleet) -> str:
     """How far a roll-out is, in a sentence: "wave 2 of 4 (5%) is rolling: 3 of 5 nodes stable, 1 preparing, 1 away"."""
     plan, there = rollout.plan, eligible(fleet)

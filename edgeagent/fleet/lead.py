@@ -121,7 +121,9 @@ class Lead:
             now = self._clock()
             if self._held and now >= self._held.until:
                 self._lose("its lease may have ended: no answer of the config store in time")
-            entry = self._store.get(COORDINATOR_KEY)  # first: who can't read it is not to keep it from the others
+            entry = self._store.get(
+                COORDINATOR_KEY
+            )  # first: who can't read it is not to keep it from the others
             if self._lease and not self._lease.keep_alive():
                 self._lose("its lease has ended")
                 self._lease = None

@@ -389,23 +389,23 @@ def test_nodes_that_are_long_gone_are_no_part_of_the_share() -> None:
     assert run.look() is Status.PAUSED
 
 
-def test_a_version_that_serves_nowhere_is_inconclusive() -> None:
-    """All have acted, and nothing was seen, whatever may refuse it."""
-    run = at_wave(0, max_refused=1.0)
+@pytest.mark.parametrize(
+    ("wave", "plan", "advance"),
+    [
+        (0, {}, "opens the next one"),
+        (2, {}, "has it become `current` all the same"),
+        (0, {"mode": "ab", "waves": ("50%",)}, "opens the next one"),
+    ],
+)
+def test_a_version_that_serves_nowhere_is_inconclusive(wave: int, plan: dict[str, Any], advance: str) -> None:
+    """All have acted, and nothing was seen, whatever may refuse it; what `advance` would do is called what it is."""
+    run = at_wave(wave, max_refused=1.0, **plan)
     run.tell(run.inside, Phase.REFUSED)
     run.look()
     assert run.look(BAKE_S) is Status.PAUSED
-    assert run.rollout.why.startswith("inconclusive: it serves on no node of the open waves; ")
+    said = f"inconclusive: it serves on no node of the open waves; `rollout advance` {advance}"
+    assert run.rollout.why == said
     assert run.rollout.cause == Cause.UNSERVED
-
-
-def test_advancing_the_last_wave_is_called_what_it_is() -> None:
-    """There is no next wave: the version becomes `current`, though it serves nowhere."""
-    run = at_wave(2, max_refused=1.0)
-    run.tell(run.inside, Phase.REFUSED)
-    run.look()
-    assert run.look(BAKE_S) is Status.PAUSED
-    assert run.rollout.why.endswith("`rollout advance` has it become `current` all the same")
 
 
 def test_nodes_that_are_all_excused_prove_nothing() -> None:
