@@ -73,8 +73,8 @@ class Line:
         self.router.captured(self.route, frame)
 
     async def run(self, frames: int) -> None:
-        """So many frames, each when the one before is served and seen by both, and no sooner than a pair is due: the tap
-        hands on a thousand a second."""
+        """So many frames, each when the one before is served and seen by both, and no sooner than the tap hands it on:
+        a thousand a second."""
         for _ in range(frames):
             self.capture(len(self.records))
             await until(lambda: self.ring.free == SLOTS)
